@@ -1,0 +1,1 @@
+"""Which events become alerts, and the outbox they wait in. Not here: sending (delivery/)."""

@@ -1,0 +1,1 @@
+"""The claim line: its contract, keys, normalising and merging. Not here: reading files."""

@@ -1,0 +1,1 @@
+"""The `upstream` command. Not here: anything another program would want to call."""

@@ -1,0 +1,1 @@
+"""Who the customers are: creating, configuring, tokens. Not here: their claims."""

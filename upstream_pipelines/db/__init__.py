@@ -1,0 +1,1 @@
+"""Connections, roles, migrations, the embedded server, the loader of named SQL. Not here: a domain's queries."""

@@ -1,0 +1,127 @@
+"""Connections: which server, as which role, for how long. psycopg 3 in SQLAlchemy's pool.
+
+Not here: starting a server (embedded.py), making roles and tables (migrate.py), any query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Any, Literal, cast
+
+import psycopg
+from sqlalchemy import create_engine
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from upstream_pipelines.db import embedded
+from upstream_pipelines.errors import ConfigurationError, DatabaseUnavailableError
+from upstream_pipelines.settings import Settings
+
+Role = Literal["upstream_owner", "upstream_pipeline", "upstream_api"]
+Connection = psycopg.Connection[Any]
+
+
+def database_url(settings: Settings) -> URL:
+    """The product's database, without a driver.
+
+    With no `UPSTREAM_DATABASE_URL` the embedded server is started (or joined) first.
+
+    Raises:
+        ConfigurationError: the variable holds no PostgreSQL URL.
+        DatabaseUnavailableError: the embedded server does not start.
+    """
+    if settings.database_url is None:
+        return embedded.join(settings.home)
+    return parse_url(settings.database_url.get_secret_value(), "UPSTREAM_DATABASE_URL")
+
+
+def parse_url(text: str, variable: str) -> URL:
+    """Read a PostgreSQL URL; the error names the variable and never repeats the URL (it may hold a password)."""
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "postgresql" or not url.database:
+        raise ConfigurationError(
+            f"{variable} is not a PostgreSQL URL. Write it as postgresql://user:password@host:5432/database."
+        )
+    return url.set(drivername="postgresql")
+
+
+def role_url(url: URL, role: Role | None) -> URL:
+    """The same database with psycopg 3 and, as the session's own default, the role.
+
+    As a start-up option the role survives RESET ROLE and the pool's rollbacks; a SET would not.
+    """
+    url = url.set(drivername="postgresql+psycopg")
+    if role is None:
+        return url
+    options = " ".join(part for part in (cast(str, url.query.get("options", "")), f"-c role={role}") if part)
+    return url.update_query_dict({"options": options})
+
+
+_engines: dict[URL, Engine] = {}
+_engines_lock = Lock()
+
+
+def _engine(url: URL) -> Engine:
+    with _engines_lock:
+        if url not in _engines:
+            # pool_pre_ping: after the server was restarted the first checkout must not fail.
+            _engines[url] = create_engine(url, pool_pre_ping=True, pool_size=5, max_overflow=15, pool_timeout=30)
+        return _engines[url]
+
+
+def engine(settings: Settings, role: Role | None) -> Engine:
+    """SQLAlchemy engine (a pool) for a role; one per URL and process."""
+    if role == "upstream_api" and settings.api_database_url is not None:
+        api_url = parse_url(settings.api_database_url.get_secret_value(), "UPSTREAM_API_DATABASE_URL")
+        return _engine(role_url(api_url, role))
+    return _engine(role_url(database_url(settings), role))
+
+
+def dispose_engines() -> None:
+    """Close all pools; used where a process outlives its server or its database."""
+    with _engines_lock:
+        for pool in _engines.values():
+            pool.dispose()
+        _engines.clear()
+
+
+@contextmanager
+def connect(settings: Settings, role: Role) -> Iterator[Connection]:
+    """A psycopg connection in the given role; transactions are the caller's (`conn.transaction()`).
+
+    Raises:
+        DatabaseUnavailableError: the server does not answer; the message says what to do.
+    """
+    pool = engine(settings, role)
+    try:
+        pooled = pool.raw_connection()
+    except (OperationalError, psycopg.OperationalError) as error:
+        where = pool.url.set(password=None, query={}).render_as_string()
+        raise DatabaseUnavailableError(
+            f"PostgreSQL at {where} cannot be used as {role} ({type(error).__name__}). Check that the server "
+            "runs, that UPSTREAM_DATABASE_URL is right and that `upstream migrate` has made the roles."
+        ) from error
+    try:
+        conn = cast(Connection, pooled.driver_connection)
+        conn.autocommit = True  # so that conn.transaction() is the real transaction, and its end the commit
+        yield conn
+    finally:
+        driver = pooled.driver_connection
+        if driver is not None and not cast(Connection, driver).closed:
+            cast(Connection, driver).rollback()
+            cast(Connection, driver).autocommit = False
+        pooled.close()
+
+
+@contextmanager
+def customer_transaction(conn: Connection, customer_id: int) -> Iterator[None]:
+    """A transaction in which the API role sees this customer and no other."""
+    with conn.transaction():
+        # set_config(..., true) is SET LOCAL: a session-level SET would stay on the pooled connection.
+        conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+        yield

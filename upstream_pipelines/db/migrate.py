@@ -1,0 +1,121 @@
+"""Brings a database up to date: the roles, Dagster's own database, then Alembic's migrations.
+
+Not here: the tables themselves (migrations/versions/).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import LiteralString
+
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from psycopg import sql
+from sqlalchemy.engine import URL
+
+from upstream_pipelines.db.engine import connect, database_url, engine
+from upstream_pipelines.errors import DatabaseUnavailableError
+from upstream_pipelines.settings import Settings
+
+_ROLES: tuple[LiteralString, ...] = ("upstream_owner", "upstream_pipeline", "upstream_api")
+
+
+def migrate(settings: Settings) -> str:
+    """Make roles and databases where missing and run all migrations. Safe to run again and at once.
+
+    Returns: the revision the schema is at now.
+    """
+    url = database_url(settings)
+    with _connect(url) as conn:
+        # One migration at a time, whoever starts it; 7305 is no more than a number of our own.
+        conn.execute("SELECT pg_advisory_lock(7305)")
+        _ensure_roles(conn)
+        _ensure_database(conn, settings.dagster_database_name)
+        with engine(settings, "upstream_owner").connect() as owner:
+            config = _config()
+            config.attributes["connection"] = owner
+            command.upgrade(config, "head")
+            owner.commit()
+    return head_revision()
+
+
+def head_revision() -> str:
+    """The newest revision this program knows."""
+    return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def current_revision(settings: Settings) -> str | None:
+    """The revision the database is at, None before the first migration."""
+    with engine(settings, None).connect() as conn:
+        return MigrationContext.configure(conn).get_current_revision()
+
+
+def dagster_url(settings: Settings) -> URL:
+    """Dagster's own database, on the same server."""
+    return database_url(settings).set(database=settings.dagster_database_name)
+
+
+def require_current(settings: Settings) -> None:
+    """Raise when the schema is not the one this program was written for."""
+    revision = current_revision(settings)
+    if revision != head_revision():
+        raise DatabaseUnavailableError(
+            f"The database schema is at revision {revision or 'none'}, this program needs {head_revision()}. "
+            "Run `upstream migrate`."
+        )
+    with connect(settings, "upstream_pipeline") as conn:
+        conn.execute("SELECT 1")
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("migrations")).replace("%", "%%"))
+    return config
+
+
+def _connect(url: URL) -> psycopg.Connection:
+    try:
+        return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=10)
+    except psycopg.OperationalError as error:
+        where = url.set(password=None, query={}).render_as_string()
+        raise DatabaseUnavailableError(
+            f"PostgreSQL at {where} does not answer: {str(error).splitlines()[-1].strip()} "
+            "Check that it runs and that UPSTREAM_DATABASE_URL is right."
+        ) from error
+
+
+def _ensure_roles(conn: psycopg.Connection) -> None:
+    """Roles that no one logs in as: the session's user switches to them (see db/engine.py)."""
+    try:
+        with conn.transaction():
+            for role in _ROLES:
+                name = sql.Identifier(role)
+                if not conn.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone():
+                    conn.execute(sql.SQL("CREATE ROLE {} NOLOGIN NOSUPERUSER NOBYPASSRLS").format(name))
+                conn.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(name))
+            # The owner hands one function to the pipeline role (see the first migration). Without
+            # INHERIT FALSE the pipeline's policies would hold for the owner, and it would see all claims.
+            conn.execute("GRANT upstream_pipeline TO upstream_owner WITH INHERIT FALSE, SET TRUE")
+            conn.execute("ALTER SCHEMA public OWNER TO upstream_owner")
+            conn.execute("GRANT USAGE ON SCHEMA public TO upstream_pipeline, upstream_api")
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseUnavailableError(
+            "The login of UPSTREAM_DATABASE_URL may not make the roles upstream_owner, upstream_pipeline and "
+            "upstream_api. Give it CREATEROLE and ownership of the database, or make the roles and grant them "
+            "to it beforehand."
+        ) from error
+
+
+def _ensure_database(conn: psycopg.Connection, name: str) -> None:
+    if conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,)).fetchone():
+        return
+    try:
+        conn.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise DatabaseUnavailableError(
+            f"The login of UPSTREAM_DATABASE_URL may not make the database {name} for Dagster's storage. "
+            "Give it CREATEDB, or make that database and let it own it."
+        ) from error

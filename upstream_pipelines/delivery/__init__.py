@@ -1,0 +1,1 @@
+"""Sending: e-mail, Slack, signed webhooks, and the worker that takes from the outbox."""

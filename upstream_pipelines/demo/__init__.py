@@ -1,0 +1,1 @@
+"""The seeded demonstration: generator, receivers, the story. Not here: anything production uses."""

@@ -1,0 +1,59 @@
+"""The errors people meet. One base class; each message says what happened and what to do next.
+
+Not here: errors of one domain (they live beside their code and derive from `UpstreamError`).
+No message may carry a value from a claim: name the row, the field and the rule instead.
+"""
+
+from __future__ import annotations
+
+
+class UpstreamError(Exception):
+    """Base of every error this product raises on purpose.
+
+    `code` is a stable machine-readable name; `exit_code` is what the `upstream` command ends with.
+    """
+
+    code = "error"
+    exit_code = 1
+
+
+class ConfigurationError(UpstreamError):
+    """A setting or a customer's configuration is missing or wrong."""
+
+    code = "configuration"
+    exit_code = 2
+
+
+class NotFoundError(UpstreamError):
+    """Something that was named does not exist."""
+
+    code = "not_found"
+    exit_code = 3
+
+
+class ConflictError(UpstreamError):
+    """The request contradicts what is already there."""
+
+    code = "conflict"
+    exit_code = 4
+
+
+class DatabaseUnavailableError(UpstreamError):
+    """PostgreSQL cannot be reached or started."""
+
+    code = "database_unavailable"
+    exit_code = 5
+
+
+class AlreadyRunningError(UpstreamError):
+    """A port is busy or a second copy runs on the same home."""
+
+    code = "already_running"
+    exit_code = 6
+
+
+class FileRefusedError(UpstreamError):
+    """A received file cannot be read as claims at all; nothing of it was loaded."""
+
+    code = "file_refused"
+    exit_code = 7

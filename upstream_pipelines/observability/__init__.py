@@ -1,0 +1,1 @@
+"""Logs with redaction, request and run ids. Not here: what is logged."""

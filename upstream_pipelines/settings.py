@@ -1,0 +1,130 @@
+"""One typed settings object, read from the environment when asked for, never at import.
+
+Not here: a customer's own settings (customers/configuration.py).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import platformdirs
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from upstream_pipelines.errors import ConfigurationError
+
+
+def _default_home() -> Path:
+    return Path(platformdirs.user_data_dir("upstream-pipelines", appauthor=False))
+
+
+class Settings(BaseSettings):
+    """Everything the platform reads from its environment; every name has the prefix `UPSTREAM_`."""
+
+    model_config = SettingsConfigDict(env_prefix="UPSTREAM_", extra="ignore", frozen=True)
+
+    home: Path = Field(
+        default_factory=_default_home,
+        description="Folder of the embedded database, the landing zone and Dagster's own files.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None,
+        description="PostgreSQL to use, such as postgresql://user@host:5432/upstream. "
+        "Unset: the embedded server in the home folder.",
+    )
+    api_database_url: SecretStr | None = Field(
+        default=None,
+        description="A login of its own for the HTTP API (a member of upstream_api only). "
+        "Unset: the same login as UPSTREAM_DATABASE_URL, switched to the role upstream_api.",
+    )
+    dagster_database_name: str = Field(
+        default="upstream_dagster",
+        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
+        description="Database for Dagster's own storage, on the same server; made when missing.",
+    )
+    landing_zone: str | None = Field(
+        default=None,
+        description="Where customers' files arrive, one folder a customer: a folder or a URL that "
+        "universal-pathlib reads (s3://, gs://, abfs://). Unset: landing/ in the home folder.",
+    )
+    landing_quiet_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description="A file is read once its size and time stood still for this long.",
+    )
+    api_host: str = Field(default="127.0.0.1", description="Address the HTTP API listens on.")
+    api_port: int = Field(default=8020, ge=1, le=65535, description="Port of the HTTP API.")
+    ui_host: str = Field(
+        default="127.0.0.1",
+        description="Address of the Dagster UI. It has no login of its own: keep it on loopback, behind a proxy.",
+    )
+    ui_port: int = Field(default=3020, ge=1, le=65535, description="Port of the Dagster UI.")
+    max_body_bytes: int = Field(
+        default=10 * 1024 * 1024, ge=1024, description="Largest accepted webhook body, in bytes."
+    )
+    max_upload_bytes: int = Field(
+        default=2 * 1024**3, ge=1024, description="Largest accepted uploaded file, in bytes."
+    )
+    smtp_host: str | None = Field(default=None, description="SMTP server for e-mail alerts.")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of the SMTP server.")
+    smtp_security: str = Field(
+        default="starttls",
+        pattern=r"^(starttls|tls|none)$",
+        description="starttls, tls, or none (accepted for a loopback host only).",
+    )
+    smtp_username: str | None = Field(default=None, description="SMTP login, where the server wants one.")
+    smtp_password: SecretStr | None = Field(default=None, description="SMTP password.")
+    smtp_from: str | None = Field(
+        default=None, description="Sender address of e-mail alerts; needed with UPSTREAM_SMTP_HOST."
+    )
+    smtp_ca_file: Path | None = Field(
+        default=None, description="CA bundle that signed the SMTP server's certificate; unset: the system's."
+    )
+    slack_base_url: str | None = Field(
+        default=None,
+        description="Base of Slack's Web API for bot tokens, where a proxy stands before it; unset: Slack's own.",
+    )
+    webhook_allow_loopback: bool = Field(
+        default=False,
+        description="Development only: let signed webhooks and Slack webhooks go to http://127.0.0.1.",
+    )
+    webhook_ports: tuple[int, ...] = Field(
+        default=(443, 8443), description="Ports that signed webhooks may go to, as a JSON list."
+    )
+    webhook_ca_file: Path | None = Field(
+        default=None,
+        description="CA bundle for webhook receivers with a private authority; unset: the public ones.",
+    )
+    public_url: str | None = Field(
+        default=None, description="Where people open the Dagster UI; put into alert links."
+    )
+    log_level: str = Field(
+        default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe record logged."
+    )
+
+    @property
+    def landing_root(self) -> str:
+        """The landing zone, as a path or URL."""
+        return self.landing_zone or str(self.home / "landing")
+
+    @property
+    def ui_url(self) -> str:
+        """The address of the Dagster UI for links."""
+        return (self.public_url or f"http://{self.ui_host}:{self.ui_port}").rstrip("/")
+
+
+def read_settings() -> Settings:
+    """Read the settings from the environment, now.
+
+    Raises:
+        ConfigurationError: a variable has a value that cannot be used; the message names it.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        # The input is left out on purpose: it may be a password.
+        problems = "; ".join(
+            f"UPSTREAM_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(f"Settings cannot be used: {problems}. Correct these variables.") from None

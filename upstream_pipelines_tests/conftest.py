@@ -1,0 +1,76 @@
+"""Fixtures that every suite shares: a real PostgreSQL, a migrated database of one's own, clean settings.
+
+If PostgreSQL does not start, everything that asks for it fails; nothing is skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from filelock import FileLock
+from pydantic import SecretStr
+from sqlalchemy.engine import URL
+
+from upstream_pipelines.db import embedded
+from upstream_pipelines.db.engine import Connection, connect, dispose_engines
+from upstream_pipelines.db.migrate import migrate
+from upstream_pipelines.settings import Settings
+
+_TEMPLATE = "template_migrated"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("UPSTREAM_", "DAGSTER_")) and name != "UPSTREAM_REAL_DATA":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def server_url(tmp_path_factory: pytest.TempPathFactory) -> URL:
+    """A PostgreSQL for the whole run, shared by all workers, with a migrated template database."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    home = shared / "server"
+    url = embedded.join(home)
+    with FileLock(shared / "template.lock"), psycopg.connect(_text(url), autocommit=True) as conn:
+        if not conn.execute("SELECT 1 FROM pg_database WHERE datname = %s", (_TEMPLATE,)).fetchone():
+            conn.execute("CREATE DATABASE building")
+            building = url.set(database="building")
+            migrate(Settings(home=home, database_url=SecretStr(_text(building))))
+            dispose_engines()
+            conn.execute("ALTER DATABASE building RENAME TO template_migrated")
+    return url
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture
+def database_url(server_url: URL) -> Iterator[URL]:
+    """A database of this test's own, cloned from the migrated template; dropped at the end."""
+    name = f"test_{uuid.uuid4().hex}"
+    with psycopg.connect(_text(server_url), autocommit=True) as conn:
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        yield server_url.set(database=name)
+        dispose_engines()
+        conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def settings(database_url: URL, tmp_path: Path) -> Settings:
+    """Settings with a home folder and a migrated database of this test's own."""
+    return Settings(home=tmp_path / "home", database_url=SecretStr(_text(database_url)), landing_quiet_seconds=0)
+
+
+@pytest.fixture
+def pipeline(settings: Settings) -> Iterator[Connection]:
+    """A connection as upstream_pipeline (sees all customers)."""
+    with connect(settings, "upstream_pipeline") as conn:
+        yield conn
