@@ -32,7 +32,7 @@ CREATE TABLE uploads (
     source               text NOT NULL CHECK (source IN ('csv', 'webhook')),
     file_name            text NOT NULL DEFAULT '',
     location             text,
-    sha256               bytea NOT NULL,
+    sha256               bytea,
     byte_count           bigint NOT NULL CHECK (byte_count >= 0),
     configuration_sha256 bytea,
     status               text NOT NULL DEFAULT 'received'
@@ -62,6 +62,9 @@ CREATE TABLE uploads (
 );
 CREATE INDEX uploads_waiting ON uploads (received_at) WHERE status IN ('received', 'processing');
 CREATE INDEX uploads_same_bytes ON uploads (customer_id, sha256);
+-- A waiting file is registered once, however many sensors look at the landing zone.
+CREATE UNIQUE INDEX uploads_waiting_location ON uploads (customer_id, location)
+    WHERE status IN ('received', 'processing') AND location IS NOT NULL;
 
 CREATE TABLE webhook_inbox (
     customer_id     bigint NOT NULL,
@@ -81,7 +84,10 @@ CREATE TABLE received_lines (
     upload_id               uuid NOT NULL,
     source_row_number       bigint NOT NULL,
     source                  text NOT NULL CHECK (source IN ('csv', 'webhook')),
-    claim_key               uuid NOT NULL,
+    -- Identity of the line; where it is not natural (claim id and line number both sent) the merge
+    -- adds the ordinal among equal lines of the upload.
+    line_key                uuid NOT NULL,
+    key_is_natural          boolean NOT NULL,
     row_hash                uuid NOT NULL,
     claim_id                text,
     line_number             integer,
