@@ -1,0 +1,51 @@
+"""The shapes of protected health information in free text: one regular expression a kind.
+
+The one place for them: the quality rules (quality/phi.py) find them in claims, the log redactor
+(observability/redaction.py) removes them. Not here: what is done about a match. Standard library only.
+"""
+
+from __future__ import annotations
+
+import re
+
+_DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
+
+SSN = re.compile(r"\b\d{3}-\d{2}-\d{4}\b")
+
+# Separators are required: ten digits in a row are a claim number or an NPI, both everywhere in claims.
+PHONE = re.compile(r"(?:\+?\b1[-. ])?(?:\(\d{3}\) ?|\b\d{3}[-. ])\d{3}[-. ]\d{4}\b")
+
+EMAIL = re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+")
+
+# Labelled only: a date alone is a service date far more often than a birthday.
+DATE_OF_BIRTH = re.compile(
+    rf"\b(?:dob|d\.o\.b\.?|date of birth|birth ?date|birthday|born(?: on)?)[\s:=#]*(?:{_DATE}|\d{{8}}\b)",
+    re.IGNORECASE,
+)
+
+# Labelled only, for the same reason; four digits and more, so that "MRN 2 of 3" is none.
+MRN = re.compile(
+    r"\b(?:mrn|medical record(?: number| no\.?)?|patient (?:id|number|no\.?))[\s:=#-]*[A-Z]{0,3}-?\d{4,}\b",
+    re.IGNORECASE,
+)
+
+# "SMITH, JOHN" and "Smith, John A". After the comma of a company or a place stand other words:
+# "AETNA, INC", "Boston, MA", "Humana, a plan of ...".
+_NAME_WORD = r"(?:[A-Z][A-Z'’-]+|[A-Z][a-z'’-]+(?:[A-Z][a-z]+)?)"
+PERSON_NAME = re.compile(
+    rf"\b{_NAME_WORD}, ?"
+    r"(?!(?i:inc|llc|llp|lp|ltd|co|corp|corporation|company|plc|pc|pa|hmo|ppo|epo|pos|dba|the|of|and|plan|plans|"
+    r"health|healthcare|insurance|medicare|medicaid|group|services|usa?|fl|ga|il|in|ky|la|ma|md|me|mi|mn|mo|ms|mt|"
+    r"nc|nd|ne|nh|nj|nm|nv|ny|oh|ok|or|ri|sc|sd|tn|tx|ut|va|vt|wa|wi|wv|wy|ak|al|ar|az|ca|ct|dc|de|hi|ia|id|ks)\b)"
+    rf"{_NAME_WORD}(?: [A-Z]\b\.?)?"
+)
+
+#: Every kind by name, in the order in which a redactor should apply them.
+PATTERNS: dict[str, re.Pattern[str]] = {
+    "ssn": SSN,
+    "phone": PHONE,
+    "email": EMAIL,
+    "date_of_birth": DATE_OF_BIRTH,
+    "mrn": MRN,
+    "person_name": PERSON_NAME,
+}
