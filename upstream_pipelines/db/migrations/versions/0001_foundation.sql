@@ -9,6 +9,8 @@ CREATE TABLE customers (
     name          text NOT NULL CHECK (name <> ''),
     status        text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'disabled')),
     configuration jsonb NOT NULL DEFAULT '{}',
+    -- The aliases and groups that the stored claims were last given; another digest: apply again.
+    applied_mapping_sha256 bytea,
     created_at    timestamptz NOT NULL DEFAULT now(),
     disabled_at   timestamptz
 );
@@ -38,6 +40,10 @@ CREATE TABLE uploads (
     status               text NOT NULL DEFAULT 'received'
                          CHECK (status IN ('received', 'processing', 'success', 'partial', 'failed')),
     attempt              integer NOT NULL DEFAULT 0,
+    -- A run is asked for again when an earlier one did not take the upload (see ingest/queries.sql).
+    requests             integer NOT NULL DEFAULT 0,
+    requested_at         timestamptz,
+    staged_at            timestamptz,
     duplicate_of         uuid,
     rows                 bigint NOT NULL DEFAULT 0,
     accepted             bigint NOT NULL DEFAULT 0,
@@ -290,6 +296,8 @@ CREATE TABLE drift_looks (
     n_current   bigint NOT NULL,
     maturity    double precision,
     detail      jsonb NOT NULL DEFAULT '{}',
+    -- The event as it stood after this look: the next look, or a look made again, starts from it.
+    event       jsonb,
     PRIMARY KEY (customer_id, as_of, payer, cpt_group, signal, direction)
 );
 

@@ -1,0 +1,110 @@
+"""Creating, finding, configuring and disabling customers. Not here: tokens, the landing folder, Dagster."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from psycopg.types.json import Jsonb
+
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
+from upstream_pipelines.alerts.store import sync_channels, sync_rules
+from upstream_pipelines.customers.configuration import ConfigurationFile, CustomerConfiguration
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.tokens import issue_token
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
+
+QUERIES = load_queries(__package__)
+_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, str]:
+    """Sign up a customer with its default alert rule and an ingestion token, in one transaction.
+
+    Returns: the customer and the token, which is stored only as a digest and so is shown once.
+
+    Raises:
+        ConfigurationError: the slug or the name cannot be used.
+        ConflictError: the slug is taken.
+    """
+    if not _SLUG.fullmatch(slug):
+        raise ConfigurationError(
+            f"{slug!r} cannot be a customer's slug: use 1 to 63 of a-z, 0-9 and -, not starting or ending with -."
+        )
+    if not name.strip():
+        raise ConfigurationError("A customer needs a name; give it with --name.")
+    with conn.transaction():
+        row = conn.execute(QUERIES.insert_customer, {"slug": slug, "name": name.strip()}).fetchone()
+        if row is None:
+            raise ConflictError(f"A customer {slug} exists already. Choose another slug, or configure that one.")
+        customer = _customer(row)
+        sync_rules(conn, customer.customer_id, [DEFAULT_RULE])
+        token = issue_token(conn, customer.customer_id, label="first token")
+    return customer, token
+
+
+def get_customer(conn: Connection, slug: str) -> Customer:
+    """Find a customer by its slug.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    row = conn.execute(QUERIES.select_customer, {"slug": slug}).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no customer {slug}. `upstream customers list` shows those there are.")
+    return _customer(row)
+
+
+def list_customers(conn: Connection) -> list[Customer]:
+    """All customers, by slug."""
+    return [_customer(row) for row in conn.execute(QUERIES.select_customers).fetchall()]
+
+
+def active_slugs(conn: Connection) -> list[str]:
+    """Slugs of the active customers, in order."""
+    return [row[0] for row in conn.execute(QUERIES.select_active_slugs).fetchall()]
+
+
+def set_status(conn: Connection, slug: str, status: str) -> Customer:
+    """Disable a customer (nothing is read or looked at any more, its tokens stop working) or enable it."""
+    row = conn.execute(QUERIES.set_status, {"slug": slug, "status": status}).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no customer {slug}. `upstream customers list` shows those there are.")
+    return _customer(row)
+
+
+def configure_customer(conn: Connection, customer: Customer, file: ConfigurationFile) -> dict[str, str]:
+    """Replace a customer's configuration, in one transaction.
+
+    Changed aliases and groups reach the stored claims when `claims` is materialised next.
+
+    Returns: secrets that were made for new webhook channels, by channel name; shown once.
+    """
+    with conn.transaction():
+        conn.execute(
+            QUERIES.set_configuration,
+            {
+                "customer_id": customer.customer_id,
+                "configuration": Jsonb(file.stored.model_dump(mode="json", exclude_defaults=True)),
+            },
+        )
+        secrets: dict[str, str] = {}
+        if file.channels is not None:
+            secrets = sync_channels(conn, customer.customer_id, file.channels)
+        if file.alert_rules is not None:
+            sync_rules(conn, customer.customer_id, file.alert_rules)
+    return secrets
+
+
+def _customer(row: tuple[Any, ...]) -> Customer:
+    customer_id, slug, name, status, configuration, created_at = row
+    return Customer(
+        customer_id=customer_id,
+        slug=slug,
+        name=name,
+        status=status,
+        configuration=CustomerConfiguration.model_validate(configuration),
+        created_at=created_at,
+    )
