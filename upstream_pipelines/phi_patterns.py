@@ -31,11 +31,12 @@ MRN = re.compile(
 
 # "SMITH, JOHN" and "Smith, John A". After the comma of a company or a place stand other words:
 # "AETNA, INC", "Boston, MA", "Humana, a plan of ...".
-_NAME_WORD = r"(?:[A-Z][A-Z'’-]+|[A-Z][a-z'’-]+(?:[A-Z][a-z]+)?)"
+_NAME_WORD = r"(?:[A-Z][A-Z'\u2019-]+|[A-Z][a-z'\u2019-]+(?:[A-Z][a-z]+)?)"
 PERSON_NAME = re.compile(
     rf"\b{_NAME_WORD}, ?"
     r"(?!(?i:inc|llc|llp|lp|ltd|co|corp|corporation|company|plc|pc|pa|hmo|ppo|epo|pos|dba|the|of|and|plan|plans|"
-    r"health|healthcare|insurance|medicare|medicaid|group|services|usa?|fl|ga|il|in|ky|la|ma|md|me|mi|mn|mo|ms|mt|"
+    r"health|healthcare|insurance|medicare|medicaid|tricare|group|services|blue|cross|shield|aetna|anthem|cigna|humana|"
+    r"united|uhc|kaiser|molina|centene|usa?|fl|ga|il|in|ky|la|ma|md|me|mi|mn|mo|ms|mt|"
     r"nc|nd|ne|nh|nj|nm|nv|ny|oh|ok|or|ri|sc|sd|tn|tx|ut|va|vt|wa|wi|wv|wy|ak|al|ar|az|ca|ct|dc|de|hi|ia|id|ks)\b)"
     rf"{_NAME_WORD}(?: [A-Z]\b\.?)?"
 )
