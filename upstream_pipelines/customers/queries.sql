@@ -28,3 +28,26 @@ RETURNING customer_id, slug, name, status, configuration, created_at;
 -- name: set_configuration
 -- Replace a customer's configuration.
 UPDATE customers SET configuration = %(configuration)s WHERE customer_id = %(customer_id)s;
+
+-- name: issue_token
+-- A new ingestion token; only its digest. Served by the key of ingestion_tokens.
+INSERT INTO ingestion_tokens (customer_id, token_sha256, prefix, label, expires_at)
+VALUES (%(customer_id)s, %(token_sha256)s, %(prefix)s, %(label)s, %(expires_at)s);
+
+-- name: revoke_token
+-- Keeps the first time of revoking. Served by the primary key of ingestion_tokens.
+UPDATE ingestion_tokens
+   SET revoked_at = coalesce(revoked_at, now())
+ WHERE customer_id = %(customer_id)s AND token_id = %(token_id)s
+RETURNING token_id;
+
+-- name: list_tokens
+-- What may be shown of a customer's tokens. Served by the primary key of ingestion_tokens.
+SELECT token_id, prefix, label, created_at, expires_at, revoked_at, last_used_at
+  FROM ingestion_tokens
+ WHERE customer_id = %(customer_id)s
+ ORDER BY created_at DESC, token_id;
+
+-- name: authenticate_token
+-- The only look-up before a customer is known. Served by the unique index on token_sha256.
+SELECT customer_id, token_id, slug FROM authenticate_ingestion_token(%(token_sha256)s);

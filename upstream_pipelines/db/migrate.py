@@ -16,7 +16,7 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy.engine import URL
 
-from upstream_pipelines.db.engine import connect, database_url, engine
+from upstream_pipelines.db.engine import Role, connect, database_url, engine
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
 
@@ -47,9 +47,9 @@ def head_revision() -> str:
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 
-def current_revision(settings: Settings) -> str | None:
+def current_revision(settings: Settings, role: Role | None = None) -> str | None:
     """The revision the database is at, None before the first migration."""
-    with engine(settings, None).connect() as conn:
+    with engine(settings, role).connect() as conn:
         return MigrationContext.configure(conn).get_current_revision()
 
 

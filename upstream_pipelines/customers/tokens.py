@@ -1,0 +1,108 @@
+"""Ingestion tokens: issue, list, revoke, recognise. Not here: HTTP, and the log-in of people.
+
+A token is shown once and only its SHA-256 is stored. 32 random bytes need no slow hash: there is no
+dictionary to try, and every accepted request looks one up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID
+
+import psycopg
+from psycopg.rows import class_row
+
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import ConfigurationError, NotFoundError
+
+_QUERIES = "upstream_pipelines.customers"
+# 32 bytes are 43 characters of unpadded base64; anything else is refused without a look at the database.
+_FORM = re.compile(r"upi_[A-Za-z0-9_-]{43}", re.ASCII)
+# "upi_" and 8 characters: enough to find a token in a list, 48 of its 256 bits.
+_PREFIX_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who a request speaks for, as the token says."""
+
+    customer_id: int
+    token_id: UUID
+    slug: str
+
+
+@dataclass(frozen=True)
+class TokenInfo:
+    """What may be shown of a token after it was issued. Instants are in UTC."""
+
+    token_id: UUID
+    prefix: str
+    label: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+def issue_token(conn: Connection, customer_id: int, label: str = "", expires_at: datetime | None = None) -> str:
+    """Make a token for a customer and return it; it cannot be read again. Needs role upstream_pipeline.
+
+    Raises:
+        NotFoundError: there is no such customer.
+        ConfigurationError: `expires_at` has no time zone or is past.
+    """
+    if expires_at is not None and (expires_at.tzinfo is None or expires_at <= datetime.now(UTC)):
+        raise ConfigurationError(
+            "A token must expire in the future, at a time with a time zone. Give a later one."
+        )
+    token = f"upi_{secrets.token_urlsafe(32)}"
+    try:
+        conn.execute(
+            load_queries(_QUERIES).issue_token,
+            {
+                "customer_id": customer_id,
+                "token_sha256": _sha256(token),
+                "prefix": token[:_PREFIX_LENGTH],
+                "label": label,
+                "expires_at": expires_at,
+            },
+        )
+    except psycopg.errors.ForeignKeyViolation:
+        raise NotFoundError(f"There is no customer {customer_id}. List the customers to find its id.") from None
+    return token
+
+
+def revoke_token(conn: Connection, customer_id: int, token_id: UUID) -> None:
+    """End a token at once; revoking it again changes nothing. Needs role upstream_pipeline.
+
+    Raises:
+        NotFoundError: this customer has no such token.
+    """
+    arguments = {"customer_id": customer_id, "token_id": token_id}
+    if conn.execute(load_queries(_QUERIES).revoke_token, arguments).fetchone() is None:
+        raise NotFoundError(f"This customer has no token {token_id}. List its tokens to find the id.")
+
+
+def list_tokens(conn: Connection, customer_id: int) -> list[TokenInfo]:
+    """A customer's tokens, newest first, without anything that signs in."""
+    with conn.cursor(row_factory=class_row(TokenInfo)) as cursor:
+        return cursor.execute(load_queries(_QUERIES).list_tokens, {"customer_id": customer_id}).fetchall()
+
+
+def authenticate(conn: Connection, token: str) -> Caller | None:
+    """The caller a token stands for; None when it is unknown, expired, revoked, or its customer disabled."""
+    if not _FORM.fullmatch(token):
+        return None
+    with conn.cursor(row_factory=class_row(Caller)) as cursor:
+        return cursor.execute(
+            load_queries(_QUERIES).authenticate_token, {"token_sha256": _sha256(token)}
+        ).fetchone()
+
+
+def _sha256(token: str) -> bytes:
+    return hashlib.sha256(token.encode("ascii")).digest()

@@ -1,0 +1,177 @@
+"""What arrives over HTTP: webhook batches stored with their body, uploaded files registered, their status.
+
+Runs as upstream_api, each call in a transaction of its own that sees one customer. Not here: HTTP,
+what a batch must hold (batch_reader.py), loading it, files found in the landing zone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID, uuid4
+
+from psycopg.rows import class_row
+
+from upstream_pipelines.customers.tokens import Caller
+from upstream_pipelines.db.engine import Connection, customer_transaction
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import ConflictError, NotFoundError
+
+_QUERIES = "upstream_pipelines.ingest"
+
+
+class IdempotencyKeyReusedError(ConflictError):
+    """The key was used for another body in the last 7 days."""
+
+    code = "idempotency_key_reused"
+
+
+class BatchInFlightError(ConflictError):
+    """A request with the same key has not been answered yet."""
+
+    code = "idempotency_key_in_flight"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A stored batch; `replayed` when an earlier request with the same key and body had stored it."""
+
+    upload_id: UUID
+    replayed: bool
+
+
+@dataclass(frozen=True)
+class UploadStatus:
+    """One upload as its customer sees it: counts are lines, `seconds` the time of loading."""
+
+    upload_id: UUID
+    source: str
+    file_name: str
+    byte_count: int
+    status: str
+    duplicate_of: UUID | None
+    rows: int
+    accepted: int
+    rejected: int
+    duplicates: int
+    updated: int
+    warnings: int
+    seconds: float | None
+    error_code: str | None
+    error_message: str | None
+    request_id: str | None
+    received_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def accept_batch(
+    conn: Connection,
+    caller: Caller,
+    body: bytes,
+    *,
+    claim_count: int,
+    idempotency_key: str | None,
+    request_id: str,
+) -> Accepted:
+    """Store a batch and its upload in one transaction; it is committed when this returns.
+
+    The key is held by an advisory lock while the transaction runs, and the second of two requests at
+    once is refused instead of made to wait: a retry storm must not hold every database connection.
+
+    `claim_count` is kept in `uploads.detected`; the loader counts the rows.
+
+    Raises:
+        IdempotencyKeyReusedError: same key, another body.
+        BatchInFlightError: a request with the same key is being stored right now.
+    """
+    queries = load_queries(_QUERIES)
+    digest = hashlib.sha256(body).digest()
+    upload_id = uuid4()
+    values = {
+        "customer_id": caller.customer_id,
+        "upload_id": upload_id,
+        "idempotency_key": idempotency_key,
+        "body": body,
+        "sha256": digest,
+        "byte_count": len(body),
+        "claim_count": claim_count,
+        "request_id": request_id,
+    }
+    with customer_transaction(conn, caller.customer_id):
+        if idempotency_key is not None:
+            if conn.execute(queries.hold_idempotency_key, values).fetchone() != (True,):
+                raise BatchInFlightError(
+                    "A request with this Idempotency-Key is being stored. Send it again in a second."
+                )
+            conn.execute(queries.release_old_idempotency_key, values)
+            first = conn.execute(queries.batch_of_idempotency_key, values).fetchone()
+            if first is not None:
+                if bytes(first[1]) != digest:
+                    raise IdempotencyKeyReusedError(
+                        "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
+                    )
+                return Accepted(first[0], replayed=True)
+        conn.execute(queries.add_webhook_upload, values)
+        conn.execute(queries.add_inbox_body, values)
+    return Accepted(upload_id, replayed=False)
+
+
+def read_batch_body(conn: Connection, customer_id: int, upload_id: UUID) -> bytes:
+    """The stored body of a webhook batch, exactly as sent; for the loader (role upstream_pipeline).
+
+    Raises:
+        NotFoundError: this customer has no such batch.
+    """
+    row = conn.execute(
+        load_queries(_QUERIES).batch_body, {"customer_id": customer_id, "upload_id": upload_id}
+    ).fetchone()
+    if row is None:
+        raise NotFoundError(f"This customer has no webhook batch {upload_id}. Check the upload's source.")
+    return bytes(row[0])
+
+
+def register_file(
+    conn: Connection,
+    caller: Caller,
+    *,
+    upload_id: UUID,
+    file_name: str,
+    location: str,
+    sha256: bytes,
+    byte_count: int,
+    request_id: str,
+) -> None:
+    """Make a wholly stored file known to the loader; it is committed when this returns."""
+    with customer_transaction(conn, caller.customer_id):
+        conn.execute(
+            load_queries(_QUERIES).add_file_upload,
+            {
+                "customer_id": caller.customer_id,
+                "upload_id": upload_id,
+                "file_name": file_name,
+                "location": location,
+                "sha256": sha256,
+                "byte_count": byte_count,
+                "request_id": request_id,
+            },
+        )
+
+
+def find_upload(conn: Connection, caller: Caller, upload_id: UUID) -> UploadStatus:
+    """Status and counts of one of the caller's uploads.
+
+    Raises:
+        NotFoundError: the caller's customer has no such upload, whoever else may.
+    """
+    with (
+        customer_transaction(conn, caller.customer_id),
+        conn.cursor(row_factory=class_row(UploadStatus)) as cursor,
+    ):
+        status = cursor.execute(
+            load_queries(_QUERIES).upload_status, {"customer_id": caller.customer_id, "upload_id": upload_id}
+        ).fetchone()
+    if status is None:
+        raise NotFoundError("There is no such upload. Check the id that the upload was answered with.")
+    return status

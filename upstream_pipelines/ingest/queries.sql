@@ -1,0 +1,171 @@
+-- name: register_file
+-- A settled file becomes an upload; once, however many look (unique index uploads_waiting_location).
+INSERT INTO uploads (customer_id, source, file_name, location, byte_count, requested_at)
+VALUES (%(customer_id)s, 'csv', %(file_name)s, %(location)s, %(byte_count)s, %(requested_at)s)
+ON CONFLICT (customer_id, location) WHERE status IN ('received', 'processing') AND location IS NOT NULL
+DO NOTHING
+RETURNING upload_id;
+
+-- name: select_waiting_locations
+-- Locations already registered and not finished, so that a scan of the landing zone skips them (uploads_waiting).
+SELECT location FROM uploads
+ WHERE customer_id = %(customer_id)s AND status IN ('received', 'processing') AND location IS NOT NULL;
+
+-- name: request_customers_with_work
+-- Customers whose uploads wait and for whom a run has to be asked for now; marks them as asked for.
+-- Waiting: received, or processing while nobody holds the customer's lock (its run was killed).
+-- Asked for again after 30 s, doubling to 16 min, when the run that was asked for did not take them.
+-- Index uploads_waiting.
+WITH held AS (
+    SELECT objid::bigint AS customer_id FROM pg_locks
+     WHERE locktype = 'advisory' AND classid = %(lock_class)s AND granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+), due AS (
+    SELECT u.customer_id, u.upload_id, u.requests, u.received_at
+      FROM uploads AS u
+      JOIN customers AS c ON c.customer_id = u.customer_id AND c.status = 'active'
+     WHERE (u.status = 'received'
+            OR u.status = 'processing' AND u.customer_id NOT IN (SELECT customer_id FROM held))
+       AND (u.requested_at IS NULL
+            OR u.requested_at < now() - interval '30 seconds' * (2 ^ least(u.requests, 5)))
+), chosen AS (
+    SELECT customer_id, min(received_at) AS oldest FROM due GROUP BY customer_id
+     ORDER BY oldest LIMIT %(limit)s
+), asked AS (
+    UPDATE uploads AS u SET requested_at = now(), requests = u.requests + 1
+      FROM chosen AS k
+     WHERE u.customer_id = k.customer_id
+       AND (u.customer_id, u.upload_id) IN (SELECT customer_id, upload_id FROM due)
+    RETURNING u.customer_id, u.upload_id, u.requests, u.received_at
+)
+SELECT DISTINCT ON (c.slug) c.slug, a.upload_id, a.requests
+  FROM asked AS a JOIN customers AS c ON c.customer_id = a.customer_id
+ ORDER BY c.slug, a.received_at;
+
+-- name: select_waiting_uploads
+-- What a run of one customer takes, oldest first; called under the customer's lock, so that
+-- a processing upload without staged rows is one whose run was killed. Index uploads_waiting.
+SELECT upload_id, source, file_name, location, byte_count, attempt
+  FROM uploads
+ WHERE customer_id = %(customer_id)s AND source = %(source)s
+   AND (status = 'received' OR status = 'processing' AND staged_at IS NULL)
+ ORDER BY received_at, upload_id;
+
+-- name: start_upload
+-- An attempt begins.
+UPDATE uploads
+   SET status = 'processing', attempt = attempt + 1, started_at = now(), run_id = %(run_id)s,
+       error_code = NULL, error_message = NULL
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
+RETURNING attempt;
+
+-- name: find_same_bytes
+-- An earlier upload with the same bytes, read in the same way (uploads_same_bytes).
+SELECT upload_id, rows FROM uploads
+ WHERE customer_id = %(customer_id)s AND sha256 = %(sha256)s AND upload_id <> %(upload_id)s
+   AND configuration_sha256 = %(configuration_sha256)s AND duplicate_of IS NULL
+   AND status IN ('success', 'partial')
+ ORDER BY received_at LIMIT 1;
+
+-- name: finish_as_duplicate
+-- The same bytes again: every row is a duplicate, nothing is read.
+UPDATE uploads
+   SET status = 'success', duplicate_of = %(duplicate_of)s, sha256 = %(sha256)s,
+       configuration_sha256 = %(configuration_sha256)s, rows = %(rows)s, duplicates = %(rows)s,
+       accepted = 0, rejected = 0, updated = 0, warnings = 0,
+       finished_at = now(), seconds = extract(epoch FROM now() - started_at)
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: clear_received_lines
+-- What an attempt that was killed left behind (primary key).
+DELETE FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: clear_rejected_rows
+-- As above (primary key).
+DELETE FROM rejected_rows WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: finish_staging
+-- All rows of the upload are in received_lines and rejected_rows.
+UPDATE uploads
+   SET staged_at = clock_timestamp(), sha256 = %(sha256)s, configuration_sha256 = %(configuration_sha256)s,
+       byte_count = %(byte_count)s, rows = %(rows)s, rejected = %(rejected)s, warnings = %(warnings)s,
+       detected = %(detected)s
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: fail_upload
+-- The upload is refused or given up; the message says what to do.
+UPDATE uploads
+   SET status = 'failed', error_code = %(code)s, error_message = %(message)s, finished_at = now(),
+       sha256 = coalesce(%(sha256)s, sha256),
+       seconds = extract(epoch FROM now() - coalesce(started_at, received_at))
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: set_location
+-- The file was moved once it was dealt with.
+UPDATE uploads SET location = %(location)s
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: select_upload
+-- One upload with its counts (primary key).
+SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicates, updated, warnings, seconds,
+       duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
+  FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: select_uploads_of_run
+-- What a run dealt with, oldest first, for metadata (uploads_same_bytes serves the customer).
+SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicates, updated, warnings, seconds,
+       duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
+  FROM uploads
+ WHERE customer_id = %(customer_id)s AND run_id = %(run_id)s AND source = ANY(%(sources)s)
+ ORDER BY received_at, upload_id;
+
+-- name: count_rejections
+-- Rejected rows of an upload by rule and field, for the message people get (primary key).
+SELECT rule, field, min(reason), count(*), (array_agg(source_row_number ORDER BY source_row_number))[1:10]
+  FROM rejected_rows WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
+ GROUP BY rule, field ORDER BY count(*) DESC, rule, field;
+
+-- name: hold_idempotency_key
+-- One request a key at a time, until its transaction ends. No index: a lock in memory.
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(idempotency_key)s, %(customer_id)s));
+
+-- name: release_old_idempotency_key
+-- After 7 days a key may be used again; the batch stays. Served by UNIQUE (customer_id, idempotency_key).
+UPDATE webhook_inbox
+   SET idempotency_key = NULL
+ WHERE customer_id = %(customer_id)s AND idempotency_key = %(idempotency_key)s
+   AND received_at < now() - interval '7 days';
+
+-- name: batch_of_idempotency_key
+-- What the key was used for. Served by UNIQUE (customer_id, idempotency_key).
+SELECT upload_id, body_sha256
+  FROM webhook_inbox
+ WHERE customer_id = %(customer_id)s AND idempotency_key = %(idempotency_key)s;
+
+-- name: add_webhook_upload
+-- A received batch; the loader counts its rows.
+INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id)
+VALUES (%(customer_id)s, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
+        jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s);
+
+-- name: add_inbox_body
+-- The body as sent, in the transaction that made its upload.
+INSERT INTO webhook_inbox (customer_id, upload_id, idempotency_key, body, body_sha256)
+VALUES (%(customer_id)s, %(upload_id)s, %(idempotency_key)s, %(body)s, %(sha256)s);
+
+-- name: batch_body
+-- A batch for its loader. Served by the primary key of webhook_inbox.
+SELECT body FROM webhook_inbox WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: add_file_upload
+-- A file that is wholly stored.
+INSERT INTO uploads (customer_id, upload_id, source, file_name, location, sha256, byte_count, request_id)
+VALUES (%(customer_id)s, %(upload_id)s, 'csv', %(file_name)s, %(location)s, %(sha256)s, %(byte_count)s,
+        %(request_id)s);
+
+-- name: upload_status
+-- One upload as its customer sees it. Served by the primary key of uploads.
+SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, accepted, rejected, duplicates,
+       updated, warnings, seconds, error_code, error_message, request_id, received_at, started_at, finished_at
+  FROM uploads
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
