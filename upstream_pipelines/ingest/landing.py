@@ -1,0 +1,110 @@
+"""The landing zone: one folder a customer, local or in an object store, through universal-pathlib.
+
+    <landing>/<customer>/name.csv                 dropped by the customer, read once it stands still
+    <landing>/<customer>/.uploads/<id>/name.csv   being read, or streamed in by the API or the command
+    <landing>/<customer>/.done/<id>/name.csv      dealt with: loaded, or the same bytes again
+    <landing>/<customer>/.failed/<id>/name.csv    refused; correct it and drop it again
+
+Not here: what a file holds, the rows of uploads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+from upath import UPath
+
+from upstream_pipelines.errors import FileRefusedError
+from upstream_pipelines.settings import Settings
+
+# Names that programs give to files they are still writing.
+_UNFINISHED = (".tmp", ".part", ".partial", ".crdownload", ".filepart", ".swp", "~")
+
+
+@dataclass(frozen=True)
+class LandedFile:
+    """A file in a customer's folder: where it is, its size in bytes, when it was last written (epoch s)."""
+
+    path: UPath
+    size: int
+    written_at: float
+
+
+def customer_folder(settings: Settings, slug: str) -> UPath:
+    """The customer's folder; made when missing (object stores have none to make)."""
+    folder = UPath(settings.landing_root) / slug
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def settled_files(settings: Settings, slug: str) -> Iterator[LandedFile]:
+    """Files of a customer that are no longer being written, oldest first.
+
+    A file counts as written when its last change is `landing_quiet_seconds` ago, and when
+    its name is not one that copying programs use for a file in the making. Empty files count:
+    they are refused with a message instead of lying there unseen.
+    """
+    now = time.time()
+    landed = []
+    for path in customer_folder(settings, slug).iterdir():
+        if path.name.startswith(".") or path.name.lower().endswith(_UNFINISHED):
+            continue
+        try:
+            if not path.is_file():
+                continue
+            facts = path.stat()
+        except FileNotFoundError:
+            continue  # another run moved it between the listing and here
+        if now - facts.st_mtime >= settings.landing_quiet_seconds:
+            landed.append(LandedFile(path, int(facts.st_size), float(facts.st_mtime)))
+    yield from sorted(landed, key=lambda file: (file.written_at, file.path.name))
+
+
+def upload_path(settings: Settings, slug: str, upload_id: UUID, file_name: str) -> UPath:
+    """Where an uploaded file is streamed to; its folder is made."""
+    folder = customer_folder(settings, slug) / ".uploads" / str(upload_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / safe_name(file_name)
+
+
+def safe_name(file_name: str) -> str:
+    """The last part of a name, with nothing in it that a path could be made of."""
+    last = file_name.replace("\\", "/").rsplit("/", 1)[-1]
+    kept = "".join(letter if letter.isalnum() or letter in "._- ()" else "_" for letter in last)
+    return kept.strip(" .")[-120:] or "upload.csv"
+
+
+def take_in(settings: Settings, slug: str, upload_id: UUID, location: str) -> UPath:
+    """Move a dropped file to where no later file of the same name can overwrite it while it is read.
+
+    Returns: its place; a file that an attempt before this one took in is found there.
+
+    Raises:
+        FileRefusedError: the file is in neither place.
+    """
+    source, target = UPath(location), upload_path(settings, slug, upload_id, UPath(location).name)
+    if not target.exists():
+        if not source.exists():
+            raise FileRefusedError("The file was gone before it could be read. Send it again.")
+        source.rename(target)
+    return target
+
+
+def put_away(settings: Settings, slug: str, upload_id: UUID, outcome: Literal["done", "failed"]) -> UPath | None:
+    """Move what was taken in out of the way; nothing is deleted.
+
+    Returns: the file's new place, None when there is nothing to move (it was moved before).
+    """
+    taken = customer_folder(settings, slug) / ".uploads" / str(upload_id)
+    files = list(taken.iterdir()) if taken.exists() else []
+    if not files:
+        return None
+    folder = customer_folder(settings, slug) / f".{outcome}" / str(upload_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    moved = files[0].rename(folder / files[0].name)
+    taken.rmdir()
+    return UPath(moved)

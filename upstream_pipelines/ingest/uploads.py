@@ -1,0 +1,130 @@
+"""The uploads: registering what landed, which customers have work, what became of each.
+
+Not here: reading an upload's rows (staging.py), merging them into claims (claims/merge.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+from upath import UPath
+
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import NotFoundError
+from upstream_pipelines.ingest.landing import settled_files
+from upstream_pipelines.settings import Settings
+
+QUERIES = load_queries(__package__)
+
+# Class of the advisory locks on customers; the second number of a lock is the customer's id.
+LOCK_CLASS = 7306
+
+
+@contextmanager
+def customer_lock(conn: Connection, customer_id: int) -> Iterator[None]:
+    """One run at a time works on a customer's claims, whoever started it.
+
+    A session lock: it ends with the connection, so a killed run frees it at once, and the sensor can
+    tell an upload that is being read from one whose run is dead.
+    """
+    conn.execute("SELECT pg_advisory_lock(%s, %s::int)", (LOCK_CLASS, customer_id))
+    try:
+        yield
+    finally:
+        if not conn.closed and not conn.broken:
+            conn.execute("SELECT pg_advisory_unlock(%s, %s::int)", (LOCK_CLASS, customer_id))
+
+
+def register_landed_files(conn: Connection, settings: Settings, customer: Customer) -> list[UUID]:
+    """Make an upload of every settled file in the customer's folder that is not one yet.
+
+    Returns: the new uploads' ids.
+    """
+    waiting = {
+        row[0]
+        for row in conn.execute(
+            QUERIES.select_waiting_locations, {"customer_id": customer.customer_id}
+        ).fetchall()
+    }
+    registered = []
+    for file in settled_files(settings, customer.slug):
+        if str(file.path) not in waiting:
+            upload_id = register_file(conn, customer.customer_id, file.path, file.size, requested=False)
+            if upload_id is not None:
+                registered.append(upload_id)
+    return registered
+
+
+def register_file(
+    conn: Connection, customer_id: int, path: UPath, byte_count: int, *, requested: bool
+) -> UUID | None:
+    """Make an upload of one file; None when it is waiting already.
+
+    `requested`: a run for it is about to start, so that the sensor need not ask for one yet.
+    """
+    row = conn.execute(
+        QUERIES.register_file,
+        {
+            "customer_id": customer_id,
+            "file_name": path.name,
+            "location": str(path),
+            "byte_count": byte_count,
+            "requested_at": datetime.now(UTC) if requested else None,
+        },
+    ).fetchone()
+    return row[0] if row is not None else None
+
+
+def request_customers_with_work(conn: Connection, limit: int) -> list[tuple[str, str]]:
+    """Customers for whom a run has to be asked for now, at most `limit`; marks their uploads as asked for.
+
+    Returns: (slug, run key) pairs. The key carries the oldest upload and the number of the request.
+    """
+    rows = conn.execute(
+        QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS}
+    ).fetchall()
+    return [(slug, f"{upload_id}:{requests}") for slug, upload_id, requests in rows]
+
+
+def get_upload(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:
+    """One upload with its counts, by column name.
+
+    Raises:
+        NotFoundError: the customer has no such upload.
+    """
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            QUERIES.select_upload, {"customer_id": customer_id, "upload_id": upload_id}
+        ).fetchone()
+    if row is None:
+        raise NotFoundError(f"There is no upload {upload_id}.")
+    return row
+
+
+def uploads_of_run(
+    conn: Connection, customer_id: int, run_id: str, sources: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What a run dealt with, oldest first."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            QUERIES.select_uploads_of_run,
+            {"customer_id": customer_id, "run_id": run_id, "sources": list(sources)},
+        ).fetchall()
+
+
+def rejections(conn: Connection, customer_id: int, upload_id: UUID) -> list[dict[str, Any]]:
+    """Rejected rows of an upload by rule: rule, field, reason, rows, first row numbers."""
+    rows = conn.execute(
+        QUERIES.count_rejections, {"customer_id": customer_id, "upload_id": upload_id}
+    ).fetchall()
+    return [
+        {"rule": rule, "field": field, "reason": reason, "rows": count, "row_numbers": numbers}
+        for rule, field, reason, count, numbers in rows
+    ]
