@@ -1,0 +1,67 @@
+"""What a customer writes under `alert_rules:`, and whether a rule matches. Not here: storing, writing alerts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Kind = Literal["drift", "quality", "run_failure"]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
+
+
+class AlertRule(BaseModel):
+    """Which events a customer wants to hear of, and where. A list that is left out means all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "run_failure")
+    signals: Names | None = None
+    payers: Names | None = None
+    cpt_groups: Names | None = None
+    directions: Annotated[tuple[Literal["worsening", "improving"], ...], Field(min_length=1)] = ("worsening",)
+    minimum_severity: Annotated[float, Field(ge=0, le=1)] = 0.0
+    minimum_effect: Annotated[float, Field(ge=0)] = Field(
+        default=0.0, description="Size of the change in the unit of the signal, whatever its sign."
+    )
+    channels: Names | None = None
+    enabled: bool = True
+
+
+DEFAULT_RULE = AlertRule(name="default")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What rules are matched against. Only `kind` is known of an event that is not a drift."""
+
+    kind: Kind
+    signal: str | None = None
+    payer: str | None = None
+    cpt_group: str | None = None
+    direction: str | None = None
+    severity: float | None = None
+    effect: float | None = None
+
+
+def matches(rule: AlertRule, facts: Facts) -> bool:
+    """Whether the rule wants this event. Signal, payer, size and direction are asked of drift only."""
+    if not rule.enabled or facts.kind not in rule.kinds:
+        return False
+    if facts.kind != "drift":
+        return True
+    return (
+        _listed(facts.signal, rule.signals)
+        and _listed(facts.payer, rule.payers)
+        and _listed(facts.cpt_group, rule.cpt_groups)
+        and _listed(facts.direction, rule.directions)
+        and (facts.severity or 0.0) >= rule.minimum_severity
+        and abs(facts.effect or 0.0) >= rule.minimum_effect
+    )
+
+
+def _listed(value: str | None, names: tuple[str, ...] | None) -> bool:
+    """Case does not count: a payer is one whether written AETNA or Aetna."""
+    return names is None or (value or "").casefold() in {name.casefold() for name in names}
