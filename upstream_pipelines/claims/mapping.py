@@ -1,0 +1,82 @@
+"""A customer's mapping: how its files say what a claim line needs. Part of the customer's YAML.
+
+Not here: the fields and their common headers (fields.py), applying aliases and groups (merge.py).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from upstream_pipelines.claims.fields import FIELDS, header_key
+from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, Grade
+
+DateOrder = Literal["MDY", "DMY", "YMD"]
+Encoding = Literal["utf-8", "utf-16", "windows-1252", "iso-8859-1"]
+Outcome = Literal["PAID", "DENIED", "PENDING", "OTHER"]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class ClaimMapping(BaseModel):
+    """How a customer's files name and write things; everything has a working default.
+
+    columns: claim field → the file's header, where the header is not one everybody knows.
+    outcomes: word as sent → outcome, beside the known words (paid, denied, pending, ...).
+    date_order: order of day, month and year in dates of digits; None: told from the file itself.
+    no_cpt: the source has no procedure codes; every line gets `UNSPECIFIED`.
+    payer_aliases: spelling as sent → canonical payer name.
+    cpt_groups: procedure code, or its beginning and `*` (`992*`) → group.
+    delimiter, encoding: given where detection must not decide.
+    quality: rule name → error, warning, info or off.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: dict[str, _Name] = Field(default_factory=dict)
+    outcomes: dict[_Name, Outcome] = Field(default_factory=dict)
+    date_order: DateOrder | None = None
+    no_cpt: bool = False
+    payer_aliases: dict[_Name, _Name] = Field(default_factory=dict)
+    cpt_groups: dict[_Name, _Name] = Field(default_factory=dict)
+    delimiter: Literal[",", ";", "\t", "|"] | None = None
+    encoding: Encoding | None = None
+    quality: dict[str, Grade] = Field(default_factory=dict)
+
+    @field_validator("columns")
+    @classmethod
+    def _columns_name_fields_once(cls, columns: dict[str, str]) -> dict[str, str]:
+        unknown = sorted(set(columns) - set(FIELDS))
+        if unknown:
+            raise ValueError(f"not claim fields: {', '.join(unknown)}. Fields: {', '.join(FIELDS)}")
+        keys = [header_key(header) for header in columns.values()]
+        if "" in keys:
+            raise ValueError("a header needs at least one letter or digit")
+        twice = sorted({field for field, header in columns.items() if keys.count(header_key(header)) > 1})
+        if twice:
+            raise ValueError(f"one header is given to several fields: {', '.join(twice)}. Name one field a header")
+        return columns
+
+    @field_validator("cpt_groups")
+    @classmethod
+    def _groups_are_codes_or_beginnings(cls, groups: dict[str, str]) -> dict[str, str]:
+        wrong = sorted(pattern for pattern in groups if not re.fullmatch(r"[A-Za-z0-9]+\*?", pattern))
+        if wrong:
+            raise ValueError(f"write a code (99213) or its beginning and a star (992*), not: {', '.join(wrong)}")
+        return groups
+
+    @field_validator("quality")
+    @classmethod
+    def _grades_name_rules(cls, grades: dict[str, Grade]) -> dict[str, Grade]:
+        known = [rule.name for rule in GRADABLE_RULES]
+        unknown = sorted(set(grades) - set(known))
+        if unknown:
+            raise ValueError(f"unknown rules: {', '.join(unknown)}. Rules: {', '.join(known)}")
+        fixed = sorted(name for name, grade in grades.items() if name in FIXED_ERRORS and grade != "error")
+        if fixed:
+            raise ValueError(
+                f"always an error, because a line without it cannot be stored: {', '.join(fixed)}"
+                + (". A source without procedure codes sets no_cpt: true" if "cpt_present" in fixed else "")
+            )
+        return grades

@@ -1,0 +1,209 @@
+"""The quality rules as data: name, fields, severity, dimension, what is wrong, why it matters.
+
+Not here: how a rule is evaluated (checks.py), what a customer changed (claims/mapping.py). Imports
+nothing heavy, so that a configuration can be checked without pandas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Severity = Literal["error", "warning", "info"]
+Grade = Literal["error", "warning", "info", "off"]
+Dimension = Literal["completeness", "validity", "consistency", "uniqueness", "timeliness"]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One rule. `reason` is the fixed text a rejected row gets; it never holds a value of the row."""
+
+    name: str
+    fields: tuple[str, ...]
+    severity: Severity
+    dimension: Dimension
+    description: str
+    why: str
+    reason: str
+
+
+#: The default rules: a customer can switch off or re-grade each (but see FIXED_ERRORS).
+DEFAULT_RULES: tuple[Rule, ...] = (
+    Rule(
+        "payer_present", ("payer",), "error", "completeness",
+        "The payer is filled.",
+        "Everything is watched per payer.",
+        "The payer is empty. Fill it in the source.",
+    ),
+    Rule(
+        "cpt_present", ("cpt",), "error", "completeness",
+        "The procedure code is filled.",
+        "Prices and procedure mix are compared by code.",
+        "The procedure code is empty. Fill it, or set no_cpt in the mapping if this source has none.",
+    ),
+    Rule(
+        "submitted_date_present", ("submitted_date",), "error", "completeness",
+        "The submitted date is filled.",
+        "A decision's age counts from this day.",
+        "The submitted date is empty. Fill it in the source.",
+    ),
+    Rule(
+        "decided_date_present", ("decided_date",), "error", "completeness",
+        "The decided date is filled, unless the line is pending.",
+        "A decision without a day belongs to no period.",
+        "The line is not pending and has no decided date. Fill it, or send the line as pending.",
+    ),
+    Rule(
+        "outcome_present", ("outcome",), "error", "completeness",
+        "The outcome is filled.",
+        "The denial rate counts outcomes.",
+        "The outcome is empty. Fill it with paid, denied or pending.",
+    ),
+    Rule(
+        "cpt_form", ("cpt",), "warning", "validity",
+        "The procedure code has the form of a CPT or HCPCS code: five digits, four digits and a letter, or a "
+        "letter and four digits.",
+        "A malformed code starts a price history of its own.",
+        "The procedure code has not the form of a CPT or HCPCS code. Correct it in the source.",
+    ),
+    Rule(
+        "denial_code_form", ("denial_reason_code",), "warning", "validity",
+        "The denial code has the form of a CARC, with or without its group: 197, B7, CO-45.",
+        "Contractual adjustments and authorisation denials are told by this code.",
+        "The denial code has not the form of a CARC. Send codes such as CO-45 or 197.",
+    ),
+    Rule(
+        "allowed_amount_range", ("allowed_amount",), "warning", "validity",
+        "The allowed amount lies between 0 and 1,000,000.",
+        "One misplaced decimal point outweighs a month of prices.",
+        "The allowed amount lies outside 0 to 1,000,000. Check the decimal point.",
+    ),
+    Rule(
+        "decided_on_or_after_submitted", ("decided_date",), "error", "consistency",
+        "The claim was decided on or after the day it was submitted.",
+        "A negative decision lag makes the payer look faster than it is.",
+        "The decided date lies before the submitted date. Check which column holds which date.",
+    ),
+    Rule(
+        "no_future_date", ("service_date", "submitted_date", "decided_date", "payment_date"), "error", "timeliness",
+        "No date lies in the future.",
+        "A date in the future is a day and month exchanged, or a planned payment; neither has happened.",
+        "The date lies in the future. Check the order of day and month (date_order in the mapping).",
+    ),
+    Rule(
+        "phi_in_payer", ("payer",), "error", "validity",
+        "The payer holds no personal data (SSN, MRN, phone, e-mail, date of birth, person name).",
+        "Payer names appear in alerts, charts and reports.",
+        "The payer holds what looks like personal data. Check whether the columns are shifted.",
+    ),
+    Rule(
+        "phi_in_denial_text", ("denial_reason_text",), "warning", "validity",
+        "The denial text holds no personal data (SSN, MRN, phone, e-mail, date of birth, person name).",
+        "Denial texts are shown to people who need not know the patient.",
+        "The denial text holds what looks like personal data. Remove it in the source.",
+    ),
+    Rule(
+        "outcome_known", ("outcome",), "warning", "validity",
+        "The outcome is a word this product or the mapping knows.",
+        "An unknown word is counted as OTHER: neither paid nor denied.",
+        "The outcome is not a known word and was read as OTHER. Add the word to outcomes in the mapping.",
+    ),
+    Rule(
+        "denied_has_reason_code", ("denial_reason_code",), "warning", "completeness",
+        "A denied line has a denial code.",
+        "Without the code a contractual adjustment cannot be told from a denial.",
+        "The line is denied and has no denial code. Send the CARC of the denial.",
+    ),
+)  # fmt: skip
+
+#: Beyond the default fourteen: the order of the two optional dates, never more than a warning by default.
+ORDER_RULES: tuple[Rule, ...] = (
+    Rule(
+        "service_on_or_before_submitted", ("service_date",), "warning", "consistency",
+        "The service was given on or before the day the claim was submitted.",
+        "A service after its claim is a wrong date or a wrong column.",
+        "The service date lies after the submitted date. Check which column holds which date.",
+    ),
+    Rule(
+        "payment_on_or_after_decided", ("payment_date",), "warning", "consistency",
+        "The payment was made on or after the day of the decision.",
+        "A payment before its decision is a wrong date or a wrong column.",
+        "The payment date lies before the decided date. Check which column holds which date.",
+    ),
+)  # fmt: skip
+
+#: What a cell must be before any rule can look at it. Not gradable: such a value cannot be stored as what
+#: it claims to be. Dates, amounts and line numbers decide identity, time and money, so the row is
+#: rejected; units and flags are extras, so the row is kept, the cell emptied and a warning counted.
+READING_RULES: tuple[Rule, ...] = (
+    Rule(
+        "row_shape", ("row",), "error", "validity",
+        "The row has as many cells as the header.",
+        "In a ragged row a value may stand under the wrong header.",
+        "The row has more or fewer cells than the header. Quote cells that hold the delimiter.",
+    ),
+    Rule(
+        "text_form", (), "error", "validity",
+        "Texts and codes are plain text of a bounded length.",
+        "An overlong cell or one with control characters is a damaged row.",
+        "The cell is too long for its field, is not plain text or holds control characters. Check the quoting.",
+    ),
+    Rule(
+        "date_form", (), "error", "validity",
+        "Dates are calendar days from 1970 on with a four-digit year.",
+        "A date that is guessed moves a claim to another period.",
+        "The cell is not a date with a four-digit year, or not a day of the calendar. Write it as YYYY-MM-DD.",
+    ),
+    Rule(
+        "date_order_known", (), "error", "validity",
+        "The order of day and month is known.",
+        "04/05/2026 is two different days.",
+        "The date can be read with the day or the month first. Set date_order in the mapping to MDY or DMY.",
+    ),
+    Rule(
+        "amount_form", (), "error", "validity",
+        "Amounts are numbers below 1,000,000,000,000.",
+        "An amount that is guessed changes a price.",
+        "The cell is not an amount. Write amounts as 1234.56.",
+    ),
+    Rule(
+        "amount_not_negative", (), "error", "validity",
+        "Amounts are zero or more.",
+        "A reversal is a correction of its claim line, not a claim line with a negative price.",
+        "The amount is negative. Send the corrected line with its final amounts.",
+    ),
+    Rule(
+        "line_number_form", ("line_number",), "error", "validity",
+        "The line number is a whole number.",
+        "The line number is part of the line's identity.",
+        "The line number is not a whole number of at most nine digits. Correct it in the source.",
+    ),
+    Rule(
+        "units_form", ("units",), "warning", "validity",
+        "Units are a number between 0 and 999,999,999.",
+        "Prices are compared per unit.",
+        "The units are not a number and were left empty. Correct them in the source.",
+    ),
+    Rule(
+        "flag_form", ("authorization_required", "authorization_obtained"), "warning", "validity",
+        "Flags are yes or no.",
+        "An unclear flag says nothing about authorisation.",
+        "The flag is neither yes nor no and was left empty. Write yes or no.",
+    ),
+)  # fmt: skip
+
+GRADABLE_RULES = DEFAULT_RULES + ORDER_RULES
+RULES: dict[str, Rule] = {rule.name: rule for rule in READING_RULES + GRADABLE_RULES}
+
+#: These guard columns that hold no NULL; a row that fails them cannot be stored at all.
+FIXED_ERRORS = frozenset({"payer_present", "cpt_present", "submitted_date_present", "outcome_present"})
+
+
+def active_rules(grades: Mapping[str, Grade]) -> tuple[Rule, ...]:
+    """The gradable rules as a customer wants them: re-graded, and without those switched off."""
+    return tuple(
+        rule if rule.name not in grades else replace(rule, severity=grade)
+        for rule in GRADABLE_RULES
+        if (grade := grades.get(rule.name, rule.severity)) != "off"
+    )
