@@ -169,3 +169,9 @@ SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, acc
        updated, warnings, seconds, error_code, error_message, request_id, received_at, started_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: select_staged_uploads
+-- Read but not merged, oldest first (uploads_waiting).
+SELECT upload_id FROM uploads
+ WHERE customer_id = %(customer_id)s AND status = 'processing' AND staged_at IS NOT NULL
+ ORDER BY received_at, upload_id;

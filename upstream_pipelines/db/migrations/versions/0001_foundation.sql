@@ -345,6 +345,8 @@ CREATE TABLE alerts (
     state       text NOT NULL DEFAULT 'pending' CHECK (state IN ('pending', 'sent', 'failed', 'suppressed')),
     reason      text,
     content     jsonb NOT NULL,
+    -- The channels it was written for: alerts x channels = deliveries can be checked afterwards.
+    channel_ids uuid[] NOT NULL,
     created_at  timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (customer_id, alert_id),
     FOREIGN KEY (customer_id, rule_id) REFERENCES alert_rules (customer_id, rule_id),
@@ -385,6 +387,26 @@ CREATE TABLE delivery_attempts (
     PRIMARY KEY (customer_id, delivery_id, attempt),
     FOREIGN KEY (customer_id, delivery_id) REFERENCES deliveries (customer_id, delivery_id)
 );
+
+-- Canonical payer of a spelling: the alias of the same name but for case and white space, else the
+-- spelling itself with its white space tidied.
+CREATE FUNCTION canonical_payer(spelling text, aliases jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(
+        (SELECT a.value FROM jsonb_each_text(aliases) AS a
+          WHERE lower(regexp_replace(btrim(a.key), '\s+', ' ', 'g'))
+              = lower(regexp_replace(btrim(spelling), '\s+', ' ', 'g'))
+          ORDER BY a.key LIMIT 1),
+        regexp_replace(btrim(spelling), '\s+', ' ', 'g'))
+$$;
+
+-- CPT group of a code: an exact code goes before a pattern (992*), a longer pattern before a shorter.
+CREATE FUNCTION group_of_code(code text, groups jsonb) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT coalesce(
+        (SELECT g.value FROM jsonb_each_text(groups) AS g
+          WHERE code LIKE replace(replace(replace(upper(g.key), '%', '\%'), '_', '\_'), '*', '%')
+          ORDER BY position('*' IN g.key) > 0, length(g.key) DESC, g.key LIMIT 1),
+        'OTHER')
+$$;
 
 -- The API knows no customer until the token has been looked up. This function is the only way
 -- round row-level security; it runs as upstream_pipeline and tells nothing but the customer.

@@ -1,0 +1,55 @@
+"""Takes staged uploads into claims, oldest first, and puts their files away.
+
+Not here: the merge itself (claims/merge.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import structlog
+
+from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.ingest.landing import put_away
+from upstream_pipelines.ingest.uploads import QUERIES, customer_lock
+from upstream_pipelines.settings import Settings
+
+
+@dataclass(frozen=True)
+class MergeTotals:
+    """What one call did, in uploads and lines; `renamed` lines got another payer name or CPT group."""
+
+    uploads: int
+    new: int
+    updated: int
+    duplicates: int
+    renamed: int
+
+
+def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_id: str) -> MergeTotals:
+    """Merge every staged upload of a customer that is not merged yet.
+
+    Each upload is a transaction: killed in between, the rest is merged by the next run.
+    """
+    new = updated = duplicates = 0
+    with customer_lock(conn, customer.customer_id):
+        renamed = apply_changed_mapping(conn, customer)
+        staged = conn.execute(QUERIES.select_staged_uploads, {"customer_id": customer.customer_id}).fetchall()
+        for (upload_id,) in staged:
+            merged = merge_upload(conn, customer, upload_id)
+            put_away(settings, customer.slug, upload_id, "failed" if merged.status == "failed" else "done")
+            new, updated = new + merged.new, updated + merged.updated
+            duplicates += merged.duplicates
+            structlog.get_logger().info(
+                "upload merged",
+                customer=customer.slug,
+                upload_id=str(upload_id),
+                run_id=run_id,
+                status=merged.status,
+                new=merged.new,
+                updated=merged.updated,
+                duplicates=merged.duplicates,
+            )
+    return MergeTotals(len(staged), new, updated, duplicates, renamed)
