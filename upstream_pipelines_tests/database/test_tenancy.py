@@ -51,9 +51,9 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
     }  # fmt: skip
     special = {
         ("touched_days", "kind"): "submitted", ("alert_channels", "kind"): "email", ("alerts", "kind"): "drift",
-        ("drift_events", "state"): "open", ("drift_looks", "state"): "open", ("alerts", "state"): "pending",
+        ("drift_events", "state"): "open", ("drift_results", "state"): "open", ("alerts", "state"): "pending",
         ("deliveries", "state"): "pending", ("quality_findings", "severity"): "info",
-        ("drift_looks", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
+        ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
     }  # fmt: skip
     with connect(settings, "upstream_pipeline") as lookup:
         tables = [name for name in _tenant_tables(lookup) if name != "customers"]

@@ -276,9 +276,19 @@ CREATE TABLE drift_events (
 CREATE UNIQUE INDEX drift_events_live ON drift_events (customer_id, payer, cpt_group, signal)
     WHERE state <> 'resolved';
 
--- A row per event and look, and a row per payer and signal that had too little data.
+-- Each look that was made, also the ones that found nothing.
 CREATE TABLE drift_looks (
-    customer_id bigint NOT NULL REFERENCES customers,
+    customer_id    bigint NOT NULL REFERENCES customers,
+    as_of          date NOT NULL,
+    method_version text NOT NULL,
+    settings       jsonb NOT NULL,
+    made_at        timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (customer_id, as_of)
+);
+
+-- What a look found: a row per event, and a row per payer and signal that had too little data.
+CREATE TABLE drift_results (
+    customer_id bigint NOT NULL,
     as_of       date NOT NULL,
     payer       text NOT NULL,
     cpt_group   text NOT NULL,
@@ -298,7 +308,8 @@ CREATE TABLE drift_looks (
     detail      jsonb NOT NULL DEFAULT '{}',
     -- The event as it stood after this look: the next look, or a look made again, starts from it.
     event       jsonb,
-    PRIMARY KEY (customer_id, as_of, payer, cpt_group, signal, direction)
+    PRIMARY KEY (customer_id, as_of, payer, cpt_group, signal, direction, state),
+    FOREIGN KEY (customer_id, as_of) REFERENCES drift_looks (customer_id, as_of)
 );
 
 CREATE TABLE alert_channels (
@@ -455,7 +466,7 @@ $$;
 
 -- The API reads what its customer owns; it writes uploads and the inbox only. Secrets are not readable.
 GRANT SELECT ON customers, uploads, webhook_inbox, received_lines, rejected_rows, claims, claim_history,
-    touched_days, quality_reports, quality_findings, payer_activity, payer_prices, drift_events, drift_looks,
+    touched_days, quality_reports, quality_findings, payer_activity, payer_prices, drift_events, drift_looks, drift_results,
     alert_rules, alerts, deliveries, delivery_attempts TO upstream_api;
 GRANT SELECT (customer_id, channel_id, name, kind, configuration, enabled, disabled_reason, failing_since,
     created_at) ON alert_channels TO upstream_api;
