@@ -1,0 +1,140 @@
+"""The two aggregate frames drift is computed from, made out of claim lines.
+
+Belongs here: which lines count, and as what. Not here: the same aggregation in SQL (store.py), any statistics.
+
+A line is *decided* when it has a decided date and an outcome of PAID, DENIED or OTHER. A decided line is *denied*
+when its outcome is DENIED and its code is none of CO-45, PR-1, PR-2, PR-3: contractual adjustments and patient
+responsibility are no denials. It is denied *for authorisation* when it is denied with CARC 15, 197 or 198. Prices
+come from PAID lines with an allowed amount above 0, per unit where units are given. A decision dated before the
+submission counts as one at age 0. The day a fact became known is its own day, or the day it was first seen where
+that is later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from upstream_pipelines.errors import UpstreamError
+
+ACTIVITY_KEYS = ["payer", "cpt_group", "submitted_day", "decision_age", "submitted_known_day", "decision_known_day"]
+ACTIVITY_SUMS = ["lines", "denied", "denied_authorization", "billed", "allowed", "paid"]
+PRICE_KEYS = ["payer", "cpt", "cpt_group", "decided_day", "decision_known_day"]
+PRICE_SUMS = ["lines", "sum_log_allowed", "sum_log_allowed_sq", "allowed"]
+
+DECIDED_OUTCOMES = ("PAID", "DENIED", "OTHER")
+NOT_DENIALS = ("CO45", "PR1", "PR2", "PR3")
+AUTHORIZATION_CODES = r"(?:CO|PR|OA|PI)?(?:15|197|198)"
+
+
+class ClaimsFrameError(UpstreamError):
+    """The claims given to drift lack a column, or a column cannot be read as what it must be."""
+
+    code = "claims_frame"
+
+
+def activity_from_claims(
+    claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Aggregate one customer's claim lines into the columns of payer_activity and payer_prices.
+
+    `claims` has a row per line: payer (or payer_name), submitted_date, decided_date, outcome, and optionally cpt,
+    cpt_group, billed_amount, allowed_amount, paid_amount, units, denial_reason_code, first_seen_at,
+    decision_seen_at. `cpt_groups` maps a code to its group, default OTHER; without it the column cpt_group counts.
+    Days come back as datetime64[s] without a time, decision_age as Int64 (<NA>: undecided).
+
+    Raises:
+        ClaimsFrameError: a needed column is missing or holds something else than dates.
+    """
+    lines = _typed(claims, cpt_groups)
+    activity = lines.groupby(ACTIVITY_KEYS, dropna=False, sort=True, as_index=False)[ACTIVITY_SUMS].sum()
+    priced = lines.loc[lines["priced"]]
+    prices = priced.assign(
+        lines=1,
+        sum_log_allowed=priced["log_allowed"],
+        sum_log_allowed_sq=priced["log_allowed"] ** 2,
+    ).groupby(PRICE_KEYS, sort=True, as_index=False)[PRICE_SUMS].sum()
+    return activity, prices
+
+
+def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.DataFrame:
+    payer = "payer_name" if "payer_name" in claims.columns else "payer"
+    missing = [name for name in (payer, "submitted_date", "decided_date", "outcome") if name not in claims.columns]
+    if missing:
+        raise ClaimsFrameError(
+            f"Claims lack the column(s) {', '.join(missing)}. Give one row per line with payer (or payer_name), "
+            "submitted_date, decided_date and outcome."
+        )
+    rows = claims.loc[claims["submitted_date"].notna() & claims[payer].notna()]
+    submitted, decided = _days(rows, "submitted_date"), _days(rows, "decided_date")
+    outcome = rows["outcome"].astype("string").str.upper()
+    is_decided = decided.notna() & outcome.isin(DECIDED_OUTCOMES).fillna(value=False).astype(bool)
+    first_seen, decision_seen = _days(rows, "first_seen_at"), _days(rows, "decision_seen_at")
+    code = _text(rows, "denial_reason_code").str.upper().str.replace(r"[^A-Z0-9]", "", regex=True).fillna("")
+    denied = is_decided & (outcome == "DENIED").fillna(value=False).astype(bool) & ~code.isin(NOT_DENIALS)
+    age = (decided - submitted).dt.days.clip(lower=0).where(is_decided).astype("Int64")
+    allowed, units = _amount(rows, "allowed_amount"), _amount(rows, "units")
+    cpt = _text(rows, "cpt").fillna("UNSPECIFIED")
+    if cpt_groups is not None:
+        group = cpt.map(dict(cpt_groups)).astype("string").fillna("OTHER")
+    else:
+        group = _text(rows, "cpt_group").fillna("OTHER")
+    per_unit = np.where(units > 0, allowed / units.where(units > 0, 1.0), allowed)
+    priced = is_decided & (outcome == "PAID").fillna(value=False).astype(bool) & (allowed > 0)
+    return pd.DataFrame(
+        {
+            "payer": rows[payer].astype(str),
+            "cpt": cpt.astype(str),
+            "cpt_group": group.astype(str),
+            "submitted_day": submitted,
+            "decision_age": age,
+            "decided_day": decided,
+            "submitted_known_day": submitted.where(~(first_seen > submitted), first_seen),
+            "decision_known_day": _known(decided, decision_seen.fillna(first_seen)).where(is_decided),
+            "lines": 1,
+            "denied": denied.astype(int),
+            "denied_authorization": (denied & code.str.fullmatch(AUTHORIZATION_CODES)).astype(int),
+            "billed": _amount(rows, "billed_amount").fillna(0.0),
+            "allowed": allowed.fillna(0.0),
+            "paid": _amount(rows, "paid_amount").fillna(0.0),
+            "priced": priced,
+            "log_allowed": np.log(np.where(priced, per_unit, 1.0)),
+        }
+    )
+
+
+def _known(day: pd.Series, seen: pd.Series) -> pd.Series:
+    return day.where(~(seen > day), seen)
+
+
+def _days(rows: pd.DataFrame, column: str) -> pd.Series:
+    """The column as days without time or zone; all missing where there is no such column."""
+    if column not in rows.columns:
+        return pd.Series(pd.NaT, index=rows.index, dtype="datetime64[s]")
+    values = rows[column]
+    try:
+        if isinstance(values.dtype, pd.DatetimeTZDtype):
+            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        elif not pd.api.types.is_datetime64_dtype(values.dtype):
+            # Strings, date objects and zoned stamps alike; mixed zones need utc=True to be read at all.
+            values = pd.to_datetime(values.astype("object"), utc=True, format="mixed").dt.tz_localize(None)
+    except (ValueError, TypeError):
+        raise ClaimsFrameError(f"Column {column} does not hold dates. Give dates, timestamps or ISO text.") from None
+    return values.dt.floor("D").astype("datetime64[s]")
+
+
+def _text(rows: pd.DataFrame, column: str) -> pd.Series:
+    if column not in rows.columns:
+        return pd.Series(pd.NA, index=rows.index, dtype="string")
+    return rows[column].astype("string")
+
+
+def _amount(rows: pd.DataFrame, column: str) -> pd.Series:
+    if column not in rows.columns:
+        return pd.Series(np.nan, index=rows.index, dtype="float64")
+    try:
+        return pd.to_numeric(rows[column].astype("object"), errors="raise").astype("float64")
+    except (ValueError, TypeError):
+        raise ClaimsFrameError(f"Column {column} does not hold numbers. Give decimals or floats.") from None

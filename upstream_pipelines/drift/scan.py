@@ -1,0 +1,127 @@
+"""The evidence for a change: a likelihood-ratio CUSUM over days, for all payers and change days at once.
+
+Belongs here: the statistic, its dispersion, its null distribution and threshold. Not here: which factor it is for.
+
+For every possible change day the days since are compared with the baseline days before it, by the log-likelihood
+ratio of "two levels" against "one level" (both levels estimated, so that a short or thin baseline weakens the
+evidence by itself); the largest over change days is the CUSUM maximised over shift sizes. It is recomputed from
+the visible history at each look, so no state can be lost or depend on how often one looked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from upstream_pipelines.drift.facts import Bools, Floats
+
+
+@dataclass(frozen=True)
+class Series:
+    """Day sums of one factor, payers × days, the last column being the horizon.
+
+    `observed` and `expected` share a scale (events; for prices score and information), `variance` is that of
+    observed with nothing changed, `lines` the claim lines behind it, `trials` the Bernoulli trials where the factor
+    has them. `by` names what a day is: decision or submission.
+    """
+
+    by: str
+    observed: Floats
+    expected: Floats
+    variance: Floats
+    lines: Floats
+    trials: Floats | None
+    gaussian: bool
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Sums before and since each candidate change day, payers × candidates; candidate j is `length[j]` days long."""
+
+    length: np.ndarray
+    observed: tuple[Floats, Floats]
+    expected: tuple[Floats, Floats]
+    trials: tuple[Floats, Floats] | None
+    lines: tuple[Floats, Floats]
+
+
+def windows(series: Series, lengths: np.ndarray, baseline_days: int) -> Windows:
+    """Sum `series` over the last `lengths` days (1) and the `baseline_days` days before them (0)."""
+    days = series.observed.shape[1]
+    split = days - lengths
+    first = np.maximum(split - baseline_days, 0)
+
+    def sums(values: Floats) -> tuple[Floats, Floats]:
+        total = np.zeros((values.shape[0], days + 1))
+        np.cumsum(values, axis=1, out=total[:, 1:])
+        return total[:, split] - total[:, first], total[:, -1:] - total[:, split]
+
+    return Windows(
+        length=lengths,
+        observed=sums(series.observed),
+        expected=sums(series.expected),
+        trials=None if series.trials is None else sums(series.trials),
+        lines=sums(series.lines),
+    )
+
+
+def evidence(series: Series, sums: Windows, dispersion: Floats, freedom: Floats) -> Floats:
+    """Signed root of twice the log-likelihood ratio, payers × candidates: about standard normal with no change.
+
+    Positive: more than the baseline. Divided by the over-dispersion, and shortened for the `freedom` (degrees) with
+    which that was learnt, as a t statistic is.
+    """
+    (o0, o1), (e0, e1) = sums.observed, sums.expected
+    if series.gaussian:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shift = o1 / e1 - o0 / e0
+            doubled = shift**2 / (1 / e1 + 1 / e0)
+    else:
+        scale = _ratio(o0 + o1, e0 + e1)
+        m0, m1 = e0 * scale, e1 * scale
+        doubled = _terms(o0, m0) + _terms(o1, m1)
+        if sums.trials is not None:
+            n0, n1 = sums.trials
+            doubled = doubled + _terms(n0 - o0, n0 - m0) + _terms(n1 - o1, n1 - m1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            shift = o1 / e1 - o0 / e0
+    doubled = np.nan_to_num(np.maximum(doubled, 0.0), nan=0.0, posinf=0.0) / dispersion[:, None]
+    shortened = freedom[:, None] * np.log1p(doubled / freedom[:, None])
+    return np.sign(np.nan_to_num(shift)) * np.sqrt(shortened)
+
+
+def _terms(observed: Floats, expected: Floats) -> Floats:
+    """2·O·log(O/E), and 0 where nothing was observed or expected."""
+    good = (observed > 0) & (expected > 0)
+    ratio = np.divide(observed, expected, out=np.ones_like(expected), where=good)
+    result: Floats = 2 * observed * np.log(ratio)
+    return result
+
+
+def _ratio(top: Floats, bottom: Floats) -> Floats:
+    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+
+
+def dispersion(series: Series, block: int = 7) -> tuple[Floats, Floats]:
+    """Over-dispersion per payer (1: as independent lines would scatter) and the degrees of freedom it was learnt with.
+
+    From the differences of neighbouring blocks, so that a level shift, the very thing looked for, spoils one
+    difference only. All alignments of the blocks are used.
+    """
+    def blocks(values: Floats) -> Floats:
+        total = np.zeros((values.shape[0], values.shape[1] + 1))
+        np.cumsum(values, axis=1, out=total[:, 1:])
+        return total[:, block:] - total[:, :-block]
+
+    observed, expected, variance = blocks(series.observed), blocks(series.expected), blocks(series.variance)
+    enough: Bools = variance > 0.5
+    rate = _ratio(observed, expected)
+    noise = np.divide(variance, expected**2, out=np.zeros_like(variance), where=enough)
+    both = enough[:, block:] & enough[:, :-block]
+    squares = np.where(both, (rate[:, block:] - rate[:, :-block]) ** 2, 0.0)
+    scale = np.where(both, noise[:, block:] + noise[:, :-block], 1.0)
+    pairs = both.sum(axis=1)
+    own = np.divide((squares / scale).sum(axis=1), pairs, out=np.ones(len(pairs)), where=pairs > 0)
+    # Neighbouring differences share a block: 2 independent ones in 3.
+    return own, pairs / block * (2 / 3)

@@ -1,0 +1,60 @@
+"""What a customer can set about drift, and the version of the method.
+
+Not here: any computation. The numbers below are the method's; each says why it is what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+METHOD_VERSION = "1"
+"""Changes whenever the same data could give another result; stored with every event."""
+
+Signal = Literal["denial_rate", "decision_lag", "allowed_amount"]
+SIGNALS: tuple[Signal, ...] = ("denial_rate", "decision_lag", "allowed_amount")
+
+
+class DriftSettings(BaseModel):
+    """Drift settings of one customer; days unless the name says otherwise."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    false_events_per_year: float = Field(
+        default=1.0, gt=0, le=50, description="Budget of false events a year over all payers and signals."
+    )
+    minimum_rate_points: float = Field(
+        default=0.02, ge=0, le=1, description="A rate changed materially from this difference on (0.02: 2 points)."
+    )
+    minimum_rate_relative: float = Field(
+        default=0.20, ge=0, description="... or from this share of its baseline on (0.20: a fifth)."
+    )
+    minimum_price_change: float = Field(default=0.03, ge=0, description="Material change of prices (0.03: 3 %).")
+    minimum_lag_days: float = Field(default=3.0, ge=0, description="Material change of the median decision time.")
+    baseline_days: int = Field(
+        default=180, ge=56, le=365, description="Days before a change it is compared with, at most."
+    )
+    change_days: int = Field(default=120, ge=28, le=180, description="How long ago a change may have begun, at most.")
+    shortest_change_days: int = Field(
+        default=8, ge=2, le=28, description="Shortest change looked for: above a week, so that no one week decides."
+    )
+    minimum_baseline_lines: int = Field(default=60, ge=10, description="Decided lines a baseline needs.")
+    minimum_current_lines: int = Field(default=20, ge=5, description="Decided lines a comparison needs since.")
+    minimum_counted: float = Field(
+        default=8.0, ge=1, description="Denials (or decisions) expected in both periods together, at least."
+    )
+    block_days: tuple[int, ...] = Field(
+        default=(14, 28, 56, 84), description="Blocks for figures; the first with enough lines is used."
+    )
+    maturity_floor: float = Field(
+        default=0.3, ge=0, le=1, description="Below this completeness no figure of a block is shown."
+    )
+    watch_share: float = Field(
+        default=0.8, gt=0, lt=1, description="A chart is watched from this share of the threshold on."
+    )
+    calm_days: int = Field(default=14, ge=1, description="An event resolves after this long back at its baseline.")
+    recent_days: int = Field(default=28, ge=7, description="The stretch that says whether an event still holds.")
+    renewal_days: int = Field(
+        default=180, ge=60, le=365, description="An event open this long has become the normal, and resolves."
+    )
