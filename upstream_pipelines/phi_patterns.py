@@ -10,7 +10,8 @@ import re
 
 _DATE = r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}"
 
-SSN = re.compile(r"\b\d{3}-\d{2}-\d{4}\b")
+# Nine digits without separators only behind a label: else any nine-digit account number is one.
+SSN = re.compile(r"\b\d{3}-\d{2}-\d{4}\b|\b\d{3} \d{2} \d{4}\b|\b(?i:ssn)[\s:=#]*\d{9}\b")
 
 # Separators are required: ten digits in a row are a claim number or an NPI, both everywhere in claims.
 PHONE = re.compile(r"(?:\+?\b1[-. ])?(?:\(\d{3}\) ?|\b\d{3}[-. ])\d{3}[-. ]\d{4}\b")

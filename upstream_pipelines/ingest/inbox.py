@@ -35,9 +35,10 @@ class BatchInFlightError(ConflictError):
 
 @dataclass(frozen=True)
 class Accepted:
-    """A stored batch; `replayed` when an earlier request with the same key and body had stored it."""
+    """A stored batch; `replayed` when an earlier request, then `request_id`, with the same key and body stored it."""
 
     upload_id: UUID
+    request_id: str
     replayed: bool
 
 
@@ -112,10 +113,10 @@ def accept_batch(
                     raise IdempotencyKeyReusedError(
                         "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
                     )
-                return Accepted(first[0], replayed=True)
+                return Accepted(upload_id=first[0], request_id=first[2], replayed=True)
         conn.execute(queries.add_webhook_upload, values)
         conn.execute(queries.add_inbox_body, values)
-    return Accepted(upload_id, replayed=False)
+    return Accepted(upload_id, request_id, replayed=False)
 
 
 def read_batch_body(conn: Connection, customer_id: int, upload_id: UUID) -> bytes:
@@ -132,7 +133,7 @@ def read_batch_body(conn: Connection, customer_id: int, upload_id: UUID) -> byte
     return bytes(row[0])
 
 
-def register_file(
+def register_uploaded_file(
     conn: Connection,
     caller: Caller,
     *,

@@ -137,10 +137,11 @@ UPDATE webhook_inbox
    AND received_at < now() - interval '7 days';
 
 -- name: batch_of_idempotency_key
--- What the key was used for. Served by UNIQUE (customer_id, idempotency_key).
-SELECT upload_id, body_sha256
-  FROM webhook_inbox
- WHERE customer_id = %(customer_id)s AND idempotency_key = %(idempotency_key)s;
+-- What the key was used for. Served by UNIQUE (customer_id, idempotency_key) and the key of uploads.
+SELECT i.upload_id, i.body_sha256, u.request_id
+  FROM webhook_inbox AS i
+  JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id
+ WHERE i.customer_id = %(customer_id)s AND i.idempotency_key = %(idempotency_key)s;
 
 -- name: add_webhook_upload
 -- A received batch; the loader counts its rows.

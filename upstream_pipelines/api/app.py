@@ -1,0 +1,30 @@
+"""Assembles the HTTP API. Not here: routes (one module a resource), the server process (server.py)."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from upstream_pipelines.api import health, problems, uploads, webhook
+from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
+from upstream_pipelines.settings import Settings
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The API over the given settings. Connects to nothing until a request needs it."""
+    app = FastAPI(
+        title="Upstream Pipelines",
+        summary="Send claims, and see what became of them.",
+        version="1",
+        docs_url=DOCS_PATH,
+        openapi_url="/api/v1/openapi.json",
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+        # A redirected POST loses its body or its token in many clients; routes list both spellings instead.
+        redirect_slashes=False,
+    )
+    app.state.settings = settings
+    for module in (webhook, uploads, health):
+        app.include_router(module.router)
+    problems.install(app)
+    app.add_middleware(RequestMiddleware)
+    return app

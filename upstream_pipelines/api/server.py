@@ -1,0 +1,43 @@
+"""Runs the HTTP API in this process until it is told to stop. Not here: the application (app.py)."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+
+from upstream_pipelines.api.app import create_app
+from upstream_pipelines.errors import AlreadyRunningError
+from upstream_pipelines.observability.logging import configure_logging
+from upstream_pipelines.settings import Settings
+
+# What a stop waits for running requests; a supervisor usually kills after 30.
+_STOP_SECONDS = 20
+
+
+def serve(settings: Settings) -> None:
+    """Serve on `api_host`:`api_port`; returns after SIGINT or SIGTERM and the end of running requests.
+
+    Raises:
+        AlreadyRunningError: the port is taken, or the address is not this machine's.
+    """
+    configure_logging(settings)
+    config = uvicorn.Config(
+        create_app(settings),
+        log_config=None,  # its records go where all of ours go
+        access_log=False,  # it writes paths with their query strings; RequestMiddleware writes the route
+        server_header=False,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    uvicorn.Server(config).run(sockets=[_listen(settings.api_host, settings.api_port)])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise AlreadyRunningError(
+            f"The API cannot listen on {host}, port {port} ({error.strerror}). Stop what listens there, or set "
+            "UPSTREAM_API_HOST and UPSTREAM_API_PORT."
+        ) from error
