@@ -26,7 +26,7 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r'(\binvalid (?:input )?(?:syntax|value) for [^:\n]{1,80}: )".*', re.DOTALL), r"\1[value]"),
     (re.compile(r'(\bout of range: )".*', re.DOTALL), r"\1[value]"),
     (re.compile(r'\bvalue ".*?" is out of range', re.DOTALL), "value [value] is out of range"),
-    (re.compile(r"(://)[^\s/@]*:[^\s]*@"), r"\1[login]@"),
+    (re.compile(r"(://)[^\s/@]*(?::\S*)?@"), r"\1[login]@"),
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), r"\1 [token]"),
     # 8 characters after upi_ are the prefix that lists show; more is the token.
     (re.compile(r"upi_[A-Za-z0-9_-]{9,}"), "[token]"),
