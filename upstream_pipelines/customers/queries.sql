@@ -51,3 +51,13 @@ SELECT token_id, prefix, label, created_at, expires_at, revoked_at, last_used_at
 -- name: authenticate_token
 -- The only look-up before a customer is known. Served by the unique index on token_sha256.
 SELECT customer_id, token_id, slug FROM authenticate_ingestion_token(%(token_sha256)s);
+
+-- name: count_active
+-- Active customers, to size the daily sweep.
+SELECT count(*) FROM customers WHERE status = 'active';
+
+-- name: select_bucket
+-- The active customers of one bucket of a sweep.
+SELECT customer_id, slug, name, status, configuration, created_at FROM customers
+ WHERE status = 'active' AND mod(hashtextextended(slug, 0) & 9223372036854775807, %(buckets)s) = %(bucket)s
+ ORDER BY customer_id;

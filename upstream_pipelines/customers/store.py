@@ -67,6 +67,19 @@ def active_slugs(conn: Connection) -> list[str]:
     return [row[0] for row in conn.execute(QUERIES.select_active_slugs).fetchall()]
 
 
+def count_active(conn: Connection) -> int:
+    """How many customers are active."""
+    row = conn.execute(QUERIES.count_active).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def customers_of_bucket(conn: Connection, bucket: int, buckets: int) -> list[Customer]:
+    """The active customers whose slug hashes into bucket `bucket` of `buckets`."""
+    rows = conn.execute(QUERIES.select_bucket, {"bucket": bucket, "buckets": buckets}).fetchall()
+    return [_customer(row) for row in rows]
+
+
 def set_status(conn: Connection, slug: str, status: str) -> Customer:
     """Disable a customer (nothing is read or looked at any more, its tokens stop working) or enable it."""
     row = conn.execute(QUERIES.set_status, {"slug": slug, "status": status}).fetchone()

@@ -1,0 +1,205 @@
+"""payer_drift, for one customer from the UI and, as a sweep, for all of them.
+
+Not here: statistics (drift/), the schedule that asks for the sweep (schedules.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from upstream_pipelines.alerts.store import write_run_failure_alert
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.store import customers_of_bucket
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.defs.claims_assets import payer_activity
+from upstream_pipelines.defs.partitions import customer_partitions
+from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.defs.tables import OWNERS, chart, column_schema, markdown_table
+from upstream_pipelines.drift.chart import drift_chart
+from upstream_pipelines.drift.store import LooksMade, look
+from upstream_pipelines.errors import ConfigurationError, UpstreamError
+from upstream_pipelines.observability.tracebacks import format_error
+from upstream_pipelines.settings import Settings
+
+# Above this many customers in a sweep only those with news get a materialisation (11 ms each).
+_MATERIALISE_ALL_UP_TO = 500
+_SHOWN_PAYERS = 12
+
+
+class DriftConfig(dg.Config):
+    """Which day drift is looked at; past days may be looked at again."""
+
+    as_of: str | None = None
+    """Day of the look, YYYY-MM-DD; facts from before that day count. Default: today (UTC)."""
+    from_day: str | None = None
+    """First day of a span; a look is made for each day from here to `as_of`."""
+
+
+class SweepConfig(DriftConfig):
+    """The part of all customers that one run looks at."""
+
+    bucket: int = 0
+    buckets: int = 1
+
+
+def look_days(as_of: str | None, from_day: str | None) -> list[date]:
+    """The days to look at, in order.
+
+    Raises:
+        ConfigurationError: no date, or the span is turned round.
+    """
+    try:
+        last = date.fromisoformat(as_of) if as_of else datetime.now(UTC).date()
+        first = date.fromisoformat(from_day) if from_day else last
+    except ValueError as error:
+        raise ConfigurationError(f"{error}. Write days as YYYY-MM-DD.") from None
+    if first > last:
+        raise ConfigurationError(f"The first day {first} is after the last day {last}. Turn them round.")
+    return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def partition_link(settings: Settings, slug: str) -> str:
+    """Where a person sees this customer's drift in the Dagster UI."""
+    return f"{settings.ui_url}/assets/payer_drift?view=partitions&partition={slug}"
+
+
+def look_at(
+    conn: Connection, settings: Settings, customer: Customer, days: Sequence[date]
+) -> tuple[LooksMade, dict[str, Any]]:
+    """Make the looks of one customer; returns them with the metadata people see."""
+    link = partition_link(settings, customer.slug)
+    made = look(conn, customer.customer_id, customer.name, customer.configuration.drift, days, link)
+    return made, drift_metadata(customer, made)
+
+
+def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
+    """Counts, tables and the chart of a customer's looks."""
+    last = made.rows[made.rows["as_of"] == made.rows["as_of"].max()] if len(made.rows) else made.rows
+    live = last[last["state"].isin(["watch", "open", "updated", "resolved"])] if len(last) else last
+    thin = last[last["state"] == "not_enough_data"] if len(last) else last
+    figures = made.figures
+    shown = figures[figures["payer"].isin(figures.groupby("payer")["n_current"].sum().nlargest(_SHOWN_PAYERS).index)]
+    metadata: dict[str, Any] = {
+        "as of": str(made.last),
+        "looks": (made.last - made.first).days + 1,
+        "events opened": made.count("open"),
+        "events resolved": made.count("resolved"),
+        "alerts written": made.alerts,
+        "events now": markdown_table(
+            ("payer", "signal", "direction", "state", "baseline", "current", "q", "lines now", "complete", "since"),
+            (
+                (
+                    row["payer"], row["signal"], row["direction"], row["state"], row["baseline"], row["current"],
+                    row["q_value"], row["n_current"], row["maturity"], row["detail"].get("change_date"),
+                )
+                for row in live.to_dict("records")
+            ),
+            "No payer's behaviour has changed.",
+        ),
+        "figures at equal maturity": markdown_table(
+            ("payer", "signal", "baseline", "low", "high", "current", "low", "high", "lines before", "lines now",
+             "complete", "status"),
+            (
+                (
+                    row["payer"], row["signal"], row["baseline"], row["baseline_low"], row["baseline_high"],
+                    row["current"], row["current_low"], row["current_high"], row["n_baseline"], row["n_current"],
+                    row["maturity"], row["status"],
+                )
+                for row in shown.to_dict("records")
+            ),
+            "No activity yet.",
+        ),
+        "not enough data": markdown_table(
+            ("payer", "signal", "lines needed", "by about", "smallest change that would show"),
+            (
+                (
+                    row["payer"], row["signal"], row["detail"].get("lines_needed"), row["detail"].get("about_date"),
+                    row["detail"].get("smallest_detectable"),
+                )
+                for row in thin.to_dict("records")
+            ),
+            "Every payer has enough data for every signal.",
+        ),
+    }  # fmt: skip
+    if len(shown):
+        title = f"{customer.name}: baseline against current, as of {made.last}"
+        metadata["chart"] = chart(drift_chart(shown, title), title)
+    return metadata
+
+
+@dg.asset(
+    deps=[payer_activity],
+    partitions_def=customer_partitions,
+    group_name="drift",
+    owners=OWNERS,
+    kinds={"scipy", "postgres"},
+    description="What changed in how payers treat this customer's claims: denial rate, decision lag and allowed "
+    "amount, by CUSUM on a factored model of the claim's history, confirmed at equal maturity. Events have a life "
+    "(watch, open, updated, resolved); alerts are written in the same transaction. Give `as_of` (and `from_day`) in "
+    "the run's config to look at past days.",
+    metadata=column_schema(
+        [
+            ("as_of", "date", "Day of the look; facts from before it count"),
+            ("payer", "text", "Canonical payer name"),
+            ("signal", "text", "denial_rate, decision_lag or allowed_amount"),
+            ("direction", "text", "worsening or improving, for the provider"),
+            ("state", "text", "watch, open, updated, resolved or not_enough_data"),
+            ("baseline", "double", "Before the change, in the unit of the signal"),
+            ("current", "double", "Since the change, at equal maturity"),
+            ("effect", "double", "Difference (rates, days) or relative change (amounts)"),
+            ("q_value", "double", "False discovery rate over the customer's charts"),
+            ("severity", "double", "0..1, from the size of the change"),
+            ("maturity", "double", "Share of the current lines that is decided, 0..1"),
+        ]
+    ),
+)
+def payer_drift(
+    context: dg.AssetExecutionContext, config: DriftConfig, platform: Platform
+) -> dg.MaterializeResult[None]:
+    days = look_days(config.as_of, config.from_day)
+    with platform.for_customer(context.partition_key) as (settings, conn, customer):
+        _, metadata = look_at(conn, settings, customer, days)
+    return dg.MaterializeResult(metadata=metadata)
+
+
+@dg.op(tags={"dagster/kind": "scipy"})
+def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platform: Platform) -> None:
+    """Look at every active customer of the bucket; one that fails does not stop the others.
+
+    The run fails at its end when any customer failed, names them, and has written a run failure alert
+    for each. A re-execution from the UI takes the same bucket; looks already made are made again with the
+    same result, so only the failed customers change.
+    """
+    days = look_days(config.as_of, config.from_day)
+    failed: list[str] = []
+    with platform.connect() as (settings, conn):
+        customers = customers_of_bucket(conn, config.bucket, config.buckets)
+        link = f"{settings.ui_url}/runs/{context.run_id}"
+        for customer in customers:
+            try:
+                made, metadata = look_at(conn, settings, customer, days)
+            except Exception as error:  # noqa: BLE001  one customer's trouble is not the others'; reported below
+                failed.append(customer.slug)
+                what = str(error) if isinstance(error, UpstreamError) else format_error(error)
+                context.log.error(f"customer {customer.slug}: {what}")
+                write_run_failure_alert(
+                    conn, customer.customer_id, f"{context.run_id}/{customer.slug}", context.job_name,
+                    context.op.name, type(error).__name__, link,
+                )  # fmt: skip
+                continue
+            news = made.count("open") + made.count("resolved")
+            if len(customers) <= _MATERIALISE_ALL_UP_TO or news:
+                context.log_event(
+                    dg.AssetMaterialization(asset_key="payer_drift", partition=customer.slug, metadata=metadata)
+                )
+            context.log.info(f"customer {customer.slug}: {made.count('open')} opened, {made.alerts} alerts")
+    if failed:
+        raise dg.Failure(
+            description=f"{len(failed)} of {len(customers)} customers failed: {', '.join(failed)}. The others are "
+            "done. The log names each error; materialise payer_drift for these customers, or re-execute this run.",
+            allow_retries=False,
+        )

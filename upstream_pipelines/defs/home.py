@@ -1,0 +1,78 @@
+"""Dagster's home folder and environment: what must be set before Dagster's own processes can start.
+
+Belongs here: DAGSTER_HOME, the variables that dagster.yaml names. Not here: assets, jobs, sensors.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+import dagster as dg
+
+import upstream_pipelines
+from upstream_pipelines.db.engine import database_url
+from upstream_pipelines.db.migrate import dagster_url
+from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.settings import Settings
+
+PROJECT_ROOT = Path(upstream_pipelines.__file__).resolve().parent.parent
+
+# libpq reads these itself, in psycopg and psycopg2 alike: how TLS settings of the URL reach Dagster's storage.
+_LIBPQ = {
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+    "sslcert": "PGSSLCERT",
+    "sslkey": "PGSSLKEY",
+}
+
+
+def project_file(name: str) -> Path:
+    """A file of the project's top level (dagster.yaml, workspace.yaml).
+
+    Raises:
+        ConfigurationError: the package was installed without the project around it.
+    """
+    path = PROJECT_ROOT / name
+    if not path.exists():
+        raise ConfigurationError(
+            f"{name} is not at {PROJECT_ROOT}. Run from a checkout of the project (make setup installs it so)."
+        )
+    return path
+
+
+def dagster_environment(settings: Settings) -> dict[str, str]:
+    """Variables for Dagster's processes and for code they run; makes DAGSTER_HOME.
+
+    The product's own URL is among them, so that no child starts or stops the embedded server.
+    """
+    home = settings.home.expanduser().resolve() / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+    url = dagster_url(settings)
+    environment = {
+        "DAGSTER_HOME": str(home),
+        "UPSTREAM_HOME": str(settings.home.expanduser().resolve()),
+        "UPSTREAM_DATABASE_URL": database_url(settings).render_as_string(hide_password=False),
+        "UPSTREAM_DAGSTER_PG_HOST": url.host or "",
+        "UPSTREAM_DAGSTER_PG_PORT": str(url.port or 5432),
+        "UPSTREAM_DAGSTER_PG_USER": url.username or "",
+        "UPSTREAM_DAGSTER_PG_PASSWORD": str(url.password or ""),
+        "UPSTREAM_DAGSTER_PG_DATABASE": settings.dagster_database_name,
+    }
+    environment |= {
+        variable: cast(str, url.query[name]) for name, variable in _LIBPQ.items() if name in url.query
+    }
+    return environment
+
+
+@contextmanager
+def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """This home's Dagster instance, in this process; its environment stays set until the process ends."""
+    os.environ.update(dagster_environment(settings))
+    with dg.DagsterInstance.get() as instance:
+        yield instance

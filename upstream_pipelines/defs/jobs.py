@@ -1,0 +1,50 @@
+"""The jobs. Not here: what asks for them (sensors.py, schedules.py)."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from upstream_pipelines.defs.checks import quality_rules
+from upstream_pipelines.defs.claims_assets import claims, csv_claims, payer_activity, upload_quality, webhook_claims
+from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
+from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.delivery.worker import deliver_due
+
+ingest = dg.define_asset_job(
+    "ingest",
+    selection=dg.AssetSelection.assets(csv_claims, webhook_claims, claims, upload_quality, payer_activity)
+    | dg.AssetSelection.checks(quality_rules),
+    description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
+)
+
+drift = dg.define_asset_job(
+    "drift",
+    selection=dg.AssetSelection.assets(payer_drift),
+    description="Looks at one customer's payers; past days by config.",
+)
+
+
+@dg.job(description="Looks at every active customer; one run a bucket of customers, asked for daily.")
+def drift_sweep() -> None:
+    look_at_customers()
+
+
+@dg.op(tags={"dagster/kind": "smtp"})
+def deliver(context: dg.OpExecutionContext, platform: Platform) -> None:
+    """Send what is due in the alert outbox, until nothing is."""
+    with platform.connect() as (settings, _):
+        report = deliver_due(settings)
+    context.add_output_metadata(
+        {
+            "taken": report.taken,
+            "sent": report.sent,
+            "to be tried again": report.retrying,
+            "dead": report.dead,
+            "seconds": report.seconds,
+        }
+    )
+
+
+@dg.job(description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.")
+def deliver_alerts() -> None:
+    deliver()

@@ -1,0 +1,43 @@
+"""The daily schedule. Not here: what a sweep does (drift_assets.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC
+
+import dagster as dg
+
+from upstream_pipelines.customers.store import count_active
+from upstream_pipelines.defs.jobs import drift_sweep
+from upstream_pipelines.defs.resources import Platform
+
+# A customer's look takes well under a second, a run 2.5 s to start: below 25 customers a run of one's own
+# costs more than it saves, and above 32 runs two cores have nothing left to share.
+_CUSTOMERS_A_BUCKET = 25
+_MOST_BUCKETS = 32
+
+
+@dg.schedule(
+    job=drift_sweep,
+    cron_schedule="0 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every day at 06:00 UTC: one run for each bucket of customers, with the day as `as_of`.",
+)
+def daily_drift(context: dg.ScheduleEvaluationContext, platform: Platform) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    as_of = context.scheduled_execution_time.astimezone(UTC).date().isoformat()
+    with platform.connect() as (_, conn):
+        customers = count_active(conn)
+    if customers == 0:
+        yield dg.SkipReason("There is no active customer yet. `upstream customers create` makes one.")
+    buckets = min(_MOST_BUCKETS, -(-customers // _CUSTOMERS_A_BUCKET))
+    for bucket in range(buckets):
+        yield dg.RunRequest(
+            run_key=f"{as_of}/{bucket}/{buckets}",
+            run_config={
+                "ops": {
+                    "look_at_customers": {"config": {"as_of": as_of, "bucket": bucket, "buckets": buckets}}
+                }
+            },
+            tags={"upstream/as_of": as_of},
+        )

@@ -1,0 +1,108 @@
+"""Sensors: they look and ask for runs, nothing else. One that sent something and then raised would send it
+again at every tick. Not here: what the runs do.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
+from upstream_pipelines.customers.store import active_slugs, get_customer, list_customers
+from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest
+from upstream_pipelines.defs.partitions import customer_partitions
+from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.errors import NotFoundError
+from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
+
+# A run costs 0.15 s to submit; fifty keep a tick well under its interval.
+_REQUESTS_A_TICK = 50
+_PARTITION_TAG = "dagster/partition"
+# A delivery run that has not ended by then is taken for dead; its deliveries come back with their lease (60 s).
+_DELIVERY_RUN_LIMIT = timedelta(minutes=5)
+_ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+]
+
+
+@dg.sensor(
+    job=ingest,
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Files that stand still in the landing zone, uploads of the API and webhook batches become runs, "
+    "one a customer with work.",
+)
+def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    with platform.connect() as (settings, conn):
+        slugs = active_slugs(conn)
+        known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))
+        missing = [slug for slug in slugs if slug not in known]
+        for customer in list_customers(conn):
+            if customer.status == "active":
+                register_landed_files(conn, settings, customer)
+        requested = request_customers_with_work(conn, _REQUESTS_A_TICK)
+    if not requested and not missing:
+        return dg.SkipReason(f"No upload is waiting for any of {len(slugs)} active customers.")
+    return dg.SensorResult(
+        run_requests=[dg.RunRequest(run_key=run_key, partition_key=slug) for slug, run_key in requested],
+        dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
+    )
+
+
+@dg.sensor(
+    job=deliver_alerts,
+    # Half of it on average, and a run's start, lie between a drift event and its alert.
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Due rows of the alert outbox become a delivery run; one at a time.",
+)
+def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.RunRequest | dg.SkipReason:
+    now = datetime.now(UTC)
+    with platform.connect() as (_, conn):
+        due = due_deliveries(conn, now)
+    if due == 0:
+        return dg.SkipReason("No delivery is due.")
+    active = context.instance.get_runs_count(
+        dg.RunsFilter(job_name="deliver_alerts", statuses=_ACTIVE, created_after=now - _DELIVERY_RUN_LIMIT)
+    )
+    if active:
+        return dg.SkipReason(f"{due} deliveries are due and a delivery run is at work.")
+    return dg.RunRequest(tags={"upstream/due": str(due)})
+
+
+@dg.sensor(
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    jobs=[ingest, drift],
+    description="Failed runs of a customer are written into the alert outbox, each once.",
+)
+def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
+    # Not a run_failure_sensor: one that raises loses its alert. Here the cursor moves only after the outbox
+    # has the alert, and the outbox knows each run once.
+    since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - timedelta(hours=1)
+    records = context.instance.get_run_records(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since), limit=200, ascending=True,
+        order_by="update_timestamp",
+    )  # fmt: skip
+    written = 0
+    with platform.connect() as (settings, conn):
+        for record in records:
+            run = record.dagster_run
+            slug = run.tags.get(_PARTITION_TAG)
+            if slug is None:
+                continue  # a sweep writes its customers' failures itself
+            try:
+                customer = get_customer(conn, slug)
+            except NotFoundError:
+                continue  # a run of a partition that is no customer any more
+            written += write_run_failure_alert(
+                conn, customer.customer_id, run.run_id, run.job_name, None, "RunFailure",
+                f"{settings.ui_url}/runs/{run.run_id}",
+            )  # fmt: skip
+    if records:
+        context.update_cursor(max(record.update_timestamp for record in records).isoformat())
+    return dg.SkipReason(f"{len(records)} failed runs since the last tick, {written} alerts written.")

@@ -1,0 +1,78 @@
+"""What people see in the Dagster UI: tables in markdown, column schemas, charts, links.
+
+Not here: where the figures come from. Nothing shown may be a claim's own value.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import Any
+
+import dagster as dg
+
+OWNERS = ["team:data-engineering"]
+
+
+def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty: str) -> dg.MarkdownMetadataValue:
+    """A markdown table; numbers with thousands separators, None as a dash; `empty` says what no rows mean."""
+    lines = [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
+    if not lines:
+        return dg.MetadataValue.md(empty)
+    head = f"| {' | '.join(headers)} |\n|{'|'.join(' --- ' for _ in headers)}|"
+    return dg.MetadataValue.md("\n".join([head, *lines]))
+
+
+def _cell(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:,.3f}".rstrip("0").rstrip(".")
+        case int():
+            return f"{value:,}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M")
+        case date():
+            return value.isoformat()
+        case _:
+            return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def chart(png: bytes, alternative: str) -> dg.MarkdownMetadataValue:
+    """A PNG inside markdown, which the UI shows in the materialisation's metadata."""
+    return dg.MetadataValue.md(f"![{alternative}](data:image/png;base64,{base64.b64encode(png).decode()})")
+
+
+def column_schema(columns: Iterable[tuple[str, str, str]]) -> dict[str, dg.TableSchemaMetadataValue]:
+    """Column schema from (name, type, description) triples, under the key the UI looks for."""
+    return {
+        "dagster/column_schema": dg.MetadataValue.table_schema(
+            dg.TableSchema(
+                columns=[dg.TableColumn(name, kind, description) for name, kind, description in columns]
+            )
+        )
+    }
+
+
+def uploads_table(uploads: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
+    """Uploads with status, counts and, where one failed, what to do."""
+    return markdown_table(
+        ("upload", "file", "status", "rows", "rejected", "warnings", "what to do"),
+        (
+            (
+                str(upload["upload_id"])[:8],
+                upload["file_name"] or upload["source"],
+                "same bytes as an earlier upload" if upload["duplicate_of"] else upload["status"],
+                upload["rows"],
+                upload["rejected"],
+                upload["warnings"],
+                upload["error_message"],
+            )
+            for upload in uploads
+        ),
+        "No upload was waiting.",
+    )

@@ -1,0 +1,249 @@
+"""Drift in the database: counting activity again, making a look, keeping what it found.
+
+The looks themselves are pure (detector.py); production and replay run the same code. Not here: statistics.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pacsv
+from psycopg import sql
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from upstream_pipelines.alerts.notices import DriftNotice
+from upstream_pipelines.alerts.store import write_drift_alerts
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.chart import drift_chart
+from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.explanation import describe
+from upstream_pipelines.drift.figures import payer_figures
+from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+
+QUERIES = load_queries(__package__)
+
+_INT64 = pa.int64()
+_DAYS = ("submitted_day", "submitted_known_day", "decision_known_day", "decided_day")
+_RESULT_COLUMNS = (
+    "payer", "cpt_group", "signal", "direction", "state", "event_id", "baseline", "current", "effect", "p_value",
+    "q_value", "severity", "n_baseline", "n_current", "maturity", "detail",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """How many days were counted again."""
+
+    submitted_days: int
+    decided_days: int
+
+
+@dataclass(frozen=True)
+class ActivityTotals:
+    """Size and span of a customer's activity."""
+
+    rows: int
+    lines: int
+    payers: int
+    first_day: date | None
+    last_day: date | None
+
+
+@dataclass(frozen=True)
+class LooksMade:
+    """What a span of looks found: rows as in `replay`, alerts written, and the last look's figures by payer."""
+
+    rows: pd.DataFrame
+    alerts: int
+    figures: pd.DataFrame
+    first: date
+    last: date
+
+    def count(self, state: str) -> int:
+        """Rows in a state, such as how many events opened."""
+        return int((self.rows["state"] == state).sum())
+
+
+def refresh_activity(conn: Connection, customer_id: int) -> Refreshed:
+    """Count the days again that uploads or changed names touched, in one transaction."""
+    key = {"customer_id": customer_id}
+    with conn.transaction():
+        submitted = [row[0] for row in conn.execute(QUERIES.take_touched_days, {**key, "kind": "submitted"})]
+        decided = [row[0] for row in conn.execute(QUERIES.take_touched_days, {**key, "kind": "decided"})]
+        if submitted:
+            conn.execute(QUERIES.delete_activity, {**key, "days": submitted})
+            conn.execute(QUERIES.insert_activity, {**key, "days": submitted})
+        if decided:
+            conn.execute(QUERIES.delete_prices, {**key, "days": decided})
+            conn.execute(QUERIES.insert_prices, {**key, "days": decided})
+    return Refreshed(len(submitted), len(decided))
+
+
+def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:
+    """Size and span of a customer's activity, for people."""
+    return ActivityTotals(*(conn.execute(QUERIES.count_activity, {"customer_id": customer_id}).fetchone() or ()))
+
+
+def read_activity(conn: Connection, customer_id: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A customer's activity and prices, the same frames as `drift.activity.activity_from_claims` makes."""
+    return _read(conn, QUERIES.copy_activity, customer_id), _read(conn, QUERIES.copy_prices, customer_id)
+
+
+def _read(conn: Connection, statement: Any, customer_id: int) -> pd.DataFrame:
+    # COPY and one columnar parse: fetching rows would build a Python object for each value.
+    buffer = io.BytesIO()
+    with (
+        conn.cursor() as cursor,
+        cursor.copy(sql.SQL(statement).format(sql.Literal(customer_id))) as copy,
+    ):
+        for block in copy:
+            buffer.write(block)
+    buffer.seek(0)
+    options = pacsv.ConvertOptions(
+        column_types={
+            "payer": "string", "cpt": "string", "cpt_group": "string", "decision_age": "int64", "lines": "int64",
+            "denied": "int64", "denied_authorization": "int64", "billed": "float64", "allowed": "float64",
+            "paid": "float64", "sum_log_allowed": "float64", "sum_log_allowed_sq": "float64",
+            **dict.fromkeys(_DAYS, "date32"),
+        },
+        strings_can_be_null=False,
+    )  # fmt: skip
+    table = pacsv.read_csv(buffer, convert_options=options)
+    frame = table.to_pandas(date_as_object=False, types_mapper={_INT64: pd.Int64Dtype()}.get)
+    for name in _DAYS:
+        if name in frame.columns:
+            frame[name] = frame[name].astype("datetime64[s]")
+    return frame
+
+
+def look(
+    conn: Connection,
+    customer_id: int,
+    customer_name: str,
+    settings: DriftSettings,
+    days: Sequence[date],
+    link: str | None = None,
+) -> LooksMade:
+    """Look at a customer on each of `days`, in order; each look is one transaction with its alerts.
+
+    A day after the last look made goes on with the events as they stand. A day at or before it is looked at
+    again from the events as they stood before that day; its results replace those kept for it, but the
+    present events and their alerts stay as they are: a look back is for seeing, not for alarming again.
+    """
+    activity, prices = read_activity(conn, customer_id)
+    detector = Detector(activity, prices, settings)
+    kept, alerts = [], 0
+    for as_of in days:
+        rows, written = _look_once(conn, customer_id, customer_name, detector, settings, as_of, link)
+        kept.append(rows)
+        alerts += written
+    return LooksMade(
+        rows=pd.concat(kept, ignore_index=True),
+        alerts=alerts,
+        figures=payer_figures(detector, days[-1]),
+        first=days[0],
+        last=days[-1],
+    )
+
+
+def _look_once(
+    conn: Connection,
+    customer_id: int,
+    customer_name: str,
+    detector: Detector,
+    settings: DriftSettings,
+    as_of: date,
+    link: str | None,
+) -> tuple[pd.DataFrame, int]:
+    key = {"customer_id": customer_id, "as_of": as_of}
+    used = {"method_version": METHOD_VERSION, "settings": Jsonb(settings.model_dump(mode="json"))}
+    with conn.transaction():
+        # A second look at the same customer waits here; two of them must not both open an event.
+        conn.execute("SELECT 1 FROM customers WHERE customer_id = %s FOR UPDATE", (customer_id,))
+        last = (conn.execute(QUERIES.select_last_look, key).fetchone() or (None,))[0]
+        live = [DriftEvent.model_validate(row[0]) for row in conn.execute(QUERIES.select_live_events, key)]
+        result = detector.look(as_of, live)
+        events = {str(event.event_id): event for event in result.events}
+        conn.execute(QUERIES.delete_results, key)
+        conn.execute(QUERIES.upsert_look, {**key, **used})
+        rows = [
+            {**{name: _plain(row[name]) for name in _RESULT_COLUMNS}, "event": _event(events, row["event_id"])}
+            for row in result.rows.to_dict("records")
+        ]
+        conn.execute(QUERIES.insert_results, {**key, "rows": Jsonb(rows)})
+        alerts = 0
+        if last is None or as_of > last:
+            states = [event.model_dump(mode="json") for event in result.events]
+            conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
+            notices = list(_notices(detector, as_of, rows, customer_name, link))
+            alerts = write_drift_alerts(conn, customer_id, notices)
+    return result.rows, alerts
+
+
+def _notices(
+    detector: Detector, as_of: date, rows: Sequence[dict[str, Any]], customer_name: str, link: str | None
+) -> Iterator[DriftNotice]:
+    """What people are told of a look: events that opened or were resolved. Few a year, so a loop."""
+    told = [row for row in rows if row["state"] in {"open", "resolved"}]
+    if not told:
+        return
+    figures = payer_figures(detector, as_of)
+    for row in told:
+        of_payer = figures[figures["payer"] == row["payer"]]
+        changed = row["detail"].get("change_date")
+        yield DriftNotice(
+            event_id=UUID(row["event_id"]),
+            notice="open" if row["state"] == "open" else "resolved",
+            change_date=date.fromisoformat(changed) if changed else None,
+            explanation=describe({**row, "as_of": as_of}),
+            chart_png=drift_chart(of_payer, f"{customer_name}: {row['payer']}"),
+            link=link,
+            as_of=as_of,
+            **{
+                name: row[name]
+                for name in (
+                    "payer", "cpt_group", "signal", "direction", "severity", "effect", "baseline", "current",
+                    "n_baseline", "n_current", "maturity", "p_value", "q_value",
+                )
+            },
+        )  # fmt: skip
+
+
+def kept_results(conn: Connection, customer_id: int, first: date, last: date) -> list[dict[str, Any]]:
+    """Results of looks already made, in order."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            QUERIES.select_results, {"customer_id": customer_id, "first": first, "last": last}
+        ).fetchall()
+
+
+def _event(events: dict[str, DriftEvent], event_id: Any) -> dict[str, Any] | None:
+    event = events.get(str(event_id))
+    return event.model_dump(mode="json") if event is not None else None
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it: no NaN, no NumPy types, ids as text."""
+    if value is None or value is pd.NA:
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, dict):
+        return json.loads(json.dumps(value, default=str))
+    return str(value)
