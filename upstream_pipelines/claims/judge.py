@@ -1,0 +1,259 @@
+"""Judges raw blocks: types them, applies the rules, parts the rows, counts what was found.
+
+Not here: reading files (ingest/), typing (normalise.py), the rules (quality/). One judge serves one
+upload; what it found does not depend on how the rows were cut into blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pandera.errors
+import pyarrow as pa
+
+from upstream_pipelines.claims.contract import COLUMNS, build_contract
+from upstream_pipelines.claims.fields import FIELDS
+from upstream_pipelines.claims.keys import line_keys, row_hashes
+from upstream_pipelines.claims.mapping import ClaimMapping
+from upstream_pipelines.claims.normalise import Mask, TypedBlock, type_block
+from upstream_pipelines.claims.raw_block import RawBlock, RowNumbers
+from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.quality.checks import check_for
+from upstream_pipelines.quality.rules import READING_RULES, RULES, Rule, active_rules
+
+SAMPLE_ROWS = 10
+_PHI_RULES = ("phi_in_payer", "phi_in_denial_text")
+_INVALID_DATE_RULES = ("date_form", "date_order_known", "no_future_date")
+
+
+class ContractBrokenError(UpstreamError):
+    """Judged rows do not keep the contract: a fault of this product, never of the file."""
+
+    code = "contract_broken"
+
+
+@dataclass(frozen=True)
+class JudgedBlock:
+    """The rows of a block, parted.
+
+    accepted: the columns of `received_lines` from source_row_number on, but source; arrow dtypes.
+    rejected: source_row_number, field, rule, reason; a row for each rule and field that failed.
+    rows: rows of the block, ragged ones included; rows = len(accepted) + rejected_rows.
+    """
+
+    accepted: pd.DataFrame
+    rejected: pd.DataFrame
+    rows: int
+    rejected_rows: int
+
+
+@dataclass
+class _Tally:
+    rule: Rule
+    checked: int = 0
+    failing: int = 0
+    fields: set[str] = field(default_factory=set)
+    samples: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Counters:
+    """Counts over the rows judged so far; names of fields and rules only.
+
+    missing: field → empty cells, of fields that have a column. invalid_dates, invalid_values: rows.
+    phi: rule → rows. warned: accepted rows with at least one warning.
+    """
+
+    rows: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    warned: int = 0
+    invalid_dates: int = 0
+    invalid_values: int = 0
+    missing: dict[str, int] = field(default_factory=dict)
+    phi: dict[str, int] = field(default_factory=dict)
+
+
+class Judge:
+    """Judges the blocks of one upload for one customer, as of one day."""
+
+    def __init__(self, mapping: ClaimMapping, today: date) -> None:
+        self._mapping = mapping
+        self._contract = build_contract(mapping, today)
+        self._rules = active_rules(mapping.quality)
+        self._checks = [
+            (rule, name, *check_for(rule, name, today=today, no_cpt=mapping.no_cpt))
+            for rule in self._rules
+            for name in rule.fields
+        ]
+        self._tallies = {rule.name: _Tally(rule) for rule in (*READING_RULES, *self._rules)}
+        self.counters = Counters()
+
+    def judge(self, block: RawBlock) -> JudgedBlock:
+        """Part the rows of a block into accepted and rejected; add what was found to the counts.
+
+        Raises:
+            ContractBrokenError: a row that passed every rule cannot be stored.
+        """
+        typed = type_block(block.frame, self._mapping, block.date_order)
+        failures = self._failures(block, typed)
+        wrong = np.zeros(len(block.frame), dtype=bool)
+        warned = np.zeros(len(block.frame), dtype=bool)
+        for rule, _, mask in failures:
+            if rule.severity == "error":
+                wrong |= mask
+            else:
+                warned |= mask
+        accepted = self._accept(block.row_numbers, typed, ~wrong)
+        rejected = _rejections(block, failures)
+        self._count(block, typed, failures, wrong, warned)
+        return JudgedBlock(
+            accepted, rejected, len(block.frame) + len(block.ragged), int(wrong.sum()) + len(block.ragged)
+        )
+
+    def findings(self) -> pd.DataFrame:
+        """A row for each rule looked at: rule, field, severity, checked_rows, failing_rows, sample_row_numbers.
+
+        Gradable rules are all listed, also those without a failing row; reading rules where they failed.
+        """
+        always = {rule.name for rule in self._rules}
+        tallies = [tally for name, tally in self._tallies.items() if name in always or tally.failing]
+        return pd.DataFrame(
+            {
+                "rule": [tally.rule.name for tally in tallies],
+                "field": [", ".join(sorted(tally.fields) or tally.rule.fields) for tally in tallies],
+                "severity": [tally.rule.severity for tally in tallies],
+                "checked_rows": [tally.checked for tally in tallies],
+                "failing_rows": [tally.failing for tally in tallies],
+                "sample_row_numbers": [tally.samples for tally in tallies],
+            }
+        )
+
+    def _failures(self, block: RawBlock, typed: TypedBlock) -> list[tuple[Rule, str, Mask]]:
+        rows = len(block.frame)
+        failures = [(RULES[name], column, mask) for name, column, mask in typed.failures]
+        unread: dict[str, Mask] = {}
+        for _, column, mask in failures:
+            unread[column] = unread.get(column, np.zeros(rows, dtype=bool)) | mask
+        frame = _frame({**typed.columns, "outcome_known": typed.outcome_known})
+        applied: dict[str, Mask] = {}
+        for rule, column, check, verdicts in self._checks:
+            applies = verdicts(frame).is_valid().to_numpy(zero_copy_only=False)
+            failing = ~check(frame).check_output.to_numpy()
+            if column in unread:
+                # What could not be read has its own reason; it is not missing as well.
+                applies, failing = applies & ~unread[column], failing & ~unread[column]
+            applied[rule.name] = applied.get(rule.name, np.zeros(rows, dtype=bool)) | applies
+            if failing.any():
+                failures.append((rule, column, failing))
+        for name, mask in applied.items():
+            self._tallies[name].checked += int(mask.sum())
+        for rule in READING_RULES:
+            self._tallies[rule.name].checked += rows + (len(block.ragged) if rule.name == "row_shape" else 0)
+        return failures
+
+    def _accept(self, numbers: RowNumbers, typed: TypedBlock, good: Mask) -> pd.DataFrame:
+        keep = pa.array(good)
+        columns = {name: array.filter(keep) for name, array in typed.columns.items()}
+        keys, natural = line_keys(columns)
+        accepted = _frame(
+            {
+                "source_row_number": pa.array(numbers).filter(keep),
+                "line_key": keys,
+                "key_is_natural": natural,
+                "row_hash": row_hashes(columns),
+                **columns,
+            }
+        )
+        try:
+            self._contract.validate(accepted, lazy=True, inplace=True)
+        except pandera.errors.SchemaErrors as error:
+            # Neither pandera's message nor its cause may travel on: both quote the rows.
+            failed = sorted({f"{item.column_name}: {item.reason_code.name}" for item in error.schema_errors})
+            raise ContractBrokenError(
+                f"Accepted claim lines break their contract ({'; '.join(failed)}). This is a fault of the program, "
+                "not of the file: report it with the upload's id."
+            ) from None
+        return accepted
+
+    def _count(
+        self,
+        block: RawBlock,
+        typed: TypedBlock,
+        failures: list[tuple[Rule, str, Mask]],
+        wrong: Mask,
+        warned: Mask,
+    ) -> None:
+        counters, rows = self.counters, len(block.frame)
+        for name, (mask, columns) in _by_rule(failures, rows).items():
+            self._tally(name, block.row_numbers[mask], columns)
+        self._tally("row_shape", block.ragged, set())
+        invalid = {"date": np.zeros(rows, dtype=bool), "value": np.zeros(rows, dtype=bool)}
+        for rule, _, mask in failures:
+            if rule.name in _INVALID_DATE_RULES:
+                invalid["date"] |= mask
+            elif rule.dimension == "validity" and rule.name not in _PHI_RULES:
+                invalid["value"] |= mask
+            if rule.name in _PHI_RULES:
+                counters.phi[rule.name] = counters.phi.get(rule.name, 0) + int(mask.sum())
+        counters.invalid_dates += int(invalid["date"].sum())
+        counters.invalid_values += int(invalid["value"].sum())
+        for name in FIELDS:
+            if name in block.frame.columns:
+                unread = sum(
+                    (mask for _, column, mask in failures if column == name), start=np.zeros(rows, dtype=bool)
+                )
+                empty = typed.columns[name].is_null().to_numpy(zero_copy_only=False) & ~unread
+                counters.missing[name] = counters.missing.get(name, 0) + int(empty.sum())
+        counters.rows += rows + len(block.ragged)
+        counters.accepted += int((~wrong).sum())
+        counters.rejected += int(wrong.sum()) + len(block.ragged)
+        counters.warned += int((warned & ~wrong).sum())
+
+    def _tally(self, rule: str, numbers: RowNumbers, columns: set[str]) -> None:
+        tally = self._tallies[rule]
+        tally.failing += len(numbers)
+        tally.fields |= columns
+        tally.samples.extend(numbers[: SAMPLE_ROWS - len(tally.samples)].tolist())
+
+
+def _by_rule(failures: list[tuple[Rule, str, Mask]], rows: int) -> dict[str, tuple[Mask, set[str]]]:
+    found: dict[str, tuple[Mask, set[str]]] = {}
+    for rule, column, mask in failures:
+        before, columns = found.get(rule.name, (np.zeros(rows, dtype=bool), set()))
+        found[rule.name] = (before | mask, columns | {column})
+    return found
+
+
+def _rejections(block: RawBlock, failures: list[tuple[Rule, str, Mask]]) -> pd.DataFrame:
+    """A row for each rejected row, field and error rule; a rejected row's warnings are not listed."""
+    parts: list[tuple[Rule, str, npt.NDArray[Any]]] = [
+        (rule, column, block.row_numbers[mask]) for rule, column, mask in failures if rule.severity == "error"
+    ]
+    parts.append((RULES["row_shape"], "row", block.ragged))
+    lengths = [len(numbers) for _, _, numbers in parts]
+    table = pa.table(
+        {
+            "source_row_number": pa.array(np.concatenate([numbers for _, _, numbers in parts]), pa.int64()),
+            **{
+                name: pa.array(np.repeat(np.array(texts, dtype=object), lengths), pa.string())
+                for name, texts in (
+                    ("field", [column for _, column, _ in parts]),
+                    ("rule", [rule.name for rule, _, _ in parts]),
+                    ("reason", [rule.reason for rule, _, _ in parts]),
+                )
+            },
+        }
+    )
+    frame: pd.DataFrame = table.to_pandas(types_mapper=pd.ArrowDtype)
+    return frame
+
+
+def _frame(columns: dict[str, Any]) -> pd.DataFrame:
+    frame: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=pd.ArrowDtype)
+    return frame

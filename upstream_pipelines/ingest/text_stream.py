@@ -1,0 +1,139 @@
+"""Bytes of unknown encoding as a stream of UTF-8: detection, transcoding, refusal of what is no text.
+
+Not here: what the text holds (csv_reader.py).
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from typing import BinaryIO
+
+from upstream_pipelines.claims.mapping import Encoding
+from upstream_pipelines.errors import FileRefusedError
+
+HEAD_BYTES = 256 * 1024
+_CHUNK_BYTES = 1024 * 1024
+
+_MAGIC: tuple[tuple[bytes, str], ...] = (
+    (b"PK\x03\x04", "an Excel workbook or a zip archive. Open it and export the sheet as CSV"),
+    (b"\xd0\xcf\x11\xe0", "an Excel workbook of the old kind. Open it and export the sheet as CSV"),
+    (b"%PDF", "a PDF. Ask the source for the same data as CSV"),
+    (b"\x1f\x8b", "compressed with gzip. Unpack it first"),
+    (b"PAR1", "a Parquet file. Export it as CSV"),
+    (b"ISA*", "an X12 file (remittance or claim), not CSV. Send it as a remittance"),
+    (b"{", "JSON, not CSV. Post it to the webhook, or export it as CSV"),
+    (b"[{", "JSON, not CSV. Post it to the webhook, or export it as CSV"),
+    (b"<", "HTML or XML, not CSV; some portals name a web page .csv. Export it as CSV"),
+)
+
+# Windows-1252 as browsers read it: the five unassigned bytes are control characters.
+_WINDOWS_1252 = {byte: bytes([byte]).decode("windows-1252", "ignore") or chr(byte) for byte in range(256)}
+_FALLBACK = "upstream-windows-1252"
+
+
+def _windows_1252(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(_WINDOWS_1252[byte] for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error(_FALLBACK, _windows_1252)
+
+
+class Utf8Stream(io.RawIOBase):
+    """A stream of UTF-8 over a stream of another encoding.
+
+    Where no encoding was given, bytes that are not UTF-8 are read as Windows-1252 one by one, at any
+    place in the stream. So a file whose first odd byte stands in its last row is read like one that
+    starts with it, without a second pass over a stream that cannot seek, and the result does not
+    depend on where a chunk ends. `encoding` says in the end whether that happened.
+    """
+
+    def __init__(self, stream: BinaryIO, head: bytes, encoding: str | None) -> None:
+        super().__init__()
+        self._stream = stream
+        self._forgiving = encoding is None
+        self.encoding = encoding or ("utf-8 with BOM" if head.startswith(codecs.BOM_UTF8) else "utf-8")
+        # Five bytes are unassigned in Python's windows-1252 and are control characters in everyone else's.
+        errors = _FALLBACK if encoding == "windows-1252" else "strict"
+        self._decoder = codecs.getincrementaldecoder(encoding or "utf-8")(errors)
+        self._held = b""
+        self.ended = len(head) < HEAD_BYTES
+        self.text = self._decode(head, final=self.ended).removeprefix("\ufeff")
+        self._ready = memoryview(b"")
+
+    def skip(self, characters: int) -> None:
+        """Start the stream after this many characters of `text`, the decoded head."""
+        self._ready = memoryview(self.text[characters:].encode())
+        self.text = ""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._ready and not self.ended:
+            data = self._stream.read(_CHUNK_BYTES)
+            self.ended = not data
+            self._ready = memoryview(self._decode(data, final=self.ended).encode())
+        part = self._ready[: len(buffer)]
+        buffer[: len(part)] = part
+        self._ready = self._ready[len(part) :]
+        return len(part)
+
+    def _decode(self, data: bytes, *, final: bool) -> str:
+        if not self._forgiving:
+            try:
+                return self._decoder.decode(data, final)
+            except UnicodeDecodeError:
+                raise FileRefusedError(
+                    f"The file is not {self.encoding} text throughout. Export it as UTF-8, or correct encoding in "
+                    "the customer's mapping."
+                ) from None
+        data = self._held + data
+        try:
+            text, used = codecs.utf_8_decode(data, "strict", final)
+        except UnicodeDecodeError:
+            text, used = codecs.utf_8_decode(data, _FALLBACK, final)
+            self.encoding = "windows-1252"
+        self._held = data[used:]
+        return text
+
+
+def open_text(stream: BinaryIO, encoding: Encoding | None) -> tuple[Utf8Stream, str]:
+    """Detect the encoding from the first 256 KiB; returns the stream and the decoded head.
+
+    Raises:
+        FileRefusedError: the stream is empty or holds no text.
+    """
+    head = _read_head(stream)
+    if not head.strip(b"\x00\xef\xbb\xbf\xff\xfe \t\r\n"):
+        raise FileRefusedError("The file is empty. Check the export and send it again.")
+    for magic, advice in _MAGIC:
+        if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(magic):
+            raise FileRefusedError(f"The file is {advice}.")
+    text = Utf8Stream(stream, head, encoding or _detect_utf_16(head))
+    if "\x00" in text.text:
+        raise FileRefusedError("The file is binary, not text. Export it as CSV.")
+    return text, text.text
+
+
+def _read_head(stream: BinaryIO) -> bytes:
+    """Up to 256 KiB; a pipe or an object store may give less at a time."""
+    parts, missing = [], HEAD_BYTES
+    while missing and (part := stream.read(missing)):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
+
+
+def _detect_utf_16(head: bytes) -> str | None:
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    # Without a BOM nearly every other byte of Latin text is zero; binary files have zeros anywhere.
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if odd > 0.4 * len(head) / 2 and even == 0:
+        return "utf-16-le"
+    if even > 0.4 * len(head) / 2 and odd == 0:
+        return "utf-16-be"
+    return None
