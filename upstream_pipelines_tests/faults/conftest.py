@@ -1,0 +1,137 @@
+"""Receivers on real sockets, and an outbox with alerts in it. Only loopback is listened on."""
+
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
+from upstream_pipelines.alerts.store import DriftNotice, sync_channels, sync_rules, write_drift_alerts
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery.channels import Channel
+from upstream_pipelines.settings import Settings
+
+
+@dataclass
+class Receiver:
+    """An HTTP server that keeps what it got and answers by script; without a script 200 and `ok`."""
+
+    url: str = ""
+    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    script: Callable[[BaseHTTPRequestHandler, bytes], None] | None = None
+    open_now: int = 0
+    most_open: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    closing: threading.Event = field(default_factory=threading.Event)
+
+
+def answer(handler: BaseHTTPRequestHandler, status: int, body: bytes = b"ok", **headers: str) -> None:
+    """A complete answer."""
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name.replace("_", "-"), value)
+    handler.send_header("content-length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.fixture
+def reply() -> Callable[..., None]:
+    return answer
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    state = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers.get("content-length", "0")))
+            with state.lock:
+                state.open_now += 1
+                state.most_open = max(state.most_open, state.open_now)
+                state.requests.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
+            try:
+                if state.script is None:
+                    answer(self, 200)
+                else:
+                    state.script(self, body)
+            except OSError:
+                self.close_connection = True  # the sender hung up, as some of these tests want
+            finally:
+                with state.lock:
+                    state.open_now -= 1
+
+        do_GET = do_POST  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    yield state
+    state.closing.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def loopback(settings: Settings) -> Settings:
+    """Settings that let webhooks reach this machine."""
+    return settings.model_copy(update={"webhook_allow_loopback": True})
+
+
+@pytest.fixture
+def customer(pipeline: Connection) -> int:
+    row = pipeline.execute(
+        "INSERT INTO customers (slug, name) VALUES ('acme', 'Acme Health') RETURNING customer_id"
+    ).fetchone()
+    assert row is not None
+    sync_rules(pipeline, row[0], [DEFAULT_RULE])
+    return int(row[0])
+
+
+def notice(**changes: Any) -> DriftNotice:
+    """A denial rate that went up."""
+    values: dict[str, Any] = {
+        "event_id": uuid.uuid4(), "notice": "open", "payer": "Aetna", "cpt_group": "ALL", "signal": "denial_rate",
+        "direction": "worsening", "severity": 0.7, "effect": 0.052, "baseline": 0.101, "current": 0.153,
+        "n_baseline": 5000, "n_current": 900, "maturity": 0.72, "p_value": 1e-5, "q_value": 2e-4,
+        "as_of": date(2026, 5, 1), "change_date": date(2026, 4, 2), "explanation": "Aetna denies more.",
+        "chart_png": None, "link": "http://127.0.0.1:3020/runs",
+    }  # fmt: skip
+    return DriftNotice(**{**values, **changes})
+
+
+@pytest.fixture
+def queue(
+    pipeline: Connection, customer: int, loopback: Settings
+) -> Callable[[list[Channel], int], dict[str, str]]:
+    """Channels and so many alerts to each of them. Returns the secrets that were made."""
+
+    def fill(channels: list[Channel], alerts: int = 1, **changes: Any) -> dict[str, str]:
+        made = sync_channels(pipeline, customer, channels, loopback)
+        with pipeline.transaction():
+            assert write_drift_alerts(pipeline, customer, [notice(**changes) for _ in range(alerts)]) == alerts
+        return made
+
+    return fill
+
+
+@pytest.fixture
+def json_of() -> Callable[[bytes], Any]:
+    return json.loads

@@ -1,0 +1,344 @@
+"""The worker against real receivers: each delivery taken once, retried on time, never lost."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts, resend
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery import worker
+from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
+from upstream_pipelines.delivery.outcome import SCHEDULE
+from upstream_pipelines.delivery.worker import DeliveryReport, deliver_due
+from upstream_pipelines.settings import Settings
+
+
+class Clock:
+    """A clock that is set by hand; real time at the start, so that new rows are due."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC) + timedelta(seconds=1)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def _webhook(receiver: Any, name: str = "hook") -> WebhookChannel:
+    return WebhookChannel(kind="webhook", name=name, url=f"{receiver.url}/{name}")
+
+
+def _only(conn: Connection, customer: int) -> dict[str, Any]:
+    """The one delivery there is."""
+    (alert,) = list_alerts(conn, customer)
+    (delivery,) = alert["deliveries"]
+    assert isinstance(delivery, dict)
+    return {**delivery, "alert_state": alert["state"]}
+
+
+def _whole(conn: Connection, customer: int) -> dict[str, int]:
+    counts = conservation(conn, customer)
+    for name in ("missing_deliveries", "unexpected_deliveries", "lost_attempts", "wrong_states"):
+        assert counts[name] == 0, counts
+    return counts
+
+
+def test_an_alert_reaches_its_receiver_and_is_kept_as_sent(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
+) -> None:
+    secrets = queue([_webhook(receiver)])
+    assert due_deliveries(pipeline) == 1
+    report = deliver_due(loopback)
+    assert (report.taken, report.sent, report.retrying, report.dead) == (1, 1, 0, 0)
+    assert secrets["hook"].startswith("whsec_")
+    delivery = _only(pipeline, customer)
+    assert (delivery["state"], delivery["alert_state"]) == ("sent", "sent")
+    assert [(a["outcome"], a["status_code"], a["answer"]) for a in delivery["attempts"]] == [("sent", 200, "ok")]
+    assert due_deliveries(pipeline) == 0
+    assert deliver_due(loopback).taken == 0
+    _whole(pipeline, customer)
+
+
+def test_four_workers_take_each_of_500_deliveries_once(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
+) -> None:
+    """Most likely wrong: two workers that both see a row as due, or an alert whose last two deliveries end at
+    the same moment and that stays pending for ever.
+    """
+    queue([_webhook(receiver, f"hook{number}") for number in range(5)], 100)
+    reports: list[DeliveryReport] = []
+    threads = [
+        threading.Thread(target=lambda: reports.append(deliver_due(loopback, worker_threads=3))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    ids = Counter(headers["webhook-id"] for _, headers, _ in receiver.requests)
+    assert len(ids) == 500
+    assert set(ids.values()) == {1}
+    assert sum(report.sent for report in reports) == 500
+    assert {alert["state"] for alert in list_alerts(pipeline, customer)} == {"sent"}
+    assert _whole(pipeline, customer)["deliveries"] == 500
+
+
+def test_a_failing_receiver_is_tried_on_the_promised_schedule_and_then_given_up(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    receiver.script = lambda handler, _: reply(handler, 500, b"no")
+    queue([_webhook(receiver)])
+    clock = Clock()
+    start, times = clock.now, []
+    while due_deliveries(pipeline, clock.now):
+        times.append(clock.now - start)
+        assert deliver_due(loopback, clock=clock, jitter=lambda: 0.0).taken == 1
+        delivery = _only(pipeline, customer)
+        if delivery["state"] == "dead":
+            break
+        due = datetime.fromisoformat(delivery["due_at"])
+        assert due_deliveries(pipeline, due - timedelta(seconds=1)) == 0
+        clock.now = due
+    steps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert steps == list(SCHEDULE)
+    assert (delivery["state"], delivery["attempt"], delivery["alert_state"]) == ("dead", 8, "failed")
+    assert delivery["progress"]["reason"] == "last of 8 tries: the receiver answered 500"
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 1
+    assert len({body for _, _, body in receiver.requests}) == 1
+    _whole(pipeline, customer)
+
+
+def test_a_dead_delivery_can_be_resent_and_starts_its_schedule_again(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    receiver.script = lambda handler, _: reply(handler, 500)
+    queue([_webhook(receiver)])
+    clock = Clock()
+    for _ in range(8):
+        deliver_due(loopback, clock=clock)
+        clock.now += timedelta(hours=13)
+    dead = _only(pipeline, customer)
+    assert dead["state"] == "dead"
+    resend(pipeline, customer, dead["delivery_id"], clock.now)
+    assert _only(pipeline, customer)["alert_state"] == "pending"
+    assert deliver_due(loopback, clock=clock).retrying == 1
+    receiver.script = None
+    clock.now += timedelta(minutes=1)
+    assert deliver_due(loopback, clock=clock).sent == 1
+    assert _only(pipeline, customer)["alert_state"] == "sent"
+    _whole(pipeline, customer)
+
+
+def test_a_retry_after_is_honoured_up_to_ten_hours(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    queue([_webhook(receiver)])
+    clock = Clock()
+    for asked, given in (("120", 120), ("999999", 36_000)):
+        receiver.script = lambda handler, _, asked=asked: reply(handler, 429, retry_after=asked)
+        deliver_due(loopback, clock=clock, jitter=lambda: -0.2)
+        due = datetime.fromisoformat(_only(pipeline, customer)["due_at"])
+        assert due - clock.now == timedelta(seconds=given)
+        clock.now = due
+
+
+def test_410_disables_the_channel_buries_its_deliveries_and_tells_by_another_channel(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any, json_of: Any
+) -> None:
+    receiver.script = lambda handler, _: reply(handler, 410 if handler.path == "/gone" else 200)
+    queue([_webhook(receiver, "gone"), _webhook(receiver, "good")], 3)
+    report = deliver_due(loopback, worker_threads=1)
+    assert (report.dead, report.buried) == (1, 2)
+    assert [path for path, _, _ in receiver.requests].count("/gone") == 1
+    assert pipeline.execute("SELECT name, disabled_reason FROM alert_channels WHERE NOT enabled").fetchall() == [
+        ("gone", "the receiver answered 410 Gone")
+    ]
+    told = [json_of(body) for path, _, body in receiver.requests if path == "/good"]
+    trouble = [body for body in told if body["type"] == "channel.disabled"]
+    assert [body["data"]["channel"] for body in trouble] == ["gone"]
+    reasons = [
+        row[0]
+        for row in pipeline.execute(
+            "SELECT progress ->> 'reason' FROM deliveries WHERE state = 'dead' AND attempt = 0"
+        )
+    ]
+    assert reasons == ["channel disabled: the receiver answered 410 Gone"] * 2
+    _whole(pipeline, customer)
+
+
+def test_120_hours_of_failures_disable_a_channel_and_one_success_starts_the_count_anew(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    clock = Clock()
+    receiver.script = lambda handler, _: reply(handler, 500)
+    queue([_webhook(receiver)])
+    deliver_due(loopback, clock=clock)
+    clock.now += timedelta(hours=119)
+    receiver.script = None
+    deliver_due(loopback, clock=clock)  # well again
+    receiver.script = lambda handler, _: reply(handler, 500)
+    queue([_webhook(receiver)])
+    deliver_due(loopback, clock=clock)
+    clock.now += timedelta(hours=119)
+    deliver_due(loopback, clock=clock)
+    assert pipeline.execute("SELECT enabled FROM alert_channels").fetchone() == (True,)
+    clock.now += timedelta(hours=1)
+    deliver_due(loopback, clock=clock)
+    row = pipeline.execute("SELECT enabled, disabled_reason FROM alert_channels").fetchone()
+    assert row == (False, "every delivery failed for 120 hours")
+    _whole(pipeline, customer)
+
+
+def test_a_missing_mail_server_is_a_retry_that_says_what_to_set(
+    loopback: Settings, pipeline: Connection, customer: int, queue: Any
+) -> None:
+    queue([EmailChannel(kind="email", name="office", recipients=("a@example.org",))])
+    assert deliver_due(loopback).retrying == 1
+    (attempt,) = _only(pipeline, customer)["attempts"]
+    assert "UPSTREAM_SMTP_HOST" in attempt["detail"]
+    assert pipeline.execute("SELECT failing_since FROM alert_channels").fetchone() == (None,)
+
+
+def test_an_unforeseen_error_is_kept_by_its_class_and_the_other_deliveries_go_on(
+    loopback: Settings,
+    pipeline: Connection,
+    customer: int,
+    receiver: Any,
+    queue: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its message may hold a claim's value: the canary must be in no column."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("CANARY 123-45-6789")
+
+    monkeypatch.setattr(worker, "send_email", broken)
+    queue([EmailChannel(kind="email", name="office", recipients=("a@example.org",)), _webhook(receiver)])
+    report = deliver_due(loopback)
+    assert (report.sent, report.retrying) == (1, 1)
+    kept = repr(list_alerts(pipeline, customer))
+    assert "unforeseen error ValueError" in kept
+    assert "CANARY" not in kept
+    assert "6789" not in repr(pipeline.execute("SELECT * FROM delivery_attempts").fetchall())
+
+
+_SCRIPT = """
+import sys
+from pydantic import SecretStr
+from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.settings import Settings
+deliver_due(Settings(database_url=SecretStr(sys.stdin.read()), webhook_allow_loopback=True))
+"""
+
+
+def test_a_worker_killed_after_sending_leaves_a_row_that_comes_back_after_the_lease_under_the_same_id(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
+) -> None:
+    """At least once, with an id to deduplicate on; never lost."""
+    got = threading.Event()
+
+    def hold(_handler: object, _body: bytes) -> None:
+        got.set()
+        receiver.closing.wait(20)
+
+    receiver.script = hold
+    queue([_webhook(receiver)])
+    url = loopback.database_url
+    assert isinstance(url, SecretStr)
+    process = subprocess.Popen([sys.executable, "-c", _SCRIPT], stdin=subprocess.PIPE)
+    assert process.stdin is not None
+    process.stdin.write(url.get_secret_value().encode())
+    process.stdin.close()
+    assert got.wait(30)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    receiver.script = None
+    assert _only(pipeline, customer)["state"] == "sending"
+    assert deliver_due(loopback).taken == 0  # the lease still holds
+    clock = Clock()
+    clock.now += timedelta(seconds=61)
+    assert due_deliveries(pipeline, clock.now) == 1
+    assert deliver_due(loopback, clock=clock).sent == 1
+    first, second = (headers["webhook-id"] for _, headers, _ in receiver.requests)
+    assert first == second
+    assert [a["outcome"] for a in _only(pipeline, customer)["attempts"]] == ["abandoned", "sent"]
+    _whole(pipeline, customer)
+
+
+def test_an_attempt_that_ends_after_its_lease_changes_nothing_of_the_next_one(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    """The attempt number is the fence: the late worker's outcome must not overwrite the newer one."""
+    first_in, let_go = threading.Event(), threading.Event()
+
+    def script(handler: Any, _body: bytes) -> None:
+        if not first_in.is_set():
+            first_in.set()
+            let_go.wait(20)
+            reply(handler, 500, b"late")
+        else:
+            reply(handler, 200)
+
+    receiver.script = script
+    queue([_webhook(receiver)])
+    late: list[DeliveryReport] = []
+    thread = threading.Thread(target=lambda: late.append(deliver_due(loopback)))
+    thread.start()
+    assert first_in.wait(20)
+    clock = Clock()
+    clock.now += timedelta(seconds=61)
+    assert deliver_due(loopback, clock=clock).sent == 1
+    let_go.set()
+    thread.join()
+    assert late[0].lost == 1
+    delivery = _only(pipeline, customer)
+    assert delivery["state"] == "sent"
+    assert [a["outcome"] for a in delivery["attempts"]] == ["abandoned", "sent"]
+    assert delivery["attempts"][0]["detail"].startswith("ended after its lease")
+    _whole(pipeline, customer)
+
+
+def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
+) -> None:
+    queue([_webhook(receiver)])
+    clock = Clock()
+    killed = worker._Worker(loopback, None, clock, 100, lambda: 0.0)
+    for _ in range(8):
+        assert killed._lease() is not None
+        clock.now += timedelta(seconds=61)
+    assert deliver_due(loopback, clock=clock).buried == 1
+    assert receiver.requests == []
+    assert _only(pipeline, customer)["state"] == "dead"
+    _whole(pipeline, customer)
+
+
+def test_a_hanging_receiver_holds_one_thread_and_the_other_channels_go_on(
+    loopback: Settings, pipeline: Connection, receiver: Any, queue: Any, reply: Any
+) -> None:
+    good_done = threading.Event()
+    seen: list[str] = []
+
+    def script(handler: Any, _body: bytes) -> None:
+        if handler.path == "/slow":
+            good_done.wait(20)
+        reply(handler, 200)
+        seen.append(handler.path)
+        if seen.count("/good") == 20:
+            good_done.set()
+
+    receiver.script = script
+    queue([_webhook(receiver, "slow"), _webhook(receiver, "good")], 20)
+    started = time.monotonic()
+    assert deliver_due(loopback, worker_threads=2).sent == 40
+    assert time.monotonic() - started < 15
