@@ -67,7 +67,7 @@ def build_contract(mapping: ClaimMapping, today: date) -> pandera.DataFrameSchem
             for name in COLUMNS
         },
         checks=[
-            check_for(rule, field, today=today, no_cpt=mapping.no_cpt)[0]
+            check_for(rule, field, today=today, no_cpt=mapping.no_cpt).check
             for rule in rules
             for field in rule.fields
         ],

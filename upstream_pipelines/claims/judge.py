@@ -16,7 +16,7 @@ import pandas as pd
 import pandera.errors
 import pyarrow as pa
 
-from upstream_pipelines.claims.contract import COLUMNS, build_contract
+from upstream_pipelines.claims.contract import build_contract
 from upstream_pipelines.claims.fields import FIELDS
 from upstream_pipelines.claims.keys import line_keys, row_hashes
 from upstream_pipelines.claims.mapping import ClaimMapping
@@ -87,7 +87,7 @@ class Judge:
         self._contract = build_contract(mapping, today)
         self._rules = active_rules(mapping.quality)
         self._checks = [
-            (rule, name, *check_for(rule, name, today=today, no_cpt=mapping.no_cpt))
+            check_for(rule, name, today=today, no_cpt=mapping.no_cpt)
             for rule in self._rules
             for name in rule.fields
         ]
@@ -142,15 +142,15 @@ class Judge:
             unread[column] = unread.get(column, np.zeros(rows, dtype=bool)) | mask
         frame = _frame({**typed.columns, "outcome_known": typed.outcome_known})
         applied: dict[str, Mask] = {}
-        for rule, column, check, verdicts in self._checks:
-            applies = verdicts(frame).is_valid().to_numpy(zero_copy_only=False)
-            failing = ~check(frame).check_output.to_numpy()
+        for check in self._checks:
+            name, column = check.rule.name, check.field
+            applies, failing = check.applies(frame), check.failing(frame)
             if column in unread:
                 # What could not be read has its own reason; it is not missing as well.
                 applies, failing = applies & ~unread[column], failing & ~unread[column]
-            applied[rule.name] = applied.get(rule.name, np.zeros(rows, dtype=bool)) | applies
+            applied[name] = applied.get(name, np.zeros(rows, dtype=bool)) | applies
             if failing.any():
-                failures.append((rule, column, failing))
+                failures.append((check.rule, column, failing))
         for name, mask in applied.items():
             self._tallies[name].checked += int(mask.sum())
         for rule in READING_RULES:

@@ -134,16 +134,11 @@ def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa
     Understood: `$`, USD, thousands separators, a decimal comma, (1.23), 1.23-, -1.23, 1.5E3. More
     decimals than `scale` are rounded to the nearest: spreadsheets write 177.10000000000002.
     """
-    bare = pc.replace_substring_regex(pc.utf8_upper(texts), r"[\s$]|USD", "")
-    negative = _flags(pc.match_substring_regex(bare, r"^(?:\(.*\)|-.*|.*-)$"))
-    bare = pc.replace_substring_regex(bare, r"^\((.*)\)$", r"\1")
-    bare = pc.replace_substring_regex(bare, r"^[+-](.*)$|^(.*)-$", r"\1\2")
-    thousands = pc.match_substring_regex(bare, _THOUSANDS)
-    bare = pc.if_else(thousands, pc.replace_substring(bare, ",", ""), bare)
-    comma = pc.match_substring_regex(bare, _DECIMAL_COMMA)
-    if pc.any(comma).as_py():
-        swapped = pc.replace_substring(pc.replace_substring(bare, ".", ""), ",", ".")
-        bare = pc.if_else(comma, swapped, bare)
+    negative = np.zeros(len(texts), dtype=bool)
+    bare = texts
+    # Nearly every file writes plain numbers throughout; the six passes of the other forms take longer than the rest.
+    if not pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
+        bare, negative = _strip_amounts(texts)
     good = _flags(pc.match_substring_regex(bare, _NUMBER))
     numbers = pc.if_else(pa.array(good), bare, "0").cast(pa.float64()).to_numpy(zero_copy_only=False)
     # A double holds every amount below 10^13 to the cent, so scaling and rounding once is exact.
@@ -151,6 +146,18 @@ def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa
     good &= scaled < 10.0**digits
     whole = np.where(good, np.where(negative, -scaled, scaled), 0.0).astype(np.int64)
     return _decimals(whole, ~good, digits, scale), _flags(texts.is_valid()) & ~good
+
+
+def _strip_amounts(texts: pa.StringArray) -> tuple[pa.StringArray, Mask]:
+    """Amounts without signs, currency and separators, and which were negative."""
+    bare = pc.replace_substring_regex(pc.utf8_upper(texts), r"[\s$]|USD", "")
+    negative = _flags(pc.match_substring_regex(bare, r"^(?:\(.*\)|-.*|.*-)$"))
+    bare = pc.replace_substring_regex(bare, r"^\((.*)\)$", r"\1")
+    bare = pc.replace_substring_regex(bare, r"^[+-](.*)$|^(.*)-$", r"\1\2")
+    bare = pc.if_else(pc.match_substring_regex(bare, _THOUSANDS), pc.replace_substring(bare, ",", ""), bare)
+    comma = pc.match_substring_regex(bare, _DECIMAL_COMMA)
+    swapped = pc.replace_substring(pc.replace_substring(bare, ".", ""), ",", ".")
+    return pc.if_else(comma, swapped, bare), negative
 
 
 def _decimals(whole: npt.NDArray[np.int64], null: Mask, digits: int, scale: int) -> pa.Decimal128Array:

@@ -15,13 +15,15 @@ from upstream_pipelines.errors import FileRefusedError
 HEAD_BYTES = 256 * 1024
 _CHUNK_BYTES = 1024 * 1024
 
+_X12 = "an X12 file (remittance or claim), not CSV. Send it as a remittance"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "an Excel workbook or a zip archive. Open it and export the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of the old kind. Open it and export the sheet as CSV"),
     (b"%PDF", "a PDF. Ask the source for the same data as CSV"),
     (b"\x1f\x8b", "compressed with gzip. Unpack it first"),
     (b"PAR1", "a Parquet file. Export it as CSV"),
-    (b"ISA*", "an X12 file (remittance or claim), not CSV. Send it as a remittance"),
+    *((b"ISA" + mark, _X12) for mark in (b"*", b"|", b"^", b"~", b">", b":")),
+    (b"ST*", _X12),
     (b"{", "JSON, not CSV. Post it to the webhook, or export it as CSV"),
     (b"[{", "JSON, not CSV. Post it to the webhook, or export it as CSV"),
     (b"<", "HTML or XML, not CSV; some portals name a web page .csv. Export it as CSV"),
@@ -72,14 +74,20 @@ class Utf8Stream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._ready and not self.ended:
-            data = self._stream.read(_CHUNK_BYTES)
-            self.ended = not data
-            self._ready = memoryview(self._decode(data, final=self.ended).encode())
-        part = self._ready[: len(buffer)]
-        buffer[: len(part)] = part
-        self._ready = self._ready[len(part) :]
-        return len(part)
+        # The buffer is filled: the reader's blocks must not depend on how much the stream gives at a time.
+        filled = 0
+        while filled < len(buffer):
+            if not self._ready:
+                if self.ended:
+                    break
+                data = self._stream.read(_CHUNK_BYTES)
+                self.ended = not data
+                self._ready = memoryview(self._decode(data, final=self.ended).encode())
+            part = self._ready[: len(buffer) - filled]
+            buffer[filled : filled + len(part)] = part
+            self._ready = self._ready[len(part) :]
+            filled += len(part)
+        return filled
 
     def _decode(self, data: bytes, *, final: bool) -> str:
         if not self._forgiving:
