@@ -70,7 +70,9 @@ def read_configuration_file(path: Path) -> ConfigurationFile:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
-        raise ConfigurationError(f"{path} is not YAML{line}. Correct the file and run the command again.") from None
+        raise ConfigurationError(
+            f"{path} is not YAML{line}. Correct the file and run the command again."
+        ) from None
     return parse_configuration(content if content is not None else {}, str(path))
 
 

@@ -42,6 +42,18 @@ def migrate(settings: Settings) -> str:
     return head_revision()
 
 
+def prepare(settings: Settings) -> None:
+    """Make sure a command can work: migrate the embedded server's or an empty database; check any other.
+
+    Raises:
+        DatabaseUnavailableError: a server of one's own is at another revision; migrating that is for people.
+    """
+    if settings.database_url is None or current_revision(settings) is None:
+        migrate(settings)
+    else:
+        require_current(settings)
+
+
 def head_revision() -> str:
     """The newest revision this program knows."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())

@@ -82,7 +82,9 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
     live = last[last["state"].isin(["watch", "open", "updated", "resolved"])] if len(last) else last
     thin = last[last["state"] == "not_enough_data"] if len(last) else last
     figures = made.figures
-    shown = figures[figures["payer"].isin(figures.groupby("payer")["n_current"].sum().nlargest(_SHOWN_PAYERS).index)]
+    shown = figures[
+        figures["payer"].isin(figures.groupby("payer")["n_current"].sum().nlargest(_SHOWN_PAYERS).index)
+    ]
     metadata: dict[str, Any] = {
         "as of": str(made.last),
         "looks": (made.last - made.first).days + 1,

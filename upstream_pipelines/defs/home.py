@@ -64,9 +64,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "UPSTREAM_DAGSTER_PG_PASSWORD": str(url.password or ""),
         "UPSTREAM_DAGSTER_PG_DATABASE": settings.dagster_database_name,
     }
-    environment |= {
-        variable: cast(str, url.query[name]) for name, variable in _LIBPQ.items() if name in url.query
-    }
+    environment |= {variable: cast(str, url.query[name]) for name, variable in _LIBPQ.items() if name in url.query}
     return environment
 
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 import dagster as dg
 
 from upstream_pipelines.defs.checks import quality_rules
-from upstream_pipelines.defs.claims_assets import claims, csv_claims, payer_activity, upload_quality, webhook_claims
+from upstream_pipelines.defs.claims_assets import (
+    claims,
+    csv_claims,
+    payer_activity,
+    upload_quality,
+    webhook_claims,
+)
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.delivery.worker import deliver_due

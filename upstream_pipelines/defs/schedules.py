@@ -24,7 +24,9 @@ _MOST_BUCKETS = 32
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Every day at 06:00 UTC: one run for each bucket of customers, with the day as `as_of`.",
 )
-def daily_drift(context: dg.ScheduleEvaluationContext, platform: Platform) -> Iterator[dg.RunRequest | dg.SkipReason]:
+def daily_drift(
+    context: dg.ScheduleEvaluationContext, platform: Platform
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
     as_of = context.scheduled_execution_time.astimezone(UTC).date().isoformat()
     with platform.connect() as (_, conn):
         customers = count_active(conn)
@@ -35,9 +37,7 @@ def daily_drift(context: dg.ScheduleEvaluationContext, platform: Platform) -> It
         yield dg.RunRequest(
             run_key=f"{as_of}/{bucket}/{buckets}",
             run_config={
-                "ops": {
-                    "look_at_customers": {"config": {"as_of": as_of, "bucket": bucket, "buckets": buckets}}
-                }
+                "ops": {"look_at_customers": {"config": {"as_of": as_of, "bucket": bucket, "buckets": buckets}}}
             },
             tags={"upstream/as_of": as_of},
         )

@@ -157,7 +157,9 @@ def _copy_rows(
         copy_frame(conn, "rejected_rows", judged.rejected, constant)
     findings = judge.findings()
     rejected = rows - accepted
-    report = build_report(findings, judge.counters(), rows=rows, accepted=accepted, rejected=rejected, duplicates=0)
+    report = build_report(
+        findings, judge.counters(), rows=rows, accepted=accepted, rejected=rejected, duplicates=0
+    )
     save_report(conn, customer.customer_id, upload_id, report, findings)
     warned = findings.loc[findings["severity"] == "warning", "failing_rows"].sum()
     conn.execute(

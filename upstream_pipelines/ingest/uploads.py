@@ -5,11 +5,13 @@ Not here: reading an upload's rows (staging.py), merging them into claims (claim
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from psycopg.rows import dict_row
 from upath import UPath
@@ -18,7 +20,7 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import NotFoundError
-from upstream_pipelines.ingest.landing import settled_files
+from upstream_pipelines.ingest.landing import settled_files, upload_path
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
@@ -42,6 +44,13 @@ def customer_lock(conn: Connection, customer_id: int) -> Iterator[None]:
             conn.execute("SELECT pg_advisory_unlock(%s, %s::int)", (LOCK_CLASS, customer_id))
 
 
+def is_locked(conn: Connection, customer_id: int) -> bool:
+    """Whether a run is at work on the customer's claims."""
+    row = conn.execute(QUERIES.is_locked, {"lock_class": LOCK_CLASS, "customer_id": customer_id}).fetchone()
+    assert row is not None
+    return bool(row[0])
+
+
 def register_landed_files(conn: Connection, settings: Settings, customer: Customer) -> list[UUID]:
     """Make an upload of every settled file in the customer's folder that is not one yet.
 
@@ -49,37 +58,46 @@ def register_landed_files(conn: Connection, settings: Settings, customer: Custom
     """
     waiting = {
         row[0]
-        for row in conn.execute(
-            QUERIES.select_waiting_locations, {"customer_id": customer.customer_id}
-        ).fetchall()
+        for row in conn.execute(QUERIES.select_waiting_locations, {"customer_id": customer.customer_id}).fetchall()
     }
     registered = []
     for file in settled_files(settings, customer.slug):
         if str(file.path) not in waiting:
-            upload_id = register_file(conn, customer.customer_id, file.path, file.size, requested=False)
-            if upload_id is not None:
+            upload_id = uuid4()
+            if _register(conn, customer.customer_id, upload_id, file.path, file.size, requested=False):
                 registered.append(upload_id)
     return registered
 
 
-def register_file(
-    conn: Connection, customer_id: int, path: UPath, byte_count: int, *, requested: bool
-) -> UUID | None:
-    """Make an upload of one file; None when it is waiting already.
+def send_file(conn: Connection, settings: Settings, customer: Customer, file: Path) -> UUID:
+    """Copy a local file into the landing zone and make it an upload whose run is about to start.
 
-    `requested`: a run for it is about to start, so that the sensor need not ask for one yet.
+    The sensor asks for a run of its own only when that one has not taken it after half a minute.
     """
+    upload_id = uuid4()
+    target = upload_path(settings, customer.slug, upload_id, file.name)
+    with file.open("rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1024 * 1024)
+    _register(conn, customer.customer_id, upload_id, target, file.stat().st_size, requested=True)
+    return upload_id
+
+
+def _register(
+    conn: Connection, customer_id: int, upload_id: UUID, path: UPath, byte_count: int, *, requested: bool
+) -> bool:
+    """False when the same place waits already."""
     row = conn.execute(
         QUERIES.register_file,
         {
             "customer_id": customer_id,
+            "upload_id": upload_id,
             "file_name": path.name,
             "location": str(path),
             "byte_count": byte_count,
             "requested_at": datetime.now(UTC) if requested else None,
         },
     ).fetchone()
-    return row[0] if row is not None else None
+    return row is not None
 
 
 def request_customers_with_work(conn: Connection, limit: int) -> list[tuple[str, str]]:
@@ -87,9 +105,7 @@ def request_customers_with_work(conn: Connection, limit: int) -> list[tuple[str,
 
     Returns: (slug, run key) pairs. The key carries the oldest upload and the number of the request.
     """
-    rows = conn.execute(
-        QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS}
-    ).fetchall()
+    rows = conn.execute(QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS}).fetchall()
     return [(slug, f"{upload_id}:{requests}") for slug, upload_id, requests in rows]
 
 
@@ -121,9 +137,7 @@ def uploads_of_run(
 
 def rejections(conn: Connection, customer_id: int, upload_id: UUID) -> list[dict[str, Any]]:
     """Rejected rows of an upload by rule: rule, field, reason, rows, first row numbers."""
-    rows = conn.execute(
-        QUERIES.count_rejections, {"customer_id": customer_id, "upload_id": upload_id}
-    ).fetchall()
+    rows = conn.execute(QUERIES.count_rejections, {"customer_id": customer_id, "upload_id": upload_id}).fetchall()
     return [
         {"rule": rule, "field": field, "reason": reason, "rows": count, "row_numbers": numbers}
         for rule, field, reason, count, numbers in rows

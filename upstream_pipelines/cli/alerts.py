@@ -1,0 +1,78 @@
+"""`upstream alerts`: what was said to whom, and sending what is due now."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from upstream_pipelines.alerts.store import list_alerts
+from upstream_pipelines.alerts.store import resend as resend_delivery
+from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.delivery.worker import deliver_due
+
+app = typer.Typer(help="Alerts, their deliveries and attempts.", no_args_is_help=True)
+Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+
+
+@app.command("list")
+def list_(slug: Slug, *, json: Json = False) -> None:
+    """The newest alerts with their deliveries and attempts."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        alerts = list_alerts(conn, get_customer(conn, slug).customer_id)
+    if json:
+        print_json(alerts)
+        return
+    print_table(
+        f"Alerts of {slug}",
+        ("at", "kind", "notice", "about", "state", "deliveries"),
+        (
+            (
+                alert["created_at"][:16],
+                alert["kind"],
+                alert["notice"],
+                alert["content"]["data"].get("explanation") or alert["content"]["type"],
+                alert["state"],
+                "\n".join(
+                    f"{delivery['channel']}: {delivery['state']} ({len(delivery['attempts'])} attempts)"
+                    for delivery in alert["deliveries"]
+                ),
+            )
+            for alert in alerts
+        ),
+    )
+
+
+@app.command()
+def deliver(slug: Slug, *, json: Json = False) -> None:
+    """Send this customer's due alerts now, without waiting for the daemon."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        with progress("Sending …", quiet=json):
+            report = deliver_due(settings, customer_id=customer.customer_id)
+        alerts = list_alerts(conn, customer.customer_id)
+    if json:
+        print_json(alerts)
+        return
+    out.print(
+        f"{report.sent} sent, {report.retrying} to be tried again, {report.dead} given up. "
+        f"`upstream alerts list {slug}` shows each attempt."
+    )
+
+
+@app.command()
+def resend(slug: Slug, delivery: Annotated[UUID, typer.Argument(help="Id of a dead delivery.")]) -> None:
+    """Start a dead delivery again."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        resend_delivery(conn, get_customer(conn, slug).customer_id, delivery)
+    out.print("It is due now.")

@@ -1,0 +1,150 @@
+"""`upstream customers`: create, list, configure, disable, enable; new ingestion tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from upstream_pipelines.cli.output import Json, out, print_fields, print_json, print_table, short_command_settings
+from upstream_pipelines.customers.configuration import read_configuration_file
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.store import (
+    configure_customer,
+    create_customer,
+    get_customer,
+    list_customers,
+    set_status,
+)
+from upstream_pipelines.customers.tokens import issue_token
+from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.ingest.landing import customer_folder
+
+app = typer.Typer(help="Who sends claims.", no_args_is_help=True)
+Slug = Annotated[str, typer.Argument(help="The customer's slug, such as acme.")]
+
+
+def _described(customer: Customer) -> dict[str, Any]:
+    return {
+        "slug": customer.slug,
+        "name": customer.name,
+        "status": customer.status,
+        "created_at": customer.created_at,
+        "configuration": customer.configuration.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+@app.command()
+def create(
+    slug: Slug, name: Annotated[str, typer.Option(help="The organisation's name.")], *, json: Json = False
+) -> None:
+    """Sign up a customer: partition, landing folder, default rules, an ingestion token (shown once)."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer, token = create_customer(conn, slug, name)
+    folder = customer_folder(settings, slug)
+    _add_partition(slug)
+    if json:
+        print_json({"customer": _described(customer) | {"landing_folder": str(folder)}, "token": token})
+        return
+    print_fields(
+        f"Customer {slug}",
+        {"name": customer.name, "landing folder": folder, "ingestion token (shown once)": token},
+    )
+    out.print(f"Next: drop a CSV file into that folder, or `upstream upload {slug} FILE`.")
+
+
+def _add_partition(slug: str) -> None:
+    """Dagster's key of the customer; the sensor adds it too, should this process end before."""
+    from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.defs.partitions import customer_partitions
+
+    with dagster_instance(short_command_settings()) as instance:
+        instance.add_dynamic_partitions(customer_partitions.name or "", [slug])
+
+
+@app.command("list")
+def list_(*, json: Json = False) -> None:
+    """All customers."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customers = list_customers(conn)
+    if json:
+        print_json([_described(customer) for customer in customers])
+        return
+    print_table(
+        "Customers",
+        ("slug", "name", "status", "since"),
+        ((customer.slug, customer.name, customer.status, customer.created_at) for customer in customers),
+    )
+
+
+@app.command()
+def configure(
+    slug: Slug,
+    file: Annotated[
+        Path, typer.Option(help="The customer's YAML file; docs/guide/configuration.md has every key.")
+    ],
+    *,
+    json: Json = False,
+) -> None:
+    """Replace a customer's configuration: columns, outcomes, aliases, groups, rules, channels, cadence."""
+    settings = short_command_settings()
+    prepare(settings)
+    content = read_configuration_file(file)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        secrets = configure_customer(conn, customer, content)
+        customer = get_customer(conn, slug)
+    if json:
+        print_json({"customer": _described(customer), "secrets": secrets})
+        return
+    out.print(f"Customer {slug} is configured.")
+    for channel, secret in secrets.items():
+        out.print(f"Signing secret of channel {channel} (shown once): {secret}")
+    out.print("Changed aliases and groups reach stored claims when the asset `claims` is materialised next.")
+
+
+@app.command()
+def disable(slug: Slug, *, json: Json = False) -> None:
+    """Stop reading and looking; the customer's tokens stop working at once. Nothing is deleted."""
+    _set_status(slug, "disabled", json=json)
+
+
+@app.command()
+def enable(slug: Slug, *, json: Json = False) -> None:
+    """Take a disabled customer up again."""
+    _set_status(slug, "active", json=json)
+
+
+def _set_status(slug: str, status: str, *, json: bool) -> None:
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = set_status(conn, slug, status)
+    if json:
+        print_json({"customer": _described(customer)})
+    else:
+        out.print(f"Customer {slug} is {customer.status}.")
+
+
+@app.command()
+def token(
+    slug: Slug,
+    label: Annotated[str, typer.Option(help="What the token is for.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Make another ingestion token; it is shown once."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        made = issue_token(conn, get_customer(conn, slug).customer_id, label=label)
+    if json:
+        print_json({"token": made})
+    else:
+        out.print(made, soft_wrap=True)

@@ -1,0 +1,106 @@
+"""`upstream drift`: looks at one customer's payers, today or on past days."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.errors import ConfigurationError
+
+_COLUMNS = (
+    "as_of", "event_id", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect",
+    "p_value", "q_value", "severity", "n_baseline", "n_current", "maturity", "detail",
+)  # fmt: skip
+
+
+def drift(
+    slug: Annotated[str, typer.Argument(help="The customer's slug.")],
+    as_of: Annotated[str | None, typer.Option(help="Day of the look, YYYY-MM-DD (default: today, UTC).")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First day of daily looks, YYYY-MM-DD.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day of daily looks, YYYY-MM-DD.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """Look for changed payers; with --from and --to once for each day, as production would have."""
+    import dagster as dg
+
+    from upstream_pipelines.defs.drift_assets import look_at, look_days
+    from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.drift.store import refresh_activity
+
+    if as_of is not None and (first is not None or last is not None):
+        raise ConfigurationError("Give --as-of for one look, or --from and --to for daily ones; not both.")
+    if first is None and last is not None:
+        raise ConfigurationError("--to needs --from: the first of the days to look at.")
+    days = look_days(last or as_of, first)
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        with progress(f"Looking at {len(days)} day{'s' if len(days) > 1 else ''} …", quiet=json):
+            refresh_activity(conn, customer.customer_id)
+            made, metadata = look_at(conn, settings, customer, days)
+    with dagster_instance(settings) as instance:
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(asset_key="payer_drift", partition=slug, metadata=metadata)
+        )
+    rows = [_plain(row) for row in made.rows.to_dict("records")]
+    if json:
+        print_json(rows)
+        return
+    events = [row for row in rows if row["state"] != "not_enough_data"]
+    shown = [row for row in events if row["state"] in {"open", "resolved"} or row["as_of"] == str(days[-1])]
+    print_table(
+        f"{customer.name}: {len(days)} look{'s' if len(days) > 1 else ''} up to {days[-1]}",
+        ("day", "payer", "signal", "direction", "state", "baseline", "current", "q", "lines", "complete"),
+        (
+            (
+                row["as_of"], row["payer"], row["signal"], row["direction"], row["state"], row["baseline"],
+                row["current"], row["q_value"], row["n_current"], row["maturity"],
+            )
+            for row in shown
+        ),
+    )  # fmt: skip
+    if not shown:
+        out.print("No payer's behaviour has changed.")
+    thin = {
+        (row["payer"], row["signal"])
+        for row in rows
+        if row["state"] == "not_enough_data" and row["as_of"] == str(days[-1])
+    }
+    if thin:
+        out.print(
+            f"{len(thin)} pairs of payer and signal have not enough data on {days[-1]}; --json has what is missing."
+        )
+    if made.alerts:
+        out.print(f"{made.alerts} alerts wait in the outbox; `upstream alerts deliver {slug}` sends them now.")
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    import pandas as pd
+
+    def value(item: Any) -> Any:
+        if isinstance(item, dict):
+            return {key: value(part) for key, part in item.items()}
+        if isinstance(item, (list, tuple)):
+            return [value(part) for part in item]
+        if item is None or item is pd.NaT or (not isinstance(item, str) and pd.isna(item)):
+            return None
+        if hasattr(item, "item"):
+            return value(item.item())
+        if isinstance(item, float) and item in {float("inf"), float("-inf")}:
+            return None
+        return (
+            item
+            if isinstance(item, (int, float, str, bool))
+            else str(item)[:10]
+            if hasattr(item, "year")
+            else str(item)
+        )
+
+    return {name: value(row.get(name)) for name in _COLUMNS}

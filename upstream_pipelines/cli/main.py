@@ -1,0 +1,52 @@
+"""The `upstream` command: puts its parts together and turns errors into messages and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from upstream_pipelines import __version__
+from upstream_pipelines.cli import alerts, customers, drift, platform, uploads
+from upstream_pipelines.cli.output import err
+from upstream_pipelines.errors import UpstreamError
+
+app = typer.Typer(
+    name="upstream",
+    help="Watches how insurance payers treat claims, and says when it changes.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command("up")(platform.up)
+app.command("demo")(platform.demo)
+app.command("migrate")(platform.migrate)
+app.command("doctor")(platform.doctor)
+app.command("env")(platform.env)
+app.command("upload")(uploads.upload)
+app.command("drift")(drift.drift)
+app.add_typer(customers.app, name="customers")
+app.add_typer(alerts.app, name="alerts")
+
+
+@app.callback(invoke_without_command=True)
+def version(*, version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point; an error of ours ends with its message and its own exit code."""
+    try:
+        app()
+    except UpstreamError as error:
+        err.print(f"[bold red]error[/] ({error.code}): ", end="")
+        err.print(str(error), markup=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""How the command speaks: tables and progress for people, JSON for machines, errors with what to do next.
+
+Not here: what is said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from upstream_pipelines.settings import Settings, read_settings
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def short_command_settings() -> Settings:
+    """Settings for a command that ends: its log is for trouble only, unless UPSTREAM_LOG_LEVEL says otherwise."""
+    os.environ.setdefault("UPSTREAM_LOG_LEVEL", "WARNING")
+    return read_settings()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(value, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case uuid.UUID():
+            return str(value)
+        case datetime() | date():
+            return value.isoformat()
+        case Decimal():
+            return float(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table for people; None as a dash, numbers with thousands separators."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for header in headers:
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        table.add_row(*(_shown(value) for value in row))
+    out.print(table)
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.4g}"
+        case datetime():
+            return value.strftime("%Y-%m-%d %H:%M")
+        case _:
+            return str(value)
+
+
+def print_fields(title: str, fields: Mapping[str, Any]) -> None:
+    """Names and values under each other."""
+    print_table(title, ("", ""), fields.items())
+
+
+@contextmanager
+def progress(text: str, *, quiet: bool) -> Iterator[None]:
+    """A spinner on standard error while something runs; nothing where the output is for machines."""
+    if quiet or not err.is_terminal:
+        yield
+        return
+    with err.status(text):
+        yield

@@ -1,0 +1,88 @@
+"""`upstream up`, `demo`, `migrate`, `doctor`, `env`. Not here: the processes themselves (supervisor.py)."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from types import FrameType
+from typing import NoReturn
+
+import typer
+
+from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.db.migrate import migrate as migrate_database
+from upstream_pipelines.settings import read_settings
+
+
+def up() -> None:
+    """Run everything until stopped: database, migrations, API, Dagster webserver and daemon."""
+    from upstream_pipelines.cli.supervisor import running_platform
+
+    settings = read_settings()
+    signal.signal(signal.SIGTERM, _stop_as_by_keyboard)
+    out.print("Preparing the database …")
+    migrate_database(settings)
+    with running_platform(settings, out.print) as platform:
+        print_table(
+            "Upstream Pipelines is running; Ctrl-C stops it",
+            ("", ""),
+            (
+                ("Dagster UI", settings.ui_url),
+                ("HTTP API", f"http://{settings.api_host}:{settings.api_port}/api/v1/docs"),
+                ("landing zone", settings.landing_root),
+                ("logs", settings.home / "logs"),
+            ),
+        )
+        while True:
+            time.sleep(1)
+            platform.watch()
+
+
+def _stop_as_by_keyboard(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def demo() -> None:
+    """The whole path with seeded customers: files and webhook in, alerts out; a summary at the end."""
+    from upstream_pipelines.demo.run import run_demo
+
+    signal.signal(signal.SIGTERM, _stop_as_by_keyboard)
+    if not run_demo(short_command_settings()):
+        raise typer.Exit(1)
+
+
+def migrate(*, json: Json = False) -> None:
+    """Bring the database up to date: roles, Dagster's database, tables."""
+    settings = short_command_settings()
+    with progress("Migrating …", quiet=json):
+        revision = migrate_database(settings)
+    if json:
+        print_json({"revision": revision})
+    else:
+        out.print(f"The database is at revision {revision}.")
+
+
+def doctor(*, json: Json = False) -> None:
+    """What is configured, what is reachable, and what to do about what is not."""
+    from upstream_pipelines.cli.doctor import examine
+
+    findings = examine(short_command_settings())
+    if json:
+        print_json([finding._asdict() for finding in findings])
+    else:
+        print_table(
+            "Doctor",
+            ("", "part", "what is", "what to do"),
+            (("ok" if item.ok else "[red]not ok[/]", item.part, item.state, item.advice) for item in findings),
+        )
+    if not all(item.ok for item in findings):
+        raise typer.Exit(1)
+
+
+def env() -> None:
+    """Print the variables that Dagster's own tools need: eval "$(upstream env)"."""
+    from upstream_pipelines.defs.home import dagster_environment
+
+    for name, value in dagster_environment(short_command_settings()).items():
+        typer.echo(f"export {name}={shlex.quote(value)}")

@@ -1,0 +1,123 @@
+"""`upstream upload`: runs the ingest job for one file and waits."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import typer
+
+from upstream_pipelines.cli.output import (
+    Json,
+    err,
+    print_fields,
+    print_json,
+    print_table,
+    progress,
+    short_command_settings,
+)
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import Connection, connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.errors import ConfigurationError, ConflictError
+from upstream_pipelines.ingest.uploads import get_upload, rejections, send_file
+from upstream_pipelines.settings import Settings
+
+_COUNTS = ("status", "rows", "accepted", "rejected", "duplicates", "updated", "warnings", "seconds")
+# Another run may be at work on the same customer and take this file; then its end is waited for.
+_WAIT_SECONDS = 3600
+
+
+def upload(
+    slug: Annotated[str, typer.Argument(help="The customer's slug.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Send a file: the same assets as in production, for this customer's partition, here and now."""
+    settings = short_command_settings()
+    prepare(settings)
+    if not file.is_file():
+        raise ConfigurationError(f"{file} is not a file. Give the path of a CSV file.")
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        if customer.status != "active":
+            raise ConflictError(
+                f"Customer {slug} is disabled. `upstream customers enable {slug}` takes it up again."
+            )
+        upload_id = send_file(conn, settings, customer, file)
+        with progress(f"Reading {file.name} …", quiet=json):
+            run_ingest(settings, slug)
+            result = _finished(conn, customer.customer_id, upload_id)
+        rejected = rejections(conn, customer.customer_id, upload_id)
+    _report(result, rejected, json=json)
+    if result["status"] == "failed":
+        raise typer.Exit(1)
+
+
+def run_ingest(settings: Settings, slug: str) -> None:
+    """The job `ingest` for one partition, in this process, recorded in Dagster like any other run."""
+    from upstream_pipelines.definitions import build_definitions
+    from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.defs.orphans import in_process_tags
+    from upstream_pipelines.defs.partitions import customer_partitions
+
+    with dagster_instance(settings) as instance:
+        instance.add_dynamic_partitions(customer_partitions.name or "", [slug])
+        result = (
+            build_definitions()
+            .resolve_job_def("ingest")
+            .execute_in_process(
+                instance=instance,
+                partition_key=slug,
+                tags=in_process_tags(),
+                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+                raise_on_error=False,
+            )
+        )
+    if not result.success:
+        err.print(f"The run {result.run_id} failed; the Dagster UI shows it (`upstream up`).")
+        for event in result.all_events:
+            if event.is_step_failure and event.step_failure_data.error is not None:
+                err.print(event.step_failure_data.error.cls_name or "error", event.step_failure_data.error.message)
+
+
+def _finished(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:
+    end = time.monotonic() + _WAIT_SECONDS
+    while True:
+        row = get_upload(conn, customer_id, upload_id)
+        if row["status"] in {"success", "partial", "failed"}:
+            return row
+        if time.monotonic() > end or not _worked_on(conn, customer_id):
+            raise ConflictError(
+                f"Upload {upload_id} is still {row['status']}: its run ended without it. Nothing is lost; a running "
+                "`upstream up` tries again, or send the file again."
+            )
+        time.sleep(0.5)
+
+
+def _worked_on(conn: Connection, customer_id: int) -> bool:
+    from upstream_pipelines.ingest.uploads import is_locked
+
+    return is_locked(conn, customer_id)
+
+
+def _report(result: dict[str, Any], rejected: list[dict[str, Any]], *, json: bool) -> None:
+    said = {"upload_id": str(result["upload_id"])} | {name: result[name] for name in _COUNTS}
+    said["duplicate_of"] = str(result["duplicate_of"]) if result["duplicate_of"] else None
+    said["error"] = result["error_message"]
+    if json:
+        print_json(said | {"rejections": rejected})
+        return
+    print_fields("Upload", said)
+    if rejected:
+        print_table(
+            "Rejected rows",
+            ("rule", "field", "rows", "first row numbers", "reason"),
+            (
+                (item["rule"], item["field"], item["rows"], item["row_numbers"], item["reason"])
+                for item in rejected
+            ),
+        )

@@ -1,0 +1,62 @@
+"""Runs that ended with their process, unseen: after a killed platform Dagster still counts them as running,
+and the limit of one run a customer would keep that customer waiting for ever.
+
+Dagster's own monitoring knows no health check for the default launcher. Not here: uploads of such runs
+(they come back by the customer's lock, ingest/uploads.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import dagster as dg
+import psutil
+
+_PROCESS_TAG = "upstream/process"
+_UNFINISHED = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def in_process_tags() -> dict[str, str]:
+    """Tags for a run inside this process, by which a later start can tell that the process is gone."""
+    process = psutil.Process()
+    return {_PROCESS_TAG: f"{socket.gethostname()}/{process.pid}/{process.create_time():.2f}"}
+
+
+def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
+    """Mark runs of this machine whose process is gone as failed. Returns: how many."""
+    orphaned = [
+        run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _process_is_gone(run.tags)
+    ]
+    for run in orphaned:
+        instance.report_run_failed(
+            run, "The process of this run ended with the platform; its work is taken up again."
+        )
+    return len(orphaned)
+
+
+def _process_is_gone(tags: dict[str, str]) -> bool:
+    if _PROCESS_TAG in tags:
+        host, pid, started = tags[_PROCESS_TAG].split("/")
+        if host != socket.gethostname():
+            return False
+        try:
+            return abs(psutil.Process(int(pid)).create_time() - float(started)) > 1
+        except psutil.NoSuchProcess:
+            return True
+    # A run of the default launcher names the socket of the code server that started it, on this machine.
+    launcher = json.loads(tags.get(".dagster/grpc_info", "{}"))
+    path = launcher.get("socket")
+    if not path or launcher.get("host") not in {"localhost", "127.0.0.1"}:
+        return False
+    if not Path(path).exists():
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(os.fspath(path)) != 0
