@@ -15,9 +15,7 @@ if TYPE_CHECKING:
     from upstream_pipelines.drift.settings import DriftSettings
 
 
-def replay(
-    claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSettings | None = None
-) -> pd.DataFrame:
+def replay(claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSettings | None = None) -> pd.DataFrame:
     """Look at one customer's history as production would have on each of `as_of_days`, in order.
 
     `claims` holds a row per line with what is known in the end (columns: see `activity.activity_from_claims`); at

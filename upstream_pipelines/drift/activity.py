@@ -19,7 +19,14 @@ import pandas as pd
 
 from upstream_pipelines.errors import UpstreamError
 
-ACTIVITY_KEYS = ["payer", "cpt_group", "submitted_day", "decision_age", "submitted_known_day", "decision_known_day"]
+ACTIVITY_KEYS = [
+    "payer",
+    "cpt_group",
+    "submitted_day",
+    "decision_age",
+    "submitted_known_day",
+    "decision_known_day",
+]
 ACTIVITY_SUMS = ["lines", "denied", "denied_authorization", "billed", "allowed", "paid"]
 PRICE_KEYS = ["payer", "cpt", "cpt_group", "decided_day", "decision_known_day"]
 PRICE_SUMS = ["lines", "sum_log_allowed", "sum_log_allowed_sq", "allowed"]
@@ -51,11 +58,15 @@ def activity_from_claims(
     lines = _typed(claims, cpt_groups)
     activity = lines.groupby(ACTIVITY_KEYS, dropna=False, sort=True, as_index=False)[ACTIVITY_SUMS].sum()
     priced = lines.loc[lines["priced"]]
-    prices = priced.assign(
-        lines=1,
-        sum_log_allowed=priced["log_allowed"],
-        sum_log_allowed_sq=priced["log_allowed"] ** 2,
-    ).groupby(PRICE_KEYS, sort=True, as_index=False)[PRICE_SUMS].sum()
+    prices = (
+        priced.assign(
+            lines=1,
+            sum_log_allowed=priced["log_allowed"],
+            sum_log_allowed_sq=priced["log_allowed"] ** 2,
+        )
+        .groupby(PRICE_KEYS, sort=True, as_index=False)[PRICE_SUMS]
+        .sum()
+    )
     return activity, prices
 
 
@@ -121,8 +132,11 @@ def _days(rows: pd.DataFrame, column: str) -> pd.Series:
             # Strings, date objects and zoned stamps alike; mixed zones need utc=True to be read at all.
             values = pd.to_datetime(values.astype("object"), utc=True, format="mixed").dt.tz_localize(None)
     except (ValueError, TypeError):
-        raise ClaimsFrameError(f"Column {column} does not hold dates. Give dates, timestamps or ISO text.") from None
-    return values.dt.floor("D").astype("datetime64[s]")
+        raise ClaimsFrameError(
+            f"Column {column} does not hold dates. Give dates, timestamps or ISO text."
+        ) from None
+    days: pd.Series = values.dt.floor("D").astype("datetime64[s]")
+    return days
 
 
 def _text(rows: pd.DataFrame, column: str) -> pd.Series:

@@ -13,7 +13,7 @@ import numpy as np
 from upstream_pipelines.drift.factors import Cube, Exclusion, cube_of, denial_series, lag_series, price_series
 from upstream_pipelines.drift.facts import Bools, Facts, Floats, Ints, View
 from upstream_pipelines.drift.scan import Series, Windows, dispersion, evidence, windows
-from upstream_pipelines.drift.settings import SIGNALS, DriftSettings
+from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
 
 POOL_WEIGHT = 15.0  # weeks' worth of the customer's usual over-dispersion given to each payer
 FEWEST_BASELINE_COUNTED = 3.0
@@ -23,11 +23,11 @@ FEWEST_BASELINE_COUNTED = 3.0
 class Chart:
     """One signal of all payers.
 
-    `series` by decision day and (but for prices) by submission day; `sums`, `z` and `valid` match it, payers ×
+    `series` by decision day and (but for prices) by submission day; `sums`, `z` and `valid` match it, payers by
     candidate change lengths. `dispersion` and `freedom` are per payer.
     """
 
-    signal: str
+    signal: Signal
     series: Sequence[Series]
     sums: Sequence[Windows]
     z: Sequence[Floats]
@@ -37,11 +37,13 @@ class Chart:
 
     def testable(self) -> Bools:
         """Payers for which any comparison could be made."""
-        return np.any([valid.any(axis=1) for valid in self.valid], axis=0)
+        return np.asarray(np.any([valid.any(axis=1) for valid in self.valid], axis=0), dtype=np.bool_)
 
     def strongest(self, sign: int) -> tuple[Floats, Ints, Ints]:
         """Per payer the largest evidence in the direction of `sign`, its series and its candidate; -inf if none."""
-        stacked = np.stack([np.where(v, sign * z, -np.inf) for z, v in zip(self.z, self.valid, strict=True)], axis=1)
+        stacked = np.stack(
+            [np.where(v, sign * z, -np.inf) for z, v in zip(self.z, self.valid, strict=True)], axis=1
+        )
         flat = stacked.reshape(stacked.shape[0], -1)
         best = flat.argmax(axis=1)
         width = stacked.shape[2]
@@ -54,18 +56,18 @@ class Charts:
 
     view: View
     cube: Cube
-    by_signal: Mapping[str, Chart]
+    by_signal: Mapping[Signal, Chart]
 
 
 def charts_of(facts: Facts, view: View, excluded: Sequence[Exclusion], settings: DriftSettings) -> Charts:
     """Compute every chart; `excluded` stretches belong to no baseline."""
     payers = len(facts.payers)
 
-    def of(signal: str) -> list[Exclusion]:
+    def of(signal: Signal) -> list[Exclusion]:
         return [item for item in excluded if item.signal == signal]
 
     cube = cube_of(view, payers, of("decision_lag"))
-    series: dict[str, Sequence[Series]] = {
+    series: dict[Signal, Sequence[Series]] = {
         "denial_rate": denial_series(view, facts, of("denial_rate")),
         "decision_lag": lag_series(view, cube),
         "allowed_amount": (price_series(view, facts, of("allowed_amount")),),
@@ -74,7 +76,7 @@ def charts_of(facts: Facts, view: View, excluded: Sequence[Exclusion], settings:
     return Charts(view=view, cube=cube, by_signal=charts)
 
 
-def _chart(signal: str, series: Sequence[Series], settings: DriftSettings) -> Chart:
+def _chart(signal: Signal, series: Sequence[Series], settings: DriftSettings) -> Chart:
     lengths = np.arange(settings.shortest_change_days, settings.change_days + 1)
     scatter, freedom = pooled_dispersion(series)
     sums = [windows(item, lengths, settings.baseline_days) for item in series]

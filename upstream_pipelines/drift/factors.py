@@ -17,9 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Facts, Floats, Ints, View
-from upstream_pipelines.drift.scan import Series
+from upstream_pipelines.drift.scan import By, Series
+from upstream_pipelines.drift.settings import Signal
 
-BY_DECISION, BY_SUBMISSION = "decision", "submission"
+BY_DECISION: By = "decision"
+BY_SUBMISSION: By = "submission"
 DENIAL_AGE_BINS = 16  # strata of age; each holds a sixteenth of the customer's decisions
 GROUP_PRIOR = 10.0  # denials a CPT group must have before its own rate weighs as much as the payer's
 PRICE_PRIOR = 5.0  # lines' worth of the customer's usual scatter given to each code
@@ -33,14 +35,14 @@ class Exclusion:
     """Days of a payer and signal that belong to no baseline: an earlier event, or what came before a new normal."""
 
     payer: int
-    signal: str
+    signal: Signal
     first: int
     last: int
 
 
 @dataclass(frozen=True)
 class Cube:
-    """Decisions and open lines by age × payer × submission day (`view.start` on)."""
+    """Decisions and open lines by age, payer and submission day (`view.start` on)."""
 
     decided: Floats
     open: Floats
@@ -51,15 +53,15 @@ def cube_of(view: View, payers: int, excluded: Sequence[Exclusion]) -> Cube:
     width = view.days + view.ages
     shape = (view.ages, payers, width)
     column = view.submitted - view.start
-    total = np.bincount(view.payer * width + column, weights=view.lines, minlength=payers * width)
+    total = _counts(view.payer * width + column, view.lines, minlength=payers * width)
     inside = (view.age != UNDECIDED) & (view.age < view.ages)
     flat = (view.age[inside] * payers + view.payer[inside]) * width + column[inside]
-    decided = np.bincount(flat, weights=view.lines[inside], minlength=int(np.prod(shape))).reshape(shape)
+    decided = _counts(flat, view.lines[inside], minlength=int(np.prod(shape))).reshape(shape)
     still = np.empty(shape)
     still[0] = total.reshape(payers, width)
     for age in range(1, view.ages):
         np.subtract(still[age - 1], decided[age - 1], out=still[age])
-        # The cell of an age exists once that day is over: s + age <= the payer's last day.
+    # The cell of an age exists once that day is over: s + age <= the payer's last day.
     reached = np.arange(width)[None, None, :] + np.arange(view.ages)[:, None, None]
     ends = (view.ends - view.start)[None, :, None]
     over = reached > ends
@@ -74,7 +76,7 @@ def cube_of(view: View, payers: int, excluded: Sequence[Exclusion]) -> Cube:
 
 
 def hazards(view: View, cube: Cube) -> Floats:
-    """Share of open lines decided on a day, by age × payer × weekday of submission.
+    """Share of open lines decided on a day, by age, payer and weekday of submission.
 
     Age and weekday of the decision multiply (two rounds of fitting): decisions that never fall on a weekend make
     the same age mean different things for a Monday's and a Friday's claim.
@@ -86,7 +88,7 @@ def hazards(view: View, cube: Cube) -> Floats:
     still = np.pad(cube.open, pad).reshape(*cube.open.shape[:2], weeks, 7).sum(axis=2)
     weekday = (np.arange(7)[None, :] + np.arange(view.ages)[:, None]) % 7
     factor = np.ones((decided.shape[1], 7))
-    by_day = np.eye(7)[weekday]  # age × weekday submitted × weekday decided
+    by_day = np.eye(7)[weekday]  # age, weekday submitted, weekday decided
     observed = np.einsum("aps,asd->pd", decided, by_day)
     for _ in range(2):
         exposure = np.einsum("aps,asd,pd->ap", still, by_day, factor)
@@ -104,16 +106,16 @@ def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     hazard = hazards(view, cube)
     width = cube.open.shape[2]
     expected = cube.open * np.tile(hazard, (1, 1, -(-width // 7)))[:, :, :width]
-    by_decision = [_diagonal_sums(values, view) for values in (cube.decided, expected)]
-    by_submission = [values.sum(axis=0)[:, -view.days :] for values in (cube.decided, expected)]
+    decided_on, expected_on = _diagonal_sums(cube.decided, view), _diagonal_sums(expected, view)
+    decided_of, expected_of = (values.sum(axis=0)[:, -view.days :] for values in (cube.decided, expected))
     return (
-        Series(BY_DECISION, *by_decision, by_decision[1], by_decision[0], None, gaussian=False),
-        Series(BY_SUBMISSION, *by_submission, by_submission[1], by_submission[0], None, gaussian=False),
+        Series(BY_DECISION, decided_on, expected_on, expected_on, decided_on, None, gaussian=False),
+        Series(BY_SUBMISSION, decided_of, expected_of, expected_of, decided_of, None, gaussian=False),
     )
 
 
 def _diagonal_sums(values: Floats, view: View) -> Floats:
-    """Sums over the cells of each decision day (submission day + age), payers × days."""
+    """Sums over the cells of each decision day (submission day + age), payers by days."""
     ages, payers, width = values.shape
     out = np.zeros((payers, width + ages))
     for age in range(ages):
@@ -128,16 +130,16 @@ def denial_expectation(view: View, facts: Facts, keep: Bools) -> Floats:
     payers, groups = len(facts.payers), max(len(facts.groups), 1)
     order = np.argsort(age, kind="stable")
     share = np.cumsum(lines[order]) / max(lines.sum(), 1.0)
-    cuts = age[order][np.searchsorted(share, np.arange(1, DENIAL_AGE_BINS) / DENIAL_AGE_BINS).clip(max=len(age) - 1)]
+    cuts = age[order][
+        np.searchsorted(share, np.arange(1, DENIAL_AGE_BINS) / DENIAL_AGE_BINS).clip(max=len(age) - 1)
+    ]
     bins = np.searchsorted(np.unique(cuts), age)
     stratum = payer * DENIAL_AGE_BINS + bins
     size = payers * DENIAL_AGE_BINS
-    rate = _shares(
-        np.bincount(stratum, denied, minlength=size), np.bincount(stratum, lines, minlength=size)
-    )[stratum]
+    rate = _shares(_counts(stratum, denied, minlength=size), _counts(stratum, lines, minlength=size))[stratum]
     cell = payer * groups + group
-    expected = np.bincount(cell, rate * lines, minlength=payers * groups)
-    ratio = (np.bincount(cell, denied, minlength=payers * groups) + GROUP_PRIOR) / (expected + GROUP_PRIOR)
+    expected = _counts(cell, rate * lines, minlength=payers * groups)
+    ratio = (_counts(cell, denied, minlength=payers * groups) + GROUP_PRIOR) / (expected + GROUP_PRIOR)
     result: Floats = np.minimum(rate * ratio[cell], 1.0)
     return result
 
@@ -159,7 +161,7 @@ def denial_series(view: View, facts: Facts, excluded: Sequence[Exclusion]) -> tu
 
         def sums(values: Floats, column: Ints = column, inside: Bools = inside) -> Floats:
             flat = view.payer[keep][inside] * view.days + column[inside]
-            return np.bincount(flat, values[inside], minlength=payers * view.days).reshape(payers, view.days)
+            return _counts(flat, values[inside], minlength=payers * view.days).reshape(payers, view.days)
 
         lines = view.lines[keep]
         counted = sums(lines)
@@ -181,9 +183,7 @@ def _gone(view: View, excluded: Sequence[Exclusion]) -> Bools:
     gone = np.zeros(len(view.payer), dtype=bool)
     for item in excluded:
         gone |= (
-            (view.payer == item.payer)
-            & (view.submitted <= item.last)
-            & (view.submitted + view.age >= item.first)
+            (view.payer == item.payer) & (view.submitted <= item.last) & (view.submitted + view.age >= item.first)
         )
     return gone
 
@@ -201,17 +201,17 @@ def price_series(view: View, facts: Facts, excluded: Sequence[Exclusion]) -> Ser
     payer, day, lines = view.price_payer[keep], view.price_day[keep], view.price_lines[keep]
     cell = payer * codes + view.price_code[keep]
     size = payers * codes
-    count = np.bincount(cell, lines, minlength=size)
-    total = np.bincount(cell, view.price_sum[keep], minlength=size)
+    count = _counts(cell, lines, minlength=size)
+    total = _counts(cell, view.price_sum[keep], minlength=size)
     mean = _shares(total, count)
-    within = np.maximum(np.bincount(cell, view.price_sum_sq[keep], minlength=size) - total * mean, 0.0)
+    within = np.maximum(_counts(cell, view.price_sum_sq[keep], minlength=size) - total * mean, 0.0)
     usual = within.sum() / max((count - 1).clip(min=0).sum(), 1.0)
     scatter = (within + PRICE_PRIOR * usual) / (np.maximum(count - 1, 0) + PRICE_PRIOR)
     scatter = np.maximum(scatter, SMALLEST_PRICE_SCATTER**2)[cell]
     for _ in range(2):  # once more with the centre of what was held within bounds
         apart = view.price_sum[keep] / lines - mean[cell]
         held = np.clip(apart, -_reach(scatter, lines), _reach(scatter, lines))
-        mean = mean + _shares(np.bincount(cell, (held * lines), minlength=size), count)
+        mean = mean + _shares(_counts(cell, (held * lines), minlength=size), count)
         mean = np.where(count > 0, mean, 0.0)
     apart = view.price_sum[keep] / lines - mean[cell]
     held = np.clip(apart, -_reach(scatter, lines), _reach(scatter, lines))
@@ -221,7 +221,7 @@ def price_series(view: View, facts: Facts, excluded: Sequence[Exclusion]) -> Ser
 
     def sums(values: Floats) -> Floats:
         picked = np.where(enough, values, 0.0)
-        return np.bincount(flat, picked, minlength=payers * view.days).reshape(payers, view.days)
+        return _counts(flat, picked, minlength=payers * view.days).reshape(payers, view.days)
 
     information = sums(lines / scatter)
     return Series(
@@ -232,3 +232,7 @@ def price_series(view: View, facts: Facts, excluded: Sequence[Exclusion]) -> Ser
 def _reach(scatter: Floats, lines: Floats) -> Floats:
     result: Floats = np.maximum(4 * np.sqrt(scatter / lines), 0.25)
     return result
+
+
+def _counts(cell: Ints, weights: Floats, minlength: int) -> Floats:
+    return np.bincount(cell, weights, minlength=minlength).astype(np.float64, copy=False)

@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 UNDECIDED = -1
+EPOCH = 719163  # date(1970, 1, 1).toordinal()
 LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
 LONGEST_SETTLING = 30  # days; a source later than that is late by habit and cannot be waited for
 
@@ -85,7 +86,8 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame) -> Facts:
     payer_index = pd.Index(payers, dtype="object")
     groups, group_names = pd.factorize(activity["cpt_group"].astype("object"), sort=True)
     codes, code_names = pd.factorize(prices["cpt"].astype("object"), sort=True)
-    age = pd.to_numeric(activity["decision_age"]).astype("Float64").fillna(UNDECIDED).to_numpy(np.int64)
+    aged = _numbers(activity["decision_age"])
+    age = np.where(np.isnan(aged), UNDECIDED, aged).astype(np.int64)
     submitted = _day_numbers(activity["submitted_day"])
     submitted_known = _day_numbers(activity["submitted_known_day"])
     decision_known = _day_numbers(activity["decision_known_day"], missing=np.iinfo(np.int64).max)
@@ -153,7 +155,7 @@ def view_at(facts: Facts, as_of: int, days: int) -> View:
     return View(
         as_of=as_of,
         horizon=horizon,
-        ends=_payer_ends(len(facts.payers), payer, submitted, age, lines, horizon),
+        ends=_payer_ends(payer, submitted, age, lines, payers=len(facts.payers), horizon=horizon),
         start=start,
         days=days,
         ages=ages,
@@ -192,10 +194,10 @@ def _longest_age(age: Ints, lines: Floats) -> int:
         return 14
     by_age = np.bincount(np.minimum(age, LONGEST_AGE), weights=lines)
     share = np.cumsum(by_age) / by_age.sum()
-    return int(max(np.searchsorted(share, 0.99), 14))
+    return max(int(np.searchsorted(share, 0.99)), 14)
 
 
-def _payer_ends(payers: int, payer: Ints, submitted: Ints, age: Ints, lines: Floats, horizon: int) -> Ints:
+def _payer_ends(payer: Ints, submitted: Ints, age: Ints, lines: Floats, *, payers: int, horizon: int) -> Ints:
     """The last day that says something about each payer.
 
     A payer with neither submissions nor decisions for two weeks where 20 facts were to be expected is no slow
@@ -225,7 +227,8 @@ def _day_numbers(values: pd.Series, missing: int = 0) -> Ints:
 
 
 def _numbers(values: pd.Series) -> Floats:
-    return np.asarray(values.astype("float64"), dtype=np.float64)
+    numbers: Floats = values.astype("Float64").to_numpy(dtype="float64", na_value=np.nan)
+    return numbers
 
 
 def day_number(value: Any) -> int:
@@ -233,4 +236,4 @@ def day_number(value: Any) -> int:
     stamp = pd.Timestamp(value)
     if stamp.tzinfo is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
-    return int(stamp.to_datetime64().astype("datetime64[D]").astype(np.int64))
+    return stamp.toordinal() - EPOCH

@@ -35,9 +35,14 @@ class DriftSettings(BaseModel):
     baseline_days: int = Field(
         default=180, ge=56, le=365, description="Days before a change it is compared with, at most."
     )
-    change_days: int = Field(default=120, ge=28, le=180, description="How long ago a change may have begun, at most.")
+    change_days: int = Field(
+        default=120, ge=28, le=180, description="How long ago a change may have begun, at most."
+    )
     shortest_change_days: int = Field(
-        default=8, ge=2, le=28, description="Shortest change looked for: above a week, so that no one week decides."
+        default=8,
+        ge=2,
+        le=28,
+        description="Shortest change looked for: above a week, so that no one week decides.",
     )
     minimum_baseline_lines: int = Field(default=60, ge=10, description="Decided lines a baseline needs.")
     minimum_current_lines: int = Field(default=20, ge=5, description="Decided lines a comparison needs since.")
@@ -58,3 +63,8 @@ class DriftSettings(BaseModel):
     renewal_days: int = Field(
         default=180, ge=60, le=365, description="An event open this long has become the normal, and resolves."
     )
+
+    @property
+    def memory_days(self) -> int:
+        """How long a resolved event is still handed to a look: as long as its days may lie in a baseline."""
+        return self.baseline_days + self.renewal_days + self.change_days

@@ -1,0 +1,328 @@
+"""One look at one customer: which charts alarm, which events go on, which payers have too little data.
+
+Belongs here: the decision to open, update and resolve, and the rows of a look. Not here: evidence (charts.py),
+figures (measures.py, figures.py), storing anything (store.py).
+
+A look depends on nothing but the facts known before its day, the events handed in and the settings: daily
+production, a replay and a backfill give the same rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.charts import Charts, charts_of
+from upstream_pipelines.drift.confirmation import denial_confirmed
+from upstream_pipelines.drift.events import (
+    DriftEvent,
+    EventMemory,
+    direction_of,
+    event_id_for,
+    sign_of,
+)
+from upstream_pipelines.drift.factors import Exclusion
+from upstream_pipelines.drift.facts import Facts, View, day_number, facts_from_frames, view_at
+from upstream_pipelines.drift.measures import (
+    HELD_SHARE,
+    Change,
+    Comparison,
+    compare,
+    completeness,
+    holds_without_best_week,
+    is_material,
+    severity,
+)
+from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
+from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.shortage import Shortage, shortage_of
+
+ROW_COLUMNS = [
+    "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
+    "q_value", "severity", "n_baseline", "n_current", "maturity", "event_id", "detail",
+]  # fmt: skip
+ALL_GROUPS = "ALL"
+BEFORE_EVERYTHING = -(10**6)
+
+
+@dataclass(frozen=True)
+class LookResult:
+    """`rows`: a row per event, watched chart and payer and signal without enough data. `events`: the new state of each
+    event handed in that was not resolved, and of each opened now.
+    """
+
+    rows: pd.DataFrame
+    events: list[DriftEvent]
+
+
+class Detector:
+    """Built once from a customer's two aggregate frames; `look` may be called for any days in any order."""
+
+    def __init__(
+        self, activity: pd.DataFrame, prices: pd.DataFrame, settings: DriftSettings | None = None
+    ) -> None:
+        self.settings = settings or DriftSettings()
+        self.facts: Facts = facts_from_frames(activity, prices)
+
+    def view(self, as_of: date) -> View:
+        """What was known before `as_of`."""
+        return view_at(self.facts, day_number(as_of), self.settings.baseline_days + self.settings.renewal_days)
+
+    def charts(self, as_of: date, events: Sequence[DriftEvent] = ()) -> Charts:
+        """All charts at `as_of`; resolved `events` are kept out of the baselines."""
+        return charts_of(self.facts, self.view(as_of), self._exclusions(events), self.settings)
+
+    def look(self, as_of: date, live: Sequence[DriftEvent] = ()) -> LookResult:
+        """Look at the customer as of the start of `as_of`.
+
+        `live` holds the events not yet resolved. Hand in those resolved within the last `settings.memory_days` too:
+        their days are kept out of the baselines, or the payer's return to normal would be news.
+        """
+        charts = self.charts(as_of, live)
+        going = {(event.payer, event.signal): event for event in live if event.state != "resolved"}
+        p_values, q_values = self._p_values(charts)
+        rows: list[dict[str, Any]] = []
+        events: list[DriftEvent] = []
+        testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
+        if not charts.view.sees_open:
+            testable["decision_lag"][:] = False
+        count = int(sum(part.sum() for part in testable.values()))
+        for signal in SIGNALS:
+            chart = charts.by_signal[signal]
+            scans = len(chart.series)
+            needed = threshold(2 * count, self.settings.false_events_per_year, scans)
+            strongest = {sign: chart.strongest(sign) for sign in (1, -1)}
+            for payer in np.flatnonzero(charts.view.present):
+                name = self.facts.payers[payer]
+                event = going.get((name, signal))
+                if event is not None:
+                    renewed, row = self._carry_on(charts, int(payer), event, as_of)
+                    events.append(renewed)
+                elif not testable[signal][payer]:
+                    row = self._too_little(charts, int(payer), signal, as_of, needed)
+                else:
+                    sign = 1 if strongest[1][0][payer] >= strongest[-1][0][payer] else -1
+                    z, at, column = (part[payer] for part in strongest[sign])
+                    if z < needed * self.settings.watch_share:
+                        continue
+                    split = charts.view.horizon - int(chart.sums[at].length[column]) + 1
+                    change = Change(signal, int(payer), chart.series[at].by, split, sign)
+                    opened, row = self._alarm(charts, change, float(z), needed, as_of)
+                    if opened is not None:
+                        events.append(opened)
+                row["p_value"], row["q_value"] = (
+                    p_values.get((signal, int(payer))),
+                    q_values.get((signal, int(payer))),
+                )
+                rows.append(row)
+        return LookResult(rows=_frame(rows), events=events)
+
+    def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:
+        """The days of resolved events; all days before an event that became the normal."""
+        index = {name: position for position, name in enumerate(self.facts.payers)}
+        result = []
+        for event in events:
+            if event.state != "resolved" or event.resolved_on is None or event.payer not in index:
+                continue
+            first, last = day_number(event.started_on), day_number(event.resolved_on)
+            if event.memory.reason == "became_the_normal":
+                first, last = BEFORE_EVERYTHING, first - 1
+            result.append(Exclusion(index[event.payer], event.signal, first, last))
+        return result
+
+    def _p_values(self, charts: Charts) -> tuple[dict[tuple[Signal, int], float], dict[tuple[Signal, int], float]]:
+        """The p-value of each testable chart at this look (either direction), and q over all of them."""
+        keys: list[tuple[Signal, int]] = []
+        values: list[float] = []
+        for signal in SIGNALS:
+            chart = charts.by_signal[signal]
+            if signal == "decision_lag" and not charts.view.sees_open:
+                continue
+            z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])
+            for payer in np.flatnonzero(chart.testable() & charts.view.present):
+                keys.append((signal, int(payer)))
+                values.append(float(look_p_value(z[payer], len(chart.series))))
+        adjusted = false_discovery(np.array(values))
+        return dict(zip(keys, values, strict=True)), dict(zip(keys, adjusted.tolist(), strict=True))
+
+    def _alarm(
+        self, charts: Charts, change: Change, z: float, needed: float, as_of: date
+    ) -> tuple[DriftEvent | None, dict[str, Any]]:
+        """Open an event, or say why the chart is only watched."""
+        found = compare(charts, change, self.settings)
+        row = self._row(charts, change, found, as_of)
+        row["detail"] |= {"evidence": round(z, 4), "threshold": round(needed, 4)}
+        waits_for = self._waits_for(charts, change, found, z, needed)
+        if waits_for is not None:
+            row["state"] = "watch"
+            row["detail"]["waits_for"] = waits_for
+            return None, row
+        started_on = _date(change.split)
+        event = DriftEvent(
+            event_id=event_id_for(row["payer"], ALL_GROUPS, change.signal, started_on),
+            payer=row["payer"],
+            signal=change.signal,
+            direction=direction_of(change.signal, change.sign),
+            state="open",
+            started_on=started_on,
+            opened_on=as_of,
+            last_look=as_of,
+            memory=EventMemory(
+                by=change.by,
+                baseline=found.baseline,
+                current_at_opening=found.current,
+                shift_at_opening=found.shift,
+                evidence_at_opening=z,
+                n_baseline=found.n_baseline,
+            ),
+        )
+        row["state"], row["event_id"] = "open", event.event_id
+        return event, row
+
+    def _waits_for(
+        self, charts: Charts, change: Change, found: Comparison, z: float, needed: float
+    ) -> Literal["evidence", "effect", "persistence", "matured_cohorts"] | None:
+        """The first thing the change lacks to become an event."""
+        settings = self.settings
+        if z < needed:
+            return "evidence"
+        if not is_material(change.signal, found, change.sign, settings):
+            return "effect"
+        if not holds_without_best_week(charts, change, needed * HELD_SHARE, settings):
+            return "persistence"
+        if change.signal == "denial_rate" and not denial_confirmed(charts, change, needed, settings):
+            return "matured_cohorts"
+        return None
+
+    def _carry_on(
+        self, charts: Charts, payer: int, event: DriftEvent, as_of: date
+    ) -> tuple[DriftEvent, dict[str, Any]]:
+        """Compare with the baseline of the days before the event, which stays frozen; resolve it when that is over."""
+        settings, memory = self.settings, event.memory
+        sign, split = sign_of(event.signal, event.direction), day_number(event.started_on)
+        change = Change(event.signal, payer, memory.by, split, sign)
+        horizon = charts.view.horizon
+        found = compare(charts, change, settings, max(split, horizon - settings.change_days + 1))
+        for blocks in (1, 2, 3):
+            first = max(split, horizon - blocks * settings.recent_days + 1)
+            recent = compare(charts, change, settings, first)
+            if recent.n_current >= settings.minimum_current_lines:
+                break
+        # Nearer to the baseline than to the shift that opened the event: that is what the likelihood ratio of the
+        # recent days says too. 2 standard errors keep a loud event from being called calm.
+        calm = (
+            recent.n_current >= settings.minimum_current_lines
+            and sign * recent.shift < 0.5 * sign * memory.shift_at_opening
+            and sign * recent.z < 2.0
+        )
+        calm_since = (memory.calm_since or as_of) if calm else None
+        reason = None
+        if calm_since is not None and (as_of - calm_since).days >= settings.calm_days:
+            reason = "back_at_baseline"
+        elif (as_of - event.started_on).days >= settings.renewal_days:
+            reason = "became_the_normal"
+        renewed = event.model_copy(
+            update={
+                "state": "updated" if reason is None else "resolved",
+                "last_look": as_of,
+                "resolved_on": None if reason is None else as_of,
+                "memory": memory.model_copy(update={"calm_since": calm_since, "reason": reason}),
+            }
+        )
+        shown = Comparison(
+            z=found.z,
+            shift=found.shift,
+            baseline=memory.baseline,
+            current=found.current,
+            effect=found.effect if event.signal == "allowed_amount" else found.current - memory.baseline,
+            n_baseline=memory.n_baseline,
+            n_current=found.n_current,
+        )
+        row = self._row(charts, change, shown, as_of)
+        row["state"], row["event_id"] = renewed.state, renewed.event_id
+        row["detail"] |= {"evidence": round(abs(found.z), 4)}
+        if reason is not None:
+            row["detail"]["reason"] = reason
+        return renewed, row
+
+    def _row(self, charts: Charts, change: Change, found: Comparison, as_of: date) -> dict[str, Any]:
+        view, payer = charts.view, change.payer
+        return {
+            "as_of": as_of,
+            "payer": self.facts.payers[payer],
+            "cpt_group": ALL_GROUPS,
+            "signal": change.signal,
+            "direction": direction_of(change.signal, change.sign),
+            "baseline": found.baseline,
+            "current": found.current,
+            "effect": found.effect,
+            "severity": severity(change.signal, found.effect, view, payer, settings=self.settings),
+            "n_baseline": found.n_baseline,
+            "n_current": found.n_current,
+            "maturity": completeness(view, payer, max(change.split, view.start)),
+            "event_id": None,
+            "detail": {
+                "change_date": _date(change.split).isoformat(),
+                "by": change.by,
+                "complete_to": _date(view.horizon).isoformat(),
+                "over_dispersion": round(float(charts.by_signal[change.signal].dispersion[payer]), 4),
+            },
+        }
+
+    def _too_little(
+        self, charts: Charts, payer: int, signal: Signal, as_of: date, needed: float
+    ) -> dict[str, Any]:
+        lack: Shortage = shortage_of(charts, signal, payer, needed, self.settings)
+        return {
+            "as_of": as_of,
+            "payer": self.facts.payers[payer],
+            "cpt_group": ALL_GROUPS,
+            "signal": signal,
+            "direction": "none",
+            "state": "not_enough_data",
+            "n_baseline": lack.n_baseline,
+            "n_current": lack.n_current,
+            "maturity": completeness(charts.view, payer, charts.view.horizon - self.settings.recent_days),
+            "event_id": None,
+            "detail": {
+                "lines_needed": lack.lines_needed,
+                "about_date": None if lack.about_day is None else _date(lack.about_day).isoformat(),
+                "smallest_detectable": lack.smallest_detectable,
+                "reason": lack.reason,
+            },
+        }
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=ROW_COLUMNS)
+    numbers = ["baseline", "current", "effect", "p_value", "q_value", "severity", "maturity"]
+    counts = ["n_baseline", "n_current"]
+    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64"))
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)
+
+
+def replay_looks(
+    claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSettings | None = None
+) -> pd.DataFrame:
+    """What `upstream_pipelines.drift.replay` promises: a look a day, the events carried from each to the next."""
+    detector = Detector(*activity_from_claims(claims), settings)
+    memory: dict[Any, DriftEvent] = {}
+    looks = []
+    for day in as_of_days:
+        as_of = _date(day_number(day))
+        oldest = as_of - timedelta(days=detector.settings.memory_days)
+        known = [event for event in memory.values() if event.resolved_on is None or event.resolved_on >= oldest]
+        result = detector.look(as_of, known)
+        memory |= {event.event_id: event for event in result.events}
+        looks.append(result.rows)
+    rows = pd.concat(looks, ignore_index=True) if looks else _frame([])
+    return rows.drop(columns=["event_id", "detail"])

@@ -1,0 +1,77 @@
+"""Why a payer's chart says nothing yet, when it will, and what it could see: "not enough data" as a result.
+
+Not here: the comparisons themselves (measures.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from upstream_pipelines.drift.charts import Charts
+from upstream_pipelines.drift.factors import BY_DECISION
+from upstream_pipelines.drift.measures import hazard_of, life_table, median_of
+from upstream_pipelines.drift.settings import DriftSettings, Signal
+
+PACE_DAYS = 60  # the stretch whose pace of decisions says by when enough lines are there
+GUESSED_DENIAL_RATE = 0.1  # where a payer has not denied anything yet
+
+
+@dataclass(frozen=True)
+class Shortage:
+    """`lines_needed` more decided lines, at today's pace by `about_day` (days since 1970; None: no decisions come).
+
+    `smallest_detectable` is the smallest change the chart would show once they are there, in the signal's unit.
+    """
+
+    n_baseline: int
+    n_current: int
+    lines_needed: int
+    about_day: int | None
+    smallest_detectable: float | None
+    reason: Literal["too_few_lines", "open_lines_not_in_source"]
+
+
+def shortage_of(charts: Charts, signal: Signal, payer: int, needed: float, settings: DriftSettings) -> Shortage:
+    """What the chart of one payer lacks; `needed` is the evidence an event takes."""
+    chart, view = charts.by_signal[signal], charts.view
+    series = chart.series[0]
+    lines, counted = series.lines[payer], series.observed[payer]
+    recent = settings.recent_days
+    n0 = float(lines[-(settings.baseline_days + recent) : -recent].sum())
+    n1 = float(lines[-recent:].sum())
+    total, seen = n0 + n1, float(counted[-(settings.baseline_days + recent) :].sum())
+    wanted = settings.minimum_baseline_lines + settings.minimum_current_lines
+    if signal == "denial_rate":
+        rate = seen / total if seen > 0 else GUESSED_DENIAL_RATE
+        wanted = max(wanted, int(np.ceil(settings.minimum_counted / rate)))
+    lacking = max(int(np.ceil(wanted - total)), int(np.ceil(settings.minimum_current_lines - n1)), 1)
+    pace = float(lines[-PACE_DAYS:].sum()) / PACE_DAYS
+    open_missing = signal == "decision_lag" and not view.sees_open
+    return Shortage(
+        n_baseline=int(n0),
+        n_current=int(n1),
+        lines_needed=lacking,
+        about_day=None if pace <= 0 or open_missing else view.as_of + int(np.ceil(lacking / pace)),
+        smallest_detectable=_smallest(charts, signal, payer, needed, settings),
+        reason="open_lines_not_in_source" if open_missing else "too_few_lines",
+    )
+
+
+def _smallest(charts: Charts, signal: Signal, payer: int, needed: float, settings: DriftSettings) -> float | None:
+    chart, series = charts.by_signal[signal], charts.by_signal[signal].series[0]
+    n0, n1 = settings.minimum_baseline_lines, settings.minimum_current_lines
+    error = needed * float(np.sqrt(chart.dispersion[payer] * (1 / n0 + 1 / n1)))
+    lines, information = float(series.lines[payer].sum()), float(series.expected[payer].sum())
+    if signal == "denial_rate":
+        share = float(series.observed[payer].sum()) / lines if lines > 0 else 0.0
+        share = share or GUESSED_DENIAL_RATE
+        return round(min(error * float(np.sqrt(share * (1 - share))), 1.0), 4)
+    if lines <= 0 or information <= 0:
+        return None
+    if signal == "allowed_amount":
+        return round(float(np.expm1(error / np.sqrt(information / lines))), 4)
+    hazard = hazard_of(life_table(charts, payer, BY_DECISION, (charts.view.start, charts.view.horizon)))
+    return round(median_of(hazard * float(np.exp(-error))) - median_of(hazard), 1)
