@@ -31,7 +31,7 @@ class IncomingFile:
         try:
             self._file: IO[bytes] = path.open("wb")
         except OSError as error:
-            raise _unwritable() from error
+            raise unwritable() from error
 
     @property
     def sha256(self) -> bytes:
@@ -51,7 +51,7 @@ class IncomingFile:
         try:
             self._file.write(data)
         except OSError as error:
-            raise _unwritable() from error
+            raise unwritable() from error
 
     def close(self) -> None:
         """Make the file durable: to the disk with its folder's entry, or complete in the object store."""
@@ -64,7 +64,7 @@ class IncomingFile:
                 _sync_folder(self.path.parent.path)
                 _sync_folder(self.path.parent.parent.path)
         except OSError as error:
-            raise _unwritable() from error
+            raise unwritable() from error
 
     def discard(self) -> None:
         """Remove what was written, and the folder that was made for it."""
@@ -82,7 +82,8 @@ def _sync_folder(folder: str) -> None:
         os.close(descriptor)
 
 
-def _unwritable() -> ProblemError:
+def unwritable() -> ProblemError:
+    """The answer when the landing zone takes no file: full, read-only, gone."""
     return ProblemError(
         503,
         "storage_unavailable",

@@ -5,11 +5,16 @@ Starlette's own form reader spools each file to a temporary file first; 2 GiB wo
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartCallbacks, parse_options_header
+from python_multipart.multipart import parse_options_header
 
 from upstream_pipelines.api.problems import ProblemError
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks  # exists for type checkers only
 
 _FIELD = b"file"
 # A file name of more bytes does not fit into a directory entry beside what the landing zone adds.

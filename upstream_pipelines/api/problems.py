@@ -6,13 +6,13 @@ message may quote the request, and the request may hold a claim.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import psycopg
 import sqlalchemy.exc
-import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -29,7 +29,8 @@ from upstream_pipelines.errors import (
 )
 from upstream_pipelines.ingest.inbox import IdempotencyKeyReusedError
 
-_log = structlog.stdlib.get_logger(__name__)
+# The standard library's logger: structlog's, where nobody configured it, prints the locals of every frame.
+_log = logging.getLogger(__name__)
 
 # Long enough for a restart of PostgreSQL, short enough that a sender's first retry meets it.
 _RETRY_SECONDS = "5"
@@ -142,7 +143,7 @@ def _on_upstream(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_database(request: Request, error: Exception) -> JSONResponse:
-    _log.warning("database unavailable", error=error)
+    _log.warning("database unavailable", extra={"error": error})
     return problem(
         request,
         503,

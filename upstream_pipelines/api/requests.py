@@ -5,11 +5,11 @@ Plain ASGI, so that streamed bodies pass through untouched. Not here: anything a
 
 from __future__ import annotations
 
+import logging
 import re
 import time
 from uuid import uuid4
 
-import structlog
 from fastapi import Request
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from upstream_pipelines.api.problems import unexpected
 from upstream_pipelines.observability.logging import log_context
 
-_log = structlog.stdlib.get_logger(__name__)
+_log = logging.getLogger(__name__)
 
 # Anything else could break a log line, a header or a search.
 _SAFE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
@@ -78,8 +78,10 @@ class RequestMiddleware:
                 route = getattr(scope.get("route"), "path", "none")
                 _log.info(
                     "request",
-                    method=scope["method"] if scope["method"] in _METHODS else "other",
-                    route=route,
-                    status=status,
-                    milliseconds=round((time.perf_counter() - begun) * 1000, 1),
+                    extra={
+                        "method": scope["method"] if scope["method"] in _METHODS else "other",
+                        "route": route,
+                        "status": status,
+                        "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
+                    },
                 )

@@ -27,6 +27,8 @@ def serve(settings: Settings) -> None:
         log_config=None,  # its records go where all of ours go
         access_log=False,  # it writes paths with their query strings; RequestMiddleware writes the route
         server_header=False,
+        lifespan="off",  # nothing is opened before a request needs it
+        ws="none",
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[_listen(settings.api_host, settings.api_port)])

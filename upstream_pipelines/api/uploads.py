@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from upstream_pipelines.api.authentication import AuthenticatedCaller
 from upstream_pipelines.api.bodies import chunks
-from upstream_pipelines.api.incoming_file import IncomingFile
+from upstream_pipelines.api.incoming_file import IncomingFile, unwritable
 from upstream_pipelines.api.multipart import FileForm
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.webhook import Receipt
@@ -90,7 +90,11 @@ def read_upload(request: Request, caller: AuthenticatedCaller, upload_id: UUID) 
 
 
 def _open(settings: Settings, caller: Caller, upload_id: UUID, file_name: str) -> IncomingFile:
-    return IncomingFile(upload_path(settings, caller.slug, upload_id, file_name), settings.max_upload_bytes)
+    try:
+        path = upload_path(settings, caller.slug, upload_id, file_name)
+    except OSError as error:
+        raise unwritable() from error
+    return IncomingFile(path, settings.max_upload_bytes)
 
 
 def _complete(incoming: IncomingFile, rest: bytes) -> None:

@@ -1,12 +1,16 @@
-"""Two customers with a token each, and a client of the API over a real database."""
+"""The API on a real socket over a real database, and clients of two customers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
+import httpx
 import pytest
-from fastapi.testclient import TestClient
+import uvicorn
 
 from upstream_pipelines.api.app import create_app
 from upstream_pipelines.customers.tokens import issue_token
@@ -14,38 +18,75 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.settings import Settings
 
 
-@dataclass(frozen=True)
-class Sender:
-    """A customer's own system."""
-
-    customer_id: int
-    slug: str
-    token: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
-
-
-def sender(pipeline: Connection, slug: str) -> Sender:
-    row = pipeline.execute(
-        "INSERT INTO customers (slug, name) VALUES (%s, %s) RETURNING customer_id", (slug, slug)
-    ).fetchone()
-    assert row is not None
-    return Sender(row[0], slug, issue_token(pipeline, row[0], "test"))
+@contextmanager
+def _served(settings: Settings) -> Iterator[str]:
+    config = uvicorn.Config(create_app(settings), log_config=None, access_log=False, ws="none", lifespan="off")
+    server = uvicorn.Server(config)
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        while not server.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=20)
+        listener.close()
 
 
 @pytest.fixture
-def acme(pipeline: Connection) -> Sender:
-    return sender(pipeline, "acme")
+def serve() -> Iterator[Callable[[Settings], str]]:
+    """Start an API with settings of the test's own; gives its address."""
+    with ExitStack() as stack:
+        yield lambda settings: stack.enter_context(_served(settings))
 
 
 @pytest.fixture
-def beta(pipeline: Connection) -> Sender:
-    return sender(pipeline, "beta")
+def token(pipeline: Connection) -> Callable[[str], str]:
+    """Make a customer; gives a token of it."""
+
+    def make(slug: str) -> str:
+        row = pipeline.execute(
+            "INSERT INTO customers (slug, name) VALUES (%s, %s) RETURNING customer_id", (slug, slug)
+        ).fetchone()
+        assert row is not None
+        return issue_token(pipeline, row[0], "test")
+
+    return make
 
 
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
-    with TestClient(create_app(settings)) as client:
+def anonymous(serve: Callable[[Settings], str], settings: Settings) -> Iterator[httpx.Client]:
+    """A client without a token."""
+    with httpx.Client(base_url=serve(settings), trust_env=False, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def acme(anonymous: httpx.Client, token: Callable[[str], str]) -> Iterator[httpx.Client]:
+    """A client of the customer acme."""
+    headers = {"Authorization": f"Bearer {token('acme')}"}
+    with httpx.Client(base_url=anonymous.base_url, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def beta(anonymous: httpx.Client, token: Callable[[str], str]) -> Iterator[httpx.Client]:
+    """A client of the customer beta."""
+    headers = {"Authorization": f"Bearer {token('beta')}"}
+    with httpx.Client(base_url=anonymous.base_url, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def uploads(pipeline: Connection) -> Callable[[], int]:
+    """Counts the uploads of all customers."""
+
+    def count() -> int:
+        row = pipeline.execute("SELECT count(*) FROM uploads").fetchone()
+        assert row is not None
+        return int(row[0])
+
+    return count

@@ -1,0 +1,205 @@
+"""POST /api/v1/ingest/webhook/: what is accepted, what is refused, and how either is answered."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.settings import Settings
+
+URL = "/api/v1/ingest/webhook/"
+CLAIM = {"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}
+BODY = json.dumps({"claims": [CLAIM]}).encode()
+
+
+JSON = {"Content-Type": "application/json"}
+Count = Callable[[], int]
+
+
+@pytest.fixture
+def small(
+    settings: Settings, serve: Callable[[Settings], str], token: Callable[[str], str]
+) -> Iterator[httpx.Client]:
+    """A client of an API that accepts at most 2,048 bytes."""
+    headers = {"Authorization": f"Bearer {token('small')}", **JSON}
+    url = serve(settings.model_copy(update={"max_body_bytes": 2048}))
+    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def test_a_batch_is_acknowledged_with_its_id_and_stands_in_the_inbox(
+    acme: httpx.Client, pipeline: Connection
+) -> None:
+    answer = acme.post(URL, content=BODY, headers={**JSON, "X-Request-Id": "sender-0001"})
+    assert answer.status_code == 202
+    assert answer.json().keys() == {"upload_id", "status", "request_id"}
+    assert answer.json()["status"] == "received"
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == "sender-0001"
+    rows = pipeline.execute(
+        "SELECT u.upload_id::text, c.slug, u.source, u.request_id, i.body FROM uploads AS u "
+        "JOIN webhook_inbox AS i USING (customer_id, upload_id) JOIN customers AS c USING (customer_id)"
+    ).fetchall()
+    assert rows == [(answer.json()["upload_id"], "acme", "webhook", "sender-0001", BODY)]
+
+
+def test_the_address_without_its_last_slash_is_the_same(acme: httpx.Client) -> None:
+    assert acme.post(URL.rstrip("/"), content=BODY, headers=JSON).status_code == 202
+
+
+def test_a_repeated_key_gets_the_first_answer_and_says_so(acme: httpx.Client, uploads: Count) -> None:
+    headers = {**JSON, "Idempotency-Key": "batch-7"}
+    first = acme.post(URL, content=BODY, headers=headers)
+    again = acme.post(URL, content=BODY, headers=headers)
+    assert (first.status_code, again.status_code) == (202, 202)
+    assert again.json() == first.json()
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = acme.post(URL, content=BODY + b" ", headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert uploads() == 1
+
+
+def test_twenty_clients_with_one_key_make_one_upload(acme: httpx.Client, uploads: Count) -> None:
+    headers = {**JSON, "Idempotency-Key": "batch-8"}
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda _: acme.post(URL, content=BODY, headers=headers), range(20)))
+    assert {answer.status_code for answer in answers} <= {202, 409}
+    assert len({answer.json()["upload_id"] for answer in answers if answer.status_code == 202}) == 1
+    assert {answer.json()["code"] for answer in answers if answer.status_code == 409} <= {
+        "idempotency_key_in_flight"
+    }
+    assert uploads() == 1
+
+
+def test_a_key_that_is_no_key_is_refused(acme: httpx.Client, uploads: Count) -> None:
+    for key in (b"", b"x" * 256, b"with space", "ümlaut".encode("latin-1")):
+        answer = acme.post(
+            URL, content=BODY, headers={b"Content-Type": b"application/json", b"Idempotency-Key": key}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), key[:20]
+    assert uploads() == 0
+
+
+def test_every_kind_of_bad_token_gets_one_and_the_same_answer(
+    anonymous: httpx.Client, token: Callable[[str], str], pipeline: Connection, uploads: Count
+) -> None:
+    good = token("acme")
+
+    def ask(authorization: str | None) -> tuple[int, str | None, dict[str, object]]:
+        headers = {**JSON, "X-Request-Id": "same-for-all"}
+        if authorization is not None:
+            headers["Authorization"] = authorization
+        answer = anonymous.post(URL, content=BODY, headers=headers)
+        return answer.status_code, answer.headers.get("WWW-Authenticate"), answer.json()
+
+    missing = ask(None)
+    assert missing[:2] == (401, 'Bearer realm="upstream"')
+    assert ask("Bearer upi_" + "x" * 43) == missing
+    assert ask("Bearer nonsense") == missing
+    assert ask(f"Basic {good}") == missing
+    pipeline.execute("UPDATE ingestion_tokens SET expires_at = now() - interval '1 second'")
+    assert ask(f"Bearer {good}") == missing
+    pipeline.execute("UPDATE ingestion_tokens SET expires_at = NULL, revoked_at = now()")
+    assert ask(f"Bearer {good}") == missing
+    pipeline.execute("UPDATE ingestion_tokens SET revoked_at = NULL")
+    assert ask(f"Bearer {good}")[0] == 202
+    pipeline.execute("UPDATE customers SET status = 'disabled'")
+    assert ask(f"Bearer {good}") == missing
+    assert uploads() == 1
+
+
+def test_a_body_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not(
+    small: httpx.Client, uploads: Count
+) -> None:
+    full = BODY + b" " * (2048 - len(BODY))
+    assert small.post(URL, content=full, headers=JSON).status_code == 202
+    answer = small.post(URL, content=full + b" ", headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert uploads() == 1
+
+
+def test_a_chunked_body_is_counted_while_it_comes(small: httpx.Client, uploads: Count) -> None:
+    """No Content-Length at all: only counting finds the size, and the rest is never asked for."""
+    taken = 0
+
+    def long() -> Iterator[bytes]:
+        nonlocal taken
+        yield BODY
+        for _ in range(10_000):
+            taken += 1
+            yield b" " * 4096
+
+    answer = small.post(URL, content=long(), headers=JSON)
+    assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    assert taken < 10_000
+    assert uploads() == 0
+
+
+def _raw(client: httpx.Client, length: int, body: bytes, *, break_off: bool = False) -> bytes:
+    """Send a request whose Content-Length is not its body's; returns all that is answered."""
+    url = client.base_url
+    with socket.create_connection((url.host, url.port or 0), timeout=10) as connection:
+        connection.sendall(
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: {client.headers['Authorization']}\r\n"
+            f"Content-Type: application/json\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n".encode()
+            + body
+        )
+        if break_off:
+            connection.shutdown(socket.SHUT_WR)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
+def test_a_body_announced_too_large_is_refused_before_it_comes(small: httpx.Client, uploads: Count) -> None:
+    assert _raw(small, 10**12, b"{").startswith(b"HTTP/1.1 413 ")
+    assert uploads() == 0
+
+
+def test_a_body_shorter_or_longer_than_announced_is_not_accepted(small: httpx.Client, uploads: Count) -> None:
+    """Shorter: the sender broke off. Longer: what was announced is no batch, the rest no request."""
+    assert not _raw(small, len(BODY) + 1, BODY, break_off=True).startswith(b"HTTP/1.1 202 ")
+    assert _raw(small, 10, BODY + b" " * 4096).startswith(b"HTTP/1.1 422 ")
+    assert uploads() == 0
+
+
+# In one test each, these lists: a database and a server a case would cost half a second.
+_NO_BATCHES = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b'{"claims": {}}',
+    b'{"claim": []}',
+    b"\xff\xfe\x00",
+    b'{"claims": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    b"[" * 100_000,
+]
+
+
+def test_a_body_that_is_no_batch_is_refused_as_a_whole(acme: httpx.Client, uploads: Count) -> None:
+    for body in _NO_BATCHES:
+        answer = acme.post(URL, content=body, headers=JSON)
+        assert (answer.status_code, answer.json()["code"]) == (422, "file_refused"), body[:40]
+    assert uploads() == 0
+
+
+def test_what_is_not_plain_json_is_refused_by_its_headers(acme: httpx.Client, uploads: Count) -> None:
+    for headers, code in (
+        ({"Content-Type": "text/csv"}, "content_type"),
+        ({"Content-Type": ""}, "content_type"),
+        ({"Content-Encoding": "gzip"}, "content_encoding"),
+    ):
+        answer = acme.post(URL, content=BODY, headers={**JSON, **headers})
+        assert (answer.status_code, answer.json()["code"]) == (415, code), headers
+    assert uploads() == 0
+
+
+def test_json_by_its_other_names_is_accepted(acme: httpx.Client, uploads: Count) -> None:
+    for kind in ("application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json"):
+        assert acme.post(URL, content=BODY, headers={"Content-Type": kind}).status_code == 202, kind
+    assert uploads() == 3
