@@ -25,19 +25,19 @@ class Breaker:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
-        self._is_cut = False
+        self.is_cut = False
 
     def watch(self, sock: socket.socket) -> None:
         """Cut this one as well when the time is up; at once when it is up already."""
         with self._lock:
             self._sockets.append(sock)
-            if self._is_cut:
+            if self.is_cut:
                 _shut(sock)
 
     def cut(self) -> None:
         """Shut all sockets down."""
         with self._lock:
-            self._is_cut = True
+            self.is_cut = True
             for sock in self._sockets:
                 _shut(sock)
 

@@ -114,6 +114,8 @@ def _post(
             stream=True,
             verify=str(settings.webhook_ca_file) if settings.webhook_ca_file else True,
         ) as response:
+            if breaker.is_cut:  # then these headers ended because the socket was shut, not because they were whole
+                raise DeadlineError
             heard.append((response.status_code, response.headers.get("retry-after")))
             if response.headers.get("content-encoding", "identity") != "identity":
                 return "(a compressed answer, not read)"

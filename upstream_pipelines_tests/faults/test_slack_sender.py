@@ -1,0 +1,200 @@
+"""Slack through the real SDK, against a server that enforces Slack's limits."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+import uuid
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from upstream_pipelines.alerts.content import Message, build_message
+from upstream_pipelines.alerts.notices import DriftNotice, drift_entry
+from upstream_pipelines.alerts.store import list_alerts
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery.channels import SlackChannel
+from upstream_pipelines.delivery.outcome import Outcome
+from upstream_pipelines.delivery.slack import send_slack
+from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.settings import Settings
+
+PNG = b"\x89PNG\r\n\x1a\nchart"
+
+
+def _message(explanation: str = "Aetna denies more.", payer: str = "Aetna") -> Message:
+    notice = DriftNotice(
+        event_id=uuid.UUID(int=7), notice="open", payer=payer, cpt_group="ALL", signal="denial_rate",
+        direction="worsening", severity=0.7, effect=0.052, baseline=0.101, current=0.153, n_baseline=5000,
+        n_current=900, maturity=0.72, p_value=1e-5, q_value=2e-4, as_of=date(2026, 5, 1),
+        change_date=date(2026, 4, 2), explanation=explanation, chart_png=PNG, link="https://upstream.example/runs",
+    )  # fmt: skip
+    content = {**drift_entry(notice).content, "customer": {"slug": "acme", "name": "Acme Health"}}
+    return build_message(content, "2026-05-01T00:00:00+00:00")
+
+
+def _broken_limit(body: dict[str, Any]) -> str | None:
+    """What Slack would refuse."""
+    blocks = body["blocks"]
+    if not body.get("text") or not 1 <= len(blocks) <= 50:
+        return "invalid_blocks"
+    for block in blocks:
+        texts = [block["text"]] if "text" in block else block.get("fields", []) + block.get("elements", [])
+        limit = {"header": 150, "section": 2000 if "fields" in block else 3000, "context": 3000}[block["type"]]
+        if len(block.get("fields", [])) > 10 or any(not 1 <= len(text["text"]) <= limit for text in texts):
+            return "invalid_blocks"
+    return None
+
+
+class FakeSlack:
+    """The incoming webhook and the four methods of the Web API that are used."""
+
+    def __init__(self, receiver: Any, reply: Callable[..., None]) -> None:
+        self.posts: list[dict[str, Any]] = []
+        self.calls: list[str] = []
+        self.files: list[bytes] = []
+        self.errors: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self._receiver, self._reply = receiver, reply
+        receiver.script = self
+
+    def __call__(self, handler: Any, body: bytes) -> None:
+        method = handler.path.rpartition("/")[2]
+        self.calls.append(method)
+        if method in self.errors:
+            status, code, headers = self.errors[method]
+            text = code if method == "hook" else json.dumps({"ok": False, "error": code})
+            self._reply(handler, status, text.encode(), **headers)
+        elif method == "upload":
+            self.files.append(body)
+            self._reply(handler, 200)
+        elif method in ("hook", "chat.postMessage"):
+            post = json.loads(body)
+            self.posts.append(post)
+            broken = _broken_limit(post)
+            if method == "hook":
+                self._reply(handler, 400 if broken else 200, (broken or "ok").encode())
+            else:
+                token = handler.headers["authorization"]
+                answer = {"ok": broken is None, "error": broken or "", "channel": "C1", "ts": "1.2"}
+                if token != "Bearer xoxb-1":
+                    answer = {"ok": False, "error": "invalid_auth"}
+                self._reply(handler, 200, json.dumps(answer).encode())
+        elif method == "files.getUploadURLExternal":
+            answer = {"ok": True, "file_id": "F1", "upload_url": f"{self._receiver.url}/upload"}
+            self._reply(handler, 200, json.dumps(answer).encode())
+        else:
+            form = urllib.parse.parse_qs(body.decode())
+            assert (form["channel_id"], form["thread_ts"]) == (["C1"], ["1.2"])
+            self._reply(handler, 200, json.dumps({"ok": True, "files": [{"id": "F1"}]}).encode())
+
+
+@pytest.fixture
+def slack(receiver: Any, reply: Any) -> FakeSlack:
+    return FakeSlack(receiver, reply)
+
+
+def _send(receiver: Any, message: Message, *, channel: str | None = None, token: str = "xoxb-1") -> Outcome:
+    return send_slack(
+        Settings(slack_base_url=f"{receiver.url}/api"),
+        secret=token if channel else f"{receiver.url}/hook",
+        channel=channel,
+        delivery_id="5f0c",
+        message=message,
+        now=datetime.now(UTC),
+    )
+
+
+def test_a_webhook_message_has_a_fallback_text_blocks_and_the_delivery_id(receiver: Any, slack: FakeSlack) -> None:
+    assert _send(receiver, _message()).state == "sent"
+    (post,) = slack.posts
+    assert post["text"].startswith("Aetna: denial rate up")
+    assert post["metadata"]["event_payload"] == {"delivery_id": "5f0c"}
+    assert "<https://upstream.example/runs|Open in Upstream>" in json.dumps(post["blocks"], ensure_ascii=False)
+
+
+def test_the_longest_texts_stay_within_slacks_limits(receiver: Any, slack: FakeSlack) -> None:
+    """`&` becomes five characters, so a text cut before it is escaped would be too long."""
+    assert _send(receiver, _message("&" * 20_000, "P" * 3_000)).state == "sent"
+
+
+def test_a_payers_name_cannot_become_a_mention_or_a_link(receiver: Any, slack: FakeSlack) -> None:
+    _send(receiver, _message("<!channel> & <https://evil.example|x>"))
+    section = slack.posts[0]["blocks"][1]["text"]["text"]
+    assert section == "&lt;!channel&gt; &amp; &lt;https://evil.example|x&gt;"
+
+
+def test_a_bot_token_posts_the_message_and_the_chart_into_its_thread(receiver: Any, slack: FakeSlack) -> None:
+    outcome = _send(receiver, _message(), channel="#alerts")
+    assert (outcome.state, outcome.detail) == ("sent", "accepted")
+    assert slack.calls == [
+        "chat.postMessage", "files.getUploadURLExternal", "upload", "files.completeUploadExternal",
+    ]  # fmt: skip
+    assert slack.files == [PNG]
+
+
+def test_a_chart_that_is_refused_does_not_send_the_alert_twice(receiver: Any, slack: FakeSlack) -> None:
+    slack.errors["files.getUploadURLExternal"] = (200, "missing_scope", {})
+    outcome = _send(receiver, _message(), channel="#alerts")
+    assert (outcome.state, outcome.detail) == ("sent", "accepted; the chart was not taken (missing_scope)")
+
+
+@pytest.mark.parametrize(
+    ("code", "state", "disabled"),
+    [("channel_not_found", "dead", False), ("token_revoked", "dead", True), ("internal_error", "retry", False)],
+)
+def test_slacks_error_codes_decide_between_retry_and_dead(
+    receiver: Any, slack: FakeSlack, code: str, state: str, disabled: bool
+) -> None:
+    slack.errors["chat.postMessage"] = (200, code, {})
+    outcome = _send(receiver, _message(), channel="C1")
+    assert (outcome.state, outcome.detail) == (state, f"Slack answered {code}")
+    assert (outcome.disable is not None) == disabled
+
+
+def test_a_wrong_token_is_dead_and_not_repeated(receiver: Any, slack: FakeSlack) -> None:
+    outcome = _send(receiver, _message(), channel="C1", token="xoxb-CANARY")
+    assert (outcome.state, outcome.detail) == ("dead", "Slack answered invalid_auth")
+    assert "CANARY" not in repr(outcome)
+
+
+@pytest.mark.parametrize("channel", [None, "C1"])
+def test_a_429_is_not_waited_for_but_rescheduled(receiver: Any, slack: FakeSlack, channel: str | None) -> None:
+    """The SDK's own retry handler would sleep inside of the lease."""
+    method = "hook" if channel is None else "chat.postMessage"
+    slack.errors[method] = (429, "ratelimited", {"retry_after": "30"})
+    started = time.monotonic()
+    outcome = _send(receiver, _message(), channel=channel)
+    assert time.monotonic() - started < 2
+    assert (outcome.state, outcome.status_code, outcome.retry_after) == ("retry", 429, timedelta(seconds=30))
+    assert slack.calls == [method]
+
+
+def test_a_webhook_that_was_removed_is_dead_and_an_archived_channel_disables(
+    receiver: Any, slack: FakeSlack
+) -> None:
+    slack.errors["hook"] = (404, "no_service", {})
+    assert _send(receiver, _message()).state == "dead"
+    slack.errors["hook"] = (410, "channel_is_archived", {})
+    assert _send(receiver, _message()).disable == "Slack answered 410 Gone"
+
+
+def test_no_connection_is_a_retry_without_the_secret_url(receiver: Any) -> None:
+    receiver.script = lambda handler, _: handler.connection.shutdown(2)
+    outcome = _send(receiver, _message())
+    assert (outcome.state, outcome.receiver_failing) == ("retry", True)
+    assert "hook" not in repr(outcome)
+
+
+def test_one_message_a_second_goes_to_a_channel(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, slack: FakeSlack
+) -> None:
+    url = f"{receiver.url}/hook"
+    queue([SlackChannel.model_validate({"kind": "slack", "name": "team", "webhook_url": url})], 3)
+    started = time.monotonic()
+    assert deliver_due(loopback).sent == 3
+    assert 2 <= time.monotonic() - started < 6
+    assert receiver.most_open == 1
+    assert url not in repr(list_alerts(pipeline, customer))
