@@ -227,8 +227,7 @@ def _day_numbers(values: pd.Series, missing: int = 0) -> Ints:
 
 
 def _numbers(values: pd.Series) -> Floats:
-    numbers: Floats = values.astype("Float64").to_numpy(dtype="float64", na_value=np.nan)
-    return numbers
+    return np.asarray(values.astype("Float64").to_numpy(dtype="float64", na_value=np.nan), dtype=np.float64)
 
 
 def day_number(value: Any) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
 
 By = Literal["decision", "submission"]
-CROSSINGS = 4.0  # a year, times z·exp(-z²/2); see `threshold`
+CROSSINGS = 7.0  # a year, times z·exp(-z²/2); see `threshold`
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,148 @@
+"""Figures for tables and charts: each payer's current period against its baseline, with intervals, at equal maturity.
+
+Belongs here: what people see whether or not anything changed. Not here: evidence, events (detector.py), drawing
+(chart.py).
+
+Denial rate: the current block is the lines submitted in the last 14 days (28, 56, 84 where that is too few), of which
+only a part is decided; each baseline block is cut at the same age, so that it counts only what was decided by its
+own end. Decision time: Kaplan-Meier median, open lines censored. Allowed amount: index against the code's baseline.
+Intervals are 95 % and widened by the payer's over-dispersion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import date
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from upstream_pipelines.drift.charts import Charts
+from upstream_pipelines.drift.factors import BY_DECISION
+from upstream_pipelines.drift.facts import UNDECIDED
+from upstream_pipelines.drift.measures import completeness, hazard_of, life_table, median_of
+from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
+
+if TYPE_CHECKING:
+    from upstream_pipelines.drift.detector import Detector
+
+WIDTH = 1.96  # standard errors: 95 %
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One payer and signal. Rates are 0..1, decision times days, prices an index with the baseline at 1.
+
+    Values are nan where `status` says why. `maturity` is the share decided of the lines submitted in the block.
+    """
+
+    payer: str
+    signal: str
+    baseline: float
+    baseline_low: float
+    baseline_high: float
+    current: float
+    current_low: float
+    current_high: float
+    n_baseline: int
+    n_current: int
+    maturity: float
+    status: str
+
+
+def payer_figures(detector: Detector, as_of: date) -> pd.DataFrame:
+    """A row per payer with lines and signal, as `Figure`, of what was known before `as_of`."""
+    charts = detector.charts(as_of)
+    payers = np.flatnonzero(charts.view.present)
+    rows = [
+        asdict(_figure(charts, int(payer), detector.facts.payers[payer], signal, detector.settings))
+        for payer in payers
+        for signal in SIGNALS
+    ]
+    return pd.DataFrame(rows, columns=list(Figure.__dataclass_fields__))
+
+
+def _figure(charts: Charts, payer: int, name: str, signal: Signal, settings: DriftSettings) -> Figure:
+    if signal == "decision_lag" and not charts.view.sees_open:
+        return _empty(name, signal, NAN, "not enough data: the source shows no open claims")
+    view, maturity = charts.view, NAN
+    for days in settings.block_days:
+        first = int(view.ends[payer]) - days + 1
+        maturity = completeness(view, payer, first)
+        measured = {"denial_rate": _denials, "decision_lag": _lags, "allowed_amount": _prices}[signal](
+            charts, payer, days, settings
+        )
+        baseline, current, (n0, n1) = measured
+        immature = signal == "denial_rate" and not maturity >= settings.maturity_floor
+        if n1 < settings.minimum_current_lines or n0 < settings.minimum_baseline_lines or immature:
+            continue
+        complete = "" if np.isnan(maturity) else f", {maturity:.0%} complete"
+        return Figure(name, signal, *baseline, *current, n0, n1, maturity, f"last {days} days{complete}")
+    return _empty(name, signal, maturity, f"not enough data in {settings.block_days[-1]} days")
+
+
+def _empty(name: str, signal: str, maturity: float, status: str) -> Figure:
+    return Figure(name, signal, NAN, NAN, NAN, NAN, NAN, NAN, 0, 0, maturity, status)
+
+
+Measured = tuple[tuple[float, float, float], tuple[float, float, float], tuple[int, int]]
+
+
+def _denials(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
+    view, scatter = charts.view, float(charts.by_signal["denial_rate"].dispersion[payer])
+    block = (int(view.ends[payer]) - view.submitted) // days  # 0: the current block, 1 the one before, ...
+    blocks = max(settings.baseline_days // days, 1)
+    closes = int(view.ends[payer]) - block * days
+    rows = (view.payer == payer) & (view.age != UNDECIDED) & (view.submitted + view.age <= closes)
+    current, baseline = rows & (block == 0), rows & (block >= 1) & (block <= blocks)
+    counts = [(float(view.denied[part].sum()), float(view.lines[part].sum())) for part in (baseline, current)]
+    (x0, n0), (x1, n1) = counts
+    return wilson(x0, n0, scatter), wilson(x1, n1, scatter), (round(n0), round(n1))
+
+
+def wilson(denied: float, lines: float, dispersion: float) -> tuple[float, float, float]:
+    """A share and its 95 % Wilson interval, `lines` counting as lines / dispersion."""
+    if lines <= 0:
+        return NAN, NAN, NAN
+    share, n = denied / lines, lines / dispersion
+    middle = (share + WIDTH**2 / (2 * n)) / (1 + WIDTH**2 / n)
+    half = WIDTH * np.sqrt(share * (1 - share) / n + WIDTH**2 / (4 * n**2)) / (1 + WIDTH**2 / n)
+    return share, max(float(middle - half), 0.0), min(float(middle + half), 1.0)
+
+
+def _lags(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
+    scatter, end = float(charts.by_signal["decision_lag"].dispersion[payer]), int(charts.view.ends[payer])
+    spans = (end - days - settings.baseline_days + 1, end - days), (end - days + 1, end)
+    values, counts = [], []
+    for span in spans:
+        table = life_table(charts, payer, BY_DECISION, span)
+        decided = float(table[0].sum())
+        hazard = hazard_of(table)
+        # The median moves inversely with the hazard, whose logarithm has the error of the decisions counted.
+        error = WIDTH * float(np.sqrt(scatter / max(decided, 1.0)))
+        values.append((median_of(hazard), median_of(hazard * np.exp(error)), median_of(hazard * np.exp(-error))))
+        counts.append(round(decided))
+    return values[0], values[1], (counts[0], counts[1])
+
+
+def _prices(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
+    chart = charts.by_signal["allowed_amount"]
+    series, scatter = chart.series[0], float(chart.dispersion[payer])
+    last = charts.view.days - (charts.view.horizon - int(charts.view.ends[payer]))
+    spans = slice(max(last - days - settings.baseline_days, 0), last - days), slice(last - days, last)
+    score, information, lines = (
+        [float(values[payer, span].sum()) for span in spans]
+        for values in (series.observed, series.expected, series.lines)
+    )
+    counts = round(lines[0]), round(lines[1])
+    if min(information) <= 0:
+        return (NAN, NAN, NAN), (NAN, NAN, NAN), counts
+    shift = score[1] / information[1] - score[0] / information[0]
+    errors = [WIDTH * float(np.sqrt(scatter / part)) for part in information]
+    baseline, current = (
+        (float(np.exp(level)), float(np.exp(level - error)), float(np.exp(level + error)))
+        for level, error in zip((0.0, shift), errors, strict=True)
+    )
+    return baseline, current, counts
