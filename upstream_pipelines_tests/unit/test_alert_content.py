@@ -1,0 +1,169 @@
+"""An alert in words: what people read, and that nothing in a name can break out of its place."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upstream_pipelines.alerts.content import Message, build_message
+from upstream_pipelines.alerts.notices import (
+    DriftNotice,
+    Entry,
+    channel_disabled_content,
+    drift_entry,
+    quality_entry,
+    run_failure_entry,
+)
+from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, Facts, matches
+
+
+def _notice(**changes: Any) -> DriftNotice:
+    values: dict[str, Any] = {
+        "event_id": uuid.UUID(int=7), "notice": "open", "payer": "Aetna", "cpt_group": "ALL",
+        "signal": "denial_rate", "direction": "worsening", "severity": 0.7, "effect": 0.052, "baseline": 0.101,
+        "current": 0.153, "n_baseline": 5000, "n_current": 900, "maturity": 0.72, "p_value": 1e-5, "q_value": 2e-4,
+        "as_of": date(2026, 5, 1), "change_date": date(2026, 4, 2),
+        "explanation": "Aetna denies more since about 2 April.", "chart_png": None, "link": "http://u/runs",
+    }  # fmt: skip
+    return DriftNotice(**{**values, **changes})
+
+
+def _message(entry: Entry, name: str = "Acme Health") -> Message:
+    return build_message(
+        {**entry.content, "customer": {"slug": "acme", "name": name}}, "2026-05-01T00:00:00+00:00"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject"),
+    [
+        ({}, "Aetna: denial rate up 10.1 % → 15.3 % (worsening) \N{EN DASH} Acme Health"),
+        (
+            {"signal": "decision_lag", "baseline": 12.0, "current": 19.0, "effect": 7.0},
+            "Aetna: decision lag up 12.0 days → 19.0 days (worsening) \N{EN DASH} Acme Health",
+        ),
+        (
+            {"signal": "allowed_amount", "baseline": 1.0, "current": 0.95, "effect": -0.05},
+            "Aetna: allowed amount down 5.0 % (worsening) \N{EN DASH} Acme Health",
+        ),
+        (
+            {"cpt_group": "Surgery", "effect": None, "baseline": None, "current": None},
+            "Aetna, Surgery: denial rate changed unknown → unknown (worsening) \N{EN DASH} Acme Health",
+        ),
+        (
+            {"notice": "resolved", "current": 0.104},
+            "Resolved: Aetna: denial rate is 10.4 % \N{EN DASH} Acme Health",
+        ),
+    ],
+)
+def test_the_subject_says_who_what_and_how_much(changes: dict[str, Any], subject: str) -> None:
+    assert _message(drift_entry(_notice(**changes))).subject == subject
+
+
+def test_the_text_says_since_when_how_sure_how_complete_on_how_many_lines_and_where() -> None:
+    text = _message(drift_entry(_notice())).text.replace("\N{NO-BREAK SPACE}", " ")
+    for part in (
+        "Aetna denies more since about 2 April.", "Since: 2026-04-02", "under 0.1 %", "Complete: 72 % decided",
+        "10.1 % on 5,000 lines", "15.3 % on 900 lines", "+5.2 points", "http://u/runs",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_the_webhook_body_is_the_numbers_without_the_chart() -> None:
+    message = _message(drift_entry(_notice(chart_png=b"png")))
+    assert message.payload["type"] == "drift.event.opened"
+    assert message.payload["timestamp"] == "2026-05-01T00:00:00+00:00"
+    assert message.payload["data"]["customer"] == "acme"
+    assert message.payload["data"]["effect"] == 0.052
+    assert "chart" not in repr(message.payload)
+    assert message.chart == b"png"
+    assert 'src="cid:chart"' in message.html
+
+
+def test_a_chart_too_large_for_mail_is_left_out_and_that_is_said() -> None:
+    message = _message(drift_entry(_notice(chart_png=b"x" * 200_000)))
+    assert message.chart is None
+    assert "cid:chart" not in message.html
+    assert "too large" in message.text
+
+
+def test_a_statistic_that_is_not_a_number_becomes_null() -> None:
+    """JSON has no NaN; PostgreSQL would refuse the whole transaction."""
+    content = drift_entry(_notice(q_value=float("nan"), severity=float("inf"))).content
+    assert (content["data"]["q_value"], content["data"]["severity"]) == (None, None)
+
+
+@given(st.text(min_size=1, max_size=300))
+def test_no_name_breaks_out_of_subject_html_or_blocks(name: str) -> None:
+    message = _message(drift_entry(_notice(payer=name, explanation=name)), name)
+    assert "\n" not in message.subject
+    assert "\r" not in message.subject
+    hostile = _message(drift_entry(_notice(payer=f"<script>{name}", explanation=f"<b>{name}")))
+    assert "<script>" not in hostile.html
+    assert "<b>" not in hostile.html
+    assert "<script>" not in repr(hostile.blocks[1:])
+    assert len(hostile.blocks[0]["text"]["text"]) <= 150
+
+
+def test_a_run_failure_tells_the_class_and_never_the_message() -> None:
+    entry = run_failure_entry(
+        "r1", "daily_drift", "payer_drift", "ValueError: 123-45-6789 CANARY", "http://u/runs/r1"
+    )
+    message = _message(entry)
+    everything = repr((entry, message))
+    assert "CANARY" not in everything
+    assert "6789" not in everything
+    assert message.subject.startswith("A run failed: daily_drift")
+    good = _message(run_failure_entry("r1", "daily_drift", None, "psycopg.errors.DeadlockDetected", None))
+    assert "psycopg.errors.DeadlockDetected" in good.text
+
+
+def test_quality_and_channel_trouble_have_words_too() -> None:
+    quality = _message(quality_entry(uuid.UUID(int=1), 71.4, ["payer_present", "cpt_present"], None))
+    assert "cpt_present, payer_present" in quality.text
+    content = channel_disabled_content("hook", "webhook", "the receiver answered 410 Gone", _at())
+    trouble = build_message({**content, "customer": {"slug": "a", "name": "A"}}, "2026-05-01T00:00:00+00:00")
+    assert "hook was switched off" in trouble.subject
+
+
+def _at() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def test_the_default_rule_hears_of_worsening_drift_and_failed_runs_only() -> None:
+    assert matches(DEFAULT_RULE, Facts("drift", direction="worsening"))
+    assert not matches(DEFAULT_RULE, Facts("drift", direction="improving"))
+    assert matches(DEFAULT_RULE, Facts("run_failure"))
+    assert not matches(DEFAULT_RULE, Facts("quality"))
+
+
+@pytest.mark.parametrize(
+    ("rule", "matched"),
+    [
+        ({"payers": ["AETNA"]}, True),
+        ({"payers": ["Cigna"]}, False),
+        ({"signals": ["decision_lag"]}, False),
+        ({"cpt_groups": ["ALL"]}, True),
+        ({"minimum_severity": 0.6}, True),
+        ({"minimum_severity": 0.61}, False),
+        ({"minimum_effect": 0.05}, True),
+        ({"minimum_effect": 0.06}, False),
+        ({"kinds": ["run_failure"]}, False),
+        ({"enabled": False}, False),
+        ({"directions": ["improving"]}, False),
+    ],
+)
+def test_a_rule_matches_by_all_it_names(rule: dict[str, Any], matched: bool) -> None:
+    facts = Facts("drift", "denial_rate", "Aetna", "ALL", "worsening", severity=0.6, effect=-0.05)
+    assert matches(AlertRule.model_validate({"name": "r", **rule}), facts) is matched
+
+
+def test_a_rule_on_a_payer_still_hears_of_failed_runs() -> None:
+    assert matches(AlertRule(name="r", payers=("Aetna",)), Facts("run_failure"))
