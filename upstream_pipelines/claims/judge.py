@@ -92,7 +92,7 @@ class Judge:
             for name in rule.fields
         ]
         self._tallies = {rule.name: _Tally(rule) for rule in (*READING_RULES, *self._rules)}
-        self.counters = Counters()
+        self._counters = Counters()
 
     def judge(self, block: RawBlock) -> JudgedBlock:
         """Part the rows of a block into accepted and rejected; add what was found to the counts.
@@ -115,6 +115,10 @@ class Judge:
         return JudgedBlock(
             accepted, rejected, len(block.frame) + len(block.ragged), int(wrong.sum()) + len(block.ragged)
         )
+
+    def counters(self) -> Counters:
+        """The counts over the blocks judged so far."""
+        return self._counters
 
     def findings(self) -> pd.DataFrame:
         """A row for each rule looked at: rule, field, severity, checked_rows, failing_rows, sample_row_numbers.
@@ -189,7 +193,7 @@ class Judge:
         wrong: Mask,
         warned: Mask,
     ) -> None:
-        counters, rows = self.counters, len(block.frame)
+        counters, rows = self._counters, len(block.frame)
         for name, (mask, columns) in _by_rule(failures, rows).items():
             self._tally(name, block.row_numbers[mask], columns)
         self._tally("row_shape", block.ragged, set())

@@ -25,8 +25,10 @@ from upstream_pipelines.claims.raw_block import RawBlock, RowNumbers
 from upstream_pipelines.errors import FileRefusedError
 from upstream_pipelines.ingest.text_stream import Utf8Stream, open_text
 
-# One row must fit into one block; 4 MiB is some 40,000 claim lines and two thousand times a long one.
-_BLOCK_BYTES = 4 * 1024 * 1024
+# One row must fit into one block of arrow: 1 MiB is some 10,000 claim lines. Arrow reads 32 blocks ahead, so
+# this is also what bounds memory (4 MiB blocks held 140 MB of a file of 400 MB).
+_BLOCK_BYTES = 1024 * 1024
+_NO_TEXTS = pa.array([], pa.string())
 _DELIMITERS = (",", ";", "\t", "|")
 # Exports put a title, a filter and an empty line above the header, seldom more.
 _HEADER_ROWS = 10
@@ -39,6 +41,13 @@ class _Header:
     match: HeaderMatch
     skipped_rows: int
     data_offset: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    batch: pa.RecordBatch | None
+    numbers: RowNumbers
+    ragged: RowNumbers
 
 
 class CsvFile:
@@ -69,38 +78,45 @@ class CsvFile:
         """The rows in order, once, at most `rows` in a block's frame.
 
         Raises:
-            FileRefusedError: a row is larger than 4 MiB or the text cannot be decoded; nothing of the
+            FileRefusedError: a row is larger than 1 MiB or the text cannot be decoded; nothing of the
                 file may be kept, since what follows is unknown.
         """
-        number = 1
-        batch = self._first
+        held: list[_Part] = []
+        for part in self._parts():
+            held.append(part)
+            if sum(len(each.numbers) + len(each.ragged) for each in held) >= rows:
+                yield from self._cut(held, rows)
+                held = []
+        if held:
+            yield from self._cut(held, rows)
+
+    def _parts(self) -> Iterator[_Part]:
+        """Arrow's blocks with the numbers of their rows. Arrow tells of a ragged row before or with its block."""
+        number, batch = 1, self._first
+        self._first = None
         while batch is not None:
             bad, self._ragged = np.sort(np.array(self._ragged, dtype=np.int64)), []
             numbers, later = _numbers(number, batch.num_rows, bad)
-            if batch.num_rows or bad.size:
-                yield from self._slices(batch, numbers, bad[~later], rows)
+            yield _Part(batch, numbers, bad[~later])
             self._ragged[:0] = bad[later].tolist()
             number += batch.num_rows + int((~later).sum())
             batch = self._next_batch()
         if self._ragged:
-            none = np.array([], dtype=np.int64)
-            bad = np.sort(np.array(self._ragged, dtype=np.int64))
-            yield RawBlock(self._frame(pa.table({})), none, bad, self._date_order)
+            yield _Part(None, np.array([], dtype=np.int64), np.sort(np.array(self._ragged, dtype=np.int64)))
 
-    def _slices(
-        self, batch: pa.RecordBatch, numbers: RowNumbers, ragged: RowNumbers, rows: int
-    ) -> Iterator[RawBlock]:
-        table = pa.Table.from_batches([batch])
-        for start in range(0, max(batch.num_rows, 1), rows):
-            part = numbers[start : start + rows]
-            last = start + rows >= batch.num_rows
-            mine = ragged if last else ragged[ragged < part[-1]]
-            ragged = ragged[len(mine) :]
-            yield RawBlock(self._frame(table.slice(start, rows)), part, mine, self._date_order)
+    def _cut(self, parts: list[_Part], rows: int) -> Iterator[RawBlock]:
+        batches = [part.batch for part in parts if part.batch is not None]
+        table = pa.Table.from_batches(batches) if batches else pa.table(dict.fromkeys(self._names, _NO_TEXTS))
+        numbers = np.concatenate([part.numbers for part in parts])
+        ragged = np.concatenate([part.ragged for part in parts])
+        for start in range(0, max(table.num_rows, 1), rows):
+            mine = numbers[start : start + rows]
+            last = start + rows >= table.num_rows
+            lost = ragged if last else ragged[ragged < mine[-1]]
+            ragged = ragged[len(lost) :]
+            yield RawBlock(self._frame(table.slice(start, rows)), mine, lost, self._date_order)
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
-        if not table.num_columns:
-            table = pa.table({name: pa.array([], pa.string()) for name in self._names})
         renamed = table.rename_columns([self._names[name] for name in table.column_names])
         frame: pd.DataFrame = renamed.to_pandas(types_mapper=pd.ArrowDtype)
         return frame
@@ -214,6 +230,6 @@ def _unreadable(near: int) -> FileRefusedError:
     return FileRefusedError(
         "The rows cannot be told apart"
         + (f" after data row {near}" if near else "")
-        + ": a row is larger than 4 MiB, most often because a quote is opened and never closed. "
+        + ": a row is larger than 1 MiB, most often because a quote is opened and never closed. "
         "Correct the quoting and send the file again."
     )

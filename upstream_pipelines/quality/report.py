@@ -31,8 +31,8 @@ class QualityReport(BaseModel):
     summary: dict[str, Any]
 
 
-def build_report(  # noqa: PLR0917
-    findings: pd.DataFrame, counters: Counters, rows: int, accepted: int, rejected: int, duplicates: int
+def build_report(
+    findings: pd.DataFrame, counters: Counters, *, rows: int, accepted: int, rejected: int, duplicates: int
 ) -> QualityReport:
     """Build the report of an upload.
 
