@@ -18,8 +18,14 @@ from upstream_pipelines.observability.redaction import redact_event
 from upstream_pipelines.observability.tracebacks import format_error
 from upstream_pipelines.settings import Settings
 
-# At DEBUG the first logs every part of an uploaded file it sees, the others every socket and request line.
-_QUIET = ("python_multipart", "urllib3", "asyncio", "slack_sdk")
+_QUIET = {
+    # At DEBUG they log every socket, request line and message.
+    "urllib3": logging.WARNING,
+    "slack_sdk": logging.WARNING,
+    "asyncio": logging.WARNING,
+    # A warning for every malformed byte of an upload; the answer to its sender says it once.
+    "python_multipart": logging.ERROR,
+}
 
 
 def configure_logging(settings: Settings) -> None:
@@ -42,7 +48,7 @@ def configure_logging(settings: Settings) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = _Handler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],  # ours last, so that none is overwritten
@@ -58,8 +64,10 @@ def configure_logging(settings: Settings) -> None:
     # All of them, not only ours: a handler that someone else left would write records unredacted.
     root.handlers = [handler]
     root.setLevel(settings.log_level)
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
+    # Its lines hold paths with their query strings; the API writes a line of its own for each request.
+    logging.getLogger("uvicorn.access").disabled = True
     logging.getLogger("dagster").propagate = False
     logging.captureWarnings(capture=True)
 
@@ -86,12 +94,15 @@ def _render_error(_logger: Any, _method: str, event: MutableMapping[str, Any]) -
     return event
 
 
-class _Handler(logging.StreamHandler[Any]):
-    """A stream handler whose own failures do not print the record: its arguments are not redacted yet."""
+class _Handler(logging.Handler):
+    """Writes to what standard error is at the moment; its own failures do not print the unredacted record."""
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the standard library's name)
-        kind = sys.exc_info()[0]
-        self.stream.write(
-            f'{{"level": "error", "logger": "logging", "event": "a record of {record.name} at line {record.lineno} '
-            f'could not be written ({kind.__name__ if kind else "unknown"})"}}\n'
-        )
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record)
+        except Exception as error:  # noqa: BLE001 (whatever an argument's __str__ raises; logging must not)
+            line = (
+                f'{{"level": "error", "logger": "logging", "event": "a record of {record.name}, line {record.lineno}, '
+                f'could not be written: {type(error).__name__}"}}'
+            )
+        sys.stderr.write(f"{line}\n")

@@ -13,7 +13,6 @@ import structlog
 from pydantic import SecretStr
 
 from upstream_pipelines.api.problems import Problem
-from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.observability.logging import configure_logging
 from upstream_pipelines.settings import Settings
@@ -29,10 +28,13 @@ def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[[], str]]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     configure_logging(Settings(log_level="DEBUG"))
+    for client in ("httpx", "httpcore"):  # the sender's side, in this process by chance
+        logging.getLogger(client).setLevel(logging.WARNING)
     yield lambda: "".join(capsys.readouterr())
     root.handlers, root.level = handlers, level
     logging.captureWarnings(capture=False)
     logging.getLogger("dagster").propagate = True
+    logging.getLogger("uvicorn.access").disabled = False
     structlog.reset_defaults()
 
 
@@ -60,7 +62,7 @@ def test_every_error_is_a_problem_with_a_code_and_the_request_id(
 
 
 def test_no_answer_and_no_log_line_repeats_what_was_sent(
-    acme: httpx.Client, anonymous: httpx.Client, logs: Callable[[], str], pipeline: Connection
+    acme: httpx.Client, anonymous: httpx.Client, logs: Callable[[], str], settings: Settings
 ) -> None:
     """Most likely wrong: a framework's own error, which quotes its input."""
     bodies = [
@@ -77,7 +79,7 @@ def test_no_answer_and_no_log_line_repeats_what_was_sent(
     answers += [
         acme.get(UPLOADS + CANARY),
         acme.get("/nothing/" + CANARY, params={"payer": CANARY}),
-        acme.request(CANARIES[0], WEBHOOK),
+        acme.request("PROPFIND", WEBHOOK + CANARY),
         acme.post(WEBHOOK, content=bodies[-1], headers={"Content-Type": CANARY}),
         acme.post(WEBHOOK, headers={"Content-Type": "application/json", "Idempotency-Key": CANARY}),
         acme.post(UPLOADS, content=head + CANARY.encode(), headers=form),
@@ -86,7 +88,10 @@ def test_no_answer_and_no_log_line_repeats_what_was_sent(
         acme.post(UPLOADS, files={"file": (f"{CANARY}.csv", CANARY.encode())}),
         anonymous.post(WEBHOOK, headers={"Authorization": f"Bearer {CANARY}"}),
     ]
-    pipeline.execute("ALTER TABLE webhook_inbox ADD CHECK (body IS NULL)")
+    url = settings.database_url
+    assert url is not None
+    with psycopg.connect(url.get_secret_value(), autocommit=True) as owner:
+        owner.execute("ALTER TABLE webhook_inbox ADD CHECK (length(body) < 5) NOT VALID")
     broken = acme.post(WEBHOOK, content=bodies[-1], headers={"Content-Type": "application/json"})
     _check_problem(broken, 500, "internal_error")
     written = logs()
@@ -166,7 +171,7 @@ def test_health_tells_whether_requests_can_be_served(
 
 
 def test_without_its_database_the_api_accepts_nothing(
-    serve: Callable[[Settings], str], tmp_path: object, logs: Callable[[], str]
+    serve: Callable[[Settings], str], logs: Callable[[], str]
 ) -> None:
     down = Settings(database_url=SecretStr("postgresql://someone:secret-word@127.0.0.1:1/upstream"))
     headers = {"Authorization": "Bearer upi_" + "x" * 43, "Content-Type": "application/json"}

@@ -25,6 +25,7 @@ def _configured() -> Iterator[None]:
     root.handlers, root.level = handlers, level
     logging.captureWarnings(capture=False)
     logging.getLogger("dagster").propagate = True
+    logging.getLogger("uvicorn.access").disabled = False
     structlog.reset_defaults()
 
 
