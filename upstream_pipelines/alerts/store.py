@@ -11,10 +11,7 @@ from typing import Any
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from upstream_pipelines.alerts.notices import (
-    DriftNotice as DriftNotice,  # noqa: PLC0414  callers need the store and its argument, from one place
-)
-from upstream_pipelines.alerts.notices import Entry, drift_entry, quality_entry, run_failure_entry
+from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, quality_entry, run_failure_entry
 from upstream_pipelines.alerts.rules import AlertRule, matches
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries

@@ -20,7 +20,7 @@ from upstream_pipelines.settings import Settings
 
 # A dialogue has about ten turns; in all it must end well before the 60 s lease does.
 TOTAL_SECONDS = 40.0
-_TURN_SECONDS = 15.0
+TURN_SECONDS = 15.0
 
 
 def send_email(
@@ -73,30 +73,6 @@ def send_email(
     return _conclude(recipients, done, refusals, first)
 
 
-def check_smtp(settings: Settings) -> str:
-    """Connect, encrypt and log in as an alert would, and send nothing. For `upstream doctor`.
-
-    Returns: what works, in words.
-
-    Raises:
-        NotSetUpError: what does not, and which setting to look at.
-    """
-    check_set_up(settings)
-    where = f"{settings.smtp_host}:{settings.smtp_port}"
-    try:
-        within(_TURN_SECONDS, lambda breaker: _check(settings, breaker))
-    except DeadlineError:
-        raise NotSetUpError(
-            f"The mail server {where} does not answer. Check UPSTREAM_SMTP_HOST and _PORT."
-        ) from None
-    except (smtplib.SMTPException, OSError) as error:
-        raise NotSetUpError(
-            f"The mail server {where} cannot be used ({type(error).__name__}). Check UPSTREAM_SMTP_SECURITY, "
-            "UPSTREAM_SMTP_CA_FILE, UPSTREAM_SMTP_USERNAME and UPSTREAM_SMTP_PASSWORD."
-        ) from error
-    return f"{where} answers ({settings.smtp_security})"
-
-
 def check_set_up(settings: Settings) -> None:
     """Raise `NotSetUpError` when the settings cannot send e-mail, or would send it in the clear."""
     if settings.smtp_host is None:
@@ -130,7 +106,8 @@ def _conclude(
 def _compose(
     settings: Settings, recipients: Sequence[str], delivery_id: str, message: Message, now: datetime
 ) -> bytes:
-    mail = EmailMessage(policy=SMTP)
+    # 7bit: what every relay on the way can carry.
+    mail = EmailMessage(policy=SMTP.clone(cte_type="7bit"))
     mail["Subject"] = message.subject
     mail["From"] = settings.smtp_from
     mail["To"] = ", ".join(recipients)
@@ -151,25 +128,21 @@ def _transfer(
 ) -> dict[str, tuple[int, bytes]]:
     """Refused recipients with code and answer; raises when none was accepted."""
     assert settings.smtp_from is not None
-    client = _open(settings, breaker)
+    client = open_connection(settings, breaker)
     try:
         return client.sendmail(settings.smtp_from, list(recipients), mail)
     finally:
-        _quit(client)
+        close_connection(client)
 
 
-def _check(settings: Settings, breaker: Breaker) -> None:
-    _quit(_open(settings, breaker))
-
-
-def _open(settings: Settings, breaker: Breaker) -> smtplib.SMTP:
-    """A connection that is encrypted and logged in."""
+def open_connection(settings: Settings, breaker: Breaker) -> smtplib.SMTP:
+    """A connection that is encrypted and logged in. The caller has called `check_set_up`."""
     assert settings.smtp_host is not None
     context = ssl.create_default_context(cafile=str(settings.smtp_ca_file) if settings.smtp_ca_file else None)
     # EHLO names our domain: the default is a reverse look-up of this machine, which may take seconds.
     where: dict[str, Any] = {
         "host": settings.smtp_host, "port": settings.smtp_port,
-        "local_hostname": _domain(settings), "timeout": _TURN_SECONDS,
+        "local_hostname": _domain(settings), "timeout": TURN_SECONDS,
     }  # fmt: skip
     client = (
         smtplib.SMTP_SSL(**where, context=context) if settings.smtp_security == "tls" else smtplib.SMTP(**where)
@@ -188,7 +161,8 @@ def _open(settings: Settings, breaker: Breaker) -> smtplib.SMTP:
     return client
 
 
-def _quit(client: smtplib.SMTP) -> None:
+def close_connection(client: smtplib.SMTP) -> None:
+    """End a connection, politely where the server still listens."""
     # The message has been accepted or refused by now; a server that hangs up first changes nothing.
     with suppress(smtplib.SMTPException, OSError):
         client.quit()

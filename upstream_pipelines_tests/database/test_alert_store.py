@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, TypeAdapter
 
+from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule
 from upstream_pipelines.alerts.store import (
-    DriftNotice,
     conservation,
     due_deliveries,
     enable_channel,

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import DriftNotice, sync_channels, sync_rules, write_drift_alerts
+from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.channels import Channel
 from upstream_pipelines.settings import Settings

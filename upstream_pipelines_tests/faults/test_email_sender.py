@@ -20,8 +20,9 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 from upstream_pipelines.alerts.content import Message
-from upstream_pipelines.delivery.email import check_smtp, send_email
+from upstream_pipelines.delivery.email import send_email
 from upstream_pipelines.delivery.outcome import NotSetUpError, Outcome
+from upstream_pipelines.delivery.probe import check_smtp
 from upstream_pipelines.settings import Settings
 
 MESSAGE = Message(
