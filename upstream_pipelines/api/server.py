@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import socket
+from types import FrameType
 
 import uvicorn
 
@@ -18,6 +20,8 @@ _STOP_SECONDS = 20
 def serve(settings: Settings) -> None:
     """Serve on `api_host`:`api_port`; returns after SIGINT or SIGTERM and the end of running requests.
 
+    To be called in the main thread, for signals reach no other.
+
     Raises:
         AlreadyRunningError: the port is taken, or the address is not this machine's.
     """
@@ -31,7 +35,19 @@ def serve(settings: Settings) -> None:
         ws="none",
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[_listen(settings.api_host, settings.api_port)])
+    listener = _listen(settings.api_host, settings.api_port)
+    # uvicorn stops on a signal and then raises it again; the default action would end this process
+    # without its atexit functions, and the embedded PostgreSQL would run on.
+    before = {number: signal.signal(number, _no_more) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _no_more(_number: int, _frame: FrameType | None) -> None:
+    """The server has stopped for it already."""
 
 
 def _listen(host: str, port: int) -> socket.socket:
