@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 
 import psycopg
@@ -19,6 +20,7 @@ from sqlalchemy.engine import URL
 from upstream_pipelines.db import embedded
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines
 from upstream_pipelines.db.migrate import migrate
+from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.settings import Settings
 
 _TEMPLATE = "template_migrated"
@@ -74,3 +76,17 @@ def pipeline(settings: Settings) -> Iterator[Connection]:
     """A connection as upstream_pipeline (sees all customers)."""
     with connect(settings, "upstream_pipeline") as conn:
         yield conn
+
+
+@pytest.fixture
+def real_claims() -> Callable[[], bytes]:
+    """5,515 real-shaped lines where UPSTREAM_REAL_DATA names the folder, else as many of the demo's generator."""
+
+    def read() -> bytes:
+        folder = os.environ.get("UPSTREAM_REAL_DATA")
+        if folder:
+            return (Path(folder) / "rcm_analytics" / "claims_flat.csv").read_bytes()
+        claims = synthetic_claims(5, date(2026, 6, 1), 40)
+        return as_known_on(claims, date(2026, 6, 1)).head(5515).to_csv(index=False).encode()
+
+    return read

@@ -50,10 +50,8 @@ def create(
     if json:
         print_json({"customer": _described(customer) | {"landing_folder": str(folder)}, "token": token})
         return
-    print_fields(
-        f"Customer {slug}",
-        {"name": customer.name, "landing folder": folder, "ingestion token (shown once)": token},
-    )
+    print_fields(f"Customer {slug}", {"name": customer.name, "landing folder": folder})
+    out.print("Ingestion token, shown this once:", token, soft_wrap=True)
     out.print(f"Next: drop a CSV file into that folder, or `upstream upload {slug} FILE`.")
 
 

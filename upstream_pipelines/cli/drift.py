@@ -81,7 +81,7 @@ def drift(
         out.print(f"{made.alerts} alerts wait in the outbox; `upstream alerts deliver {slug}` sends them now.")
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
     import pandas as pd
 
     def value(item: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 
 import typer
 
@@ -38,6 +39,8 @@ def version(*, version: bool = typer.Option(False, "--version", help="Print the 
 
 def main() -> None:
     """Entry point; an error of ours ends with its message and its own exit code."""
+    # Dagster warns of its own beta parameters while it loads; nobody at this command can act on that.
+    warnings.filterwarnings("ignore", module=r"dagster\..*")
     try:
         app()
     except UpstreamError as error:

@@ -62,7 +62,7 @@ def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]
 def _shown(value: Any) -> str:
     match value:
         case None:
-            return "–"
+            return "-"
         case bool():
             return "yes" if value else "no"
         case int():

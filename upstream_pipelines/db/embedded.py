@@ -198,6 +198,7 @@ def _initialise(home: Path) -> dict[str, Any]:
             "max_connections = 200\n"  # Dagster's daemon, webserver and each run hold a pool of their own
             "shared_buffers = 256MB\n"
             "max_wal_size = 4GB\n"
+            "jit = off\n"  # compiling a merge cost ten times what the merge of a small upload does
             "timezone = 'UTC'\n"
             "log_timezone = 'UTC'\n"
             # A failing statement's text or parameters may hold a claim's values.

@@ -4,9 +4,6 @@ Each connects, calls one function of its domain and returns metadata. Not here: 
 drift (drift_assets.py).
 """
 
-from __future__ import annotations
-
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 import dagster as dg
@@ -15,7 +12,7 @@ from upstream_pipelines.claims.contract import claim_line_columns
 from upstream_pipelines.claims.merge import claim_totals, payer_summary
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.tables import OWNERS, column_schema, markdown_table, uploads_table
+from upstream_pipelines.defs.tables import OWNERS, column_schema, evidence, markdown_table, uploads_table
 from upstream_pipelines.drift.store import activity_totals, refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
@@ -27,7 +24,7 @@ def _stage(
     context: dg.AssetExecutionContext, platform: Platform, source: Literal["csv", "webhook"]
 ) -> dg.MaterializeResult[None]:
     with platform.for_customer(context.partition_key) as (settings, conn, customer):
-        staged = stage_waiting(conn, settings, customer, source, context.run_id, datetime.now(UTC).date())
+        staged = stage_waiting(conn, settings, customer, source=source, run_id=context.run_id)
         uploads = uploads_of_run(conn, customer.customer_id, context.run_id, [source])
         rejected = [
             (str(upload["upload_id"])[:8], item["rule"], item["field"], item["rows"], item["row_numbers"], item["reason"])
@@ -125,9 +122,9 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
     with platform.for_customer(context.partition_key) as (_, conn, customer):
         uploads = uploads_of_run(conn, customer.customer_id, context.run_id, ["csv", "webhook"])
         reports = [
-            (upload, report)
+            (upload, load_report(conn, customer.customer_id, upload["upload_id"]))
             for upload in uploads
-            if (report := load_report(conn, customer.customer_id, upload["upload_id"])) is not None
+            if upload["status"] != "failed" and upload["duplicate_of"] is None
         ]
         findings = latest_findings(conn, customer.customer_id)
     metadata: dict[str, Any] = {
@@ -139,9 +136,9 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
                 (
                     str(upload["upload_id"])[:8],
                     upload["file_name"] or upload["source"],
-                    report["score"],
+                    report.score,
                     *(
-                        report["dimensions"][name]
+                        report.dimensions[name]
                         for name in ("completeness", "validity", "consistency", "uniqueness", "timeliness")
                     ),
                 )
@@ -154,7 +151,7 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
             (
                 (
                     finding["rule"], finding["field"], finding["severity"], finding["failing_rows"],
-                    finding["checked_rows"], finding["sample_row_numbers"],
+                    finding["checked_rows"], evidence(finding["samples"]),
                 )
                 for finding in findings
             ),
@@ -162,7 +159,7 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
         ),
     }  # fmt: skip
     if reports:
-        metadata["lowest score"] = min(float(report["score"]) for _, report in reports)
+        metadata["lowest score"] = min(report.score for _, report in reports)
     return dg.MaterializeResult(metadata=metadata)
 
 

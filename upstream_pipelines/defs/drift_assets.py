@@ -3,8 +3,6 @@
 Not here: statistics (drift/), the schedule that asks for the sweep (schedules.py).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -187,7 +185,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
             except Exception as error:  # noqa: BLE001  one customer's trouble is not the others'; reported below
                 failed.append(customer.slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)
-                context.log.error(f"customer {customer.slug}: {what}")
+                context.log.error("customer %s: %s", customer.slug, what)  # noqa: TRY400  exc_info would log the data
                 write_run_failure_alert(
                     conn, customer.customer_id, f"{context.run_id}/{customer.slug}", context.job_name,
                     context.op.name, type(error).__name__, link,
@@ -198,7 +196,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
                 context.log_event(
                     dg.AssetMaterialization(asset_key="payer_drift", partition=customer.slug, metadata=metadata)
                 )
-            context.log.info(f"customer {customer.slug}: {made.count('open')} opened, {made.alerts} alerts")
+            context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
     if failed:
         raise dg.Failure(
             description=f"{len(failed)} of {len(customers)} customers failed: {', '.join(failed)}. The others are "

@@ -70,7 +70,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
 
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """This home's Dagster instance, in this process; its environment stays set until the process ends."""
+    """Dagster's instance of the home folder, in this process; its environment stays set until the process ends."""
     os.environ.update(dagster_environment(settings))
     with dg.DagsterInstance.get() as instance:
         yield instance

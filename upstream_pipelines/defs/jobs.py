@@ -1,7 +1,5 @@
 """The jobs. Not here: what asks for them (sensors.py, schedules.py)."""
 
-from __future__ import annotations
-
 import dagster as dg
 
 from upstream_pipelines.defs.checks import quality_rules

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -41,7 +42,7 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
     return len(orphaned)
 
 
-def _process_is_gone(tags: dict[str, str]) -> bool:
+def _process_is_gone(tags: Mapping[str, str]) -> bool:
     if _PROCESS_TAG in tags:
         host, pid, started = tags[_PROCESS_TAG].split("/")
         if host != socket.gethostname():

@@ -1,4 +1,4 @@
-"""The one partitions definition. Day is a column: day × customer would be 3.65 million keys a year at
+"""The one partitions definition. Day is a column: day by customer would be 3.65 million keys a year at
 10,000 customers, against a documented 100,000. Not here: assets.
 """
 

@@ -3,8 +3,6 @@
 Not here: logic of any stage.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -48,7 +46,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
                 yield settings, conn
             except (UpstreamError, dg.Failure):
                 raise
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  told again below, without its data
                 # Dagster stores an exception's message and its causes in its event log, and a database or
                 # parser error quotes the row it failed on.
                 raise StageFailedError(

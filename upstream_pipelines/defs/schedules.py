@@ -1,7 +1,5 @@
 """The daily schedule. Not here: what a sweep does (drift_assets.py)."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from datetime import UTC
 

@@ -2,8 +2,6 @@
 again at every tick. Not here: what the runs do.
 """
 
-from __future__ import annotations
-
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg

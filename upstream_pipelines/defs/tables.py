@@ -27,7 +27,7 @@ def markdown_table(headers: Sequence[str], rows: Iterable[Sequence[Any]], empty:
 def _cell(value: Any) -> str:
     match value:
         case None:
-            return "–"
+            return "-"
         case bool():
             return "yes" if value else "no"
         case float():
@@ -40,6 +40,14 @@ def _cell(value: Any) -> str:
             return value.isoformat()
         case _:
             return str(value).replace("|", "\\|").replace("\n", " ")
+
+
+def evidence(samples: Sequence[Mapping[str, Any]]) -> str:
+    """Where a rule failed: file (or upload) and first row numbers, never a value."""
+    return "; ".join(
+        f"{sample['file_name'] or str(sample['upload_id'])[:8]}: rows {', '.join(map(str, sample['rows']))}"
+        for sample in samples
+    )
 
 
 def chart(png: bytes, alternative: str) -> dg.MarkdownMetadataValue:

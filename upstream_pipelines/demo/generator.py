@@ -85,7 +85,7 @@ def synthetic_claims(seed: int, last_day: date, days: int, change: Change | None
             "billed_amount": np.round(_PRICES[code] * 1.9, 2),
             "allowed_amount": np.where(denied, np.nan, allowed),
             "paid_amount": np.where(denied, 0.0, np.round(allowed * 0.8, 2)),
-            "denial_reason_code": np.where(denied, random.choice(_DENIALS, count), None),
+            "denial_reason_code": pd.Series(random.choice(_DENIALS, count)).where(denied),
             "provider_npi": random.choice(["1234567893", "1245319599", "1982736453"], count),
         }
     ).sort_values(["submitted_date", "payer"], kind="stable", ignore_index=True)

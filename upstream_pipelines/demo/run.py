@@ -78,8 +78,7 @@ def run_demo(settings: Settings) -> bool:
             _await_uploads(demo)
             _sweep(demo)
             _await_deliveries(demo)
-        done = _summarise(demo, time.monotonic() - started)
-    return done
+        return _summarise(demo, time.monotonic() - started)
 
 
 def _say(stage: str, text: str) -> None:

@@ -120,8 +120,7 @@ def _read(conn: Connection, statement: Any, customer_id: int) -> pd.DataFrame:
         },
         strings_can_be_null=False,
     )  # fmt: skip
-    table = pacsv.read_csv(buffer, convert_options=options)
-    frame = table.to_pandas(date_as_object=False, types_mapper={_INT64: pd.Int64Dtype()}.get)
+    frame: pd.DataFrame = pacsv.read_csv(buffer, convert_options=options).to_pandas(date_as_object=False, types_mapper={_INT64: pd.Int64Dtype()}.get)
     for name in _DAYS:
         if name in frame.columns:
             frame[name] = frame[name].astype("datetime64[s]")

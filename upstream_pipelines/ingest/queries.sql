@@ -1,7 +1,7 @@
 -- name: register_file
 -- A settled file becomes an upload; once, however many look (unique index uploads_waiting_location).
-INSERT INTO uploads (customer_id, source, file_name, location, byte_count, requested_at)
-VALUES (%(customer_id)s, 'csv', %(file_name)s, %(location)s, %(byte_count)s, %(requested_at)s)
+INSERT INTO uploads (customer_id, upload_id, source, file_name, location, byte_count, requested_at)
+VALUES (%(customer_id)s, %(upload_id)s, 'csv', %(file_name)s, %(location)s, %(byte_count)s, %(requested_at)s)
 ON CONFLICT (customer_id, location) WHERE status IN ('received', 'processing') AND location IS NOT NULL
 DO NOTHING
 RETURNING upload_id;
@@ -83,6 +83,19 @@ DELETE FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %
 -- name: clear_rejected_rows
 -- As above (primary key).
 DELETE FROM rejected_rows WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: make_landing_tables
+-- Where COPY writes; see ingest/staging.py.
+CREATE TEMP TABLE landed_lines (LIKE received_lines) ON COMMIT DROP;
+CREATE TEMP TABLE landed_rejections (LIKE rejected_rows) ON COMMIT DROP;
+
+-- name: keep_landed_lines
+-- As sent, for good.
+INSERT INTO received_lines TABLE landed_lines;
+
+-- name: keep_landed_rejections
+-- As above.
+INSERT INTO rejected_rows TABLE landed_rejections;
 
 -- name: finish_staging
 -- All rows of the upload are in received_lines and rejected_rows.
@@ -176,3 +189,10 @@ SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, acc
 SELECT upload_id FROM uploads
  WHERE customer_id = %(customer_id)s AND status = 'processing' AND staged_at IS NOT NULL
  ORDER BY received_at, upload_id;
+
+-- name: is_locked
+-- Whether some session holds the customer's lock (see ingest/uploads.py).
+SELECT EXISTS (
+    SELECT 1 FROM pg_locks
+     WHERE locktype = 'advisory' AND classid = %(lock_class)s AND objid = %(customer_id)s AND granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database()));

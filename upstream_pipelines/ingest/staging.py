@@ -1,4 +1,8 @@
-"""Reads waiting uploads into received_lines and rejected_rows: each row is written once, by COPY.
+"""Reads waiting uploads into received_lines and rejected_rows, by COPY.
+
+PostgreSQL refuses COPY into a table with row-level security unless the role passes by it, and a role that
+may do that cannot be made on most hosted servers. So COPY goes into temporary tables (not logged, not
+indexed), and one INSERT ... SELECT moves the upload.
 
 One upload is one transaction: an attempt that dies leaves nothing behind and is made again.
 Not here: what a row must hold (claims/judge.py), merging into claims (claims/merge.py).
@@ -8,11 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
-from typing import Any, BinaryIO, Literal, Protocol
+from datetime import UTC, datetime
+from typing import Any, BinaryIO, Literal
 from uuid import UUID
 
 import pandas as pd
@@ -22,12 +25,12 @@ import structlog
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from upstream_pipelines.claims.judge import Judge, JudgedBlock
+from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import FileRefusedError
-from upstream_pipelines.ingest.batch_reader import read_batch
-from upstream_pipelines.ingest.csv_reader import open_csv
+from upstream_pipelines.ingest.batch_reader import ClaimBatch, read_batch
+from upstream_pipelines.ingest.csv_reader import CsvFile, open_csv
 from upstream_pipelines.ingest.inbox import read_batch_body
 from upstream_pipelines.ingest.landing import put_away, take_in
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock
@@ -41,15 +44,6 @@ Source = Literal["csv", "webhook"]
 MAX_ATTEMPTS = 3
 
 
-class RowSource(Protocol):
-    """What a reader gives: facts it detected (names only), and the rows in blocks."""
-
-    @property
-    def detected(self) -> dict[str, Any]: ...
-
-    def blocks(self) -> Iterator[Any]: ...
-
-
 @dataclass(frozen=True)
 class Staged:
     """What one call took in: ids of uploads ready for the merge, and how many ended without one."""
@@ -59,13 +53,11 @@ class Staged:
     failed: int
 
 
-def stage_waiting(
-    conn: Connection, settings: Settings, customer: Customer, source: Source, run_id: str, today: date
-) -> Staged:
+def stage_waiting(conn: Connection, settings: Settings, customer: Customer, *, source: Source, run_id: str) -> Staged:
     """Read all waiting uploads of one customer and source, oldest first.
 
     A refused file is marked failed with its message and does not stop the others. Anything else that
-    goes wrong is raised after the upload went back to waiting; the sensor asks for another run.
+    goes wrong is raised; the upload waits on, and the sensor asks for another run.
     """
     ready: list[UUID] = []
     duplicates = failed = 0
@@ -74,7 +66,7 @@ def stage_waiting(
             QUERIES.select_waiting_uploads, {"customer_id": customer.customer_id, "source": source}
         ).fetchall()
         for upload_id, _, _, location, _, attempts in waiting:
-            outcome = _stage_upload(conn, settings, customer, source, upload_id, location, attempts, run_id, today)
+            outcome = _Attempt(conn, settings, customer, source, upload_id, location or "", run_id).make(attempts)
             if outcome == "ready":
                 ready.append(upload_id)
             elif outcome == "duplicate":
@@ -84,96 +76,106 @@ def stage_waiting(
     return Staged(tuple(ready), duplicates, failed)
 
 
-def _stage_upload(
-    conn: Connection,
-    settings: Settings,
-    customer: Customer,
-    source: Source,
-    upload_id: UUID,
-    location: str | None,
-    attempts: int,
-    run_id: str,
-    today: date,
-) -> Literal["ready", "duplicate", "failed"]:
-    log = structlog.get_logger().bind(customer=customer.slug, upload_id=str(upload_id), run_id=run_id)
-    key = {"customer_id": customer.customer_id, "upload_id": upload_id}
-    if attempts >= MAX_ATTEMPTS:
-        _fail(
-            conn,
-            key,
-            "attempts_used_up",
-            f"{attempts} runs ended while they read this upload. Look at those runs in the Dagster UI, then "
-            "send it again.",
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt at reading one upload."""
+
+    conn: Connection
+    settings: Settings
+    customer: Customer
+    source: Source
+    upload_id: UUID
+    location: str
+    run_id: str
+
+    @property
+    def _key(self) -> dict[str, Any]:
+        return {"customer_id": self.customer.customer_id, "upload_id": self.upload_id}
+
+    def make(self, attempts_before: int) -> Literal["ready", "duplicate", "failed"]:
+        log = structlog.get_logger().bind(
+            customer=self.customer.slug, upload_id=str(self.upload_id), run_id=self.run_id
         )
-        put_away(settings, customer.slug, upload_id, "failed")
-        log.error("upload given up", attempts=attempts)
-        return "failed"
-    conn.execute(QUERIES.start_upload, {**key, "run_id": run_id})
-    digest: bytes | None = None
-    try:
-        with _open(conn, settings, customer, source, upload_id, location) as reopen:
+        if attempts_before >= MAX_ATTEMPTS:
+            self._fail(
+                "attempts_used_up",
+                f"{attempts_before} runs ended while they read this upload. Look at those runs in the Dagster UI, "
+                "then send it again.",
+            )
+            log.error("upload given up", attempts=attempts_before)
+            return "failed"
+        self.conn.execute(QUERIES.start_upload, {**self._key, "run_id": self.run_id})
+        digest: bytes | None = None
+        try:
+            reopen = self._bytes()
             digest, byte_count = _digest(reopen)
-            known = {**key, "sha256": digest, "configuration_sha256": customer.configuration.reading_sha256()}
-            same = conn.execute(QUERIES.find_same_bytes, known).fetchone()
+            known = {
+                **self._key,
+                "sha256": digest,
+                "configuration_sha256": self.customer.configuration.reading_sha256(),
+            }
+            same = self.conn.execute(QUERIES.find_same_bytes, known).fetchone()
             if same is not None:
-                conn.execute(QUERIES.finish_as_duplicate, {**known, "duplicate_of": same[0], "rows": same[1]})
-                put_away(settings, customer.slug, upload_id, "done")
+                found = {**known, "duplicate_of": same[0], "rows": same[1]}
+                self.conn.execute(QUERIES.finish_as_duplicate, found)
+                put_away(self.settings, self.customer.slug, self.upload_id, "done")
                 log.info("same bytes again", duplicate_of=str(same[0]))
                 return "duplicate"
-            with conn.transaction(), reopen() as stream:
-                rows = _copy_rows(conn, customer, source, upload_id, stream, today, known, byte_count)
-    except FileRefusedError as refusal:
-        _fail(conn, key, refusal.code, str(refusal), digest)
-        put_away(settings, customer.slug, upload_id, "failed")
-        log.warning("upload refused", reason=str(refusal))
-        return "failed"
-    log.info("upload staged", rows=rows)
-    return "ready"
+            with self.conn.transaction(), reopen() as stream:
+                rows = self._copy_rows(stream, {**known, "byte_count": byte_count})
+        except FileRefusedError as refusal:
+            self._fail(refusal.code, str(refusal), digest)
+            log.warning("upload refused", reason=str(refusal))
+            return "failed"
+        log.info("upload staged", rows=rows)
+        return "ready"
 
+    def _bytes(self) -> Callable[[], BinaryIO]:
+        """A function that opens the upload's bytes from their start, as often as they are needed."""
+        if self.source == "webhook":
+            body = read_batch_body(self.conn, self.customer.customer_id, self.upload_id)
+            return lambda: io.BytesIO(body)
+        path = take_in(self.settings, self.customer.slug, self.upload_id, self.location)
+        return lambda: path.open("rb")
 
-def _copy_rows(
-    conn: Connection,
-    customer: Customer,
-    source: Source,
-    upload_id: UUID,
-    stream: BinaryIO,
-    today: date,
-    known: dict[str, Any],
-    byte_count: int,
-) -> int:
-    mapping = customer.configuration.mapping
-    read: RowSource = open_csv(stream, mapping) if source == "csv" else read_batch(stream.read(), mapping)
-    judge = Judge(mapping, today)
-    key = {"customer_id": customer.customer_id, "upload_id": upload_id}
-    conn.execute(QUERIES.clear_received_lines, key)
-    conn.execute(QUERIES.clear_rejected_rows, key)
-    rows = accepted = 0
-    constant = {"customer_id": customer.customer_id, "upload_id": str(upload_id)}
-    for block in read.blocks():
-        judged: JudgedBlock = judge.judge(block)
-        rows += judged.rows
-        accepted += len(judged.accepted)
-        copy_frame(conn, "received_lines", judged.accepted, {**constant, "source": source})
-        copy_frame(conn, "rejected_rows", judged.rejected, constant)
-    findings = judge.findings()
-    rejected = rows - accepted
-    report = build_report(
-        findings, judge.counters(), rows=rows, accepted=accepted, rejected=rejected, duplicates=0
-    )
-    save_report(conn, customer.customer_id, upload_id, report, findings)
-    warned = findings.loc[findings["severity"] == "warning", "failing_rows"].sum()
-    conn.execute(
-        QUERIES.finish_staging,
-        {
-            **known,
-            "byte_count": byte_count,
-            "rows": rows,
-            "rejected": rejected,
-            "warnings": int(warned),
-            "detected": Jsonb(read.detected),
-        },
-    )
-    return rows
+    def _copy_rows(self, stream: BinaryIO, known: dict[str, Any]) -> int:
+        mapping = self.customer.configuration.mapping
+        read: CsvFile | ClaimBatch = (
+            open_csv(stream, mapping) if self.source == "csv" else read_batch(stream.read(), mapping)
+        )
+        judge = Judge(mapping, datetime.now(UTC).date())
+        self.conn.execute(QUERIES.clear_received_lines, self._key)
+        self.conn.execute(QUERIES.clear_rejected_rows, self._key)
+        self.conn.execute(QUERIES.make_landing_tables)
+        constant = {"customer_id": self.customer.customer_id, "upload_id": str(self.upload_id)}
+        for block in read.blocks():
+            judged = judge.judge(block)
+            copy_frame(self.conn, "landed_lines", judged.accepted, {**constant, "source": self.source})
+            copy_frame(self.conn, "landed_rejections", judged.rejected, constant)
+        self.conn.execute(QUERIES.keep_landed_lines)
+        self.conn.execute(QUERIES.keep_landed_rejections)
+        findings, counters = judge.findings(), judge.counters()
+        report = build_report(
+            findings, counters, rows=counters.rows, accepted=counters.accepted, rejected=counters.rejected, duplicates=0
+        )
+        save_report(self.conn, self.customer.customer_id, self.upload_id, report, findings)
+        self.conn.execute(
+            QUERIES.finish_staging,
+            {
+                **known,
+                "rows": counters.rows,
+                "rejected": counters.rejected,
+                "warnings": counters.warned,
+                "detected": Jsonb(read.detected),
+            },
+        )
+        return counters.rows
+
+    def _fail(self, code: str, message: str, digest: bytes | None = None) -> None:
+        self.conn.execute(
+            QUERIES.fail_upload, {**self._key, "code": code, "message": message, "sha256": digest}
+        )
+        put_away(self.settings, self.customer.slug, self.upload_id, "failed")
 
 
 def copy_frame(conn: Connection, table: str, frame: pd.DataFrame, constant: dict[str, object]) -> None:
@@ -196,29 +198,7 @@ def copy_frame(conn: Connection, table: str, frame: pd.DataFrame, constant: dict
         copy.write(buffer.getbuffer())
 
 
-@contextmanager
-def _open(
-    conn: Connection,
-    settings: Settings,
-    customer: Customer,
-    source: Source,
-    upload_id: UUID,
-    location: str | None,
-) -> Iterator[Callable[[], BinaryIO]]:
-    """A function that opens the upload's bytes from their start, as often as they are needed."""
-    if source == "webhook":
-        body = read_batch_body(conn, customer.customer_id, upload_id)
-        yield lambda: io.BytesIO(body)
-        return
-    path = take_in(settings, customer.slug, upload_id, location or "")
-    yield lambda: path.open("rb")
-
-
 def _digest(reopen: Callable[[], BinaryIO]) -> tuple[bytes, int]:
     with reopen() as stream:
-        hashed = hashlib.file_digest(stream, "sha256")
+        hashed = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]  # any opened file has readinto
         return hashed.digest(), stream.tell()
-
-
-def _fail(conn: Connection, key: dict[str, Any], code: str, message: str, digest: bytes | None = None) -> None:
-    conn.execute(QUERIES.fail_upload, {**key, "code": code, "message": message, "sha256": digest})

@@ -1,0 +1,373 @@
+"""From a file's bytes to claims, in the real database: nothing lost, nothing doubled, history kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from upstream_pipelines.claims.merge import merge_upload
+from upstream_pipelines.customers.configuration import parse_configuration
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.store import read_activity, refresh_activity
+from upstream_pipelines.ingest import staging
+from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import MAX_ATTEMPTS, stage_waiting
+from upstream_pipelines.ingest.uploads import (
+    customer_lock,
+    get_upload,
+    register_landed_files,
+    rejections,
+    request_customers_with_work,
+    send_file,
+)
+from upstream_pipelines.settings import Settings
+
+HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome,billed_amount,allowed_amount"
+
+
+@dataclass
+class Ingest:
+    """Sends text as a file of one customer and takes it through to claims."""
+
+    conn: Connection
+    settings: Settings
+    folder: Path
+    slug: str = "acme"
+    sent: int = 0
+
+    @property
+    def customer(self) -> Customer:
+        return get_customer(self.conn, self.slug)
+
+    def configure(self, content: dict[str, Any]) -> None:
+        configure_customer(self.conn, self.customer, parse_configuration(content, "test"))
+
+    def send(self, text: str | bytes) -> UUID:
+        self.sent += 1
+        path = self.folder / f"file{self.sent}.csv"
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return send_file(self.conn, self.settings, self.customer, path)
+
+    def run(self) -> None:
+        stage_waiting(self.conn, self.settings, self.customer, source="csv", run_id=f"run{self.sent}")
+        merge_staged(self.conn, self.settings, self.customer, f"run{self.sent}")
+
+    def load(self, text: str | bytes) -> dict[str, Any]:
+        upload_id = self.send(text)
+        self.run()
+        return get_upload(self.conn, self.customer.customer_id, upload_id)
+
+    def claims(self, columns: str = "claim_id, outcome") -> list[tuple[Any, ...]]:
+        return self.conn.execute(f"SELECT {columns} FROM claims ORDER BY claim_id, line_number").fetchall()
+
+
+@pytest.fixture
+def ingest(pipeline: Connection, settings: Settings, tmp_path: Path) -> Ingest:
+    create_customer(pipeline, "acme", "Acme")
+    folder = tmp_path / "sent"
+    folder.mkdir()
+    return Ingest(pipeline, settings, folder)
+
+
+def _row(
+    claim: str, outcome: str = "PAID", decided: str = "2026-02-01", line: str = "1", allowed: str = "80"
+) -> str:
+    return f"{claim},{line},Aetna,99213,2026-01-05,{decided},{outcome},100,{allowed}"
+
+
+def _file(*rows: str) -> str:
+    return "\n".join([HEADER, *rows]) + "\n"
+
+
+def test_good_rows_become_claims_and_bad_ones_are_set_apart_with_field_rule_and_reason(ingest: Ingest) -> None:
+    upload = ingest.load(
+        _file(_row("A"), "B,1,,99213,2026-01-05,2026-02-01,PAID,100,80", _row("C", decided="soon"))
+    )
+    assert (upload["status"], upload["rows"], upload["accepted"], upload["rejected"]) == ("partial", 3, 1, 2)
+    found = {(item["field"], item["rows"], tuple(item["row_numbers"])) for item in rejections(
+        ingest.conn, ingest.customer.customer_id, upload["upload_id"])}  # fmt: skip
+    assert ("payer", 1, (2,)) in found
+    assert ("decided_date", 1, (3,)) in found
+    assert ingest.claims() == [("A", "PAID")]
+
+
+def test_the_same_bytes_again_are_recognised_and_add_nothing(ingest: Ingest) -> None:
+    first = ingest.load(_file(_row("A"), _row("B")))
+    again = ingest.load(_file(_row("A"), _row("B")))
+    assert again["duplicate_of"] == first["upload_id"]
+    assert (again["status"], again["rows"], again["accepted"], again["duplicates"]) == ("success", 2, 0, 2)
+    assert len(ingest.claims()) == 2
+
+
+def test_the_same_bytes_are_read_again_when_the_mapping_changed_meanwhile(ingest: Ingest) -> None:
+    text = (
+        "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome\nA,1,Aetna,99213,2026-01-05,,frozen\n"
+    )
+    assert ingest.load(text)["status"] in {"partial", "success", "failed"}
+    ingest.configure({"outcomes": {"frozen": "PENDING"}})
+    again = ingest.load(text)
+    assert again["duplicate_of"] is None
+    assert ingest.claims() == [("A", "PENDING")]
+
+
+def test_the_same_lines_in_another_file_add_nothing(ingest: Ingest) -> None:
+    ingest.load(_file(_row("A"), _row("B")))
+    upload = ingest.load(_file(_row("B"), _row("A"), _row("C")))
+    assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 0, 2)
+    assert [claim for claim, _ in ingest.claims()] == ["A", "B", "C"]
+
+
+def test_a_pending_line_decided_later_is_updated_in_place_with_its_history(ingest: Ingest) -> None:
+    ingest.load(_file(_row("A", "PENDING", "", allowed="")))
+    before = ingest.claims("first_seen_at, decision_seen_at, version")
+    upload = ingest.load(_file(_row("A", "DENIED", "2026-02-10", allowed="")))
+    assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 1, 0)
+    after = ingest.claims("first_seen_at, decision_seen_at, version")
+    assert after[0][0] == before[0][0]
+    assert before[0][1] is None
+    assert after[0][1] is not None
+    assert (before[0][2], after[0][2]) == (1, 2)
+    history = ingest.conn.execute(
+        "SELECT version, line ->> 'outcome', replaced_by_upload FROM claim_history"
+    ).fetchall()
+    assert history == [(1, "PENDING", upload["upload_id"])]
+
+
+def test_of_two_rows_for_one_line_in_a_file_the_last_counts_and_the_counts_add_up(ingest: Ingest) -> None:
+    upload = ingest.load(_file(_row("A", "PENDING", "", allowed=""), _row("A", "PAID", "2026-02-01")))
+    assert (upload["rows"], upload["accepted"], upload["duplicates"]) == (2, 1, 1)
+    assert ingest.claims() == [("A", "PAID")]
+
+
+def test_equal_lines_without_a_claim_id_are_all_kept_and_sending_them_again_adds_nothing(ingest: Ingest) -> None:
+    """Two visits of one kind on one day are two lines, not one sent twice."""
+    header = "payer,cpt,submitted_date,decided_date,outcome,billed_amount\n"
+    row = "Aetna,99213,2026-01-05,2026-02-01,PAID,100\n"
+    assert ingest.load(header + row * 3)["accepted"] == 3
+    again = ingest.load(header + row * 3 + "Cigna,99213,2026-01-05,2026-02-01,PAID,100\n")
+    assert (again["accepted"], again["duplicates"]) == (1, 3)
+    assert len(ingest.claims()) == 4
+
+
+def test_aliases_and_groups_are_applied_and_applied_again_when_they_change(ingest: Ingest) -> None:
+    ingest.configure({"payer_aliases": {"AETNA inc": "Aetna"}, "cpt_groups": {"992*": "VISITS"}})
+    ingest.load(
+        _file("A,1,Aetna  Inc,99213,2026-01-05,2026-02-01,PAID,1,1", "B,1,Cigna,97110,2026-01-05,,PENDING,1,")
+    )
+    assert ingest.claims("payer, payer_name, cpt_group") == [
+        ("Aetna  Inc", "Aetna", "VISITS"),
+        ("Cigna", "Cigna", "OTHER"),
+    ]
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    ingest.configure({"payer_aliases": {"cigna": "Cigna Health"}, "cpt_groups": {"97110": "THERAPY", "9*": "ANY"}})
+    ingest.run()
+    assert ingest.claims("payer_name, cpt_group") == [("Aetna Inc", "ANY"), ("Cigna Health", "THERAPY")]
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    activity, _ = read_activity(ingest.conn, ingest.customer.customer_id)
+    assert sorted(activity["payer"].unique()) == ["Aetna Inc", "Cigna Health"]
+
+
+def test_a_refused_file_says_what_to_do_is_kept_and_stops_no_other(ingest: Ingest) -> None:
+    bad = ingest.send(b"\x00\x01\x02 not text at all \x00")
+    good = ingest.send(_file(_row("A")))
+    ingest.run()
+    customer_id = ingest.customer.customer_id
+    refused = get_upload(ingest.conn, customer_id, bad)
+    assert refused["status"] == "failed"
+    assert "CSV" in refused["error_message"]
+    assert get_upload(ingest.conn, customer_id, good)["status"] == "success"
+    folder = customer_folder(ingest.settings, "acme")
+    assert [path.name for path in (folder / ".failed" / str(bad)).iterdir()] == ["file1.csv"]
+    assert [path.name for path in (folder / ".done" / str(good)).iterdir()] == ["file2.csv"]
+
+
+def test_an_attempt_that_dies_half_way_leaves_nothing_and_the_next_one_loads_all(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upload_id = ingest.send(_file(_row("A"), _row("B")))
+
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(staging, "save_report", fail)
+    with pytest.raises(RuntimeError, match="killed"):
+        ingest.run()
+    assert ingest.conn.execute("SELECT count(*) FROM received_lines").fetchone() == (0,)
+    assert get_upload(ingest.conn, ingest.customer.customer_id, upload_id)["status"] == "processing"
+    monkeypatch.undo()
+    ingest.run()
+    upload = get_upload(ingest.conn, ingest.customer.customer_id, upload_id)
+    assert (upload["status"], upload["accepted"], upload["attempt"]) == ("success", 2, 2)
+
+
+def test_an_upload_that_keeps_killing_its_runs_is_given_up_with_a_message(ingest: Ingest) -> None:
+    upload_id = ingest.send(_file(_row("A")))
+    ingest.conn.execute("UPDATE uploads SET status = 'processing', attempt = %s", (MAX_ATTEMPTS,))
+    ingest.run()
+    upload = get_upload(ingest.conn, ingest.customer.customer_id, upload_id)
+    assert (upload["status"], upload["error_code"]) == ("failed", "attempts_used_up")
+
+
+def test_a_merge_that_dies_is_made_again_and_doubles_nothing(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest.load(_file(_row("A", "PENDING", "", allowed="")))
+    upload_id = ingest.send(_file(_row("A"), _row("B")))
+    customer = ingest.customer
+    stage_waiting(ingest.conn, ingest.settings, customer, source="csv", run_id="r")
+    with pytest.raises(RuntimeError, match="killed"), ingest.conn.transaction():
+        merge_upload(ingest.conn, customer, upload_id)
+        raise RuntimeError("killed")
+    assert ingest.claims() == [("A", "PENDING")]
+    merge_staged(ingest.conn, ingest.settings, customer, "r2")
+    assert ingest.claims() == [("A", "PAID"), ("B", "PAID")]
+    assert ingest.conn.execute("SELECT count(*) FROM claim_history").fetchone() == (1,)
+
+
+def test_dropped_files_are_registered_once_and_unfinished_ones_are_left_alone(ingest: Ingest) -> None:
+    folder = Path(str(customer_folder(ingest.settings, "acme")))
+    (folder / "a.csv").write_text(_file(_row("A")))
+    (folder / "b.csv.part").write_text("half a fi")
+    assert len(register_landed_files(ingest.conn, ingest.settings, ingest.customer)) == 1
+    assert register_landed_files(ingest.conn, ingest.settings, ingest.customer) == []
+    waiting = ingest.settings.model_copy(update={"landing_quiet_seconds": 60.0})
+    (folder / "c.csv").write_text(_file(_row("C")))
+    assert register_landed_files(ingest.conn, waiting, ingest.customer) == []
+    ingest.run()
+    assert ingest.claims() == [("A", "PAID")]
+    assert sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) == [
+        "b.csv.part",
+        "c.csv",
+    ]
+
+
+def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_it(ingest: Ingest) -> None:
+    folder = Path(str(customer_folder(ingest.settings, "acme")))
+    (folder / "a.csv").write_text(_file(_row("A")))
+    (upload_id,) = register_landed_files(ingest.conn, ingest.settings, ingest.customer)
+    assert request_customers_with_work(ingest.conn, 50) == [("acme", f"{upload_id}:1")]
+    assert request_customers_with_work(ingest.conn, 50) == []
+    ingest.conn.execute("UPDATE uploads SET requested_at = now() - interval '2 minutes'")
+    assert request_customers_with_work(ingest.conn, 50) == [("acme", f"{upload_id}:2")]
+
+
+def test_an_upload_in_the_hands_of_a_living_run_is_not_asked_for_again(ingest: Ingest) -> None:
+    """The customer's lock tells a run at work from one that was killed."""
+    ingest.send(_file(_row("A")))
+    ingest.conn.execute("UPDATE uploads SET status = 'processing', requested_at = now() - interval '1 hour'")
+    with customer_lock(ingest.conn, ingest.customer.customer_id):
+        assert request_customers_with_work(ingest.conn, 50) == []
+    assert [slug for slug, _ in request_customers_with_work(ingest.conn, 50)] == ["acme"]
+
+
+_LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["A", "B", "C", ""]),
+        st.sampled_from(["1", "2", ""]),
+        st.sampled_from(["Aetna", "Cigna", ""]),
+        st.sampled_from(["99213", "97110", "x"]),
+        st.sampled_from(["2026-01-05", "2026-01-06", "never", ""]),
+        st.sampled_from(["2026-02-01", "2026-02-02", "2025-12-01", ""]),
+        st.sampled_from(["PAID", "DENIED", "PENDING", "what"]),
+        st.sampled_from(["100", "-5", "$1,000.00", ""]),
+        st.sampled_from(["80", "", "80.5"]),
+    ),
+    max_size=12,
+)
+
+
+@given(files=st.lists(_LINES, min_size=1, max_size=3))
+@hypothesis_settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_accepted_rejected_and_duplicates_add_up_to_the_rows_of_every_upload(
+    ingest: Ingest, files: list[list[tuple[str, ...]]]
+) -> None:
+    for lines in files:
+        upload = ingest.load(
+            _file(*(",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in lines))
+        )
+        if upload["error_code"] == "file_refused":
+            assert not lines
+            continue
+        assert upload["rows"] == upload["accepted"] + upload["rejected"] + upload["duplicates"]
+        assert upload["rows"] == (len(lines) if upload["duplicate_of"] is None else upload["duplicates"])
+    history = ingest.conn.execute("SELECT count(*), coalesce(sum(version - 1), 0) FROM claims").fetchone()
+    kept = ingest.conn.execute("SELECT count(*) FROM claim_history").fetchone()
+    assert history is not None
+    assert kept == (history[1],)
+
+
+def _comparable(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    frame = frame.copy()
+    for name in frame.columns:
+        if name.endswith("_day"):
+            frame[name] = pd.to_datetime(frame[name]).dt.strftime("%Y-%m-%d")
+        elif name in {"decision_age", "lines", "denied", "denied_authorization"}:
+            frame[name] = frame[name].astype("float64")
+        elif name not in {"payer", "cpt", "cpt_group"}:
+            frame[name] = frame[name].astype("float64").round(6)
+        else:
+            frame[name] = frame[name].astype(str)
+    return frame.sort_values(keys, ignore_index=True)
+
+
+def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
+    ingest: Ingest, real_claims: Callable[[], bytes]
+) -> None:
+    """Production reads what SQL counted, replay what pandas counted; they must not differ in a cell."""
+    ingest.configure({"cpt_groups": {"992*": "VISITS"}})
+    ingest.load(real_claims())
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    counted = read_activity(ingest.conn, ingest.customer.customer_id)
+    with ingest.conn.cursor() as cursor:
+        rows = cursor.execute(
+            """SELECT payer_name, cpt, cpt_group, submitted_date, decided_date, outcome, billed_amount,
+                      allowed_amount, paid_amount, units, denial_reason_code FROM claims"""
+        ).fetchall()
+        names = [column.name for column in cursor.description or ()]
+    made = activity_from_claims(pd.DataFrame(rows, columns=names))
+    for sql_frame, pandas_frame in zip(counted, made, strict=True):
+        keys = [name for name in pandas_frame.columns if name in {
+            "payer", "cpt", "cpt_group", "submitted_day", "decision_age", "decided_day"}]  # fmt: skip
+        assert len(sql_frame) > 50
+        pd.testing.assert_frame_equal(
+            _comparable(sql_frame[list(pandas_frame.columns)], keys),
+            _comparable(pandas_frame, keys),
+            check_dtype=False,
+        )
+
+
+def test_activity_counted_step_by_step_equals_activity_counted_at_once(ingest: Ingest) -> None:
+    """Only touched days are counted again; a day forgotten would show here."""
+    ingest.load(_file(_row("A", "PENDING", "", allowed=""), _row("B")))
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    ingest.load(_file(_row("A", "DENIED", "2026-03-01", allowed=""), _row("B", "PAID", "2026-02-03"), _row("C")))
+    assert refresh_activity(ingest.conn, ingest.customer.customer_id).submitted_days == 1
+    stepwise = read_activity(ingest.conn, ingest.customer.customer_id)
+    ingest.conn.execute(
+        """INSERT INTO touched_days SELECT DISTINCT customer_id, 'submitted', submitted_date FROM claims
+           UNION SELECT DISTINCT customer_id, 'decided', decided_date FROM claims WHERE decided_date IS NOT NULL"""
+    )
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    at_once = read_activity(ingest.conn, ingest.customer.customer_id)
+    for step, once in zip(stepwise, at_once, strict=True):
+        pd.testing.assert_frame_equal(
+            step.sort_values(list(step.columns), ignore_index=True),
+            once.sort_values(list(once.columns), ignore_index=True),
+        )
