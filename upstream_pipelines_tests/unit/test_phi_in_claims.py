@@ -1,0 +1,54 @@
+"""Personal data in payer names and denial texts is found; what only looks like it is left alone."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from upstream_pipelines.quality.phi import holds_phi, kinds_in
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("123-45-6789", "ssn"),
+        ("member SSN 123-45-6789 not found", "ssn"),
+        ("call (555) 123-4567", "phone"),
+        ("555-123-4567", "phone"),
+        ("jo.smith@example.org", "email"),
+        ("DOB 01/02/1980", "date_of_birth"),
+        ("born 1980-02-01", "date_of_birth"),
+        ("MRN: 0012345", "mrn"),
+        ("patient id 884422", "mrn"),
+        ("SMITH, JOHN", "person_name"),
+        ("Smith, John A", "person_name"),
+        ("O'NEIL, MARY", "person_name"),
+    ],
+)
+def test_personal_data_is_found(text: str, kind: str) -> None:
+    assert kind in kinds_in(text)
+    assert holds_phi(pa.array(["Aetna", text, None])).tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Blue Cross", "Blue Cross Blue Shield", "UnitedHealthcare", "Medicare Advantage - Aetna", "1234567890",
+        "1437702123", "CLM0000111", "Aetna, Inc.", "Cigna, Commercial", "Amerigroup, Texas", "BCBS, Illinois",
+        "Humana (PPO)", "Kaiser Permanente, CA", "CO-45", "Denied 2026-01-02", "Missing, Invalid Information",
+        "Prior Authorization Required", "99213-25", "Private - Other", "Blue Cross, Blue Shield", "John Hancock",
+        "Duplicate of claim 20260102001", "Timely filing limit is 90 days",
+    ],
+)  # fmt: skip
+def test_payers_numbers_and_denial_texts_are_not_personal_data(text: str) -> None:
+    assert kinds_in(text) == []
+    assert holds_phi(pa.array([text])).tolist() == [False]
+
+
+@given(st.lists(st.one_of(st.none(), st.text(max_size=40), st.sampled_from(["a@b.co", "1-2", "x,Y"])), max_size=8))
+def test_the_quick_look_finds_what_the_exact_patterns_find(texts: list[str | None]) -> None:
+    """Most likely wrong: a pattern that the candidate expression lets slip."""
+    expected = [text is not None and bool(kinds_in(text)) for text in texts]
+    assert holds_phi(pa.array(texts, pa.string())).tolist() == expected
