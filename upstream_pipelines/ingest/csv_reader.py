@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv as arrow_csv
 
 from upstream_pipelines.claims.dates import tell_date_order
@@ -55,6 +57,8 @@ class CsvFile:
 
     def __init__(self, text: Utf8Stream, header: _Header, mapping: ClaimMapping) -> None:
         self._text = text
+        self._delimiter = header.delimiter
+        # Columns are numbered: headers may repeat. All are read, also those of no field (see _swallowed).
         self._names = {f"c{position}": field for field, position in header.match.positions.items()}
         self._ragged: list[int] = []
         self._batches = self._open(header)
@@ -97,12 +101,31 @@ class CsvFile:
         while batch is not None:
             bad, self._ragged = np.sort(np.array(self._ragged, dtype=np.int64)), []
             numbers, later = _numbers(number, batch.num_rows, bad)
-            yield _Part(batch, numbers, bad[~later])
+            swallowed = self._swallowed(batch)
+            yield _Part(
+                batch.filter(pa.array(~swallowed)) if swallowed.any() else batch,
+                numbers[~swallowed],
+                np.sort(np.concatenate([bad[~later], numbers[swallowed]])),
+            )
             self._ragged[:0] = bad[later].tolist()
             number += batch.num_rows + int((~later).sum())
             batch = self._next_batch()
         if self._ragged:
             yield _Part(None, np.array([], dtype=np.int64), np.sort(np.array(self._ragged, dtype=np.int64)))
+
+    def _swallowed(self, batch: pa.RecordBatch) -> npt.NDArray[np.bool_]:
+        """Rows in which a stray quote took whole rows into one cell.
+
+        Such a row can have the right number of cells: its first from one claim, its last from another,
+        and the claims between are gone. The cell then holds a line break and as many delimiters as a row.
+        """
+        found = np.zeros(batch.num_rows, dtype=bool)
+        for column in batch.columns:
+            broken = pc.match_substring_regex(column, r"[\r\n]")
+            if pc.any(broken).as_py():
+                whole = pc.greater_equal(pc.count_substring(column, self._delimiter), batch.num_columns - 1)
+                found |= pc.and_(broken, whole).to_numpy(zero_copy_only=False)
+        return found
 
     def _cut(self, parts: list[_Part], rows: int) -> Iterator[RawBlock]:
         batches = [part.batch for part in parts if part.batch is not None]
@@ -117,7 +140,7 @@ class CsvFile:
             yield RawBlock(self._frame(table.slice(start, rows)), mine, lost, self._date_order)
 
     def _frame(self, table: pa.Table) -> pd.DataFrame:
-        renamed = table.rename_columns([self._names[name] for name in table.column_names])
+        renamed = table.select(list(self._names)).rename_columns(list(self._names.values()))
         frame: pd.DataFrame = renamed.to_pandas(types_mapper=pd.ArrowDtype)
         return frame
 
@@ -134,7 +157,6 @@ class CsvFile:
                 ),
                 convert_options=arrow_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()),
-                    include_columns=list(self._names),
                     strings_can_be_null=False,
                 ),
             )
