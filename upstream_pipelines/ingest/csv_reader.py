@@ -120,6 +120,8 @@ class CsvFile:
         and the claims between are gone. The cell then holds a line break and as many delimiters as a row.
         """
         found = np.zeros(batch.num_rows, dtype=bool)
+        if not self._text.quoted:
+            return found
         for column in batch.columns:
             broken = pc.match_substring_regex(column, r"[\r\n]")
             if pc.any(broken).as_py():

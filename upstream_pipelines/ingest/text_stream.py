@@ -49,7 +49,8 @@ class Utf8Stream(io.RawIOBase):
     Where no encoding was given, bytes that are not UTF-8 are read as Windows-1252 one by one, at any
     place in the stream. So a file whose first odd byte stands in its last row is read like one that
     starts with it, without a second pass over a stream that cannot seek, and the result does not
-    depend on where a chunk ends. `encoding` says in the end whether that happened.
+    depend on where a chunk ends. `encoding` says in the end whether that happened; `quoted` says whether
+    a double quote was among the text given so far.
     """
 
     def __init__(self, stream: BinaryIO, head: bytes, encoding: str | None) -> None:
@@ -61,6 +62,7 @@ class Utf8Stream(io.RawIOBase):
         errors = _FALLBACK if encoding == "windows-1252" else "strict"
         self._decoder = codecs.getincrementaldecoder(encoding or "utf-8")(errors)
         self._held = b""
+        self.quoted = False
         self.ended = len(head) < HEAD_BYTES
         self.text = self._decode(head, final=self.ended).removeprefix("\ufeff")
         self._ready = memoryview(b"")
@@ -90,6 +92,11 @@ class Utf8Stream(io.RawIOBase):
         return filled
 
     def _decode(self, data: bytes, *, final: bool) -> str:
+        text = self._to_text(data, final=final)
+        self.quoted = self.quoted or '"' in text
+        return text
+
+    def _to_text(self, data: bytes, *, final: bool) -> str:
         if not self._forgiving:
             try:
                 return self._decoder.decode(data, final)
