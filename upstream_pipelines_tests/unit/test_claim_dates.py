@@ -42,6 +42,9 @@ def test_the_order_of_day_and_month_decides_between_two_days() -> None:
 def test_without_an_order_a_date_that_can_be_only_one_day_is_read() -> None:
     assert _one("13/04/2026") == (date(2026, 4, 13), GOOD)
     assert _one("04/13/2026") == (date(2026, 4, 13), GOOD)
+    assert _one("12/13/2026") == (date(2026, 12, 13), GOOD)
+    assert _one("13/12/2026") == (date(2026, 12, 13), GOOD)
+    assert _one("12/11/2026") == (None, UNKNOWN_ORDER)
     assert _one("05/05/2026") == (date(2026, 5, 5), GOOD)
 
 
