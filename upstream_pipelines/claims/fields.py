@@ -20,6 +20,8 @@ class ClaimField:
 
     `synonyms` are headers that mean this field and nothing else. `weak_synonyms` are taken only where
     no better header is there: a file with both `payer` and `plan` has its payer in `payer`.
+    `code`, `amount`, `claim_date` and `account_number` are left out on purpose: each means several things, and
+    taken for the wrong one it would load without a complaint. The mapping has to say what they are.
     `max_length` in characters, for text: a longer cell is a shifted or unquoted one, and text of more
     than about 2,700 bytes fits no index entry of PostgreSQL.
     """
@@ -39,7 +41,7 @@ _ALL = (
         "text",
         "The claim's number at the provider or payer.",
         ("claim_number", "claim_no", "claim_num", "claim_control_number", "icn", "dcn", "tcn"),
-        ("claim", "clm_id", "account_number", "patient_control_number"),
+        ("claim", "clm_id", "patient_control_number"),
     ),
     ClaimField(
         "line_number",
@@ -65,7 +67,7 @@ _ALL = (
         "Procedure code, CPT or HCPCS.",
         ("cpt_code", "cpt_hcpcs", "hcpcs", "hcpcs_code", "hcpcs_cpt", "procedure_code", "proc_code",
          "service_code", "cpt_hcpcs_code"),
-        ("procedure", "proc", "code"),
+        ("procedure", "proc"),
         required=True,
         max_length=50,
     ),
@@ -91,7 +93,7 @@ _ALL = (
         ("submission_date", "date_submitted", "submit_date", "submitted_on", "claim_submission_date",
          "claim_submitted_date", "billed_date", "date_billed", "bill_date", "billing_date", "filed_date",
          "date_filed", "sent_date"),
-        ("submitted", "claim_date", "received_date"),
+        ("submitted", "received_date"),
         required=True,
     ),
     ClaimField(
@@ -126,7 +128,7 @@ _ALL = (
         ("billed", "charge", "charges", "charge_amount", "charged_amount", "billed_charges", "bill_amount",
          "claim_amount", "submitted_amount", "submitted_charge", "line_charge", "gross_charge", "billed_amt",
          "charge_amt"),
-        ("amount", "total_charge", "total_charges", "total_charge_amount", "claim_total"),
+        ("total_charge", "total_charges", "total_charge_amount", "claim_total"),
     ),
     ClaimField(
         "allowed_amount",

@@ -107,7 +107,7 @@ class Judge:
         for rule, _, mask in failures:
             if rule.severity == "error":
                 wrong |= mask
-            else:
+            elif rule.severity == "warning":
                 warned |= mask
         accepted = self._accept(block.row_numbers, typed, ~wrong)
         rejected = _rejections(block, failures)
@@ -210,7 +210,7 @@ class Judge:
         for name in FIELDS:
             if name in block.frame.columns:
                 unread = sum(
-                    (mask for _, column, mask in failures if column == name), start=np.zeros(rows, dtype=bool)
+                    (mask for _, column, mask in typed.failures if column == name), np.zeros(rows, dtype=bool)
                 )
                 empty = typed.columns[name].is_null().to_numpy(zero_copy_only=False) & ~unread
                 counters.missing[name] = counters.missing.get(name, 0) + int(empty.sum())

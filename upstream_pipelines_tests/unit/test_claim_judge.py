@@ -15,6 +15,7 @@ import pytest
 from upstream_pipelines.claims.contract import COLUMNS, arrow_type, build_contract, claim_line_columns
 from upstream_pipelines.claims.judge import ContractBrokenError, Judge
 from upstream_pipelines.claims.mapping import ClaimMapping
+from upstream_pipelines.errors import FileRefusedError
 from upstream_pipelines.ingest.csv_reader import open_csv
 
 TODAY = date(2026, 11, 24)
@@ -141,6 +142,14 @@ def test_a_cell_that_cannot_be_read_is_not_also_missing() -> None:
     assert "submitted_date" not in {name for name, count in judge.counters().missing.items() if count}
 
 
+def test_empty_cells_are_counted_per_field_also_where_a_rule_rejects_them() -> None:
+    rows = [GOOD, GOOD | {"payer": "", "units": "~"}, GOOD | {"decided_date": "9999-12-31", "units": "two"}]
+    missing = _judge(*rows)[2].counters().missing
+    assert {name: count for name, count in missing.items() if 0 < count < 3} == {
+        "payer": 1, "units": 1, "decided_date": 1,
+    }  # fmt: skip
+
+
 def test_a_customer_can_switch_and_grade_rules() -> None:
     row = GOOD | {"cpt": "9921", "decided_date": "2026-01-04", "payer": "SMITH, JOHN"}
     accepted, rejected, judge = _judge(
@@ -149,6 +158,7 @@ def test_a_customer_can_switch_and_grade_rules() -> None:
     )
     assert accepted.empty
     assert rejected["rule"].tolist() == ["cpt_form"]
+    assert judge.counters().warned == 0
     findings = judge.findings().set_index("rule")
     assert findings.loc["decided_on_or_after_submitted", "severity"] == "info"
     assert "phi_in_payer" not in findings.index
@@ -247,3 +257,54 @@ def test_real_files_are_accepted_to_the_last_row(
     assert len(accepted) == rows
     assert (accepted["outcome"] == "PENDING").sum() == pending
     assert accepted["line_key"].is_unique
+
+
+CMS = {
+    "SYNTHETIC_PRAUC.csv": (
+        {"columns": {"claim_id": "UTN", "payer": "MAC_ID", "cpt": "HCPCS_OR_CPT_OR_HIPPS",
+                     "submitted_date": "PA_REQ_REC_DT", "decided_date": "PA_DECISION_DT", "outcome": "PA_DECISION"},
+         "outcomes": {"A": "PAID", "N": "DENIED", "P": "OTHER"}},
+        248, 0,
+    ),
+    "carrier.csv": (
+        {"columns": {"claim_id": "CLM_ID", "line_number": "LINE_NUM", "payer": "CARR_NUM", "cpt": "HCPCS_CD",
+                     "submitted_date": "CLM_FROM_DT", "decided_date": "NCH_WKLY_PROC_DT",
+                     "outcome": "CARR_CLM_PMT_DNL_CD"},
+         "outcomes": {"1": "PAID", "0": "DENIED"}},
+        12, 209,
+    ),
+    "SYNTHETIC_CLM.csv": (
+        {"columns": {"claim_id": "CLM_UNIQ_ID", "payer": "CLM_CNTRCTR_NUM", "submitted_date": "CLM_FROM_DT",
+                     "decided_date": "CLM_PD_DT", "outcome": "CLM_FINL_ACTN_IND", "service_date": "CLM_OBSLT_DT",
+                     "provider_npi": "PRVDR_PRSCRBNG_PRVDR_NPI_NUM"},
+         "outcomes": {"Y": "PAID", "N": "DENIED"}, "no_cpt": True},
+        19, 131,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(REAL is None, reason="UPSTREAM_REAL_DATA names no folder of real files")
+@pytest.mark.parametrize("name", CMS)
+def test_dirty_real_files_are_parted_as_their_cells_say(name: str) -> None:
+    """Pipes in a .csv, DD-Mon-YYYY, sentinel dates, NPIs as floats; rows without code or decision go."""
+    mapping, accepted, rejected = CMS[name]
+    chosen = ClaimMapping.model_validate(mapping)
+    judge = Judge(chosen, date.today())
+    with (Path(str(REAL)) / "cms_synthetic" / name).open("rb") as stream:
+        frames = [judge.judge(block).accepted for block in open_csv(stream, chosen).blocks()]
+    assert (judge.counters().accepted, judge.counters().rejected) == (accepted, rejected)
+    npis = pd.concat(frames)["provider_npi"].dropna()
+    assert npis.str.fullmatch(r"\d{10}").all()
+
+
+@pytest.mark.skipif(REAL is None, reason="UPSTREAM_REAL_DATA names no folder of real files")
+def test_every_other_real_file_is_refused_or_loaded_to_the_last_row() -> None:
+    for path in sorted(Path(str(REAL)).rglob("*.*")):
+        judge = Judge(ClaimMapping(), date.today())
+        try:
+            with path.open("rb") as stream:
+                for block in open_csv(stream, ClaimMapping()).blocks():
+                    judge.judge(block)
+        except FileRefusedError:
+            continue
+        assert path.name == "claims_flat.csv"
