@@ -61,6 +61,7 @@ def run_ingest(settings: Settings, slug: str) -> None:
     """The job `ingest` for one partition, in this process, recorded in Dagster like any other run."""
     from upstream_pipelines.definitions import build_definitions
     from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.defs.jobs import ingest_assets
     from upstream_pipelines.defs.orphans import in_process_tags
     from upstream_pipelines.defs.partitions import customer_partitions
 
@@ -72,6 +73,7 @@ def run_ingest(settings: Settings, slug: str) -> None:
             .execute_in_process(
                 instance=instance,
                 partition_key=slug,
+                asset_selection=ingest_assets(["csv"]),
                 tags=in_process_tags(),
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,

@@ -30,6 +30,8 @@ with warnings.catch_warnings():
         for rule in DEFAULT_RULES
     ]
 
+CHECK_KEYS = [spec.key for spec in _SPECS]
+
 
 @dg.multi_asset_check(name="quality_rules", specs=_SPECS)
 def quality_rules(context: dg.AssetCheckExecutionContext, platform: Platform) -> Iterator[dg.AssetCheckResult]:

@@ -1,5 +1,7 @@
 """The jobs. Not here: what asks for them (sensors.py, schedules.py)."""
 
+from collections.abc import Collection
+
 import dagster as dg
 
 from upstream_pipelines.defs.checks import quality_rules
@@ -20,6 +22,16 @@ ingest = dg.define_asset_job(
     | dg.AssetSelection.checks(quality_rules),
     description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
 )
+
+
+def ingest_assets(sources: Collection[str]) -> list[dg.AssetKey]:
+    """The job's assets for uploads of these sources (csv, webhook)."""
+    staged = {"csv": csv_claims, "webhook": webhook_claims}
+    return [
+        *(asset.key for source, asset in staged.items() if source in sources),
+        *(asset.key for asset in (claims, upload_quality, payer_activity)),
+    ]
+
 
 drift = dg.define_asset_job(
     "drift",

@@ -8,7 +8,8 @@ import dagster as dg
 
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
 from upstream_pipelines.customers.store import active_slugs, get_customer, list_customers
-from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest
+from upstream_pipelines.defs.checks import CHECK_KEYS
+from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest, ingest_assets
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.errors import NotFoundError
@@ -46,7 +47,16 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
     if not requested and not missing:
         return dg.SkipReason(f"No upload is waiting for any of {len(slugs)} active customers.")
     return dg.SensorResult(
-        run_requests=[dg.RunRequest(run_key=run_key, partition_key=slug) for slug, run_key in requested],
+        run_requests=[
+            dg.RunRequest(
+                run_key=work.run_key,
+                partition_key=work.slug,
+                # Only the source that has work: the other's latest materialisation stays what people see.
+                asset_selection=ingest_assets(work.sources),
+                asset_check_keys=CHECK_KEYS,
+            )
+            for work in requested
+        ],
         dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
     )
 

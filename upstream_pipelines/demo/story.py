@@ -93,8 +93,13 @@ def batch(customer: DemoCustomer, today: date) -> dict[str, Any]:
     changed = changed_since(before, as_known_on(claims, today))
     for name in ("service_date", "submitted_date", "decided_date"):
         changed[name] = pd.to_datetime(changed[name]).dt.strftime("%Y-%m-%d")
-    rows = changed.astype(object).where(changed.notna(), None)
-    return {"claims": rows.to_dict("records")}
+    rows = changed.astype(object).where(changed.notna(), None).to_dict("records")
+    # Two that no rule lets through, as real batches have: no payer, and a decision in the far future.
+    rows += [
+        {**rows[0], "claim_id": "D99999996", "payer": ""},
+        {**rows[0], "claim_id": "D99999997", "decided_date": "2999-01-01"},
+    ]
+    return {"claims": rows}
 
 
 def _as_csv(customer: DemoCustomer, frame: pd.DataFrame) -> str:

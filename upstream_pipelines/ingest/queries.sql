@@ -36,11 +36,12 @@ WITH held AS (
       FROM chosen AS k
      WHERE u.customer_id = k.customer_id
        AND (u.customer_id, u.upload_id) IN (SELECT customer_id, upload_id FROM due)
-    RETURNING u.customer_id, u.upload_id, u.requests, u.received_at
+    RETURNING u.customer_id, u.upload_id, u.source, u.requests, u.received_at
 )
-SELECT DISTINCT ON (c.slug) c.slug, a.upload_id, a.requests
+SELECT c.slug, (array_agg(a.upload_id ORDER BY a.received_at, a.upload_id))[1],
+       (array_agg(a.requests ORDER BY a.received_at, a.upload_id))[1], array_agg(DISTINCT a.source)
   FROM asked AS a JOIN customers AS c ON c.customer_id = a.customer_id
- ORDER BY c.slug, a.received_at;
+ GROUP BY c.slug ORDER BY min(a.received_at), c.slug;
 
 -- name: select_waiting_uploads
 -- What a run of one customer takes, oldest first; called under the customer's lock, so that

@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,13 +101,22 @@ def _register(
     return row is not None
 
 
-def request_customers_with_work(conn: Connection, limit: int) -> list[tuple[str, str]]:
+@dataclass(frozen=True)
+class Work:
+    """A customer for whom a run has to be asked for: the run's key, and where its waiting uploads came from."""
+
+    slug: str
+    run_key: str
+    sources: tuple[str, ...]
+
+
+def request_customers_with_work(conn: Connection, limit: int) -> list[Work]:
     """Customers for whom a run has to be asked for now, at most `limit`; marks their uploads as asked for.
 
-    Returns: (slug, run key) pairs. The key carries the oldest upload and the number of the request.
+    The run key carries the oldest upload and the number of the request: a key is spent even when its run failed.
     """
     rows = conn.execute(QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS}).fetchall()
-    return [(slug, f"{upload_id}:{requests}") for slug, upload_id, requests in rows]
+    return [Work(slug, f"{upload_id}:{requests}", tuple(sources)) for slug, upload_id, requests, sources in rows]
 
 
 def get_upload(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from upstream_pipelines.ingest.landing import customer_folder
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import MAX_ATTEMPTS, stage_waiting
 from upstream_pipelines.ingest.uploads import (
+    Work,
     customer_lock,
     get_upload,
     register_landed_files,
@@ -258,10 +259,10 @@ def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_
     folder = Path(str(customer_folder(ingest.settings, "acme")))
     (folder / "a.csv").write_text(_file(_row("A")))
     (upload_id,) = register_landed_files(ingest.conn, ingest.settings, ingest.customer)
-    assert request_customers_with_work(ingest.conn, 50) == [("acme", f"{upload_id}:1")]
+    assert request_customers_with_work(ingest.conn, 50) == [Work("acme", f"{upload_id}:1", ("csv",))]
     assert request_customers_with_work(ingest.conn, 50) == []
     ingest.conn.execute("UPDATE uploads SET requested_at = now() - interval '2 minutes'")
-    assert request_customers_with_work(ingest.conn, 50) == [("acme", f"{upload_id}:2")]
+    assert request_customers_with_work(ingest.conn, 50) == [Work("acme", f"{upload_id}:2", ("csv",))]
 
 
 def test_an_upload_in_the_hands_of_a_living_run_is_not_asked_for_again(ingest: Ingest) -> None:
@@ -270,7 +271,7 @@ def test_an_upload_in_the_hands_of_a_living_run_is_not_asked_for_again(ingest: I
     ingest.conn.execute("UPDATE uploads SET status = 'processing', requested_at = now() - interval '1 hour'")
     with customer_lock(ingest.conn, ingest.customer.customer_id):
         assert request_customers_with_work(ingest.conn, 50) == []
-    assert [slug for slug, _ in request_customers_with_work(ingest.conn, 50)] == ["acme"]
+    assert [work.slug for work in request_customers_with_work(ingest.conn, 50)] == ["acme"]
 
 
 _LINES = st.lists(
