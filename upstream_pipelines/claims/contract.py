@@ -49,10 +49,18 @@ def claim_line_columns() -> list[ClaimColumn]:
     return [
         ClaimColumn(
             name,
-            str(arrow_type(name)).replace("decimal128", "decimal").removesuffix("[day]"),
+            _database_type(arrow_type(name)),
             _PROVENANCE[name][1] if name in _PROVENANCE else FIELDS[name].description,
         )
         for name in COLUMNS
+    ]
+
+
+def _database_type(kind: pa.DataType) -> str:
+    if pa.types.is_decimal(kind):
+        return f"numeric({kind.precision}, {kind.scale})"
+    return {"string": "text", "bool": "boolean", "date32[day]": "date", "int32": "integer", "int64": "bigint"}[
+        str(kind)
     ]
 
 

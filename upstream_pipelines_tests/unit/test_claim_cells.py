@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upstream_pipelines.claims.fields import FIELDS
@@ -48,12 +48,14 @@ def test_what_is_no_amount_is_refused_not_guessed(text: str) -> None:
     assert bad.tolist() == [True]
 
 
+@settings(deadline=None)
 @given(st.decimals(Decimal(0), Decimal("999999999999.99"), places=2), st.booleans())
 def test_every_amount_of_fourteen_digits_comes_back_to_the_cent(amount: Decimal, grouped: bool) -> None:
     text = f"${amount:,}" if grouped else str(amount)
     assert parse_amounts(pa.array([text]), digits=14, scale=2)[0][0].as_py() == amount
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=15), max_size=5))
 def test_no_text_breaks_the_amounts(texts: list[str]) -> None:
     values, bad = parse_amounts(pa.array(texts, pa.string()), digits=14, scale=2)
@@ -152,6 +154,7 @@ _WORDS = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.lists(st.one_of(_WORDS, st.text(max_size=12)), min_size=22, max_size=22), min_size=1, max_size=4)
 )

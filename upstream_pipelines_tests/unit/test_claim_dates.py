@@ -6,7 +6,7 @@ from datetime import date
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upstream_pipelines.claims.dates import BAD_FORM, GOOD, UNKNOWN_ORDER, parse_dates, tell_date_order
@@ -77,6 +77,7 @@ def test_missing_stays_missing() -> None:
     assert verdicts.tolist() == [GOOD, GOOD]
 
 
+@settings(deadline=None)
 @given(
     st.dates(date(1970, 1, 1), date(9998, 12, 31)),
     st.sampled_from(["%Y-%m-%d", "%Y/%m/%d", "%Y%m%d", "%d-%b-%Y", "%B %d, %Y"]),
@@ -85,12 +86,14 @@ def test_every_day_since_1970_comes_back_from_every_form(day: date, form: str) -
     assert _one(day.strftime(form)) == (day, GOOD)
 
 
+@settings(deadline=None)
 @given(st.dates(date(1970, 1, 1), date(9998, 12, 31)))
 def test_every_day_comes_back_in_the_order_that_is_given(day: date) -> None:
     assert _one(day.strftime("%m/%d/%Y"), "MDY") == (day, GOOD)
     assert _one(day.strftime("%d.%m.%Y"), "DMY") == (day, GOOD)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=25), max_size=5), st.sampled_from([None, "MDY", "DMY"]))
 def test_no_text_breaks_the_parser(texts: list[str], order: DateOrder | None) -> None:
     days, verdicts = parse_dates(pa.array(texts, pa.string()), order)

@@ -229,7 +229,8 @@ def test_every_column_has_a_type_and_a_description_for_people() -> None:
     columns = claim_line_columns()
     assert [column.name for column in columns] == list(COLUMNS)
     assert all(column.type and column.description for column in columns)
-    assert {column.name: column.type for column in columns}["billed_amount"] == "decimal(14, 2)"
+    types = {column.name: column.type for column in columns}
+    assert (types["billed_amount"], types["units"], types["payer"]) == ("numeric(14, 2)", "numeric(12, 3)", "text")
 
 
 REAL = os.environ.get("UPSTREAM_REAL_DATA")

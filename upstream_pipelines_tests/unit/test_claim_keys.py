@@ -89,6 +89,7 @@ def test_the_same_value_written_otherwise_is_the_same_row() -> None:
     assert hashes[0] == hashes[1]
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=50))
 def test_hashes_are_uuids_equal_exactly_where_texts_are(texts: list[str]) -> None:
     hashes = hash_texts(pa.array(texts)).to_pylist()

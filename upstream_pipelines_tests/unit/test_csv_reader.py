@@ -202,6 +202,7 @@ def test_a_byte_of_windows_1252_far_behind_the_head_does_not_end_the_file() -> N
     assert csv.detected["encoding"] == "windows-1252"
 
 
+@settings(deadline=None)
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=200), st.integers(1, 9))
 def test_utf_8_passes_unchanged_wherever_a_chunk_ends(text: str, step: int) -> None:
     content = ("x" + text + "\n") * 3

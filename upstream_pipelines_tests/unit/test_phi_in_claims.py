@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upstream_pipelines.quality.phi import holds_phi, kinds_in
@@ -47,6 +47,7 @@ def test_payers_numbers_and_denial_texts_are_not_personal_data(text: str) -> Non
     assert holds_phi(pa.array([text])).tolist() == [False]
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=40), st.sampled_from(["a@b.co", "1-2", "x,Y"])), max_size=8))
 def test_the_quick_look_finds_what_the_exact_patterns_find(texts: list[str | None]) -> None:
     """Most likely wrong: a pattern that the candidate expression lets slip."""
