@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-_RATE_SIGNALS = frozenset({"denial_rate", "authorization_denials", "authorisation_denials"})
+_RATE_SIGNALS = frozenset({"denial_rate"})
 _WHOLE_PAYER = frozenset({"", "ALL"})
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
@@ -94,7 +94,7 @@ def _drift_resolved(data: Mapping[str, Any]) -> _Wording:
     _, after = _change(data)
     return _Wording(
         headline=f"Resolved: {_who(data)}: {_signal(data)} is {after}",
-        sentences=("The change is over.", data["explanation"]),
+        sentences=(data["explanation"],),
         facts=_drift_facts(data),
     )
 

@@ -8,6 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Kind = Literal["drift", "quality", "run_failure"]
+# Spelled out, so that a slip of the pen is refused: a rule on "denial-rate" would never speak. The same as
+# drift.settings.SIGNALS, which is not imported because the drift package loads SciPy.
+Signal = Literal["denial_rate", "decision_lag", "allowed_amount"]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
 
 
@@ -18,7 +21,7 @@ class AlertRule(BaseModel):
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
     kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "run_failure")
-    signals: Names | None = None
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1)] | None = None
     payers: Names | None = None
     cpt_groups: Names | None = None
     directions: Annotated[tuple[Literal["worsening", "improving"], ...], Field(min_length=1)] = ("worsening",)

@@ -91,11 +91,18 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
     """Make a customer's rules those listed; others are disabled, never deleted.
 
     Raises:
-        ConfigurationError: a name twice.
+        ConfigurationError: a name twice, or a channel that the customer does not have.
     """
     names = [rule.name for rule in rules]
     _refuse_double_names("alert_rules", names)
     with conn.transaction():
+        known = {row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})}
+        unknown = sorted({name for rule in rules for name in rule.channels or ()} - known)
+        if unknown:
+            raise ConfigurationError(
+                f"alert_rules: there is no channel {', '.join(unknown)}. "
+                f"Channels: {', '.join(sorted(known)) or 'none; list them under channels'}."
+            )
         rows = json.dumps([rule.model_dump(mode="json") for rule in rules])
         conn.execute(QUERIES.upsert_rules, {"customer_id": customer_id, "rules": rows})
         conn.execute(QUERIES.disable_unlisted_rules, {"customer_id": customer_id, "names": names})

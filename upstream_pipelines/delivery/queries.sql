@@ -2,8 +2,8 @@
 -- Take the longest due delivery for a lease, and open its attempt. Rows of other workers are skipped. A leased
 -- row's due_at is the end of its lease, so a dead worker's row comes due again by itself; its attempt is then
 -- marked abandoned. A channel with a delivery in flight is left alone, so that a hostile receiver holds one
--- thread and Slack's one message a second can be kept (two takers at the same instant may both pass: it is no
--- lock). Served by the partial index deliveries_due.
+-- thread and Slack's one message a second can be kept (exact within a process, which leases one at a time; two
+-- processes at the same instant may both pass). Served by the partial index deliveries_due.
 WITH taken AS (
     SELECT d.customer_id, d.delivery_id, d.attempt
       FROM deliveries AS d

@@ -1,6 +1,7 @@
 """Slack through its own SDK: incoming webhook, or bot token with the chart. Not here: the blocks (alerts/content.py).
 
-The SDK's requests go to Slack's hosts only (delivery/channels.py holds webhook URLs to them).
+The SDK's requests go to Slack's hosts only (delivery/channels.py holds webhook URLs to them), so other than
+for webhooks a proxy from the environment is used, which is how many networks reach Slack at all.
 """
 
 from __future__ import annotations

@@ -134,6 +134,9 @@ class _Worker:
         self._left = limit
         self._jitter = jitter
         self._lock = threading.Lock()
+        # One lease at a time in a process (about 2 ms each): two at the same instant would both find the same
+        # channel free, and one hanging receiver would hold two threads.
+        self._lease_lock = threading.Lock()
         self._slack_free_at: dict[UUID, float] = {}
 
     def run(self) -> None:
@@ -141,6 +144,8 @@ class _Worker:
         while self._may_take():
             leased = self._lease()
             if leased is None:
+                with self._lock:
+                    self._left += 1  # nothing was taken: another thread may still use it
                 return
             began = time.monotonic()
             outcome = self._attempt(leased)
@@ -150,12 +155,15 @@ class _Worker:
 
     def _may_take(self) -> bool:
         with self._lock:
+            if self._left == 0:
+                return False
             self._left -= 1
-            return self._left >= 0
+            return True
 
     def _lease(self) -> _Leased | None:
         now = self._clock()
         with (
+            self._lease_lock,
             connect(self._settings, "upstream_pipeline") as conn,
             conn.cursor(row_factory=class_row(_Leased)) as rows,
         ):

@@ -136,6 +136,7 @@ def test_a_resolved_notice_goes_only_where_the_opening_was_told(pipeline: Connec
 def test_where_no_rule_or_channel_matches_nothing_is_written(
     pipeline: Connection, acme: int, rules: Sequence[AlertRule], channels: Sequence[Channel]
 ) -> None:
+    sync_channels(pipeline, acme, [HOOK])
     sync_rules(pipeline, acme, rules)
     sync_channels(pipeline, acme, channels)
     assert _write(pipeline, acme, _notice()) == 0
@@ -239,6 +240,8 @@ def test_what_cannot_be_used_is_refused_before_anything_is_stored(pipeline: Conn
         sync_rules(pipeline, acme, [DEFAULT_RULE, DEFAULT_RULE])
     with pytest.raises(NotFoundError):
         sync_channels(pipeline, acme + 1, [OFFICE])
+    with pytest.raises(ConfigurationError, match="no channel hok"):
+        sync_rules(pipeline, acme, [AlertRule(name="r", channels=("hok",))])
     assert _channels(pipeline) == []
     sync_channels(pipeline, acme, [loopback], Settings(webhook_allow_loopback=True))
     assert len(_channels(pipeline)) == 1

@@ -50,7 +50,10 @@ def reply() -> Callable[..., None]:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
+def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
+    # Slack's SDK would hand a request for loopback to a proxy of the machine the tests run on.
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
     state = Receiver()
 
     class Handler(BaseHTTPRequestHandler):

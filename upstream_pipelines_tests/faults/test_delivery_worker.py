@@ -323,6 +323,15 @@ def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
     _whole(pipeline, customer)
 
 
+def test_the_limit_is_the_number_of_attempts(
+    loopback: Settings, pipeline: Connection, receiver: Any, queue: Any
+) -> None:
+    """Most likely wrong: a thread that finds nothing to take uses one up."""
+    queue([_webhook(receiver)], 20)
+    assert deliver_due(loopback, limit=12).taken == 12
+    assert due_deliveries(pipeline) == 8
+
+
 def test_a_hanging_receiver_holds_one_thread_and_the_other_channels_go_on(
     loopback: Settings, pipeline: Connection, receiver: Any, queue: Any, reply: Any
 ) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import uuid
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from upstream_pipelines.alerts.content import Message, build_message
 from upstream_pipelines.alerts.notices import (
@@ -19,7 +20,8 @@ from upstream_pipelines.alerts.notices import (
     quality_entry,
     run_failure_entry,
 )
-from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, Facts, matches
+from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, Facts, Signal, matches
+from upstream_pipelines.drift.settings import SIGNALS
 
 
 def _notice(**changes: Any) -> DriftNotice:
@@ -167,3 +169,10 @@ def test_a_rule_matches_by_all_it_names(rule: dict[str, Any], matched: bool) -> 
 
 def test_a_rule_on_a_payer_still_hears_of_failed_runs() -> None:
     assert matches(AlertRule(name="r", payers=("Aetna",)), Facts("run_failure"))
+
+
+def test_rules_know_the_signals_that_drift_has_and_no_other() -> None:
+    """A rule on a misspelt signal would be silent for ever."""
+    assert get_args(Signal) == SIGNALS
+    with pytest.raises(ValidationError):
+        AlertRule.model_validate({"name": "r", "signals": ["denial-rate"]})
