@@ -23,8 +23,9 @@ from upstream_pipelines.settings import Settings, read_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
-out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+# A pipe or a log has no width of its own; 80 columns would fold every table.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 
 
 def short_command_settings() -> Settings:

@@ -50,7 +50,7 @@ def synthetic_claims(seed: int, last_day: date, days: int, change: Change | None
     """
     random = np.random.default_rng(seed)
     calendar = pd.date_range(end=pd.Timestamp(last_day) - pd.Timedelta(days=1), periods=days, unit="s")
-    weekdays = calendar[calendar.dayofweek < 5]
+    weekdays = calendar[calendar.day_of_week < 5]
     # A wobble from week to week, as real volumes have: 5 %.
     weeks = (weekdays - weekdays[0]).days // 7
     wobble = random.lognormal(0.0, 0.05, size=(len(_PAYERS), int(weeks.max()) + 1))

@@ -6,6 +6,8 @@ Real sockets that the real senders talk to. Not here: what is expected to arrive
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -50,8 +52,8 @@ class _Mailbox:
 
 
 @contextmanager
-def running_receivers() -> Iterator[Receivers]:
-    """Run all three until the block ends."""
+def running_receivers(certificate: ssl.SSLContext | None = None) -> Iterator[Receivers]:
+    """Run all three until the block ends; with a certificate the mail server insists on STARTTLS."""
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -84,7 +86,13 @@ def running_receivers() -> Iterator[Receivers]:
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
-    smtp = Controller(_Mailbox(received), hostname="127.0.0.1", port=_free_port())
+    smtp = Controller(
+        _Mailbox(received),
+        hostname="127.0.0.1",
+        port=_free_port(),
+        tls_context=certificate,
+        require_starttls=certificate is not None,
+    )
     smtp.start()
     try:
         yield Receivers(received, smtp.port, http.server_port)
@@ -95,8 +103,6 @@ def running_receivers() -> Iterator[Receivers]:
 
 
 def _free_port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,0 +1,237 @@
+"""The path as its users have it: real daemon, webserver, sensors, runs, API, PostgreSQL and receivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg
+import pytest
+import requests
+import yaml
+from dagster_graphql import DagsterGraphQLClient
+
+from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
+
+pytestmark = [pytest.mark.xdist_group("platform"), pytest.mark.timeout(420)]
+
+# A name as no generator makes it; it must stay in the claim tables.
+CANARY = "ZZYZX, QUENTIN"
+
+
+def _customer(platform: Any, slug: str) -> tuple[str, str]:
+    """Signs up and configures; returns token and signing secret."""
+    token = platform.json("customers", "create", slug, "--name", f"{slug} clinic")["token"]
+    base = f"http://127.0.0.1:{platform.receivers.http_port}"
+    file = platform.home / f"{slug}.yaml"
+    file.write_text(
+        yaml.safe_dump(
+            {
+                "channels": [
+                    {"kind": "email", "name": "mail", "recipients": [f"billing@{slug}.example"]},
+                    {"kind": "slack", "name": "slack", "webhook_url": f"{base}/slack/{slug}"},
+                    {"kind": "webhook", "name": "hook", "url": f"{base}/hook/{slug}"},
+                ]
+            }
+        )
+    )
+    secret = platform.json("customers", "configure", slug, "--file", str(file))["secrets"]["hook"]
+    platform.receivers.received.secrets[slug] = secret
+    return token, secret
+
+
+def _lines(platform: Any, slug: str) -> int:
+    return int(
+        platform.rows("SELECT count(*) FROM claims JOIN customers USING (customer_id) WHERE slug = %s", slug)[0][0]
+    )
+
+
+def _post(platform: Any, token: str, claims: list[dict[str, Any]], key: str) -> requests.Response:
+    return requests.post(
+        f"{platform.api}/api/v1/ingest/webhook/",
+        data=json.dumps({"claims": claims}),
+        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Idempotency-Key": key},
+        timeout=30,
+        proxies={"http": ""},
+    )
+
+
+def test_a_dropped_file_and_a_posted_batch_become_claims_and_the_schedules_job_alarms_on_every_channel(
+    platform: Any,
+) -> None:
+    """Most likely wrong: a sensor that is off, a run that cannot start, a sender that is not configured."""
+    today = datetime.now(UTC).date()
+    token, _ = _customer(platform, "acme")
+    claims = synthetic_claims(7, today, 280, Change("Aetna", today - timedelta(days=60), denial_rate=0.30))
+    known = as_known_on(claims, today)
+    folder = platform.home / "landing" / "acme"
+    part = folder / "claims.csv.part"
+    part.write_text(known.head(len(known) - 3).to_csv(index=False, date_format="%Y-%m-%d"))
+    part.rename(folder / "claims.csv")
+    batch = known.tail(3).astype(object).where(known.tail(3).notna(), None)
+    for name in ("service_date", "submitted_date", "decided_date"):
+        batch[name] = batch[name].map(lambda day: None if day is None else str(day)[:10])
+    rows = batch.to_dict("records")
+    rows.append({**rows[0], "claim_id": "P1", "payer": CANARY})
+    assert _post(platform, token, rows, "batch-0001").status_code == 202
+    platform.wait("the claims", lambda: _lines(platform, "acme") == len(known))
+    rejected = platform.rows("SELECT field, rule FROM rejected_rows")
+    assert [(field, rule) for field, rule in rejected] == [("payer", "phi_in_payer")]
+
+    client = DagsterGraphQLClient("127.0.0.1", port_number=platform.ui_port)
+    run_id = client.submit_job_execution("drift_sweep", run_config=_scheduled_config(client, today))
+    platform.wait("the sweep", lambda: client.get_run_status(run_id).value in {"SUCCESS", "FAILURE"})
+    assert client.get_run_status(run_id).value == "SUCCESS"
+    events = platform.rows("SELECT payer, signal, direction, state FROM drift_events WHERE state <> 'watch'")
+    assert events == [("Aetna", "denial_rate", "worsening", "open")]
+
+    got = platform.receivers.received
+    platform.wait("the deliveries", lambda: bool(got.mails and got.slack and got.webhooks))
+    assert got.refused == 0
+    mail = got.mails[0]
+    assert mail["To"] == "billing@acme.example"
+    assert "Aetna" in str(mail["Subject"])
+    assert "denial rate" in str(mail["Subject"])
+    assert any(part.get_content_type() == "image/png" for part in mail.walk())
+    assert "Aetna" in json.dumps(got.slack[0])
+    assert got.webhooks[0]["type"] == "drift.event.opened"
+    assert got.webhooks[0]["data"]["payer"] == "Aetna"
+    platform.wait(
+        "the outcome of the deliveries",
+        lambda: platform.rows("SELECT DISTINCT state FROM deliveries") == [("sent",)],
+    )
+    alerts = platform.json("alerts", "list", "acme")
+    assert [alert["state"] for alert in alerts] == ["sent"]
+    assert len(alerts[0]["deliveries"]) == 3
+    assert all(len(delivery["attempts"]) == 1 for delivery in alerts[0]["deliveries"])
+
+
+def _scheduled_config(client: DagsterGraphQLClient, today: Any) -> dict[str, Any]:
+    """What the daily schedule would ask for today, evaluated by the webserver."""
+    at = datetime(today.year, today.month, today.day, 6, tzinfo=UTC)
+    answer = client._execute(
+        """mutation ($selector: ScheduleSelector!, $at: Float!) {
+             scheduleDryRun(selectorData: $selector, timestamp: $at) {
+               ... on DryRunInstigationTick { evaluationResult { runRequests { runConfigYaml } error { message } } }
+             } }""",
+        {
+            "selector": {
+                "repositoryLocationName": "upstream_pipelines",
+                "repositoryName": "__repository__",
+                "scheduleName": "daily_drift",
+            },
+            "at": at.timestamp(),
+        },
+    )
+    result = answer["scheduleDryRun"]["evaluationResult"]
+    assert result["error"] is None, result
+    (request,) = result["runRequests"]
+    config: dict[str, Any] = yaml.safe_load(request["runConfigYaml"])
+    assert config["ops"]["look_at_customers"]["config"]["as_of"] == str(today)
+    return config
+
+
+def test_no_value_of_a_claim_is_in_logs_or_in_dagsters_storage(platform: Any) -> None:
+    """The canary came in by the batch above, in a field that is rejected for it."""
+    assert platform.rows("SELECT 1 FROM webhook_inbox WHERE position(%s IN encode(body, 'escape')) > 0", CANARY)
+    surname = CANARY.split(",", maxsplit=1)[0]
+    for path in (platform.home / "logs").iterdir():
+        assert surname not in path.read_text(errors="replace"), path
+    for path in (platform.home / "dagster").rglob("*"):
+        if path.is_file():
+            assert surname not in path.read_text(errors="replace"), path
+    facts = json.loads((platform.home / "postgres.json").read_text())
+    with psycopg.connect(
+        host="127.0.0.1",
+        port=facts["port"],
+        user="upstream",
+        password=facts["password"],
+        dbname="upstream_dagster",
+    ) as conn:
+        found = conn.execute("SELECT count(*) FROM event_logs WHERE event LIKE %s", (f"%{surname}%",)).fetchone()
+        assert found == (0,)
+        assert conn.execute("SELECT count(*) FROM event_logs").fetchone() > (20,)
+    outside = json.dumps([platform.receivers.received.slack, platform.receivers.received.webhooks])
+    assert surname not in outside
+
+
+def test_a_run_killed_in_the_middle_of_its_merge_loses_and_doubles_nothing(platform: Any) -> None:
+    """The test holds the claims table, so that the run is certainly inside its merge when it is killed."""
+    _customer(platform, "killed")
+    folder = platform.home / "landing" / "killed"
+    header = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome\n"
+    rows = "".join(f"K{number},1,Aetna,99213,2026-01-05,2026-02-01,PAID\n" for number in range(500))
+    facts = json.loads((platform.home / "postgres.json").read_text())
+    with psycopg.connect(
+        host="127.0.0.1", port=facts["port"], user="upstream", password=facts["password"], dbname="upstream"
+    ) as holder:
+        holder.execute("LOCK TABLE claims IN EXCLUSIVE MODE")
+        (folder / "killed.csv").write_text(header + rows)
+        waiting = """SELECT u.run_id FROM uploads AS u JOIN customers AS c USING (customer_id)
+                      WHERE c.slug = 'killed' AND u.staged_at IS NOT NULL AND EXISTS (
+                            SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%%claims%%')"""
+        platform.wait("the merge", lambda: len(platform.rows(waiting)) == 1)
+        run_id = platform.rows(waiting)[0][0]
+        os.kill(_run_process(run_id), signal.SIGKILL)
+        holder.rollback()
+    assert _lines(platform, "killed") == 0
+    platform.wait("the merge to be made again", lambda: _lines(platform, "killed") == 500, seconds=180)
+    platform.wait(
+        "the end of the upload",
+        lambda: platform.rows("SELECT status FROM uploads WHERE file_name = 'killed.csv'") == [("success",)],
+    )
+    row = platform.rows(
+        "SELECT rows, accepted, rejected, duplicates, updated FROM uploads WHERE file_name = 'killed.csv'"
+    )
+    assert row == [(500, 500, 0, 0, 0)]
+    assert platform.rows(
+        "SELECT count(*) FROM claim_history JOIN customers USING (customer_id) WHERE slug = 'killed'"
+    ) == [(0,)]
+    # The run that was killed is an alert of its own, through the same outbox.
+    platform.wait(
+        "the alert on the failed run",
+        lambda: platform.rows("SELECT count(*) FROM alerts WHERE kind = 'run_failure'") == [(1,)],
+    )
+
+
+def _run_process(run_id: str) -> int:
+    """The run's worker: the process whose arguments name the run and that has no such child itself."""
+    found = [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if run_id in " ".join(process.info["cmdline"] or ()) or run_id in _environment_of(process)
+    ]
+    assert found, "no process of the run"
+    return int(found[-1].pid)
+
+
+def _environment_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.environ().values())
+    except (psutil.AccessDenied, psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
+
+
+def test_a_second_copy_and_a_busy_port_are_named_with_what_to_do(platform: Any, tmp_path: Path) -> None:
+    second = platform.command("up", check=False)
+    assert second.returncode == 6
+    assert "already" in second.stderr
+    assert str(platform.process.pid) in second.stderr
+    platform.environment["UPSTREAM_HOME"] = str(tmp_path / "other")
+    try:
+        busy = platform.command("up", check=False)
+    finally:
+        platform.environment["UPSTREAM_HOME"] = str(platform.home)
+    assert busy.returncode == 6
+    assert "UPSTREAM_API_PORT" in busy.stderr
+
+
+def test_doctor_finds_everything_in_order(platform: Any) -> None:
+    findings = platform.json("doctor")
+    assert {finding["part"] for finding in findings} >= {"database", "landing zone", "e-mail", "HTTP API"}
+    assert [finding for finding in findings if not finding["ok"]] == []
