@@ -3,7 +3,7 @@
 -- row's due_at is the end of its lease, so a dead worker's row comes due again by itself; its attempt is then
 -- marked abandoned. A channel with a delivery in flight is left alone, so that a hostile receiver holds one
 -- thread and Slack's one message a second can be kept (exact within a process, which leases one at a time; two
--- processes at the same instant may both pass). Served by the partial index deliveries_due.
+-- processes at the same instant may both pass; the extra minute is for another machine's clock). Served by the partial index deliveries_due.
 WITH taken AS (
     SELECT d.customer_id, d.delivery_id, d.attempt
       FROM deliveries AS d
@@ -12,7 +12,7 @@ WITH taken AS (
        AND c.enabled
        AND (%(customer_id)s::bigint IS NULL OR d.customer_id = %(customer_id)s)
        AND NOT EXISTS (SELECT FROM deliveries AS s
-                        WHERE s.state = 'sending' AND s.due_at > %(now)s AND s.due_at <= %(until)s
+                        WHERE s.state = 'sending' AND s.due_at > %(now)s AND s.due_at <= %(until)s + interval '1 minute'
                           AND s.customer_id = d.customer_id AND s.channel_id = d.channel_id)
      ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED
 ), abandoned AS (

@@ -161,12 +161,12 @@ class _Worker:
             return True
 
     def _lease(self) -> _Leased | None:
-        now = self._clock()
         with (
             self._lease_lock,
             connect(self._settings, "upstream_pipeline") as conn,
             conn.cursor(row_factory=class_row(_Leased)) as rows,
         ):
+            now = self._clock()  # inside the lock: a moment read earlier would miss a lease taken since
             return rows.execute(
                 QUERIES.lease_next, {"now": now, "until": now + LEASE, "customer_id": self._customer_id}
             ).fetchone()
