@@ -7,6 +7,7 @@ import secrets
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import psycopg
@@ -48,9 +49,7 @@ def test_no_body_is_a_server_error(acme: httpx.Client, body: bytes) -> None:
 
 @examples(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
-    path=st.text(st.characters(codec="ascii", min_codepoint=33, max_codepoint=126), max_size=30).filter(
-        lambda text: "?" not in text
-    ),
+    path=st.text(st.characters(codec="utf-8"), max_size=30).map(quote),
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "PATCH"]),
     header=st.binary(max_size=40).map(lambda raw: bytes(byte for byte in raw if byte > 32 and byte != 127)),
 )
@@ -58,7 +57,7 @@ def test_no_path_and_no_header_is_a_server_error(
     acme: httpx.Client, path: str, method: str, header: bytes
 ) -> None:
     headers = [(b"Content-Type", header), (b"X-Request-Id", header), (b"Idempotency-Key", header)]
-    for address in (WEBHOOK, UPLOADS, httpx.URL(UPLOADS).copy_with(path=UPLOADS + path)):
+    for address in (WEBHOOK, UPLOADS, UPLOADS + path):
         answer = acme.request(method, address, headers=headers, content=b"{}")
         assert answer.status_code < 500, (answer.status_code, address)
     headers = [(b"Authorization", b"Bearer x" + header)]
