@@ -27,7 +27,7 @@ WITH held AS (
      WHERE (u.status = 'received'
             OR u.status = 'processing' AND u.customer_id NOT IN (SELECT customer_id FROM held))
        AND (u.requested_at IS NULL
-            OR u.requested_at < now() - interval '30 seconds' * (2 ^ least(u.requests, 5)))
+            OR u.requested_at < now() - interval '30 seconds' * (2 ^ least(greatest(u.requests, 1) - 1, 5)))
 ), chosen AS (
     SELECT customer_id, min(received_at) AS oldest FROM due GROUP BY customer_id
      ORDER BY oldest LIMIT %(limit)s

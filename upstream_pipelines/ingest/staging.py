@@ -53,7 +53,9 @@ class Staged:
     failed: int
 
 
-def stage_waiting(conn: Connection, settings: Settings, customer: Customer, *, source: Source, run_id: str) -> Staged:
+def stage_waiting(
+    conn: Connection, settings: Settings, customer: Customer, *, source: Source, run_id: str
+) -> Staged:
     """Read all waiting uploads of one customer and source, oldest first.
 
     A refused file is marked failed with its message and does not stop the others. Anything else that
@@ -156,7 +158,12 @@ class _Attempt:
         self.conn.execute(QUERIES.keep_landed_rejections)
         findings, counters = judge.findings(), judge.counters()
         report = build_report(
-            findings, counters, rows=counters.rows, accepted=counters.accepted, rejected=counters.rejected, duplicates=0
+            findings,
+            counters,
+            rows=counters.rows,
+            accepted=counters.accepted,
+            rejected=counters.rejected,
+            duplicates=0,
         )
         save_report(self.conn, self.customer.customer_id, self.upload_id, report, findings)
         self.conn.execute(
@@ -172,9 +179,7 @@ class _Attempt:
         return counters.rows
 
     def _fail(self, code: str, message: str, digest: bytes | None = None) -> None:
-        self.conn.execute(
-            QUERIES.fail_upload, {**self._key, "code": code, "message": message, "sha256": digest}
-        )
+        self.conn.execute(QUERIES.fail_upload, {**self._key, "code": code, "message": message, "sha256": digest})
         put_away(self.settings, self.customer.slug, self.upload_id, "failed")
 
 
