@@ -44,7 +44,7 @@ class Chart:
         stacked = np.stack(
             [np.where(v, sign * z, -np.inf) for z, v in zip(self.z, self.valid, strict=True)], axis=1
         )
-        flat = stacked.reshape(stacked.shape[0], -1)
+        flat = stacked.reshape(stacked.shape[0], stacked.shape[1] * stacked.shape[2])
         best = flat.argmax(axis=1)
         width = stacked.shape[2]
         return flat[np.arange(len(flat)), best], (best // width).astype(np.int64), (best % width).astype(np.int64)

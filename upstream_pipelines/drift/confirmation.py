@@ -15,16 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from upstream_pipelines.drift.charts import Charts
-from upstream_pipelines.drift.factors import BY_DECISION
 from upstream_pipelines.drift.facts import UNDECIDED, Floats, View
-from upstream_pipelines.drift.measures import Change, Comparison, hazard_of, is_material, life_table, survival_of
+from upstream_pipelines.drift.measures import Change, Comparison, is_material
 from upstream_pipelines.drift.settings import DriftSettings
 
 OLD_DENIALS = 5.0  # denials expected at old ages before anything is said: fewer have no sign of their own
-OLD_EVIDENCE = 1.0  # standard errors by which the old ages must agree
+OLD_SHARE = 0.5  # of the change at young ages must show at old ones (on the log scale)
 LAG_MOVED = 2.5  # standard errors by which young and old payments may differ before full maturity is asked for
-MATURED = 0.95  # of what will be decided: what is missing then moves a rate by a tenth of itself at most
-MATURED_SHARE = 0.6  # of the threshold: the matured cohorts are the older half of what the chart has seen
+MATURED = 0.95  # of what used to be decided in the end: what is missing moves a rate by a tenth of itself at most
+MATURED_SHARE = 0.75  # of the threshold: the matured cohorts are the older part of what the chart has seen
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,14 @@ def denial_confirmed(charts: Charts, change: Change, needed: float, settings: Dr
     before = incidence(view, change.payer, split - settings.baseline_days, split - 1)
     since = incidence(view, change.payer, split, view.horizon)
     half = int(np.searchsorted(np.cumsum(before.denied), before.denied.sum() / 2))
-    seen, expected, known = (
-        since.denied[half:].sum(),
-        _expected(before.denied, before, since)[half:].sum(),
-        before.denied[half:].sum(),
-    )
-    if expected < OLD_DENIALS:
+    expected = _expected(before.denied, before, since)
+    if expected[half:].sum() < OLD_DENIALS:
         return False
-    scatter = charts.by_signal["denial_rate"].dispersion[change.payer] * (1 + expected / known)
-    doubled = 2 * ((seen * np.log(seen / expected) if seen > 0 else 0.0) - seen + expected)
-    if change.sign * np.sign(seen - expected) * np.sqrt(doubled / scatter) < OLD_EVIDENCE:
+    young, old = (
+        np.log((since.denied[part].sum() + 0.5) / (expected[part].sum() + 0.5))
+        for part in (slice(0, half), slice(half, None))
+    )
+    if change.sign * old < max(OLD_SHARE * change.sign * young, 0.0):
         return False
     if _payments_moved(before, since, float(charts.by_signal["decision_lag"].dispersion[change.payer])):
         return _matured_agree(charts, change, needed * MATURED_SHARE, settings)
@@ -83,6 +80,13 @@ def _expected(counts: Floats, before: Incidence, since: Incidence) -> Floats:
     return result
 
 
+def _decided_share(cohorts: Incidence) -> Floats:
+    """Share of the submitted lines decided by each age, from all cohorts that have reached it."""
+    counts = cohorts.denied + cohorts.other
+    share = np.divide(counts, cohorts.lines, out=np.zeros_like(counts), where=cohorts.lines > 0)
+    return np.asarray(np.cumsum(share), dtype=np.float64)
+
+
 def _payments_moved(before: Incidence, since: Incidence, dispersion: float) -> bool:
     """Whether lines not denied come at another age than before: more at young ages than at old, or fewer."""
     half = int(np.searchsorted(np.cumsum(before.other), before.other.sum() / 2))
@@ -99,10 +103,11 @@ def _payments_moved(before: Incidence, since: Incidence, dispersion: float) -> b
 def _matured_agree(charts: Charts, change: Change, needed: float, settings: DriftSettings) -> bool:
     """Whether cohorts old enough to be nearly all decided show the change; baseline cohorts cut at the same age."""
     view, payer, split = charts.view, change.payer, change.split
-    done = 1.0 - survival_of(hazard_of(life_table(charts, payer, BY_DECISION, (split, view.horizon))))
-    if done[-1] <= 0:
+    in_the_end = _decided_share(incidence(view, payer, split - settings.baseline_days, split - 1))[-1]
+    ripe = np.flatnonzero(_decided_share(incidence(view, payer, split, view.horizon)) >= MATURED * in_the_end)
+    if in_the_end <= 0 or not len(ripe):
         return False
-    old = int(np.searchsorted(done / done[-1], MATURED))
+    old = int(ripe[0])
     rows = (view.payer == payer) & (view.age != UNDECIDED) & (view.age <= old)
     since = rows & (view.submitted >= split) & (view.submitted <= view.ends[payer] - old)
     before = rows & (view.submitted < split) & (view.submitted >= split - settings.baseline_days)

@@ -10,7 +10,7 @@ production, a replay and a backfill give the same rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any, Literal
 
@@ -208,7 +208,6 @@ class Detector:
         sign, split = sign_of(event.signal, event.direction), day_number(event.started_on)
         change = Change(event.signal, payer, memory.by, split, sign)
         horizon = charts.view.horizon
-        found = compare(charts, change, settings, max(split, horizon - settings.change_days + 1))
         for blocks in (1, 2, 3):
             first = max(split, horizon - blocks * settings.recent_days + 1)
             recent = compare(charts, change, settings, first)
@@ -235,18 +234,15 @@ class Detector:
                 "memory": memory.model_copy(update={"calm_since": calm_since, "reason": reason}),
             }
         )
-        shown = Comparison(
-            z=found.z,
-            shift=found.shift,
+        shown = replace(
+            recent,
             baseline=memory.baseline,
-            current=found.current,
-            effect=found.effect if event.signal == "allowed_amount" else found.current - memory.baseline,
             n_baseline=memory.n_baseline,
-            n_current=found.n_current,
+            effect=recent.effect if event.signal == "allowed_amount" else recent.current - memory.baseline,
         )
         row = self._row(charts, change, shown, as_of)
         row["state"], row["event_id"] = renewed.state, renewed.event_id
-        row["detail"] |= {"evidence": round(abs(found.z), 4)}
+        row["detail"] |= {"evidence": round(abs(recent.z), 4)}
         if reason is not None:
             row["detail"]["reason"] = reason
         return renewed, row

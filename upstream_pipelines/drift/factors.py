@@ -42,10 +42,11 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Cube:
-    """Decisions and open lines by age, payer and submission day (`view.start` on)."""
+    """Decisions, open lines and decisions expected of them, by age, payer and submission day (`view.start` on)."""
 
     decided: Floats
     open: Floats
+    expected: Floats
 
 
 def cube_of(view: View, payers: int, excluded: Sequence[Exclusion]) -> Cube:
@@ -72,20 +73,23 @@ def cube_of(view: View, payers: int, excluded: Sequence[Exclusion]) -> Cube:
         gone = (days[None, :] <= item.last) & (days[None, :] + np.arange(view.ages)[:, None] >= item.first)
         still[:, item.payer, :][gone] = 0.0
         decided[:, item.payer, :][gone] = 0.0
-    return Cube(decided=decided, open=still)
+    hazard = hazards(view, decided, still)
+    expected = still * np.tile(hazard, (1, 1, -(-width // 7)))[:, :, :width]
+    return Cube(decided=decided, open=still, expected=expected)
 
 
-def hazards(view: View, cube: Cube) -> Floats:
+def hazards(view: View, decided: Floats, still: Floats) -> Floats:
     """Share of open lines decided on a day, by age, payer and weekday of submission.
 
     Age and weekday of the decision multiply (two rounds of fitting): decisions that never fall on a weekend make
     the same age mean different things for a Monday's and a Friday's claim.
     """
-    width = cube.open.shape[2]
+    width = still.shape[2]
     weeks = -(-width // 7)
     pad = [(0, 0), (0, 0), (0, weeks * 7 - width)]
-    decided = np.pad(cube.decided, pad).reshape(*cube.decided.shape[:2], weeks, 7).sum(axis=2)
-    still = np.pad(cube.open, pad).reshape(*cube.open.shape[:2], weeks, 7).sum(axis=2)
+    shape = (*still.shape[:2], weeks, 7)
+    decided = np.pad(decided, pad).reshape(shape).sum(axis=2)
+    still = np.pad(still, pad).reshape(shape).sum(axis=2)
     weekday = (np.arange(7)[None, :] + np.arange(view.ages)[:, None]) % 7
     factor = np.ones((decided.shape[1], 7))
     by_day = np.eye(7)[weekday]  # age, weekday submitted, weekday decided
@@ -103,11 +107,8 @@ def hazards(view: View, cube: Cube) -> Floats:
 
 def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     """Decisions against those expected of the open lines: by decision day, and by submission day."""
-    hazard = hazards(view, cube)
-    width = cube.open.shape[2]
-    expected = cube.open * np.tile(hazard, (1, 1, -(-width // 7)))[:, :, :width]
-    decided_on, expected_on = _diagonal_sums(cube.decided, view), _diagonal_sums(expected, view)
-    decided_of, expected_of = (values.sum(axis=0)[:, -view.days :] for values in (cube.decided, expected))
+    decided_on, expected_on = _diagonal_sums(cube.decided, view), _diagonal_sums(cube.expected, view)
+    decided_of, expected_of = (values.sum(axis=0)[:, -view.days :] for values in (cube.decided, cube.expected))
     return (
         Series(BY_DECISION, decided_on, expected_on, expected_on, decided_on, None, gaussian=False),
         Series(BY_SUBMISSION, decided_of, expected_of, expected_of, decided_of, None, gaussian=False),

@@ -118,8 +118,8 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame) -> Facts:
 def _lateness(submitted: Ints, age: Ints, submitted_known: Ints, decision_known: Ints) -> Ints:
     """Days by which a decision missed the file it should have been in; 0 for one in time, -1 where unknowable.
 
-    A weekly file is not late: its decisions simply become known together. A decision is late by how far it lies
-    before the *previous* day on which anything became known. Decisions older than the source's first day came
+    A weekly file is not late: its decisions simply become known together. A decision is late when something became
+    known on its day or after it, and it did not: by 1 for a nightly file, which leaves its own day out. Decisions older than the source's first day came
     with the first load and say nothing about its habits.
     """
     decided = age != UNDECIDED
@@ -129,7 +129,7 @@ def _lateness(submitted: Ints, age: Ints, submitted_known: Ints, decision_known:
         before = np.searchsorted(known_days, decision_known) - 1
         day = submitted + age
         usable = decided & (before >= 0) & (day > known_days[0])
-        late[usable] = np.maximum(known_days[before[usable]] - day[usable], 0)
+        late[usable] = np.maximum(known_days[before[usable]] - day[usable] + 1, 0)
     return late
 
 

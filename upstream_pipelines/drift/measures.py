@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upstream_pipelines.drift.charts import Chart, Charts
-from upstream_pipelines.drift.factors import BY_DECISION
+from upstream_pipelines.drift.factors import BY_DECISION, BY_SUBMISSION
 from upstream_pipelines.drift.facts import UNDECIDED, Floats, View
 from upstream_pipelines.drift.scan import By, Series, Windows, evidence
 from upstream_pipelines.drift.settings import DriftSettings, Signal
@@ -146,26 +146,46 @@ def is_material(signal: Signal, comparison: Comparison, sign: int, settings: Dri
 
 
 def holds_without_best_week(charts: Charts, change: Change, needed: float, settings: DriftSettings) -> bool:
-    """Whether the evidence stays when any one week is left out: a holiday or a lost file is no lasting change."""
-    chart, payer = charts.by_signal[change.signal], change.payer
+    """Whether the evidence stays when any one week is left out: a holiday or a lost file is no lasting change.
+
+    For the lag it is a week of decisions that is left out, whatever the days are: a lost file of decisions makes
+    all lines submitted in the weeks before it look slow.
+    """
+    chart, payer, view = charts.by_signal[change.signal], change.payer, charts.view
     series = _series_of(chart, change)
-    cut = change.split - (charts.view.horizon - charts.view.days + 1)
-    week = np.arange(charts.view.days - cut) // 7
+    cut = change.split - (view.horizon - view.days + 1)
 
-    def parts(values: Floats) -> tuple[Floats, Floats]:
+    def parts(values: Floats, since: Floats | None = None) -> tuple[Floats, Floats]:
         before = values[payer, max(cut - settings.baseline_days, 0) : cut].sum()
-        since = values[payer, cut:]
-        left = since.sum() - np.bincount(week, since)
-        return np.full((1, len(left)), before), left[None, :]
+        since = values[payer, cut:] if since is None else since
+        week = np.convolve(since, np.ones(7))  # any seven days in a row: a gap does not keep to calendar weeks
+        return np.full((1, len(week)), before), (since.sum() - week)[None, :]
 
+    observed, expected = parts(series.observed), parts(series.expected)
+    if change.signal == "decision_lag" and change.by == BY_SUBMISSION:
+        observed, expected = (
+            parts(values, _by_decision_day(charts, change, cells))
+            for values, cells in (
+                (series.observed, charts.cube.decided),
+                (series.expected, charts.cube.expected),
+            )
+        )
     sums = Windows(
-        length=np.arange(week[-1] + 1),
-        observed=parts(series.observed),
-        expected=parts(series.expected),
+        length=np.arange(observed[0].shape[1]),
+        observed=observed,
+        expected=expected,
         trials=None if series.trials is None else parts(series.trials),
         lines=parts(series.lines),
     )
     return bool((change.sign * _evidence_of(chart, series, payer, sums)).min() >= needed)
+
+
+def _by_decision_day(charts: Charts, change: Change, cells: Floats) -> Floats:
+    """Sums of a cube's cells over the lines submitted since the change, by day of decision since then."""
+    picked = cells[:, change.payer, change.split - charts.view.start :]
+    day = np.arange(picked.shape[1])[None, :] + np.arange(picked.shape[0])[:, None]
+    # Cells past the horizon are empty: their days are not over.
+    return np.bincount(day.ravel(), picked.ravel())[: picked.shape[1]].astype(np.float64)
 
 
 def completeness(view: View, payer: int, first: int) -> float:

@@ -1,0 +1,90 @@
+"""The statistic: its scale with nothing changed, its dispersion, its threshold, its p- and q-values."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+
+from upstream_pipelines.drift.scan import (
+    Series,
+    dispersion,
+    evidence,
+    false_discovery,
+    look_p_value,
+    threshold,
+    windows,
+)
+
+
+def counts(rng: np.random.Generator, rate: float, payers: int = 400, days: int = 300, clump: int = 1) -> Series:
+    """Poisson decisions in clumps against a constant expectation: nothing changes."""
+    observed = (rng.poisson(rate / clump, (payers, days)) * clump).astype(np.float64)
+    expected = np.full((payers, days), rate)
+    return Series("decision", observed, expected, expected, observed, None, gaussian=False)
+
+
+def test_evidence_is_standard_normal_with_nothing_changed() -> None:
+    series = counts(np.random.default_rng(1), 2.0)
+    ones = np.ones(400)
+    z = evidence(series, windows(series, np.array([10, 60]), 180), ones, ones * 1e9)
+    assert abs(z.mean()) < 0.1
+    assert z.std(axis=0) == pytest.approx([1.0, 1.0], abs=0.1)
+
+
+def test_evidence_of_a_short_baseline_is_weakened_by_its_own_error() -> None:
+    """A detector that takes a thin baseline for the truth alarms on every small payer."""
+    series = counts(np.random.default_rng(2), 2.0, days=70)
+    ones = np.ones(400)
+    z = evidence(series, windows(series, np.array([60]), 180), ones, ones * 1e9)
+    assert z.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_evidence_points_up_for_more_and_down_for_less() -> None:
+    series = counts(np.random.default_rng(3), 5.0, payers=2)
+    series.observed[0, -30:] *= 2
+    series.observed[1, -30:] *= 0.5
+    z = evidence(series, windows(series, np.array([30]), 180), np.ones(2), np.full(2, 50.0))
+    assert z[0, 0] > 5
+    assert z[1, 0] < -4
+
+
+def test_dispersion_finds_clumps_and_is_hardly_moved_by_a_level_shift() -> None:
+    rng = np.random.default_rng(4)
+    plain, _ = dispersion(counts(rng, 6.0))
+    clumped, freedom = dispersion(counts(rng, 6.0, clump=3))
+    shifted = counts(rng, 6.0)
+    shifted.observed[:, 200:] *= 1.5
+    assert plain.mean() == pytest.approx(1.0, abs=0.1)
+    assert clumped.mean() == pytest.approx(3.0, abs=0.3)
+    assert dispersion(shifted)[0].mean() < 1.6
+    assert 20 < freedom[0] < 43
+
+
+def test_an_empty_history_has_no_evidence() -> None:
+    zeros = np.zeros((2, 100))
+    series = Series("decision", zeros, zeros, zeros, zeros, zeros, gaussian=False)
+    assert not evidence(series, windows(series, np.array([10]), 60), np.ones(2), np.ones(2)).any()
+    assert dispersion(series)[0].tolist() == [1.0, 1.0]
+
+
+def test_more_charts_and_a_smaller_budget_ask_for_more_evidence() -> None:
+    assert threshold(60, 1.0, 2) > threshold(6, 1.0, 2) > threshold(6, 10.0, 2)
+    assert threshold(60, 1.0, 2) > threshold(60, 1.0, 1)
+    assert 3.5 < threshold(60, 1.0, 2) < 4.5
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_q_values_are_benjamini_hochberg(values: list[float]) -> None:
+    p = np.array(values)
+    assert np.allclose(false_discovery(p), false_discovery_control(p))
+
+
+@given(st.floats(0, 12), st.floats(0, 12))
+def test_p_values_fall_with_the_evidence(first: float, second: float) -> None:
+    low, high = sorted((first, second))
+    p = look_p_value(np.array([low, high, -high]), 2)
+    assert 1 >= p[0] >= p[1] >= 0
+    assert p[1] == p[2]
