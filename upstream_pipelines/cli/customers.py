@@ -90,12 +90,12 @@ def configure(
     *,
     json: Json = False,
 ) -> None:
-    """Replace a customer's configuration: columns, outcomes, aliases, groups, rules, channels, cadence."""
+    """Set what the file mentions: columns, outcomes, aliases, groups, rules, channels, cadence; the rest stays."""
     settings = short_command_settings()
     prepare(settings)
-    content = read_configuration_file(file)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
+        content = read_configuration_file(file, customer.configuration)
         secrets = configure_customer(conn, customer, content)
         customer = get_customer(conn, slug)
     if json:

@@ -54,8 +54,8 @@ class ConfigurationFile(BaseModel):
     alert_rules: tuple[AlertRule, ...] | None = None
 
 
-def read_configuration_file(path: Path) -> ConfigurationFile:
-    """Read and check a customer's YAML file.
+def read_configuration_file(path: Path, present: CustomerConfiguration) -> ConfigurationFile:
+    """Read and check a customer's YAML file; keys it does not mention stay as they are in `present`.
 
     Raises:
         ConfigurationError: the file is missing, no YAML, or has a key or value that cannot be used;
@@ -73,10 +73,12 @@ def read_configuration_file(path: Path) -> ConfigurationFile:
         raise ConfigurationError(
             f"{path} is not YAML{line}. Correct the file and run the command again."
         ) from None
-    return parse_configuration(content if content is not None else {}, str(path))
+    return parse_configuration(content if content is not None else {}, str(path), present)
 
 
-def parse_configuration(content: Any, where: str) -> ConfigurationFile:
+def parse_configuration(
+    content: Any, where: str, present: CustomerConfiguration | None = None
+) -> ConfigurationFile:
     """Check the content of a YAML file; see `read_configuration_file`."""
     if not isinstance(content, dict):
         raise ConfigurationError(f"{where}: a mapping of keys is expected, such as `columns:`.")
@@ -87,18 +89,16 @@ def parse_configuration(content: Any, where: str) -> ConfigurationFile:
             f"{where}: unknown {'keys' if len(unknown) > 1 else 'key'} {', '.join(unknown)}. "
             f"Known keys: {', '.join(sorted(known))}."
         )
+    present = present or CustomerConfiguration()
     mapping = {key: value for key, value in content.items() if key in _MAPPING_KEYS}
     if "columns" in mapping:
         mapping = _either_way_round(mapping, where)
+    stored = present.model_dump()
+    stored["mapping"] |= mapping
+    stored |= {key: content[key] for key in ("drift", "cadence_days") if key in content}
     try:
         return ConfigurationFile(
-            stored=CustomerConfiguration.model_validate(
-                {
-                    "mapping": mapping,
-                    "drift": content.get("drift") or {},
-                    "cadence_days": content.get("cadence_days"),
-                }
-            ),
+            stored=CustomerConfiguration.model_validate(stored),
             channels=_part(tuple[Channel, ...], content, "channels"),
             alert_rules=_part(tuple[AlertRule, ...], content, "alert_rules"),
         )

@@ -89,7 +89,7 @@ def set_status(conn: Connection, slug: str, status: str) -> Customer:
 
 
 def configure_customer(conn: Connection, customer: Customer, file: ConfigurationFile) -> dict[str, str]:
-    """Replace a customer's configuration, in one transaction.
+    """Store a checked configuration with its channels and rules, in one transaction.
 
     Changed aliases and groups reach the stored claims when `claims` is materialised next.
 

@@ -18,7 +18,7 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, chart, column_schema, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
-from upstream_pipelines.drift.store import LooksMade, look
+from upstream_pipelines.drift.store import LooksMade, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
 from upstream_pipelines.settings import Settings
@@ -70,7 +70,8 @@ def look_at(
 ) -> tuple[LooksMade, dict[str, Any]]:
     """Make the looks of one customer; returns them with the metadata people see."""
     link = partition_link(settings, customer.slug)
-    made = look(conn, customer.customer_id, customer.name, customer.configuration.drift, days, link)
+    subject = Subject(customer.customer_id, customer.name, customer.configuration.drift, link)
+    made = look(conn, subject, days)
     return made, drift_metadata(customer, made)
 
 

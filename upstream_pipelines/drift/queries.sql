@@ -86,6 +86,10 @@ COPY (SELECT payer, cpt, cpt_group, decided_day, decision_known_day, lines, sum_
              allowed
         FROM payer_prices WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
 
+-- name: lock_customer
+-- Looks at one customer one after the other (primary key).
+SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR UPDATE;
+
 -- name: select_last_look
 -- The last day on which this customer was looked at (primary key of drift_looks).
 SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
@@ -132,11 +136,3 @@ ON CONFLICT (customer_id, event_id) DO UPDATE
    SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on,
        last_look = excluded.last_look, resolved_on = excluded.resolved_on, memory = excluded.memory,
        method_version = excluded.method_version, settings = excluded.settings, updated_at = now();
-
--- name: select_results
--- What the looks of a span found, in order, for people and programs (primary key).
-SELECT as_of, payer, cpt_group, signal, direction, state, event_id, baseline, current, effect, p_value, q_value,
-       severity, n_baseline, n_current, maturity, detail
-  FROM drift_results
- WHERE customer_id = %(customer_id)s AND as_of BETWEEN %(first)s AND %(last)s
- ORDER BY as_of, payer, signal, direction;

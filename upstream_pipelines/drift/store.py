@@ -18,7 +18,6 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from psycopg import sql
-from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice
@@ -120,32 +119,37 @@ def _read(conn: Connection, statement: Any, customer_id: int) -> pd.DataFrame:
         },
         strings_can_be_null=False,
     )  # fmt: skip
-    frame: pd.DataFrame = pacsv.read_csv(buffer, convert_options=options).to_pandas(date_as_object=False, types_mapper={_INT64: pd.Int64Dtype()}.get)
+    frame: pd.DataFrame = pacsv.read_csv(buffer, convert_options=options).to_pandas(
+        date_as_object=False, types_mapper={_INT64: pd.Int64Dtype()}.get
+    )
     for name in _DAYS:
         if name in frame.columns:
             frame[name] = frame[name].astype("datetime64[s]")
     return frame
 
 
-def look(
-    conn: Connection,
-    customer_id: int,
-    customer_name: str,
-    settings: DriftSettings,
-    days: Sequence[date],
-    link: str | None = None,
-) -> LooksMade:
+@dataclass(frozen=True)
+class Subject:
+    """Whose payers are looked at: id, the name people read, drift settings, and a page for alert links."""
+
+    customer_id: int
+    name: str
+    settings: DriftSettings
+    link: str | None = None
+
+
+def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
     """Look at a customer on each of `days`, in order; each look is one transaction with its alerts.
 
     A day after the last look made goes on with the events as they stand. A day at or before it is looked at
     again from the events as they stood before that day; its results replace those kept for it, but the
     present events and their alerts stay as they are: a look back is for seeing, not for alarming again.
     """
-    activity, prices = read_activity(conn, customer_id)
-    detector = Detector(activity, prices, settings)
+    activity, prices = read_activity(conn, subject.customer_id)
+    detector = Detector(activity, prices, subject.settings)
     kept, alerts = [], 0
     for as_of in days:
-        rows, written = _look_once(conn, customer_id, customer_name, detector, settings, as_of, link)
+        rows, written = _look_once(conn, subject, detector, as_of)
         kept.append(rows)
         alerts += written
     return LooksMade(
@@ -157,20 +161,12 @@ def look(
     )
 
 
-def _look_once(
-    conn: Connection,
-    customer_id: int,
-    customer_name: str,
-    detector: Detector,
-    settings: DriftSettings,
-    as_of: date,
-    link: str | None,
-) -> tuple[pd.DataFrame, int]:
-    key = {"customer_id": customer_id, "as_of": as_of}
-    used = {"method_version": METHOD_VERSION, "settings": Jsonb(settings.model_dump(mode="json"))}
+def _look_once(conn: Connection, subject: Subject, detector: Detector, as_of: date) -> tuple[pd.DataFrame, int]:
+    key = {"customer_id": subject.customer_id, "as_of": as_of}
+    used = {"method_version": METHOD_VERSION, "settings": Jsonb(subject.settings.model_dump(mode="json"))}
     with conn.transaction():
         # A second look at the same customer waits here; two of them must not both open an event.
-        conn.execute("SELECT 1 FROM customers WHERE customer_id = %s FOR UPDATE", (customer_id,))
+        conn.execute(QUERIES.lock_customer, key)
         last = (conn.execute(QUERIES.select_last_look, key).fetchone() or (None,))[0]
         live = [DriftEvent.model_validate(row[0]) for row in conn.execute(QUERIES.select_live_events, key)]
         result = detector.look(as_of, live)
@@ -186,13 +182,13 @@ def _look_once(
         if last is None or as_of > last:
             states = [event.model_dump(mode="json") for event in result.events]
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
-            notices = list(_notices(detector, as_of, rows, customer_name, link))
-            alerts = write_drift_alerts(conn, customer_id, notices)
+            notices = list(_notices(detector, subject, as_of, rows))
+            alerts = write_drift_alerts(conn, subject.customer_id, notices)
     return result.rows, alerts
 
 
 def _notices(
-    detector: Detector, as_of: date, rows: Sequence[dict[str, Any]], customer_name: str, link: str | None
+    detector: Detector, subject: Subject, as_of: date, rows: Sequence[dict[str, Any]]
 ) -> Iterator[DriftNotice]:
     """What people are told of a look: events that opened or were resolved. Few a year, so a loop."""
     told = [row for row in rows if row["state"] in {"open", "resolved"}]
@@ -207,8 +203,8 @@ def _notices(
             notice="open" if row["state"] == "open" else "resolved",
             change_date=date.fromisoformat(changed) if changed else None,
             explanation=describe({**row, "as_of": as_of}),
-            chart_png=drift_chart(of_payer, f"{customer_name}: {row['payer']}"),
-            link=link,
+            chart_png=drift_chart(of_payer, f"{subject.name}: {row['payer']}"),
+            link=subject.link,
             as_of=as_of,
             **{
                 name: row[name]
@@ -218,14 +214,6 @@ def _notices(
                 )
             },
         )  # fmt: skip
-
-
-def kept_results(conn: Connection, customer_id: int, first: date, last: date) -> list[dict[str, Any]]:
-    """Results of looks already made, in order."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(
-            QUERIES.select_results, {"customer_id": customer_id, "first": first, "last": last}
-        ).fetchall()
 
 
 def _event(events: dict[str, DriftEvent], event_id: Any) -> dict[str, Any] | None:

@@ -6,14 +6,16 @@ Not here: the merge itself (claims/merge.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
+from upstream_pipelines.alerts.store import write_quality_alert
 from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.ingest.landing import put_away
-from upstream_pipelines.ingest.uploads import QUERIES, customer_lock
+from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file
+from upstream_pipelines.quality.store import load_findings, load_report
 from upstream_pipelines.settings import Settings
 
 
@@ -38,8 +40,10 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
         renamed = apply_changed_mapping(conn, customer)
         staged = conn.execute(QUERIES.select_staged_uploads, {"customer_id": customer.customer_id}).fetchall()
         for (upload_id,) in staged:
-            merged = merge_upload(conn, customer, upload_id)
-            put_away(settings, customer.slug, upload_id, "failed" if merged.status == "failed" else "done")
+            with conn.transaction():
+                merged = merge_upload(conn, customer, upload_id)
+                _tell_of_failed_rules(conn, customer.customer_id, upload_id)
+            finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
             structlog.get_logger().info(
@@ -53,3 +57,16 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 duplicates=merged.duplicates,
             )
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
+
+
+def _tell_of_failed_rules(conn: Connection, customer_id: int, upload_id: UUID) -> None:
+    """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it."""
+    failed = [
+        finding["rule"]
+        for finding in load_findings(conn, customer_id, upload_id)
+        if finding["severity"] == "error" and finding["failing_rows"]
+    ]
+    if failed:
+        write_quality_alert(
+            conn, customer_id, upload_id, load_report(conn, customer_id, upload_id).score, failed, None
+        )

@@ -32,8 +32,8 @@ from upstream_pipelines.errors import FileRefusedError
 from upstream_pipelines.ingest.batch_reader import ClaimBatch, read_batch
 from upstream_pipelines.ingest.csv_reader import CsvFile, open_csv
 from upstream_pipelines.ingest.inbox import read_batch_body
-from upstream_pipelines.ingest.landing import put_away, take_in
-from upstream_pipelines.ingest.uploads import QUERIES, customer_lock
+from upstream_pipelines.ingest.landing import take_in
+from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file
 from upstream_pipelines.quality.report import build_report
 from upstream_pipelines.quality.store import save_report
 from upstream_pipelines.settings import Settings
@@ -120,7 +120,7 @@ class _Attempt:
             if same is not None:
                 found = {**known, "duplicate_of": same[0], "rows": same[1]}
                 self.conn.execute(QUERIES.finish_as_duplicate, found)
-                put_away(self.settings, self.customer.slug, self.upload_id, "done")
+                finish_file(self.conn, self.settings, self.customer, self.upload_id, "done")
                 log.info("same bytes again", duplicate_of=str(same[0]))
                 return "duplicate"
             with self.conn.transaction(), reopen() as stream:
@@ -180,7 +180,7 @@ class _Attempt:
 
     def _fail(self, code: str, message: str, digest: bytes | None = None) -> None:
         self.conn.execute(QUERIES.fail_upload, {**self._key, "code": code, "message": message, "sha256": digest})
-        put_away(self.settings, self.customer.slug, self.upload_id, "failed")
+        finish_file(self.conn, self.settings, self.customer, self.upload_id, "failed")
 
 
 def copy_frame(conn: Connection, table: str, frame: pd.DataFrame, constant: dict[str, object]) -> None:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from psycopg.rows import dict_row
@@ -21,7 +21,7 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import NotFoundError
-from upstream_pipelines.ingest.landing import settled_files, upload_path
+from upstream_pipelines.ingest.landing import put_away, settled_files, upload_path
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
@@ -117,6 +117,16 @@ def request_customers_with_work(conn: Connection, limit: int) -> list[Work]:
     """
     rows = conn.execute(QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS}).fetchall()
     return [Work(slug, f"{upload_id}:{requests}", tuple(sources)) for slug, upload_id, requests, sources in rows]
+
+
+def finish_file(
+    conn: Connection, settings: Settings, customer: Customer, upload_id: UUID, outcome: Literal["done", "failed"]
+) -> None:
+    """Put an upload's file away and note where it is now; a webhook batch has none."""
+    moved = put_away(settings, customer.slug, upload_id, outcome)
+    if moved is not None:
+        key = {"customer_id": customer.customer_id, "upload_id": upload_id}
+        conn.execute(QUERIES.set_location, {**key, "location": str(moved)})
 
 
 def get_upload(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:
