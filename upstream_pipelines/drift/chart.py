@@ -43,6 +43,7 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
         axes.set_ylim(-max(len(payers), 1) + 0.4, 0.6)
         axes.set_yticks(list(place.values()), [_short(payer) for payer in payers], fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
+        axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="#e3e6eb", linewidth=0.8)
         axes.set_axisbelow(b=True)
         for side in ("top", "right", "left"):
