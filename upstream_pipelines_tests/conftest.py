@@ -6,6 +6,8 @@ If PostgreSQL does not start, everything that asks for it fails; nothing is skip
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -34,10 +36,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def server_url(tmp_path_factory: pytest.TempPathFactory) -> URL:
-    """A PostgreSQL for the whole run, shared by all workers, with a migrated template database."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+def server_url(testrun_uid: str) -> Iterator[URL]:
+    """A PostgreSQL for the whole run, shared by all workers, with a migrated template database.
+
+    Not in pytest's folder: pytest closes that to other accounts at each start, and as root the server runs
+    under another account.
+    """
+    shared = Path(tempfile.gettempdir()) / f"upstream-tests-{testrun_uid}"
     home = shared / "server"
     url = embedded.join(home)
     with FileLock(shared / "template.lock"), psycopg.connect(_text(url), autocommit=True) as conn:
@@ -47,7 +52,10 @@ def server_url(tmp_path_factory: pytest.TempPathFactory) -> URL:
             migrate(Settings(home=home, database_url=SecretStr(_text(building))))
             dispose_engines()
             conn.execute("ALTER DATABASE building RENAME TO template_migrated")
-    return url
+    yield url
+    embedded.leave(home)
+    if embedded.postmaster_pid(home) is None:
+        shutil.rmtree(shared, ignore_errors=True)
 
 
 def _text(url: URL) -> str:

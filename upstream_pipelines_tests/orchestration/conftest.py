@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -74,7 +76,9 @@ class RunningPlatform:
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
-    home = tmp_path_factory.mktemp("platform") / "home"
+    # Not in pytest's folder; see the fixture server_url.
+    folder = Path(tempfile.mkdtemp(prefix="upstream-platform-"))
+    home = folder / "home"
     authority = trustme.CA()
     ca_file = tmp_path_factory.mktemp("ca") / "ca.pem"
     authority.cert_pem.write_to_path(str(ca_file))
@@ -123,6 +127,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
         finally:
             process.kill()
             output.close()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _answers(url: str) -> bool:
