@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+# Here and not in the functions: two threads that import the SDK at once meet it half imported.
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.webhook import WebhookClient
+
 from upstream_pipelines.alerts.content import Message
 from upstream_pipelines.delivery.deadline import DeadlineError, within
 from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after, readable
@@ -47,8 +52,6 @@ def send_slack(
 
     Slack's metadata carries the delivery's id, by which a message that came twice can be told.
     """
-    from slack_sdk.errors import SlackApiError, SlackClientError
-
     metadata = {"event_type": "upstream_alert", "event_payload": {"delivery_id": delivery_id}}
     try:
         if channel is None:
@@ -63,7 +66,6 @@ def send_slack(
 
 
 def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datetime) -> Outcome:
-    from slack_sdk.webhook import WebhookClient
 
     # No retry handlers: the SDK's own would send again inside of one attempt.
     client = WebhookClient(url, timeout=_TURN_SECONDS, retry_handlers=[], logger=_quiet())
@@ -77,8 +79,6 @@ def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datet
 
 
 def _by_token(settings: Settings, token: str, channel: str, message: Message, metadata: dict[str, Any]) -> Outcome:
-    from slack_sdk import WebClient
-    from slack_sdk.errors import SlackApiError, SlackClientError
 
     client = WebClient(
         token,

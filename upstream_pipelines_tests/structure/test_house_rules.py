@@ -137,3 +137,13 @@ def test_named_statements_are_all_used_and_all_say_what_for() -> None:
         for name, body in re.findall(r"^-- name: (\w+)\n(.*?)(?=^-- name:|\Z)", text, re.MULTILINE | re.DOTALL):
             assert body.lstrip().startswith("--"), f"{path}: {name} does not say what it is for"
             assert re.search(rf"\.{name}\b", code), f"{path}: {name} is not used"
+
+
+def test_senders_import_what_they_need_before_threads_send() -> None:
+    """Two deliveries that imported slack_sdk at once met it half imported, and both failed."""
+    code = (
+        "import sys; import upstream_pipelines.delivery.worker; "
+        "print(all(name in sys.modules for name in ('slack_sdk.webhook.client', 'slack_sdk.web.client', 'requests')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "True"
