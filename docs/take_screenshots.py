@@ -19,17 +19,16 @@ CUSTOMER = "demo-denials"
 SETTLE_MS = 6000
 
 
-def take(page: Page, url: str, name: str, scroll: str | None = None) -> None:
-    """Open a page of the UI and keep what is seen."""
+def open_page(page: Page, url: str) -> None:
     page.goto(url)
     page.wait_for_timeout(SETTLE_MS)
-    for label in ("Skip", "Dismiss", "Got it"):
-        button = page.get_by_role("button", name=label)
-        if button.count():
-            button.first.click()
-    if scroll:
-        page.locator(scroll).first.scroll_into_view_if_needed()
-        page.wait_for_timeout(1500)
+    greeting = page.get_by_text("Skip", exact=True)  # the UI asks its first visitor to sign up for news
+    if greeting.count():
+        greeting.click()
+        page.wait_for_timeout(1000)
+
+
+def keep(page: Page, name: str) -> None:
     page.screenshot(path=IMAGES / name)
     print(IMAGES / name)
 
@@ -55,11 +54,19 @@ def main() -> int:
         )
         page = browser.new_page(viewport={"width": 1500, "height": 950})
         ui = settings.ui_url
-        take(page, f"{ui}/asset-groups", "graph.png")
-        drift = f"{ui}/assets/payer_drift?view=partitions&partition={CUSTOMER}"
-        take(page, drift, "payer_drift.png")
-        take(page, drift, "payer_drift_chart.png", scroll="img[alt^='Lakeside']")
-        take(page, f"{ui}/assets/claims?view=checks&checkDetail=date_not_in_future", "failing_check.png")
+        open_page(page, f"{ui}/asset-groups")
+        for group in ("ingest", "claims", "drift"):
+            page.locator("foreignObject, svg").get_by_text(group, exact=True).last.click()
+            page.wait_for_timeout(1000)
+        open_page(page, f"{ui}/asset-groups")  # opened again, the graph fits its window
+        keep(page, "graph.png")
+        open_page(page, f"{ui}/assets/payer_drift?view=partitions&partition={CUSTOMER}")
+        keep(page, "payer_drift.png")
+        page.get_by_text("[Show Markdown]").last.click()
+        page.wait_for_timeout(2000)
+        keep(page, "payer_drift_chart.png")
+        open_page(page, f"{ui}/assets/claims?view=checks&checkDetail=no_future_date")
+        keep(page, "failing_check.png")
         browser.close()
     return 0
 

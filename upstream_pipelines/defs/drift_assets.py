@@ -154,7 +154,7 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
             ("effect", "double", "Difference (rates, days) or relative change (amounts)"),
             ("q_value", "double", "False discovery rate over the customer's charts"),
             ("severity", "double", "0..1, from the size of the change"),
-            ("maturity", "double", "Share of the current lines that is decided, 0..1"),
+            ("maturity", "double", "How complete the current figure is, 0..1: of a denial rate, the share of its lines that is decided"),
         ]
     ),
 )

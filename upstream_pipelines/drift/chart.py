@@ -29,6 +29,7 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     payers = list(dict.fromkeys(figures["payer"]))
     height = 1.7 + 0.42 * max(len(payers), 2)
@@ -43,6 +44,7 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
         axes.set_ylim(-max(len(payers), 1) + 0.4, 0.6)
         axes.set_yticks(list(place.values()), [_short(payer) for payer in payers], fontsize=9)
         axes.tick_params(axis="x", labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(4))  # more labels run into each other at a third of the width
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="x", color="#e3e6eb", linewidth=0.8)
         axes.set_axisbelow(b=True)

@@ -261,7 +261,7 @@ class Detector:
             "severity": severity(change.signal, found.effect, view, payer, settings=self.settings),
             "n_baseline": found.n_baseline,
             "n_current": found.n_current,
-            "maturity": completeness(view, payer, max(change.split, view.start)),
+            "maturity": completeness(view, payer, max(change.split, view.start), change.signal),
             "event_id": None,
             "detail": {
                 "change_date": _date(change.split).isoformat(),
@@ -284,7 +284,7 @@ class Detector:
             "state": "not_enough_data",
             "n_baseline": lack.n_baseline,
             "n_current": lack.n_current,
-            "maturity": completeness(charts.view, payer, charts.view.horizon - self.settings.recent_days),
+            "maturity": completeness(charts.view, payer, charts.view.horizon - self.settings.recent_days, signal),
             "event_id": None,
             "detail": {
                 "lines_needed": lack.lines_needed,

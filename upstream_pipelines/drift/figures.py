@@ -70,7 +70,7 @@ def _figure(charts: Charts, payer: int, name: str, signal: Signal, settings: Dri
     view, maturity = charts.view, NAN
     for days in settings.block_days:
         first = int(view.ends[payer]) - days + 1
-        maturity = completeness(view, payer, first)
+        maturity = completeness(view, payer, first, signal)
         measured = {"denial_rate": _denials, "decision_lag": _lags, "allowed_amount": _prices}[signal](
             charts, payer, days, settings
         )

@@ -188,12 +188,18 @@ def _by_decision_day(charts: Charts, change: Change, cells: Floats) -> Floats:
     return np.bincount(day.ravel(), picked.ravel())[: picked.shape[1]].astype(np.float64)
 
 
-def completeness(view: View, payer: int, first: int) -> float:
-    """Share of the lines submitted from `first` on that are decided; nan where none were submitted."""
+def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
+    """How complete a figure of the days from `first` on is, 0..1; nan where nothing was submitted.
+
+    A denial rate waits for decisions: the share of the lines submitted since then that is decided. Lag and
+    prices are counted on the day of the decision, open lines included, so that nothing of them is still to come.
+    """
     rows = (view.payer == payer) & (view.submitted >= first)
     total = view.lines[rows].sum()
     if total <= 0:
         return float("nan")
+    if signal != "denial_rate":
+        return 1.0
     return float(view.lines[rows & (view.age != UNDECIDED)].sum() / total)
 
 

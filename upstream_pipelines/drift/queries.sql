@@ -95,12 +95,14 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR UPDATE;
 SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
 
 -- name: select_live_events
--- The events as they stood after the last look before a day (primary key of drift_results).
+-- The events as they stood after the last look before a day: the live ones, and those resolved not long ago,
+-- whose days are still kept out of the baseline (primary key of drift_results).
 SELECT event FROM (
-    SELECT DISTINCT ON (event_id) event, state FROM drift_results
+    SELECT DISTINCT ON (event_id) event, state, as_of FROM drift_results
      WHERE customer_id = %(customer_id)s AND as_of < %(as_of)s AND event_id IS NOT NULL
      ORDER BY event_id, as_of DESC) AS latest
- WHERE state <> 'resolved' ORDER BY event ->> 'event_id';
+ WHERE state <> 'resolved' OR as_of >= %(as_of)s::date - %(memory_days)s::integer
+ ORDER BY event ->> 'event_id';
 
 -- name: delete_results
 -- A look made again replaces what it found before (primary key).

@@ -168,7 +168,8 @@ def _look_once(conn: Connection, subject: Subject, detector: Detector, as_of: da
         # A second look at the same customer waits here; two of them must not both open an event.
         conn.execute(QUERIES.lock_customer, key)
         last = (conn.execute(QUERIES.select_last_look, key).fetchone() or (None,))[0]
-        live = [DriftEvent.model_validate(row[0]) for row in conn.execute(QUERIES.select_live_events, key)]
+        remembered = {**key, "memory_days": subject.settings.memory_days}
+        live = [DriftEvent.model_validate(row[0]) for row in conn.execute(QUERIES.select_live_events, remembered)]
         result = detector.look(as_of, live)
         events = {str(event.event_id): event for event in result.events}
         conn.execute(QUERIES.delete_results, key)
