@@ -9,11 +9,17 @@ from upstream_pipelines.customers.configuration import CustomerConfiguration
 
 
 @dataclass(frozen=True)
-class Customer:
-    """A provider organisation: the tenant, and the key of the Dagster partition `customer`."""
+class CustomerKey:
+    """Which customer, without its configuration."""
 
     customer_id: int
     slug: str
+
+
+@dataclass(frozen=True)
+class Customer(CustomerKey):
+    """A provider organisation: the tenant, and the key of the Dagster partition `customer`."""
+
     name: str
     status: str
     configuration: CustomerConfiguration

@@ -14,9 +14,9 @@ SELECT customer_id, slug, name, status, configuration, created_at FROM customers
 -- All customers, for listing and for the sweep.
 SELECT customer_id, slug, name, status, configuration, created_at FROM customers ORDER BY slug;
 
--- name: select_active_slugs
--- Slugs of active customers, for Dagster's partitions.
-SELECT slug FROM customers WHERE status = 'active' ORDER BY slug;
+-- name: select_active
+-- Active customers without their configuration: one that cannot be read must not stop the others.
+SELECT customer_id, slug FROM customers WHERE status = 'active' ORDER BY slug;
 
 -- name: set_status
 -- Disable or enable; a disabled customer's tokens stop working at once (see authenticate_ingestion_token).
@@ -57,7 +57,7 @@ SELECT customer_id, token_id, slug FROM authenticate_ingestion_token(%(token_sha
 SELECT count(*) FROM customers WHERE status = 'active';
 
 -- name: select_bucket
--- The active customers of one bucket of a sweep.
-SELECT customer_id, slug, name, status, configuration, created_at FROM customers
+-- The active customers of one bucket of a sweep, without their configuration (as above).
+SELECT customer_id, slug FROM customers
  WHERE status = 'active' AND mod(hashtextextended(slug, 0) & 9223372036854775807, %(buckets)s) = %(bucket)s
  ORDER BY customer_id;

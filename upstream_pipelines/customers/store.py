@@ -6,11 +6,12 @@ import re
 from typing import Any
 
 from psycopg.types.json import Jsonb
+from pydantic import ValidationError
 
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import sync_channels, sync_rules
 from upstream_pipelines.customers.configuration import ConfigurationFile, CustomerConfiguration
-from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -62,9 +63,9 @@ def list_customers(conn: Connection) -> list[Customer]:
     return [_customer(row) for row in conn.execute(QUERIES.select_customers).fetchall()]
 
 
-def active_slugs(conn: Connection) -> list[str]:
-    """Slugs of the active customers, in order."""
-    return [row[0] for row in conn.execute(QUERIES.select_active_slugs).fetchall()]
+def active_customers(conn: Connection) -> list[CustomerKey]:
+    """The active customers, by slug."""
+    return [CustomerKey(*row) for row in conn.execute(QUERIES.select_active).fetchall()]
 
 
 def count_active(conn: Connection) -> int:
@@ -74,10 +75,10 @@ def count_active(conn: Connection) -> int:
     return int(row[0])
 
 
-def customers_of_bucket(conn: Connection, bucket: int, buckets: int) -> list[Customer]:
+def customers_of_bucket(conn: Connection, bucket: int, buckets: int) -> list[CustomerKey]:
     """The active customers whose slug hashes into bucket `bucket` of `buckets`."""
     rows = conn.execute(QUERIES.select_bucket, {"bucket": bucket, "buckets": buckets}).fetchall()
-    return [_customer(row) for row in rows]
+    return [CustomerKey(*row) for row in rows]
 
 
 def set_status(conn: Connection, slug: str, status: str) -> Customer:
@@ -113,11 +114,12 @@ def configure_customer(conn: Connection, customer: Customer, file: Configuration
 
 def _customer(row: tuple[Any, ...]) -> Customer:
     customer_id, slug, name, status, configuration, created_at = row
-    return Customer(
-        customer_id=customer_id,
-        slug=slug,
-        name=name,
-        status=status,
-        configuration=CustomerConfiguration.model_validate(configuration),
-        created_at=created_at,
-    )
+    try:
+        understood = CustomerConfiguration.model_validate(configuration)
+    except ValidationError as error:
+        where = ", ".join(sorted({".".join(str(part) for part in item["loc"]) for item in error.errors()}))
+        raise ConfigurationError(
+            f"The stored configuration of customer {slug} cannot be used: {where}. It was written by another "
+            "version or by hand; correct it in the table customers."
+        ) from None
+    return Customer(customer_id, slug, name, status, understood, created_at)

@@ -11,7 +11,7 @@ import dagster as dg
 
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.models import Customer
-from upstream_pipelines.customers.store import customers_of_bucket
+from upstream_pipelines.customers.store import customers_of_bucket, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.claims_assets import payer_activity
 from upstream_pipelines.defs.partitions import customer_partitions
@@ -154,7 +154,11 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
             ("effect", "double", "Difference (rates, days) or relative change (amounts)"),
             ("q_value", "double", "False discovery rate over the customer's charts"),
             ("severity", "double", "0..1, from the size of the change"),
-            ("maturity", "double", "How complete the current figure is, 0..1: of a denial rate, the share of its lines that is decided"),
+            (
+                "maturity",
+                "double",
+                "How complete the current figure is, 0..1: of a denial rate, the share of its lines that is decided",
+            ),
         ]
     ),
 )
@@ -182,7 +186,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
         link = f"{settings.ui_url}/runs/{context.run_id}"
         for customer in customers:
             try:
-                made, metadata = look_at(conn, settings, customer, days)
+                made, metadata = look_at(conn, settings, get_customer(conn, customer.slug), days)
             except Exception as error:  # noqa: BLE001  one customer's trouble is not the others'; reported below
                 failed.append(customer.slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
-from upstream_pipelines.customers.store import active_slugs, get_customer, list_customers
+from upstream_pipelines.customers.store import active_customers
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest, ingest_assets
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
+from upstream_pipelines.observability.tracebacks import safe_message
 
 # A run costs 0.15 s to submit; fifty keep a tick well under its interval.
 _REQUESTS_A_TICK = 50
@@ -37,15 +37,18 @@ _ACTIVE = [
 )
 def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     with platform.connect() as (settings, conn):
-        slugs = active_slugs(conn)
+        customers = active_customers(conn)
         known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))
-        missing = [slug for slug in slugs if slug not in known]
-        for customer in list_customers(conn):
-            if customer.status == "active":
+        missing = [customer.slug for customer in customers if customer.slug not in known]
+        for customer in customers:
+            try:
                 register_landed_files(conn, settings, customer)
+            except OSError as error:
+                # One customer's folder must not keep the others waiting; the tick's log names it.
+                context.log.error("landing folder of %s: %s", customer.slug, safe_message(error))  # noqa: TRY400
         requested = request_customers_with_work(conn, _REQUESTS_A_TICK)
     if not requested and not missing:
-        return dg.SkipReason(f"No upload is waiting for any of {len(slugs)} active customers.")
+        return dg.SkipReason(f"No upload is waiting for any of {len(customers)} active customers.")
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(
@@ -98,15 +101,15 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
     )  # fmt: skip
     written = 0
     with platform.connect() as (settings, conn):
+        customers = {customer.slug: customer for customer in active_customers(conn)}
         for record in records:
             run = record.dagster_run
             slug = run.tags.get(_PARTITION_TAG)
             if slug is None:
                 continue  # a sweep writes its customers' failures itself
-            try:
-                customer = get_customer(conn, slug)
-            except NotFoundError:
-                continue  # a run of a partition that is no customer any more
+            customer = customers.get(slug)
+            if customer is None:
+                continue  # a run of a partition that is no active customer any more
             written += write_run_failure_alert(
                 conn, customer.customer_id, run.run_id, run.job_name, None, "RunFailure",
                 f"{settings.ui_url}/runs/{run.run_id}",

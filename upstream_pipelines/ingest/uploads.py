@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 from psycopg.rows import dict_row
 from upath import UPath
 
-from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import NotFoundError
@@ -52,7 +52,7 @@ def is_locked(conn: Connection, customer_id: int) -> bool:
     return bool(row[0])
 
 
-def register_landed_files(conn: Connection, settings: Settings, customer: Customer) -> list[UUID]:
+def register_landed_files(conn: Connection, settings: Settings, customer: CustomerKey) -> list[UUID]:
     """Make an upload of every settled file in the customer's folder that is not one yet.
 
     Returns: the new uploads' ids.

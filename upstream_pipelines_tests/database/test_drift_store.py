@@ -1,0 +1,146 @@
+"""Looks in the database: the same as a replay, once alarmed, never twice, and nothing half written."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from upstream_pipelines.customers.configuration import parse_configuration
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
+from upstream_pipelines.db.engine import Connection, connect
+from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
+from upstream_pipelines.drift import replay, store
+from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import stage_waiting
+from upstream_pipelines.ingest.uploads import send_file
+from upstream_pipelines.settings import Settings
+
+TODAY = date(2026, 6, 1)
+DAYS = [TODAY - timedelta(days=back) for back in range(40, -1, -4)]
+
+
+@pytest.fixture
+def claims() -> pd.DataFrame:
+    return as_known_on(
+        synthetic_claims(3, TODAY, 250, Change("Aetna", TODAY - timedelta(days=50), denial_rate=0.3)), TODAY
+    )
+
+
+@pytest.fixture
+def subject(pipeline: Connection, settings: Settings, claims: pd.DataFrame, tmp_path: Path) -> Subject:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    mail = parse_configuration({"channels": [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}]}, "t")
+    configure_customer(pipeline, customer, mail)
+    file = tmp_path / "claims.csv"
+    file.write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
+    send_file(pipeline, settings, customer, file)
+    _load(pipeline, settings, customer)
+    return Subject(customer.customer_id, "Acme", DriftSettings())
+
+
+def _load(conn: Connection, settings: Settings, customer: Customer) -> None:
+    stage_waiting(conn, settings, customer, source="csv", run_id="r")
+    merge_staged(conn, settings, customer, "r")
+    refresh_activity(conn, customer.customer_id)
+
+
+def _count(conn: Connection, table: str) -> int:
+    row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _comparable(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    kept = rows.drop(columns=[name for name in ("event_id", "detail") if name in rows.columns]).copy()
+    for name in kept.select_dtypes("float").columns:
+        kept[name] = kept[name].round(9)
+    kept["as_of"] = kept["as_of"].astype(str).str[:10]
+    return [
+        {str(name): None if pd.isna(value) else value for name, value in row.items()}
+        for row in kept.to_dict("records")
+    ]
+
+
+def test_production_finds_what_a_replay_of_the_same_lines_finds(
+    pipeline: Connection, subject: Subject, claims: pd.DataFrame
+) -> None:
+    made = look(pipeline, subject, DAYS)
+    replayed = replay(claims, DAYS)
+    assert (replayed["state"] == "open").sum() == 1
+    assert _comparable(made.rows) == _comparable(replayed)
+
+
+def test_looks_made_one_by_one_find_what_looks_made_together_find(pipeline: Connection, subject: Subject) -> None:
+    """One a day from the schedule and a span by hand must agree; the events pass through the database in between."""
+    one_by_one = pd.concat([look(pipeline, subject, [day]).rows for day in DAYS], ignore_index=True)
+    pipeline.execute("DELETE FROM drift_results")
+    pipeline.execute("DELETE FROM drift_looks")
+    together = look(pipeline, subject, DAYS).rows
+    assert _comparable(one_by_one) == _comparable(together)
+    assert list(one_by_one["event_id"].astype(str)) == list(together["event_id"].astype(str))
+
+
+def test_an_event_alarms_once_however_often_its_day_is_looked_at(pipeline: Connection, subject: Subject) -> None:
+    first = look(pipeline, subject, DAYS)
+    assert (first.count("open"), first.alerts) == (1, 1)
+    again = look(pipeline, subject, DAYS)
+    assert (again.count("open"), again.alerts) == (1, 0)
+    assert _count(pipeline, "alerts") == 1
+    assert _count(pipeline, "deliveries") == 1
+    assert pipeline.execute("SELECT state FROM drift_events").fetchall() == [("updated",)]
+
+
+def test_a_look_back_changes_neither_the_present_events_nor_the_outbox(
+    pipeline: Connection, subject: Subject
+) -> None:
+    look(pipeline, subject, [TODAY])
+    before = pipeline.execute("SELECT event_id, state, last_look FROM drift_events").fetchall()
+    assert len(before) == 1
+    look(pipeline, subject, DAYS[:-1])
+    assert pipeline.execute("SELECT event_id, state, last_look FROM drift_events").fetchall() == before
+    assert _count(pipeline, "alerts") == 1
+
+
+def test_a_look_whose_alert_cannot_be_written_leaves_no_event_behind(
+    pipeline: Connection, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Event and alert are one transaction: an event without its alert would never be told."""
+
+    def fail(*_arguments: object) -> int:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(store, "write_drift_alerts", fail)
+    with pytest.raises(RuntimeError, match="killed"):
+        look(pipeline, subject, [TODAY])
+    for table in ("drift_events", "drift_looks", "drift_results", "alerts"):
+        assert _count(pipeline, table) == 0
+    monkeypatch.undo()
+    assert look(pipeline, subject, [TODAY]).alerts == 1
+
+
+def test_what_arrives_after_the_first_day_counts_from_the_day_it_was_seen(
+    pipeline: Connection, settings: Settings, subject: Subject, tmp_path: Path
+) -> None:
+    """A look at a past day must not know what came later; the first day's load is history and does count."""
+    pipeline.execute("UPDATE uploads SET received_at = received_at - interval '30 days'")
+    pipeline.execute("UPDATE claims SET first_seen_at = first_seen_at - interval '30 days'")
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, "acme")
+        late = tmp_path / "late.csv"
+        header = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome\n"
+        late.write_text(header + "LATE,1,Aetna,99213,2026-05-04,2026-05-20,DENIED\n")
+        send_file(conn, settings, customer, late)
+        _load(conn, settings, customer)
+        rows = conn.execute(
+            """SELECT submitted_known_day = current_date, decision_known_day = current_date, sum(lines)::int
+                 FROM payer_activity WHERE submitted_day = '2026-05-04' AND decision_age = 16 AND payer = 'Aetna'
+                GROUP BY 1, 2 ORDER BY 1"""
+        ).fetchall()
+    assert (True, True, 1) in rows

@@ -1,0 +1,146 @@
+"""Sensors and the schedule: what they ask for, and that one customer's trouble stays its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from upstream_pipelines.customers.store import create_customer, customers_of_bucket, set_status
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.defs.drift_assets import look_days
+from upstream_pipelines.defs.jobs import drift_sweep
+from upstream_pipelines.defs.partitions import customer_partitions
+from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.defs.schedules import daily_drift
+from upstream_pipelines.defs.sensors import due_alerts, failed_runs, waiting_uploads
+from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.settings import Settings
+
+
+@pytest.fixture
+def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+    monkeypatch.setenv("UPSTREAM_LANDING_QUIET_SECONDS", "0")
+    return Platform()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+def _drop(settings: Settings, slug: str, name: str = "a.csv") -> None:
+    Path(str(customer_folder(settings, slug)), name).write_text("payer,cpt,submitted_date,outcome\n")
+
+
+def _tick(sensor: Any, instance: dg.DagsterInstance, platform: Platform) -> Any:
+    with dg.build_sensor_context(instance=instance) as context:
+        return sensor(context, platform=platform)
+
+
+def _evaluate(context: dg.ScheduleEvaluationContext, platform: Platform) -> Any:
+    return list(daily_drift(context, platform=platform))  # type: ignore[arg-type]
+
+
+def test_a_dropped_file_becomes_one_run_request_and_a_missing_partition_is_added(
+    settings: Settings, pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    create_customer(pipeline, "acme", "Acme")
+    _drop(settings, "acme")
+    result = _tick(waiting_uploads, instance, platform)
+    (request,) = result.run_requests
+    assert request.partition_key == "acme"
+    assert {key.to_user_string() for key in request.asset_selection} == {
+        "csv_claims", "claims", "upload_quality", "payer_activity",
+    }  # fmt: skip
+    (added,) = result.dynamic_partitions_requests
+    assert (added.partitions_def_name, list(added.partition_keys)) == ("customer", ["acme"])
+    instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
+    assert isinstance(_tick(waiting_uploads, instance, platform), dg.SkipReason)
+
+
+def test_a_disabled_customers_files_are_left_where_they_are(
+    settings: Settings, pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    create_customer(pipeline, "acme", "Acme")
+    set_status(pipeline, "acme", "disabled")
+    _drop(settings, "acme")
+    assert isinstance(_tick(waiting_uploads, instance, platform), dg.SkipReason)
+    assert pipeline.execute("SELECT count(*) FROM uploads").fetchone() == (0,)
+
+
+def test_nothing_due_asks_for_no_delivery_run(platform: Platform, instance: dg.DagsterInstance) -> None:
+    assert isinstance(_tick(due_alerts, instance, platform), dg.SkipReason)
+
+
+def test_failed_runs_without_a_customer_move_the_cursor_and_alert_nobody(
+    platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    assert isinstance(_tick(failed_runs, instance, platform), dg.SkipReason)
+
+
+def test_the_schedule_asks_for_one_run_a_bucket_with_the_day(
+    pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    for number in range(30):
+        create_customer(pipeline, f"c{number}", "C")
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=datetime(2026, 6, 1, 6, tzinfo=UTC)
+    )
+    requests: list[Any] = list(_evaluate(context, platform))
+    assert len(requests) == 2
+    assert [request.run_key for request in requests] == ["2026-06-01/0/2", "2026-06-01/1/2"]
+    assert requests[1].run_config["ops"]["look_at_customers"]["config"] == {
+        "as_of": "2026-06-01", "bucket": 1, "buckets": 2,
+    }  # fmt: skip
+
+
+def test_the_schedule_without_customers_says_so(platform: Platform, instance: dg.DagsterInstance) -> None:
+    context = dg.build_schedule_context(
+        instance=instance, scheduled_execution_time=datetime(2026, 6, 1, 6, tzinfo=UTC)
+    )
+    (skipped,) = _evaluate(context, platform)
+    assert isinstance(skipped, dg.SkipReason)
+
+
+def test_the_buckets_of_a_sweep_hold_every_customer_once(pipeline: Connection) -> None:
+    for number in range(20):
+        create_customer(pipeline, f"c{number}", "C")
+    found = [customer.slug for bucket in range(7) for customer in customers_of_bucket(pipeline, bucket, 7)]
+    assert sorted(found) == sorted(f"c{number}" for number in range(20))
+
+
+def test_a_sweep_goes_on_after_a_customer_that_fails_and_ends_failed_naming_it(
+    pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    for slug in ("bad", "good"):
+        create_customer(pipeline, slug, slug)
+    pipeline.execute("UPDATE customers SET configuration = '{\"nonsense\": 1}' WHERE slug = 'bad'")
+    result = drift_sweep.execute_in_process(
+        instance=instance,
+        resources={"platform": platform},
+        run_config={"ops": {"look_at_customers": {"config": {"as_of": "2026-06-01"}}}},
+        raise_on_error=False,
+    )
+    assert not result.success
+    (failure,) = (event.step_failure_data for event in result.all_events if event.is_step_failure)
+    assert failure.user_failure_data is not None
+    assert "1 of 2 customers failed: bad." in str(failure.user_failure_data.description)
+    assert pipeline.execute("SELECT slug FROM drift_looks JOIN customers USING (customer_id)").fetchall() == [
+        ("good",)
+    ]
+
+
+@pytest.mark.parametrize(("as_of", "first"), [("2026-13-01", None), ("2026-01-01", "2026-01-02"), ("soon", None)])
+def test_days_that_cannot_be_looked_at_are_refused_with_what_to_do(as_of: str, first: str | None) -> None:
+    with pytest.raises(ConfigurationError, match=r"YYYY-MM-DD|Turn them round"):
+        look_days(as_of, first)
