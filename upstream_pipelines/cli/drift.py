@@ -31,6 +31,7 @@ def drift(
 
     from upstream_pipelines.defs.drift_assets import look_at, look_days
     from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.drift.explanation import figure_text
     from upstream_pipelines.drift.store import refresh_activity
 
     if as_of is not None and (first is not None or last is not None):
@@ -60,8 +61,9 @@ def drift(
         ("day", "payer", "signal", "direction", "state", "baseline", "current", "q", "lines", "complete"),
         (
             (
-                row["as_of"], row["payer"], row["signal"], row["direction"], row["state"], row["baseline"],
-                row["current"], row["q_value"], row["n_current"], row["maturity"],
+                row["as_of"], row["payer"], row["signal"], row["direction"], row["state"],
+                figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
+                row["q_value"], row["n_current"], row["maturity"],
             )
             for row in shown
         ),

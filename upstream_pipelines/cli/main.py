@@ -11,6 +11,7 @@ from upstream_pipelines import __version__
 from upstream_pipelines.cli import alerts, customers, drift, platform, uploads
 from upstream_pipelines.cli.output import err
 from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.observability.tracebacks import format_error
 
 app = typer.Typer(
     name="upstream",
@@ -49,6 +50,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:  # noqa: BLE001  whatever it is, its message may quote a claim
+        err.print("[bold red]unexpected error[/], told without its data; nothing half done was kept:")
+        err.print(format_error(error), markup=False, soft_wrap=True)
+        sys.exit(70)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, chart, column_schema, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
+from upstream_pipelines.drift.explanation import figure_text
 from upstream_pipelines.drift.store import LooksMade, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -77,13 +78,12 @@ def look_at(
 
 def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
     """Counts, tables and the chart of a customer's looks."""
-    last = made.rows[made.rows["as_of"] == made.rows["as_of"].max()] if len(made.rows) else made.rows
-    live = last[last["state"].isin(["watch", "open", "updated", "resolved"])] if len(last) else last
-    thin = last[last["state"] == "not_enough_data"] if len(last) else last
+    last = made.rows[made.rows["as_of"].astype(str).str[:10] == str(made.last)]
+    live = last[last["state"].isin(["watch", "open", "updated", "resolved"])]
+    thin = last[last["state"] == "not_enough_data"]
     figures = made.figures
-    shown = figures[
-        figures["payer"].isin(figures.groupby("payer")["n_current"].sum().nlargest(_SHOWN_PAYERS).index)
-    ]
+    largest = figures.groupby("payer")["n_current"].sum().sort_values(ascending=False).index[:_SHOWN_PAYERS]
+    shown = figures[figures["payer"].isin(largest)]
     metadata: dict[str, Any] = {
         "as of": str(made.last),
         "looks": (made.last - made.first).days + 1,
@@ -94,7 +94,8 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
             ("payer", "signal", "direction", "state", "baseline", "current", "q", "lines now", "complete", "since"),
             (
                 (
-                    row["payer"], row["signal"], row["direction"], row["state"], row["baseline"], row["current"],
+                    row["payer"], row["signal"], row["direction"], row["state"],
+                    figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
                     row["q_value"], row["n_current"], row["maturity"], row["detail"].get("change_date"),
                 )
                 for row in live.to_dict("records")
@@ -102,13 +103,20 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
             "No payer's behaviour has changed.",
         ),
         "figures at equal maturity": markdown_table(
-            ("payer", "signal", "baseline", "low", "high", "current", "low", "high", "lines before", "lines now",
-             "complete", "status"),
+            ("payer", "signal", "baseline", "from", "to", "current", "from", "to", "lines before", "lines now",
+             "status"),
             (
                 (
-                    row["payer"], row["signal"], row["baseline"], row["baseline_low"], row["baseline_high"],
-                    row["current"], row["current_low"], row["current_high"], row["n_baseline"], row["n_current"],
-                    row["maturity"], row["status"],
+                    row["payer"],
+                    row["signal"],
+                    *(
+                        figure_text(row["signal"], row[f"{side}{end}"])
+                        for side in ("baseline", "current")
+                        for end in ("", "_low", "_high")
+                    ),
+                    row["n_baseline"],
+                    row["n_current"],
+                    row["status"],
                 )
                 for row in shown.to_dict("records")
             ),

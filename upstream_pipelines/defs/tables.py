@@ -6,6 +6,7 @@ Not here: where the figures come from. Nothing shown may be a claim's own value.
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -30,6 +31,10 @@ def _cell(value: Any) -> str:
             return "-"
         case bool():
             return "yes" if value else "no"
+        case float() if math.isnan(value):
+            return "-"
+        case float() if 0 < abs(value) < 0.001:
+            return f"{value:.0e}"
         case float():
             return f"{value:,.3f}".rstrip("0").rstrip(".")
         case int():

@@ -54,6 +54,16 @@ def describe(row: Mapping[str, Any]) -> str:
     return sentence
 
 
+def figure_text(signal: str, value: Any) -> str | None:
+    """A baseline or current value as people read it; None where there is none."""
+    number = _number(value)
+    if number is None:
+        return None
+    if signal == "denial_rate":
+        return f"{number:.1%}"
+    return f"{number:.1f} days" if signal == "decision_lag" else f"{number:.1%} of before"
+
+
 def _movement(row: Mapping[str, Any]) -> str:
     baseline, current, effect = (_number(row.get(name)) for name in ("baseline", "current", "effect"))
     if baseline is None or current is None or effect is None:
