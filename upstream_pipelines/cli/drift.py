@@ -56,19 +56,29 @@ def drift(
         return
     events = [row for row in rows if row["state"] != "not_enough_data"]
     shown = [row for row in events if row["state"] in {"open", "resolved"} or row["as_of"] == str(days[-1])]
-    print_table(
-        f"{customer.name}: {len(days)} look{'s' if len(days) > 1 else ''} up to {days[-1]}",
-        ("day", "payer", "signal", "direction", "state", "baseline", "current", "q", "lines", "complete"),
-        (
+    if shown:
+        print_table(
+            f"{customer.name}: {len(days)} look{'s' if len(days) > 1 else ''} up to {days[-1]}",
+            ("day", "payer", "signal", "direction", "state", "baseline", "current", "q", "lines", "complete"),
             (
-                row["as_of"], row["payer"], row["signal"], row["direction"], row["state"],
-                figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
-                row["q_value"], row["n_current"], row["maturity"],
-            )
-            for row in shown
-        ),
-    )  # fmt: skip
-    if not shown:
+                (
+                    row["as_of"],
+                    row["payer"],
+                    row["signal"],
+                    row["direction"],
+                    row["state"],
+                    figure_text(row["signal"], row["baseline"]),
+                    figure_text(row["signal"], row["current"]),
+                    row["q_value"],
+                    row["n_current"],
+                    None if row["maturity"] is None else f"{row['maturity']:.0%}",
+                )
+                for row in shown
+            ),
+        )
+    elif made.figures.empty:
+        out.print(f"{customer.name} has no claims before {days[-1]} yet.")
+    else:
         out.print("No payer's behaviour has changed.")
     thin = {
         (row["payer"], row["signal"])
