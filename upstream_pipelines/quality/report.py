@@ -57,14 +57,10 @@ def build_report(
     # A dimension that nothing was looked at for has no fault to show.
     shares = (100 * (1 - sums["failed"] / sums["checked"])).to_dict()
     dimensions: dict[str, float] = {name: float(shares.get(name, 100.0)) for name in WEIGHTS}
-    dimensions["uniqueness"] = 100 * (1 - duplicates / rows) if rows else 100.0
-    mean = sum(WEIGHTS[name] * share for name, share in dimensions.items())
-    usable = 1 - rejected / rows if rows else 1.0
     failures = findings[findings["failing_rows"] > 0]
-    return QualityReport(
-        score=round(mean * usable, 2),
-        dimensions={name: round(share, 2) for name, share in dimensions.items()},
-        summary={
+    return _scored(
+        dimensions,
+        {
             "rows": rows,
             "accepted": accepted,
             "rejected": rejected,
@@ -86,4 +82,22 @@ def build_report(
             "invalid_values": counters.invalid_values,
             "phi": counters.phi,
         },
+    )
+
+
+def with_duplicates(report: QualityReport, duplicates: int) -> QualityReport:
+    """The same report once the merge has told how many of its accepted rows were duplicates."""
+    accepted = report.summary["accepted"] + report.summary["duplicates"] - duplicates
+    return _scored(report.dimensions, {**report.summary, "accepted": accepted, "duplicates": duplicates})
+
+
+def _scored(dimensions: dict[str, float], summary: dict[str, Any]) -> QualityReport:
+    rows = summary["rows"]
+    shares = {**dimensions, "uniqueness": 100 * (1 - summary["duplicates"] / rows) if rows else 100.0}
+    mean = sum(WEIGHTS[name] * share for name, share in shares.items())
+    usable = 1 - summary["rejected"] / rows if rows else 1.0
+    return QualityReport(
+        score=round(mean * usable, 2),
+        dimensions={name: round(share, 2) for name, share in shares.items()},
+        summary=summary,
     )

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import NotFoundError
-from upstream_pipelines.quality.report import QualityReport
+from upstream_pipelines.quality.report import QualityReport, with_duplicates
 
 _PACKAGE = "upstream_pipelines.quality"
 
@@ -27,17 +27,29 @@ def save_report(
     queries = load_queries(_PACKAGE)
     key = {"customer_id": customer_id, "upload_id": upload_id}
     with conn.transaction():
-        conn.execute(
-            queries.save_report,
-            {
-                **key,
-                "score": report.score,
-                "dimensions": Jsonb(report.dimensions),
-                "summary": Jsonb(report.summary),
-            },
-        )
+        _write(conn, customer_id, upload_id, report)
         conn.execute(queries.delete_findings, key)
         conn.execute(queries.insert_findings, {**key, "findings": Jsonb(findings.to_dict("records"))})
+
+
+def note_duplicates(conn: Connection, customer_id: int, upload_id: UUID, duplicates: int) -> QualityReport:
+    """Score an upload's report again with the duplicates that its merge found; returns it."""
+    report = with_duplicates(load_report(conn, customer_id, upload_id), duplicates)
+    _write(conn, customer_id, upload_id, report)
+    return report
+
+
+def _write(conn: Connection, customer_id: int, upload_id: UUID, report: QualityReport) -> None:
+    conn.execute(
+        load_queries(_PACKAGE).save_report,
+        {
+            "customer_id": customer_id,
+            "upload_id": upload_id,
+            "score": report.score,
+            "dimensions": Jsonb(report.dimensions),
+            "summary": Jsonb(report.summary),
+        },
+    )
 
 
 def load_report(conn: Connection, customer_id: int, upload_id: UUID) -> QualityReport:

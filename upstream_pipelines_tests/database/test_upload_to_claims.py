@@ -34,6 +34,7 @@ from upstream_pipelines.ingest.uploads import (
     request_customers_with_work,
     send_file,
 )
+from upstream_pipelines.quality.store import load_report
 from upstream_pipelines.settings import Settings
 
 HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome,billed_amount,allowed_amount"
@@ -129,6 +130,19 @@ def test_the_same_lines_in_another_file_add_nothing(ingest: Ingest) -> None:
     upload = ingest.load(_file(_row("B"), _row("A"), _row("C")))
     assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 0, 2)
     assert [claim for claim, _ in ingest.claims()] == ["A", "B", "C"]
+
+
+def test_duplicates_that_the_merge_finds_are_in_the_quality_report(ingest: Ingest) -> None:
+    """The rows are judged before the merge knows which of them are duplicates."""
+    first = ingest.load(_file(_row("A"), _row("B")))
+    second = ingest.load(_file(_row("A"), _row("B"), _row("C"), _row("D")))
+    customer_id = ingest.customer.customer_id
+    whole = load_report(ingest.conn, customer_id, first["upload_id"])
+    half = load_report(ingest.conn, customer_id, second["upload_id"])
+    assert whole.dimensions["uniqueness"] == 100
+    assert half.dimensions["uniqueness"] == 50
+    assert half.score < whole.score
+    assert (half.summary["accepted"], half.summary["duplicates"]) == (2, 2)
 
 
 def test_a_pending_line_decided_later_is_updated_in_place_with_its_history(ingest: Ingest) -> None:
