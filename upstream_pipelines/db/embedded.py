@@ -46,7 +46,8 @@ def join(home: Path) -> URL:
     """
     home = home.expanduser().resolve()
     url = _joined.get(home)
-    if url is not None and _accepts(url):
+    # After SIGKILL of the postmaster its children keep the port open for a moment: both must hold.
+    if url is not None and _running(home) and _accepts(url):
         return url
     with _lock(home):
         connection = _initialise(home)
