@@ -19,7 +19,6 @@ from dagster_graphql import DagsterGraphQLClient
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
 
 pytestmark = [
-    pytest.mark.xdist_group("platform"),
     pytest.mark.timeout(420),
     # Dagster's own GraphQL client calls its transport in a way that the transport has deprecated.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
