@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 import hmac
+import re
 import socket
 import threading
 import time
