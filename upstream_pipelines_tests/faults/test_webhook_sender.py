@@ -6,12 +6,12 @@ import base64
 import gzip
 import hashlib
 import hmac
-import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from http.client import HTTPMessage, parse_headers
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +212,9 @@ def tls_receiver(receiver: Any, tmp_path: Path) -> Iterator[Callable[[str], tupl
                     try:
                         with context.wrap_socket(plain, server_side=True) as tls:
                             # All of it: closing with a part unread resets the connection under the answer.
-                            head, _, body = tls.recv(65536).partition(b"\r\n\r\n")
-                            length = int(re.search(rb"content-length: (\d+)", head, re.IGNORECASE)[1])  # type: ignore[index]
-                            while len(body) < length:
-                                body += tls.recv(65536)
+                            with tls.makefile("rb") as request:
+                                head = parse_headers(request) if request.readline() else HTTPMessage()
+                                request.read(int(head.get("content-length", "0")))
                             tls.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
                     except (ssl.SSLError, OSError):
                         plain.close()
