@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from upstream_pipelines.cli.supervisor import running_platform
+from upstream_pipelines.cli.supervisor import running_platform, sole_copy
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.settings import read_settings
 
@@ -40,9 +41,12 @@ def main() -> int:
         return 1
     os.environ.setdefault("UPSTREAM_LOG_LEVEL", "WARNING")
     settings = read_settings()
-    migrate(settings)
     IMAGES.mkdir(exist_ok=True)
-    with running_platform(settings, print), sync_playwright() as playwright:
+    with ExitStack() as stack:
+        stack.enter_context(sole_copy(settings))
+        migrate(settings)
+        stack.enter_context(running_platform(settings, print))
+        playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(
             executable_path=chromium,
             args=[

@@ -29,6 +29,9 @@ def list_(slug: Slug, *, json: Json = False) -> None:
     if json:
         print_json(alerts)
         return
+    if not alerts:
+        out.print(f"Nothing was alerted for {slug} yet.")
+        return
     print_table(
         f"Alerts of {slug}",
         ("at", "kind", "notice", "about", "state", "deliveries"),
@@ -40,7 +43,7 @@ def list_(slug: Slug, *, json: Json = False) -> None:
                 alert["content"]["data"].get("explanation") or alert["content"]["type"],
                 alert["state"],
                 "\n".join(
-                    f"{delivery['channel']}: {delivery['state']} ({len(delivery['attempts'])} attempts)"
+                    f"{delivery['channel']}: {delivery['state']}, attempts: {len(delivery['attempts'])}, id {delivery['delivery_id']}"
                     for delivery in alert["deliveries"]
                 ),
             )

@@ -95,6 +95,7 @@ def configure(
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
+        before = customer.configuration.naming_sha256()
         content = read_configuration_file(file, customer.configuration)
         secrets = configure_customer(conn, customer, content)
         customer = get_customer(conn, slug)
@@ -104,7 +105,8 @@ def configure(
     out.print(f"Customer {slug} is configured.")
     for channel, secret in secrets.items():
         out.print(f"Signing secret of channel {channel} (shown once): {secret}")
-    out.print("Changed aliases and groups reach stored claims when the asset `claims` is materialised next.")
+    if customer.configuration.naming_sha256() != before:
+        out.print("Changed aliases and groups reach stored claims when the asset `claims` is materialised next.")
 
 
 @app.command()

@@ -10,7 +10,7 @@ from upstream_pipelines.cli.output import Json, out, print_json, print_table, pr
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
-from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.errors import ConfigurationError, ConflictError
 
 _COLUMNS = (
     "as_of", "event_id", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect",
@@ -43,6 +43,10 @@ def drift(
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
+        if customer.status != "active":
+            raise ConflictError(
+                f"Customer {slug} is disabled. `upstream customers enable {slug}` takes it up again."
+            )
         with progress(f"Looking at {len(days)} day{'s' if len(days) > 1 else ''} …", quiet=json):
             refresh_activity(conn, customer.customer_id)
             made, metadata = look_at(conn, settings, customer, days)

@@ -78,7 +78,10 @@ def _shown(value: Any) -> str:
 
 def print_fields(title: str, fields: Mapping[str, Any]) -> None:
     """Names and values under each other."""
-    print_table(title, ("", ""), fields.items())
+    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    for name, value in fields.items():
+        table.add_row(name, _shown(value))
+    out.print(table)
 
 
 @contextmanager

@@ -5,34 +5,44 @@ from __future__ import annotations
 import shlex
 import signal
 import time
+from contextlib import ExitStack
 from types import FrameType
 from typing import NoReturn
 
 import typer
 
-from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.cli.output import (
+    Json,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    progress,
+    short_command_settings,
+)
 from upstream_pipelines.db.migrate import migrate as migrate_database
 from upstream_pipelines.settings import read_settings
 
 
 def up() -> None:
     """Run everything until stopped: database, migrations, API, Dagster webserver and daemon."""
-    from upstream_pipelines.cli.supervisor import running_platform
+    from upstream_pipelines.cli.supervisor import running_platform, sole_copy
 
     settings = read_settings()
     signal.signal(signal.SIGTERM, _stop_as_by_keyboard)
-    out.print("Preparing the database …")
-    migrate_database(settings)
-    with running_platform(settings, out.print) as platform:
-        print_table(
+    with ExitStack() as stack:
+        stack.enter_context(sole_copy(settings))
+        out.print("Preparing the database …")
+        migrate_database(settings)
+        platform = stack.enter_context(running_platform(settings, out.print))
+        print_fields(
             "Upstream Pipelines is running; Ctrl-C stops it",
-            ("", ""),
-            (
-                ("Dagster UI", settings.ui_url),
-                ("HTTP API", f"http://{settings.api_host}:{settings.api_port}/api/v1/docs"),
-                ("landing zone", settings.landing_root),
-                ("logs", settings.home / "logs"),
-            ),
+            {
+                "Dagster UI": settings.ui_url,
+                "HTTP API": f"http://{settings.api_host}:{settings.api_port}/api/v1/docs",
+                "landing zone": settings.landing_root,
+                "logs": settings.home / "logs",
+            },
         )
         while True:
             time.sleep(1)

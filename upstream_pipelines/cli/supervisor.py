@@ -58,12 +58,11 @@ class Platform:
 
 
 @contextmanager
-def running_platform(settings: Settings, say: Callable[[str], None]) -> Iterator[Platform]:
-    """Run everything but the caller; ends it all on the way out.
+def sole_copy(settings: Settings) -> Iterator[None]:
+    """Be the one platform of this home; ends what a killed copy left and makes sure the ports are free.
 
     Raises:
         AlreadyRunningError: a second copy on the same home, or a port that something else uses.
-        ProcessEndedError: a process does not come up; the message names its log.
     """
     home = settings.home.expanduser().resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -79,20 +78,31 @@ def running_platform(settings: Settings, say: Callable[[str], None]) -> Iterator
         end_leftovers(home)
         require_free_port(settings.api_host, settings.api_port, "the HTTP API", "UPSTREAM_API_PORT")
         require_free_port(settings.ui_host, settings.ui_port, "the Dagster UI", "UPSTREAM_UI_PORT")
-        with dagster_instance(settings) as instance:
-            fail_orphaned_runs(instance)
-        children = _children(settings)
-        try:
-            for child in children:
-                _start(home, child, dagster_environment(settings))
-            _record(home, children)
-            _wait_until_ready(settings, home, children, say)
-            yield Platform(settings, lambda: _watch(settings, home, children, say))
-        finally:
-            _stop(children)
-            (home / "up.json").unlink(missing_ok=True)
+        yield
     finally:
         lock.release()
+
+
+@contextmanager
+def running_platform(settings: Settings, say: Callable[[str], None]) -> Iterator[Platform]:
+    """Run the processes, as the sole copy of the home; ends them on the way out.
+
+    Raises:
+        ProcessEndedError: a process does not come up; the message names its log.
+    """
+    home = settings.home.expanduser().resolve()
+    with dagster_instance(settings) as instance:
+        fail_orphaned_runs(instance)
+    children = _children(settings)
+    try:
+        for child in children:
+            _start(home, child, dagster_environment(settings))
+        _record(home, children)
+        _wait_until_ready(settings, home, children, say)
+        yield Platform(settings, lambda: _watch(settings, home, children, say))
+    finally:
+        _stop(children)
+        (home / "up.json").unlink(missing_ok=True)
 
 
 def require_free_port(host: str, port: int, what: str, variable: str) -> None:

@@ -110,10 +110,11 @@ def _report(result: dict[str, Any], rejected: list[dict[str, Any]], *, json: boo
     said = {"upload_id": str(result["upload_id"])} | {name: result[name] for name in _COUNTS}
     said["duplicate_of"] = str(result["duplicate_of"]) if result["duplicate_of"] else None
     said["error"] = result["error_message"]
+    said["unused_columns"] = result["detected"].get("unused_columns", [])
     if json:
         print_json(said | {"rejections": rejected})
         return
-    print_fields("Upload", said)
+    print_fields("Upload", {**said, "unused_columns": ", ".join(said["unused_columns"]) or None})
     if rejected:
         print_table(
             "Rejected rows",

@@ -63,6 +63,8 @@ def read_configuration_file(path: Path, present: CustomerConfiguration) -> Confi
     """
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigurationError(f"There is no file {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read as UTF-8 text ({type(error).__name__}).") from error
     try:

@@ -19,7 +19,7 @@ from dagster_graphql import DagsterGraphQLClient
 from upath import UPath
 
 from upstream_pipelines.cli.output import err, out, print_table
-from upstream_pipelines.cli.supervisor import Platform, running_platform
+from upstream_pipelines.cli.supervisor import Platform, running_platform, sole_copy
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import connect
@@ -69,15 +69,17 @@ def run_demo(settings: Settings) -> bool:
             "UPSTREAM_LANDING_QUIET_SECONDS": "1",
         }
         settings = read_settings()
-        _say("database", "starting and migrating")
-        migrate(settings)
-        tokens = _sign_up(settings, customers, receivers)
-        with running_platform(settings, lambda text: _say("platform", text)) as platform:
-            demo = _Demo(settings, platform, receivers, customers, tokens, today)
-            _send(demo)
-            _await_uploads(demo)
-            _sweep(demo)
-            _await_deliveries(demo)
+        with sole_copy(settings):
+            _say("database", "starting and migrating")
+            migrate(settings)
+            # Before the sensors run: what an earlier demonstration left must not be taken up.
+            tokens = _sign_up(settings, customers, receivers)
+            with running_platform(settings, lambda text: _say("platform", text)) as platform:
+                demo = _Demo(settings, platform, receivers, customers, tokens, today)
+                _send(demo)
+                _await_uploads(demo)
+                _sweep(demo)
+                _await_deliveries(demo)
         return _summarise(demo, time.monotonic() - started)
 
 
@@ -95,6 +97,8 @@ def _sign_up(settings: Settings, customers: list[DemoCustomer], receivers: Recei
             file = parse_configuration(
                 customer.configuration
                 | {
+                    # Failed runs too would count what a killed demonstration left behind.
+                    "alert_rules": [{"name": "default", "kinds": ["drift"]}],
                     "channels": [
                         {
                             "kind": "email",
@@ -103,7 +107,7 @@ def _sign_up(settings: Settings, customers: list[DemoCustomer], receivers: Recei
                         },
                         {"kind": "slack", "name": "slack", "webhook_url": f"{base}/slack/{customer.slug}"},
                         {"kind": "webhook", "name": "billing system", "url": f"{base}/hook/{customer.slug}"},
-                    ]
+                    ],
                 },
                 customer.slug,
             )

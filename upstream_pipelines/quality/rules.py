@@ -52,7 +52,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         "decided_date_present", ("decided_date",), "error", "completeness",
         "The decided date is filled, unless the line is pending.",
         "A decision without a day belongs to no period.",
-        "The line is not pending and has no decided date. Fill it, or send the line as pending.",
+        "The line is not pending and has no decided date. Fill it, send the line as pending, or name the column's header under columns in the mapping.",
     ),
     Rule(
         "outcome_present", ("outcome",), "error", "completeness",
