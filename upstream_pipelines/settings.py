@@ -104,8 +104,10 @@ class Settings(BaseSettings):
 
     @property
     def landing_root(self) -> str:
-        """The landing zone, as a path or URL."""
-        return self.landing_zone or str(self.home / "landing")
+        """The landing zone, as an absolute path or a URL: each process has a working folder of its own."""
+        if self.landing_zone is not None and "://" in self.landing_zone:
+            return self.landing_zone
+        return str(Path(self.landing_zone or self.home / "landing").expanduser().resolve())
 
     @property
     def ui_url(self) -> str:

@@ -243,8 +243,9 @@ def _cut(text: str, length: int) -> str:
 
 
 def _one_line(text: str) -> str:
-    """No line break may reach a mail header."""
-    return " ".join(text.split())
+    """No line break may reach a mail header, nor an encoded word that a mail library decodes into one."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    return " ".join(printable.replace("=?", "= ?").split())
 
 
 @cache

@@ -6,6 +6,7 @@ Not here: what a claim must hold (the loader judges each one), how it is stored 
 from __future__ import annotations
 
 import re
+from threading import BoundedSemaphore
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -57,6 +58,10 @@ _BODY: dict[str, Any] = {
 }
 
 
+# Parsing a body of 10 MiB takes some 200 MB; more at once than there are cores gains nothing.
+_PARSING = BoundedSemaphore(2)
+
+
 class Receipt(BaseModel):
     """What was received is stored; loading it follows."""
 
@@ -104,7 +109,8 @@ async def receive_batch(
 def _store(
     settings: Settings, caller: Caller, body: bytes, idempotency_key: str | None, request_id: str
 ) -> Accepted:
-    claim_count = check_batch(body)
+    with _PARSING:
+        claim_count = check_batch(body)
     with connect(settings, "upstream_api") as conn:
         return accept_batch(
             conn, caller, body, claim_count=claim_count, idempotency_key=idempotency_key, request_id=request_id

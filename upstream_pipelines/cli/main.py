@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 
@@ -40,6 +41,8 @@ def version(*, version: bool = typer.Option(False, "--version", help="Print the 
 
 def main() -> None:
     """Entry point; an error of ours ends with its message and its own exit code."""
+    # Uploads, logs and Dagster's files are for this account alone; child processes inherit it.
+    os.umask(0o077)
     # Dagster warns of its own beta parameters while it loads; nobody at this command can act on that.
     warnings.filterwarnings("ignore", module=r"dagster\..*")
     try:

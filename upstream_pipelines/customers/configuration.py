@@ -75,6 +75,10 @@ def read_configuration_file(path: Path, present: CustomerConfiguration) -> Confi
         raise ConfigurationError(
             f"{path} is not YAML{line}. Correct the file and run the command again."
         ) from None
+    except (ValueError, RecursionError) as error:  # a day or a number that Python refuses, a bottomless list
+        raise ConfigurationError(
+            f"{path} holds a value that cannot be read ({type(error).__name__}). Put days and long numbers in quotes."
+        ) from None
     return parse_configuration(content if content is not None else {}, str(path), present)
 
 
@@ -140,7 +144,8 @@ def _either_way_round(mapping: dict[str, Any], where: str) -> dict[str, Any]:
             result[value] = key
         else:
             raise ConfigurationError(
-                f"{where}: columns: neither {key} nor {value} is a claim field. Fields: {', '.join(FIELDS)}."
+                f"{where}: columns: neither {str(key)[:80]} nor its value is a claim field. "
+                f"Fields: {', '.join(FIELDS)}."
             )
     return {**mapping, "columns": result, "no_cpt": no_cpt}
 

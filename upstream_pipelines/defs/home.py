@@ -57,6 +57,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     environment = {
         "DAGSTER_HOME": str(home),
         "UPSTREAM_HOME": str(settings.home.expanduser().resolve()),
+        "UPSTREAM_LANDING_ZONE": settings.landing_root,
         "UPSTREAM_DATABASE_URL": database_url(settings).render_as_string(hide_password=False),
         "UPSTREAM_DAGSTER_PG_HOST": url.host or "",
         "UPSTREAM_DAGSTER_PG_PORT": str(url.port or 5432),

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 
+_MARKUP = frozenset("\\|[]!<>`*&")
 OWNERS = ["team:data-engineering"]
 
 
@@ -44,7 +45,9 @@ def _cell(value: Any) -> str:
         case date():
             return value.isoformat()
         case _:
-            return str(value).replace("|", "\\|").replace("\n", " ")
+            # Payer names come from outside: neither an image nor a link may come of one.
+            text = " ".join(str(value).split())
+            return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in text)
 
 
 def evidence(samples: Sequence[Mapping[str, Any]]) -> str:

@@ -69,7 +69,7 @@ def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datet
 
     # No retry handlers: the SDK's own would send again inside of one attempt.
     client = WebhookClient(url, timeout=_TURN_SECONDS, retry_handlers=[], logger=_quiet())
-    response = client.send(text=message.subject, blocks=list(message.blocks), metadata=metadata)
+    response = client.send(text=_plain(message.subject), blocks=list(message.blocks), metadata=metadata)
     answer = readable(response.body.encode())
     headers = {name.lower(): value for name, value in response.headers.items()}
     status = response.status_code
@@ -88,7 +88,7 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
         logger=_quiet(),
     )
     posted = client.chat_postMessage(
-        channel=channel, text=message.subject, blocks=list(message.blocks), metadata=metadata
+        channel=channel, text=_plain(message.subject), blocks=list(message.blocks), metadata=metadata
     )
     detail = "accepted"
     if message.chart is not None:
@@ -104,6 +104,11 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
         except (SlackClientError, OSError) as error:
             detail = f"accepted; the chart was not taken ({type(error).__name__})"
     return Outcome("sent", detail, 200)
+
+
+def _plain(text: str) -> str:
+    """Slack reads <!channel> and links in the fallback text too."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _judge_api(response: Any, now: datetime) -> Outcome:

@@ -23,6 +23,8 @@ from upstream_pipelines.claims.raw_block import RawBlock
 from upstream_pipelines.errors import FileRefusedError
 
 MAX_CLAIMS = 100_000
+# The body, its list, and a claim with a list of diagnosis codes and one of modifiers.
+MAX_CONTAINERS = 2 + 3 * MAX_CLAIMS
 # A claim is {"claims": [{"modifiers": ["25"]}]}: four levels. The rest is room for envelopes.
 MAX_DEPTH = 8
 # Each distinct name is a column of every claim: 500 columns of 100,000 cells are what memory bears.
@@ -97,8 +99,14 @@ def read_batch(body: bytes, mapping: ClaimMapping) -> ClaimBatch:
 
 
 def _parse(body: bytes) -> list[Any]:
-    if _depth(body) > MAX_DEPTH:
+    depth, containers = _shape(body)
+    if depth > MAX_DEPTH:
         raise FileRefusedError(f'The JSON is nested deeper than {MAX_DEPTH} levels. Send {{"claims": [{{...}}]}}.')
+    # Before the parser makes an object of each: two million empty lists took 14 s and 400 MB.
+    if containers > MAX_CONTAINERS:
+        raise FileRefusedError(
+            f"The body holds {containers} objects and lists; a batch has at most {MAX_CLAIMS} claims. Send several."
+        )
     try:
         # Numbers stay the text they were sent as: no amount passes through a float, no digit is lost.
         content = json.loads(body.decode("utf-8-sig"), parse_int=str, parse_float=str, parse_constant=str)
@@ -123,12 +131,16 @@ def _parse(body: bytes) -> list[Any]:
     return claims
 
 
-def _depth(body: bytes) -> int:
-    """Deepest nesting, found without parsing: the parser itself recurses, and a hostile body would end it."""
+def _shape(body: bytes) -> tuple[int, int]:
+    """Deepest nesting and number of objects and lists, found without parsing: the parser recurses, and a hostile
+    body would end it.
+    """
     content = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), dtype=np.uint8)
     outside = np.cumsum(content == ord('"')) % 2 == 0
-    steps: npt.NDArray[np.int64] = np.where(np.isin(content, list(b"[{")), 1, 0) - np.isin(content, list(b"]}"))
-    return int(np.cumsum(np.where(outside, steps, 0)).max(initial=0))
+    opened: npt.NDArray[np.bool_] = outside & np.isin(content, list(b"[{"))
+    closed: npt.NDArray[np.bool_] = outside & np.isin(content, list(b"]}"))
+    steps = opened.astype(np.int8) - closed.astype(np.int8)
+    return int(np.cumsum(steps, dtype=np.int32).max(initial=0)), int(opened.sum())
 
 
 def _cell(value: Any) -> str | None:

@@ -54,7 +54,8 @@ def settled_files(settings: Settings, slug: str) -> Iterator[LandedFile]:
         if path.name.startswith(".") or path.name.lower().endswith(_UNFINISHED):
             continue
         try:
-            if not path.is_file():
+            # A link would let whoever can write here read any file that this account can.
+            if path.is_symlink() or not path.is_file():
                 continue
             facts = path.stat()
         except FileNotFoundError:
@@ -87,6 +88,11 @@ def take_in(settings: Settings, slug: str, upload_id: UUID, location: str) -> UP
         FileRefusedError: the file is in neither place.
     """
     source, target = UPath(location), upload_path(settings, slug, upload_id, UPath(location).name)
+    folder = customer_folder(settings, slug)
+    if source.parent not in (folder, target.parent):
+        raise FileRefusedError("The file does not lie in the customer's landing folder. Put it there.")
+    if source.is_symlink() or target.is_symlink():
+        raise FileRefusedError("The file is a link. Put the file itself into the landing folder.")
     if not target.exists():
         if not source.exists():
             raise FileRefusedError("The file was gone before it could be read. Send it again.")

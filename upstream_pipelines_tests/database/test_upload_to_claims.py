@@ -268,6 +268,25 @@ def test_dropped_files_are_registered_once_and_unfinished_ones_are_left_alone(in
     ]
 
 
+def test_a_link_in_the_landing_zone_is_not_followed(ingest: Ingest, tmp_path: Path) -> None:
+    """Who may write to the folder could read another customer's file through it."""
+    secret = tmp_path / "other.csv"
+    secret.write_text(_file(_row("THEIRS")))
+    folder = Path(str(customer_folder(ingest.settings, "acme")))
+    (folder / "link.csv").symlink_to(secret)
+    assert register_landed_files(ingest.conn, ingest.settings, ingest.customer) == []
+    elsewhere = {"customer_id": ingest.customer.customer_id, "location": str(secret)}
+    ingest.conn.execute(
+        """INSERT INTO uploads (customer_id, source, location, byte_count)
+           VALUES (%(customer_id)s, 'csv', %(location)s, 1)""",
+        elsewhere,
+    )
+    ingest.run()
+    assert ingest.claims() == []
+    assert ingest.conn.execute("SELECT status, error_code FROM uploads").fetchall() == [("failed", "file_refused")]
+    assert secret.exists()
+
+
 def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_it(ingest: Ingest) -> None:
     folder = Path(str(customer_folder(ingest.settings, "acme")))
     (folder / "a.csv").write_text(_file(_row("A")))

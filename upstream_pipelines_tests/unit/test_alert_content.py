@@ -176,3 +176,17 @@ def test_rules_know_the_signals_that_drift_has_and_no_other() -> None:
     assert get_args(Signal) == SIGNALS
     with pytest.raises(ValidationError):
         AlertRule.model_validate({"name": "r", "signals": ["denial-rate"]})
+
+
+@pytest.mark.parametrize("payer", ["=?utf-8?q?=0D=0ABcc:_x=40y?=", "Aetna\r\nBcc: x@y", "Aetna\x00\x0b Bcc: x@y"])
+def test_a_payers_name_adds_no_header_to_a_mail(payer: str) -> None:
+    """Python's mail policy decodes encoded words inside a subject, line breaks included."""
+    from email.message import EmailMessage
+
+    from upstream_pipelines.alerts.content import _one_line
+
+    mail = EmailMessage()
+    mail["Subject"] = _one_line(payer)
+    head = mail.as_bytes().split(b"\n\n")[0]
+    assert b"\nBcc" not in head
+    assert "\x00" not in str(mail["Subject"])

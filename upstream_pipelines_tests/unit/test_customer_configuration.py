@@ -39,7 +39,7 @@ def test_keys_that_a_file_does_not_mention_stay_as_they_are() -> None:
     ("content", "message"),
     [
         ({"colums": {}}, "unknown key colums.*Known keys: .*columns"),
-        ({"columns": {"nothing": "Nowhere"}}, "neither nothing nor Nowhere is a claim field"),
+        ({"columns": {"nothing": "Nowhere"}}, "neither nothing nor its value is a claim field"),
         ({"outcomes": {"frozen": "MAYBE"}}, "outcomes.frozen"),
         ({"date_order": "sometimes"}, "date_order"),
         ({"cadence_days": 0}, "cadence_days"),

@@ -472,7 +472,9 @@ GRANT SELECT (customer_id, channel_id, name, kind, configuration, enabled, disab
     created_at) ON alert_channels TO upstream_api;
 GRANT SELECT (customer_id, token_id, prefix, label, created_at, expires_at, revoked_at, last_used_at)
     ON ingestion_tokens TO upstream_api;
-GRANT INSERT ON uploads, webhook_inbox TO upstream_api;
+GRANT INSERT (customer_id, upload_id, source, file_name, location, sha256, byte_count, detected, request_id)
+    ON uploads TO upstream_api;
+GRANT INSERT ON webhook_inbox TO upstream_api;
 -- A key of more than 7 days is released for reuse by the request that sends it again.
 GRANT UPDATE (idempotency_key) ON webhook_inbox TO upstream_api;
 -- The API's health check compares the schema with the program; the table holds nothing else.
