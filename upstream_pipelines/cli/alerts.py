@@ -7,7 +7,7 @@ from uuid import UUID
 
 import typer
 
-from upstream_pipelines.alerts.store import list_alerts
+from upstream_pipelines.alerts.store import enable_channel, list_alerts
 from upstream_pipelines.alerts.store import resend as resend_delivery
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
 from upstream_pipelines.customers.store import get_customer
@@ -30,7 +30,9 @@ def list_(slug: Slug, *, json: Json = False) -> None:
         print_json(alerts)
         return
     if not alerts:
-        out.print(f"Nothing was alerted for {slug} yet.")
+        out.print(
+            f"Nothing was alerted for {slug} yet. Alerts need a channel: `upstream customers configure {slug}`."
+        )
         return
     print_table(
         f"Alerts of {slug}",
@@ -69,6 +71,16 @@ def deliver(slug: Slug, *, json: Json = False) -> None:
         f"{report.sent} sent, {report.retrying} to be tried again, {report.dead} given up. "
         f"`upstream alerts list {slug}` shows each attempt."
     )
+
+
+@app.command()
+def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the channel.")]) -> None:
+    """Switch a channel on again that was switched off because its receiver failed."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        enable_channel(conn, get_customer(conn, slug).customer_id, channel)
+    out.print(f"Channel {channel} is on.")
 
 
 @app.command()

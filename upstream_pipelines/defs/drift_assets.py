@@ -56,6 +56,9 @@ def look_days(as_of: str | None, from_day: str | None) -> list[date]:
         first = date.fromisoformat(from_day) if from_day else last
     except ValueError as error:
         raise ConfigurationError(f"{error}. Write days as YYYY-MM-DD.") from None
+    if last > datetime.now(UTC).date():
+        # The looks of every day until then would count as looks back, and alarm nobody.
+        raise ConfigurationError(f"The day {last} has not come yet (UTC). Give today or a past day.")
     if first > last:
         raise ConfigurationError(f"The first day {first} is after the last day {last}. Turn them round.")
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]

@@ -19,7 +19,8 @@ def replay(claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSetti
     """Look at one customer's history as production would have on each of `as_of_days`, in order.
 
     `claims` holds a row per line with what is known in the end (columns: see `activity.activity_from_claims`); at
-    each look only what was decided, or seen, before that day counts. Days may be dates, timestamps or ISO text.
+    each look only what was decided, or seen, before that day counts. (Production lets what arrived on a customer's
+    first day count from its own days on; leave first_seen_at out for such lines.) Days may be dates, timestamps or ISO text.
     Returns a row per event and look, and per payer and signal without enough data: as_of, payer, cpt_group, signal,
     direction, state, baseline, current, effect, p_value, q_value, severity, n_baseline, n_current, maturity.
 

@@ -81,6 +81,11 @@ def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.Dat
     rows = claims.loc[claims["submitted_date"].notna() & claims[payer].notna()]
     submitted, decided = _days(rows, "submitted_date"), _days(rows, "decided_date")
     outcome = rows["outcome"].astype("string").str.upper()
+    unknown = sorted(set(outcome.dropna()) - {*DECIDED_OUTCOMES, "PENDING"})
+    if unknown:
+        raise ClaimsFrameError(
+            f"Column outcome holds {len(unknown)} words that are no outcome. Give PAID, DENIED, PENDING or OTHER."
+        )
     is_decided = decided.notna() & outcome.isin(DECIDED_OUTCOMES).fillna(value=False).astype(bool)
     first_seen, decision_seen = _days(rows, "first_seen_at"), _days(rows, "decision_seen_at")
     code = _text(rows, "denial_reason_code").str.upper().str.replace(r"[^A-Z0-9]", "", regex=True).fillna("")

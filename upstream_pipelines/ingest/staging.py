@@ -26,11 +26,12 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.claims.judge import Judge
+from upstream_pipelines.claims.raw_block import ClaimSource
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import FileRefusedError
-from upstream_pipelines.ingest.batch_reader import ClaimBatch, read_batch
-from upstream_pipelines.ingest.csv_reader import CsvFile, open_csv
+from upstream_pipelines.ingest.batch_reader import read_batch
+from upstream_pipelines.ingest.csv_reader import open_csv
 from upstream_pipelines.ingest.inbox import read_batch_body
 from upstream_pipelines.ingest.landing import take_in
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file
@@ -142,7 +143,7 @@ class _Attempt:
 
     def _copy_rows(self, stream: BinaryIO, known: dict[str, Any]) -> int:
         mapping = self.customer.configuration.mapping
-        read: CsvFile | ClaimBatch = (
+        read: ClaimSource = (
             open_csv(stream, mapping) if self.source == "csv" else read_batch(stream.read(), mapping)
         )
         judge = Judge(mapping, datetime.now(UTC).date())

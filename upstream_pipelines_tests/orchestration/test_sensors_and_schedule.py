@@ -140,7 +140,9 @@ def test_a_sweep_goes_on_after_a_customer_that_fails_and_ends_failed_naming_it(
     ]
 
 
-@pytest.mark.parametrize(("as_of", "first"), [("2026-13-01", None), ("2026-01-01", "2026-01-02"), ("soon", None)])
+@pytest.mark.parametrize(
+    ("as_of", "first"), [("2026-13-01", None), ("2026-01-01", "2026-01-02"), ("soon", None), ("2999-01-01", None)]
+)
 def test_days_that_cannot_be_looked_at_are_refused_with_what_to_do(as_of: str, first: str | None) -> None:
-    with pytest.raises(ConfigurationError, match=r"YYYY-MM-DD|Turn them round"):
+    with pytest.raises(ConfigurationError, match=r"YYYY-MM-DD|Turn them round|has not come yet"):
         look_days(as_of, first)
