@@ -23,6 +23,8 @@ _QUIET = {
     "urllib3": logging.WARNING,
     "slack_sdk": logging.WARNING,
     "asyncio": logging.WARNING,
+    # Two lines for each look at the schema's revision: every sensor tick and every /health.
+    "alembic.runtime.migration": logging.WARNING,
     # A warning for every malformed byte of an upload; the answer to its sender says it once.
     "python_multipart": logging.ERROR,
 }
