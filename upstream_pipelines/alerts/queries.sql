@@ -218,3 +218,7 @@ SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS aler
          WHERE a.customer_id = %(customer_id)s
            AND (j.alert_id IS NULL OR (a.state = 'sent' AND NOT j.all_sent)
                 OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states
+
+-- name: count_email_channels
+-- For `upstream doctor`: whether anything waits for a mail server. Small table, read whole.
+SELECT count(*) FROM alert_channels WHERE kind = 'email' AND enabled;

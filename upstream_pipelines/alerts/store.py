@@ -151,6 +151,13 @@ def write_quality_alert(  # noqa: PLR0917  as above
     return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)])
 
 
+def email_channels(conn: Connection) -> int:
+    """How many switched-on e-mail channels there are, of all customers."""
+    row = conn.execute(QUERIES.count_email_channels).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
 def due_deliveries(conn: Connection, now: datetime | None = None) -> int:
     """How many deliveries a worker would take at `now` (default: this moment)."""
     row = conn.execute(QUERIES.count_due, {"now": now or datetime.now(UTC)}).fetchone()

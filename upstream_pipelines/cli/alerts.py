@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -44,13 +44,18 @@ def list_(slug: Slug, *, json: Json = False) -> None:
                 alert["notice"],
                 alert["content"]["data"].get("explanation") or alert["content"]["type"],
                 alert["state"],
-                "\n".join(
-                    f"{delivery['channel']}: {delivery['state']}, attempts: {len(delivery['attempts'])}, id {delivery['delivery_id']}"
-                    for delivery in alert["deliveries"]
-                ),
+                "\n".join(_told(delivery) for delivery in alert["deliveries"]),
             )
             for alert in alerts
         ),
+    )
+
+
+def _told(delivery: dict[str, Any]) -> str:
+    attempts = delivery["attempts"]
+    why = f": {attempts[-1]['detail']}" if attempts and delivery["state"] not in {"sent", "sending"} else ""
+    return (
+        f"{delivery['channel']} {delivery['state']}, attempts: {len(attempts)}{why} (id {delivery['delivery_id']})"
     )
 
 

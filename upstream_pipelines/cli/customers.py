@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from upstream_pipelines.cli.output import Json, out, print_fields, print_json, print_table, short_command_settings
-from upstream_pipelines.customers.configuration import read_configuration_file
+from upstream_pipelines.customers.configuration import CustomerConfiguration, read_configuration_file
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import (
     configure_customer,
@@ -32,7 +32,7 @@ def _described(customer: Customer) -> dict[str, Any]:
         "name": customer.name,
         "status": customer.status,
         "created_at": customer.created_at,
-        "configuration": customer.configuration.model_dump(mode="json", exclude_defaults=True),
+        "configuration": customer.stored_configuration,
     }
 
 
@@ -88,6 +88,10 @@ def configure(
         Path, typer.Option(help="The customer's YAML file; docs/guide/configuration.md has every key.")
     ],
     *,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Start from nothing: what the file does not mention goes to its default."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Set what the file mentions: columns, outcomes, aliases, groups, rules, channels, cadence; the rest stays."""
@@ -95,8 +99,8 @@ def configure(
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
-        before = customer.configuration.naming_sha256()
-        content = read_configuration_file(file, customer.configuration)
+        present = CustomerConfiguration() if replace else customer.configuration
+        content = read_configuration_file(file, present)
         secrets = configure_customer(conn, customer, content)
         customer = get_customer(conn, slug)
     if json:
@@ -105,7 +109,7 @@ def configure(
     out.print(f"Customer {slug} is configured.")
     for channel, secret in secrets.items():
         out.print(f"Signing secret of channel {channel} (shown once): {secret}")
-    if customer.configuration.naming_sha256() != before:
+    if customer.configuration.naming_sha256() != present.naming_sha256():
         out.print("Changed aliases and groups reach stored claims when the asset `claims` is materialised next.")
 
 

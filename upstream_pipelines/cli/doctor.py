@@ -9,11 +9,12 @@ from typing import NamedTuple
 import requests
 from upath import UPath
 
+from upstream_pipelines.alerts.store import email_channels
 from upstream_pipelines.customers.store import list_customers
 from upstream_pipelines.db.engine import connect, database_url
 from upstream_pipelines.db.migrate import require_current
 from upstream_pipelines.delivery.probe import check_smtp
-from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.settings import Settings
 
 # Below this a day of uploads and Dagster's own logs may fill the disk.
@@ -78,7 +79,16 @@ def _disk(settings: Settings) -> tuple[str, str]:
 
 def _email(settings: Settings) -> tuple[str, str]:
     if settings.smtp_host is None:
-        return "not configured", "Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM to send alerts by e-mail."
+        with connect(settings, "upstream_pipeline") as conn:
+            wanted = email_channels(conn)
+        if wanted:
+            raise ConfigurationError(
+                f"{wanted} e-mail channels wait for a mail server. Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM."
+            )
+        return (
+            "not configured, and no channel needs it",
+            "Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM to use it.",
+        )
     return check_smtp(settings), ""
 
 

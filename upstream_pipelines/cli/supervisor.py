@@ -6,6 +6,7 @@ Not here: what they do; the database (db/embedded.py).
 from __future__ import annotations
 
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -20,7 +21,9 @@ from pathlib import Path
 
 import psutil
 import requests
+from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock, Timeout
+from sqlalchemy.exc import SQLAlchemyError
 
 from upstream_pipelines.db.engine import database_url
 from upstream_pipelines.defs.home import dagster_environment, dagster_instance, project_file
@@ -33,6 +36,8 @@ _STOP_SECONDS = 15
 # A process that ends this often within five minutes will not get better by starting it again.
 _MOST_RESTARTS = 5
 _RESTART_WINDOW = 300.0
+# A round is about a second; no customer waits longer than this behind a run whose process is gone.
+_ROUNDS_BETWEEN_ORPHANS = 20
 
 
 class ProcessEndedError(UpstreamError):
@@ -99,7 +104,14 @@ def running_platform(settings: Settings, say: Callable[[str], None]) -> Iterator
             _start(home, child, dagster_environment(settings))
         _record(home, children)
         _wait_until_ready(settings, home, children, say)
-        yield Platform(settings, lambda: _watch(settings, home, children, say))
+        rounds = itertools.count(1)
+
+        def watch() -> None:
+            _watch(settings, home, children, say)
+            if next(rounds) % _ROUNDS_BETWEEN_ORPHANS == 0:
+                _end_orphaned_runs(settings, say)
+
+        yield Platform(settings, watch)
     finally:
         _stop(children)
         (home / "up.json").unlink(missing_ok=True)
@@ -241,6 +253,18 @@ def _watch(settings: Settings, home: Path, children: list[_Child], say: Callable
         environment = environment or dagster_environment(settings)
         _start(home, child, environment)
         _record(home, children)
+
+
+def _end_orphaned_runs(settings: Settings, say: Callable[[str], None]) -> None:
+    """A code server that was killed with its run tells nobody, and the customer's next runs queue behind it."""
+    try:
+        with dagster_instance(settings) as instance:
+            ended = fail_orphaned_runs(instance)
+    except (SQLAlchemyError, DagsterPostgresException) as error:
+        say(f"Dagster's storage does not answer ({type(error).__name__}); looking again later.")
+        return
+    if ended:
+        say(f"{ended} runs whose process is gone were ended; their work is taken up again.")
 
 
 def _stop(children: list[_Child]) -> None:

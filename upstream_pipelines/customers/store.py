@@ -6,11 +6,10 @@ import re
 from typing import Any
 
 from psycopg.types.json import Jsonb
-from pydantic import ValidationError
 
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import sync_channels, sync_rules
-from upstream_pipelines.customers.configuration import ConfigurationFile, CustomerConfiguration
+from upstream_pipelines.customers.configuration import ConfigurationFile
 from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import Connection
@@ -113,13 +112,4 @@ def configure_customer(conn: Connection, customer: Customer, file: Configuration
 
 
 def _customer(row: tuple[Any, ...]) -> Customer:
-    customer_id, slug, name, status, configuration, created_at = row
-    try:
-        understood = CustomerConfiguration.model_validate(configuration)
-    except ValidationError as error:
-        where = ", ".join(sorted({".".join(str(part) for part in item["loc"]) for item in error.errors()}))
-        raise ConfigurationError(
-            f"The stored configuration of customer {slug} cannot be used: {where}. It was written by another "
-            "version or by hand; correct it in the table customers."
-        ) from None
-    return Customer(customer_id, slug, name, status, understood, created_at)
+    return Customer(*row)

@@ -32,14 +32,16 @@ def in_process_tags() -> dict[str, str]:
 
 def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
     """Mark runs of this machine whose process is gone as failed. Returns: how many."""
-    orphaned = [
-        run for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)) if _process_is_gone(run.tags)
-    ]
-    for run in orphaned:
-        instance.report_run_failed(
-            run, "The process of this run ended with the platform; its work is taken up again."
-        )
-    return len(orphaned)
+    failed = 0
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        if not _process_is_gone(run.tags):
+            continue
+        # A code server ends right after its last run: asked again, a run that came through has its end by now.
+        present = instance.get_run_by_id(run.run_id)
+        if present is not None and present.status in _UNFINISHED:
+            instance.report_run_failed(present, "The process of this run is gone; its work is taken up again.")
+            failed += 1
+    return failed
 
 
 def _process_is_gone(tags: Mapping[str, str]) -> bool:

@@ -25,6 +25,7 @@ import structlog
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from upstream_pipelines.alerts.store import write_quality_alert
 from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.raw_block import ClaimSource
 from upstream_pipelines.customers.models import Customer
@@ -180,7 +181,10 @@ class _Attempt:
         return counters.rows
 
     def _fail(self, code: str, message: str, digest: bytes | None = None) -> None:
-        self.conn.execute(QUERIES.fail_upload, {**self._key, "code": code, "message": message, "sha256": digest})
+        failed = {**self._key, "code": code, "message": message, "sha256": digest}
+        with self.conn.transaction():
+            self.conn.execute(QUERIES.fail_upload, failed)
+            write_quality_alert(self.conn, self.customer.customer_id, self.upload_id, 0.0, [code], None)
         finish_file(self.conn, self.settings, self.customer, self.upload_id, "failed")
 
 

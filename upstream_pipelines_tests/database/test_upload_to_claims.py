@@ -209,6 +209,19 @@ def test_a_refused_file_says_what_to_do_is_kept_and_stops_no_other(ingest: Inges
     assert [path.name for path in (folder / ".done" / str(good)).iterdir()] == ["file2.csv"]
 
 
+def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(ingest: Ingest) -> None:
+    """A file refused whole is the worse case of a file refused in part, and must not be the silent one."""
+    ingest.configure(
+        {
+            "channels": [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}],
+            "alert_rules": [{"name": "q", "kinds": ["quality"]}],
+        }
+    )
+    ingest.load(b"PK\x03\x04 a spreadsheet")
+    rows = ingest.conn.execute("SELECT kind, content -> 'data' ->> 'failed_rules' FROM alerts").fetchall()
+    assert rows == [("quality", '["file_refused"]')]
+
+
 def test_an_attempt_that_dies_half_way_leaves_nothing_and_the_next_one_loads_all(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

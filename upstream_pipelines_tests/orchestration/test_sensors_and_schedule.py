@@ -10,10 +10,17 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from upstream_pipelines.customers.store import create_customer, customers_of_bucket, set_status
+from upstream_pipelines.customers.store import (
+    create_customer,
+    customers_of_bucket,
+    get_customer,
+    list_customers,
+    set_status,
+)
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.drift_assets import look_days
-from upstream_pipelines.defs.jobs import drift_sweep
+from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep
+from upstream_pipelines.defs.orphans import fail_orphaned_runs, in_process_tags
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.schedules import daily_drift
@@ -146,3 +153,42 @@ def test_a_sweep_goes_on_after_a_customer_that_fails_and_ends_failed_naming_it(
 def test_days_that_cannot_be_looked_at_are_refused_with_what_to_do(as_of: str, first: str | None) -> None:
     with pytest.raises(ConfigurationError, match=r"YYYY-MM-DD|Turn them round|has not come yet"):
         look_days(as_of, first)
+
+
+def test_a_customer_whose_configuration_is_broken_is_still_listed_disabled_and_named(pipeline: Connection) -> None:
+    """It has to be repaired by the command, so the command must not fail on it."""
+    create_customer(pipeline, "bad", "Bad")
+    pipeline.execute("UPDATE customers SET configuration = '{\"nonsense\": 1}'")
+    assert [customer.slug for customer in list_customers(pipeline)] == ["bad"]
+    assert set_status(pipeline, "bad", "disabled").status == "disabled"
+    with pytest.raises(ConfigurationError, match=r"customer bad .*nonsense.*--replace"):
+        _ = get_customer(pipeline, "bad").configuration
+
+
+def test_one_customers_folder_that_is_no_folder_keeps_no_other_waiting(
+    settings: Settings, pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    for slug in ("bad", "good"):
+        create_customer(pipeline, slug, slug)
+    Path(str(customer_folder(settings, "bad"))).rmdir()
+    Path(settings.landing_root, "bad").write_text("not a folder")
+    _drop(settings, "good")
+    assert [request.partition_key for request in _tick(waiting_uploads, instance, platform).run_requests] == [
+        "good"
+    ]
+
+
+def _unfinished_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:
+    run = instance.create_run_for_job(deliver_alerts, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    return run.run_id
+
+
+def test_a_run_whose_process_is_gone_is_ended_and_a_living_one_is_left(instance: dg.DagsterInstance) -> None:
+    living = _unfinished_run(instance, in_process_tags())
+    host = in_process_tags()["upstream/process"].split("/")[0]
+    gone = _unfinished_run(instance, {"upstream/process": f"{host}/999999999/1.00"})
+    lost = _unfinished_run(instance, {".dagster/grpc_info": '{"host": "localhost", "socket": "/nowhere/at/all"}'})
+    assert fail_orphaned_runs(instance) == 2
+    status = {run.run_id: run.status for run in instance.get_runs()}
+    assert status[living] == dg.DagsterRunStatus.STARTED
+    assert status[gone] == status[lost] == dg.DagsterRunStatus.FAILURE
