@@ -131,11 +131,11 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
         "reports": len(reports),
         "uploads": uploads_table(uploads),
         "scores": markdown_table(
-            ("upload", "file", "score", "completeness", "validity", "consistency", "uniqueness", "timeliness"),
+            ("upload", "source", "score", "completeness", "validity", "consistency", "uniqueness", "timeliness"),
             (
                 (
                     str(upload["upload_id"])[:8],
-                    upload["file_name"] or upload["source"],
+                    upload["source"],
                     report.score,
                     *(
                         report.dimensions[name]

@@ -51,10 +51,9 @@ def _cell(value: Any) -> str:
 
 
 def evidence(samples: Sequence[Mapping[str, Any]]) -> str:
-    """Where a rule failed: file (or upload) and first row numbers, never a value."""
+    """Where a rule failed: upload and first row numbers, never a value or a file's name."""
     return "; ".join(
-        f"{sample['file_name'] or str(sample['upload_id'])[:8]}: rows {', '.join(map(str, sample['rows']))}"
-        for sample in samples
+        f"{str(sample['upload_id'])[:8]}: rows {', '.join(map(str, sample['rows']))}" for sample in samples
     )
 
 
@@ -75,13 +74,13 @@ def column_schema(columns: Iterable[tuple[str, str, str]]) -> dict[str, dg.Table
 
 
 def uploads_table(uploads: Sequence[Mapping[str, Any]]) -> dg.MarkdownMetadataValue:
-    """Uploads with status, counts and, where one failed, what to do."""
+    """Uploads with status, counts and, where one failed, what to do. Not their names: a customer may name a patient."""
     return markdown_table(
-        ("upload", "file", "status", "rows", "rejected", "warnings", "what to do"),
+        ("upload", "source", "status", "rows", "rejected", "warnings", "what to do"),
         (
             (
                 str(upload["upload_id"])[:8],
-                upload["file_name"] or upload["source"],
+                upload["source"],
                 "same bytes as an earlier upload" if upload["duplicate_of"] else upload["status"],
                 upload["rows"],
                 upload["rejected"],
