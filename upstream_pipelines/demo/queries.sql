@@ -12,6 +12,7 @@ results AS (DELETE FROM drift_results WHERE customer_id IN (SELECT customer_id F
 looks AS (DELETE FROM drift_looks WHERE customer_id IN (SELECT customer_id FROM gone)),
 events AS (DELETE FROM drift_events WHERE customer_id IN (SELECT customer_id FROM gone)),
 activity AS (DELETE FROM payer_activity WHERE customer_id IN (SELECT customer_id FROM gone)),
+codes AS (DELETE FROM payer_codes WHERE customer_id IN (SELECT customer_id FROM gone)),
 prices AS (DELETE FROM payer_prices WHERE customer_id IN (SELECT customer_id FROM gone)),
 days AS (DELETE FROM touched_days WHERE customer_id IN (SELECT customer_id FROM gone)),
 findings AS (DELETE FROM quality_findings WHERE customer_id IN (SELECT customer_id FROM gone)),

@@ -1,4 +1,4 @@
-"""The two aggregate frames drift is computed from, made out of claim lines.
+"""The three aggregate frames drift is computed from, made out of claim lines.
 
 Belongs here: which lines count, and as what. Not here: the same aggregation in SQL (store.py), any statistics.
 
@@ -13,6 +13,7 @@ that is later.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,8 +29,9 @@ ACTIVITY_KEYS = [
     "decision_known_day",
 ]
 ACTIVITY_SUMS = ["lines", "denied", "denied_authorization", "billed", "allowed", "paid"]
-PRICE_KEYS = ["payer", "cpt", "cpt_group", "decided_day", "decision_known_day"]
+PRICE_KEYS = ["payer", "cpt", "modifiers", "cpt_group", "decided_day", "decision_known_day"]
 PRICE_SUMS = ["lines", "sum_log_allowed", "sum_log_allowed_sq", "allowed"]
+CODE_KEYS = ["payer", "cpt", "cpt_group", "submitted_day", "submitted_known_day"]
 
 DECIDED_OUTCOMES = ("PAID", "DENIED", "OTHER")
 NOT_DENIALS = ("CO45", "PR1", "PR2", "PR3")
@@ -42,13 +44,19 @@ class ClaimsFrameError(UpstreamError):
     code = "claims_frame"
 
 
-def activity_from_claims(
-    claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None = None
-) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Aggregate one customer's claim lines into the columns of payer_activity and payer_prices.
+class Activity(NamedTuple):
+    """What drift is computed from: the rows of one customer in payer_activity, payer_prices and payer_codes."""
+
+    activity: pd.DataFrame
+    prices: pd.DataFrame
+    codes: pd.DataFrame
+
+
+def activity_from_claims(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None = None) -> Activity:
+    """Aggregate one customer's claim lines into the columns of payer_activity, payer_prices and payer_codes.
 
     `claims` has a row per line: payer (or payer_name), submitted_date, decided_date, outcome, and optionally cpt,
-    cpt_group, billed_amount, allowed_amount, paid_amount, units, denial_reason_code, first_seen_at,
+    modifiers, cpt_group, billed_amount, allowed_amount, paid_amount, units, denial_reason_code, first_seen_at,
     decision_seen_at. `cpt_groups` maps a code to its group, default OTHER; without it the column cpt_group counts.
     Days come back as datetime64[s] without a time, decision_age as Int64 (<NA>: undecided).
 
@@ -67,7 +75,8 @@ def activity_from_claims(
         .groupby(PRICE_KEYS, sort=True, as_index=False)[PRICE_SUMS]
         .sum()
     )
-    return activity, prices
+    codes = lines.groupby(CODE_KEYS, sort=True, as_index=False)[["lines"]].sum()
+    return Activity(activity, prices, codes)
 
 
 def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.DataFrame:
@@ -103,6 +112,7 @@ def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.Dat
         {
             "payer": rows[payer].astype(str),
             "cpt": cpt.astype(str),
+            "modifiers": _text(rows, "modifiers").fillna("").astype(str),
             "cpt_group": group.astype(str),
             "submitted_day": submitted,
             "decision_age": age,

@@ -62,13 +62,17 @@ class LookResult:
 
 
 class Detector:
-    """Built once from a customer's two aggregate frames; `look` may be called for any days in any order."""
+    """Built once from a customer's three aggregate frames; `look` may be called for any days in any order."""
 
     def __init__(
-        self, activity: pd.DataFrame, prices: pd.DataFrame, settings: DriftSettings | None = None
+        self,
+        activity: pd.DataFrame,
+        prices: pd.DataFrame,
+        codes: pd.DataFrame,
+        settings: DriftSettings | None = None,
     ) -> None:
         self.settings = settings or DriftSettings()
-        self.facts: Facts = facts_from_frames(activity, prices)
+        self.facts: Facts = facts_from_frames(activity, prices, codes)
 
     def view(self, as_of: date) -> View:
         """What was known before `as_of`."""

@@ -46,6 +46,12 @@ class Facts:
     price_lines: Floats
     price_sum: Floats
     price_sum_sq: Floats
+    code_names: list[str]
+    code_payer: Ints
+    code_code: Ints
+    code_day: Ints
+    code_known: Ints
+    code_lines: Floats
 
 
 @dataclass(frozen=True)
@@ -80,12 +86,15 @@ class View:
     price_sum_sq: Floats
 
 
-def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame) -> Facts:
-    """The frames of `activity_from_claims` (or the same two read from the database) as arrays."""
+def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, submitted_codes: pd.DataFrame) -> Facts:
+    """The frames of `activity_from_claims` (or the same three read from the database) as arrays."""
     payers = sorted({*activity["payer"].astype(str), *prices["payer"].astype(str)})
     payer_index = pd.Index(payers, dtype="object")
     groups, group_names = pd.factorize(activity["cpt_group"].astype("object"), sort=True)
-    codes, code_names = pd.factorize(prices["cpt"].astype("object"), sort=True)
+    # A code is priced by its modifiers: the technical component of an image costs another sum than the whole.
+    stratum = prices["cpt"].astype("object") + " " + prices["modifiers"].astype("object")
+    codes, strata = pd.factorize(stratum, sort=True)
+    by_code, code_names = pd.factorize(submitted_codes["cpt"].astype("object"), sort=True)
     aged = _numbers(activity["decision_age"])
     age = np.where(np.isnan(aged), UNDECIDED, aged).astype(np.int64)
     submitted = _day_numbers(activity["submitted_day"])
@@ -94,7 +103,7 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame) -> Facts:
     return Facts(
         payers=payers,
         groups=[str(name) for name in group_names],
-        codes=len(code_names),
+        codes=len(strata),
         payer=payer_index.get_indexer(activity["payer"].astype("object")).astype(np.int64),
         group=groups.astype(np.int64),
         submitted=submitted,
@@ -112,6 +121,12 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame) -> Facts:
         price_lines=_numbers(prices["lines"]),
         price_sum=_numbers(prices["sum_log_allowed"]),
         price_sum_sq=_numbers(prices["sum_log_allowed_sq"]),
+        code_names=[str(name) for name in code_names],
+        code_payer=payer_index.get_indexer(submitted_codes["payer"].astype("object")).astype(np.int64),
+        code_code=by_code.astype(np.int64),
+        code_day=_day_numbers(submitted_codes["submitted_day"]),
+        code_known=_day_numbers(submitted_codes["submitted_known_day"]),
+        code_lines=_numbers(submitted_codes["lines"]),
     )
 
 

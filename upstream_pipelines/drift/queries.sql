@@ -45,16 +45,35 @@ SELECT %(customer_id)s, payer_name, cpt_group, submitted_date,
  GROUP BY payer_name, cpt_group, submitted_date,
           CASE WHEN decided THEN greatest(decided_date - submitted_date, 0) END, known, decision_known;
 
+-- name: delete_codes
+-- Submitted lines by code of the touched submitted days (unique key, by customer and day).
+DELETE FROM payer_codes WHERE customer_id = %(customer_id)s AND submitted_day = ANY(%(days)s);
+
+-- name: insert_codes
+-- Count them again (claims_submitted).
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+), lines AS (
+    SELECT c.payer_name, c.cpt, c.cpt_group, c.submitted_date,
+           CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
+                ELSE greatest(c.submitted_date, (c.first_seen_at AT TIME ZONE 'UTC')::date) END AS known
+      FROM claims AS c CROSS JOIN first_day AS f
+     WHERE c.customer_id = %(customer_id)s AND c.submitted_date = ANY(%(days)s)
+)
+INSERT INTO payer_codes (customer_id, payer, cpt, cpt_group, submitted_day, submitted_known_day, lines)
+SELECT %(customer_id)s, payer_name, cpt, cpt_group, submitted_date, known, count(*)
+  FROM lines GROUP BY payer_name, cpt, cpt_group, submitted_date, known;
+
 -- name: delete_prices
 -- Prices of the touched decided days (unique key, by customer and day).
 DELETE FROM payer_prices WHERE customer_id = %(customer_id)s AND decided_day = ANY(%(days)s);
 
 -- name: insert_prices
--- Sums of the logarithm of the allowed amount a unit, over paid lines, by code (claims_decided).
+-- Sums of the logarithm of the allowed amount a unit, over paid lines, by code and modifiers (claims_decided).
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
 ), lines AS (
-    SELECT c.payer_name, c.cpt, c.cpt_group, c.decided_date, c.allowed_amount,
+    SELECT c.payer_name, c.cpt, coalesce(c.modifiers, '') AS modifiers, c.cpt_group, c.decided_date, c.allowed_amount,
            ln(c.allowed_amount::double precision
               / CASE WHEN c.units > 0 THEN c.units::double precision ELSE 1 END) AS log_allowed,
            CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
@@ -63,11 +82,11 @@ WITH first_day AS (
      WHERE c.customer_id = %(customer_id)s AND c.decided_date = ANY(%(days)s)
        AND c.outcome = 'PAID' AND c.allowed_amount > 0
 )
-INSERT INTO payer_prices (customer_id, payer, cpt, cpt_group, decided_day, decision_known_day, lines,
+INSERT INTO payer_prices (customer_id, payer, cpt, modifiers, cpt_group, decided_day, decision_known_day, lines,
                           sum_log_allowed, sum_log_allowed_sq, allowed)
-SELECT %(customer_id)s, payer_name, cpt, cpt_group, decided_date, known, count(*), sum(log_allowed),
+SELECT %(customer_id)s, payer_name, cpt, modifiers, cpt_group, decided_date, known, count(*), sum(log_allowed),
        sum(log_allowed * log_allowed), sum(allowed_amount)
-  FROM lines GROUP BY payer_name, cpt, cpt_group, decided_date, known;
+  FROM lines GROUP BY payer_name, cpt, modifiers, cpt_group, decided_date, known;
 
 -- name: count_activity
 -- Size and span of a customer's activity, for metadata (unique key).
@@ -82,9 +101,14 @@ COPY (SELECT payer, cpt_group, submitted_day, decision_age, submitted_known_day,
 
 -- name: copy_prices
 -- A customer's prices as CSV (unique key).
-COPY (SELECT payer, cpt, cpt_group, decided_day, decision_known_day, lines, sum_log_allowed, sum_log_allowed_sq,
+COPY (SELECT payer, cpt, modifiers, cpt_group, decided_day, decision_known_day, lines, sum_log_allowed, sum_log_allowed_sq,
              allowed
         FROM payer_prices WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
+
+-- name: copy_codes
+-- A customer's submitted lines by code as CSV (unique key).
+COPY (SELECT payer, cpt, cpt_group, submitted_day, submitted_known_day, lines
+        FROM payer_codes WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
 
 -- name: lock_customer
 -- Looks at one customer one after the other (primary key).

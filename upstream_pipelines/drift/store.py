@@ -24,6 +24,7 @@ from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.store import write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.activity import Activity
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
@@ -84,6 +85,8 @@ def refresh_activity(conn: Connection, customer_id: int) -> Refreshed:
         if submitted:
             conn.execute(QUERIES.delete_activity, {**key, "days": submitted})
             conn.execute(QUERIES.insert_activity, {**key, "days": submitted})
+            conn.execute(QUERIES.delete_codes, {**key, "days": submitted})
+            conn.execute(QUERIES.insert_codes, {**key, "days": submitted})
         if decided:
             conn.execute(QUERIES.delete_prices, {**key, "days": decided})
             conn.execute(QUERIES.insert_prices, {**key, "days": decided})
@@ -95,9 +98,13 @@ def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:
     return ActivityTotals(*(conn.execute(QUERIES.count_activity, {"customer_id": customer_id}).fetchone() or ()))
 
 
-def read_activity(conn: Connection, customer_id: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A customer's activity and prices, the same frames as `drift.activity.activity_from_claims` makes."""
-    return _read(conn, QUERIES.copy_activity, customer_id), _read(conn, QUERIES.copy_prices, customer_id)
+def read_activity(conn: Connection, customer_id: int) -> Activity:
+    """A customer's activity, prices and codes, the same frames as `drift.activity.activity_from_claims` makes."""
+    return Activity(
+        _read(conn, QUERIES.copy_activity, customer_id),
+        _read(conn, QUERIES.copy_prices, customer_id),
+        _read(conn, QUERIES.copy_codes, customer_id),
+    )
 
 
 def _read(conn: Connection, statement: Any, customer_id: int) -> pd.DataFrame:
@@ -112,7 +119,7 @@ def _read(conn: Connection, statement: Any, customer_id: int) -> pd.DataFrame:
     buffer.seek(0)
     options = pacsv.ConvertOptions(
         column_types={
-            "payer": "string", "cpt": "string", "cpt_group": "string", "decision_age": "int64", "lines": "int64",
+            "payer": "string", "cpt": "string", "modifiers": "string", "cpt_group": "string", "decision_age": "int64", "lines": "int64",
             "denied": "int64", "denied_authorization": "int64", "billed": "float64", "allowed": "float64",
             "paid": "float64", "sum_log_allowed": "float64", "sum_log_allowed_sq": "float64",
             **dict.fromkeys(_DAYS, "date32"),
@@ -145,8 +152,7 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
     again from the events as they stood before that day; its results replace those kept for it, but the
     present events and their alerts stay as they are: a look back is for seeing, not for alarming again.
     """
-    activity, prices = read_activity(conn, subject.customer_id)
-    detector = Detector(activity, prices, subject.settings)
+    detector = Detector(*read_activity(conn, subject.customer_id), subject.settings)
     kept, alerts = [], 0
     for as_of in days:
         rows, written = _look_once(conn, subject, detector, as_of)

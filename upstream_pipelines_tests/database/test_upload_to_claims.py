@@ -191,7 +191,7 @@ def test_aliases_and_groups_are_applied_and_applied_again_when_they_change(inges
     ingest.run()
     assert ingest.claims("payer_name, cpt_group") == [("Aetna Inc", "ANY"), ("Cigna Health", "THERAPY")]
     refresh_activity(ingest.conn, ingest.customer.customer_id)
-    activity, _ = read_activity(ingest.conn, ingest.customer.customer_id)
+    activity, _, _ = read_activity(ingest.conn, ingest.customer.customer_id)
     assert sorted(activity["payer"].unique()) == ["Aetna Inc", "Cigna Health"]
 
 
@@ -366,7 +366,7 @@ def _comparable(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
             frame[name] = pd.to_datetime(frame[name]).dt.strftime("%Y-%m-%d")
         elif name in {"decision_age", "lines", "denied", "denied_authorization"}:
             frame[name] = frame[name].astype("float64")
-        elif name not in {"payer", "cpt", "cpt_group"}:
+        elif name not in {"payer", "cpt", "modifiers", "cpt_group"}:
             frame[name] = frame[name].astype("float64").round(6)
         else:
             frame[name] = frame[name].astype(str)
@@ -383,14 +383,14 @@ def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
     counted = read_activity(ingest.conn, ingest.customer.customer_id)
     with ingest.conn.cursor() as cursor:
         rows = cursor.execute(
-            """SELECT payer_name, cpt, cpt_group, submitted_date, decided_date, outcome, billed_amount,
+            """SELECT payer_name, cpt, modifiers, cpt_group, submitted_date, decided_date, outcome, billed_amount,
                       allowed_amount, paid_amount, units, denial_reason_code FROM claims"""
         ).fetchall()
         names = [column.name for column in cursor.description or ()]
     made = activity_from_claims(pd.DataFrame(rows, columns=names))
     for sql_frame, pandas_frame in zip(counted, made, strict=True):
         keys = [name for name in pandas_frame.columns if name in {
-            "payer", "cpt", "cpt_group", "submitted_day", "decision_age", "decided_day"}]  # fmt: skip
+            "payer", "cpt", "modifiers", "cpt_group", "submitted_day", "decision_age", "decided_day"}]  # fmt: skip
         assert len(sql_frame) > 50
         pd.testing.assert_frame_equal(
             _comparable(sql_frame[list(pandas_frame.columns)], keys),

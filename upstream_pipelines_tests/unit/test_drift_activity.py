@@ -37,7 +37,7 @@ def lines(**columns: Any) -> pd.DataFrame:
 
 
 def test_the_frames_have_the_columns_of_the_tables() -> None:
-    activity, prices = activity_from_claims(lines())
+    activity, prices, _ = activity_from_claims(lines())
     assert list(activity.columns) == ACTIVITY_KEYS + ACTIVITY_SUMS
     assert list(prices.columns) == PRICE_KEYS + PRICE_SUMS
     assert activity["decision_age"].tolist() == [10]
@@ -63,14 +63,14 @@ def test_contractual_and_patient_adjustments_are_no_denials_and_authorisation_is
     code: str | None, denied: int, authorization: int
 ) -> None:
     """The likeliest mistake is to read CARC 45 without its group, or CO-145 as 45."""
-    activity, _ = activity_from_claims(lines(outcome="DENIED", denial_reason_code=code))
+    activity, _, _ = activity_from_claims(lines(outcome="DENIED", denial_reason_code=code))
     assert activity["denied"].tolist() == [denied]
     assert activity["denied_authorization"].tolist() == [authorization]
     assert activity["decision_age"].tolist() == [10]
 
 
 def test_a_pending_line_with_a_decided_date_is_undecided() -> None:
-    activity, prices = activity_from_claims(lines(outcome="PENDING"))
+    activity, prices, _ = activity_from_claims(lines(outcome="PENDING"))
     assert activity["decision_age"].isna().all()
     assert activity["decision_known_day"].isna().all()
     assert activity["denied"].tolist() == [0]
@@ -78,20 +78,20 @@ def test_a_pending_line_with_a_decided_date_is_undecided() -> None:
 
 
 def test_a_line_decided_before_it_was_submitted_has_age_zero() -> None:
-    activity, _ = activity_from_claims(lines(decided_date="2026-01-01"))
+    activity, _, _ = activity_from_claims(lines(decided_date="2026-01-01"))
     assert activity["decision_age"].tolist() == [0]
 
 
 def test_a_fact_is_known_from_its_own_day_or_from_when_it_was_first_seen() -> None:
-    activity, prices = activity_from_claims(
+    activity, prices, _ = activity_from_claims(
         lines(first_seen_at="2026-01-12T23:30:00Z", decision_seen_at="2026-01-20T01:00:00Z")
     )
     assert activity["submitted_known_day"].tolist() == [pd.Timestamp("2026-01-12")]
     assert activity["decision_known_day"].tolist() == [pd.Timestamp("2026-01-20")]
     assert prices["decision_known_day"].tolist() == [pd.Timestamp("2026-01-20")]
-    only_first, _ = activity_from_claims(lines(first_seen_at="2026-01-18"))
+    only_first, _, _ = activity_from_claims(lines(first_seen_at="2026-01-18"))
     assert only_first["decision_known_day"].tolist() == [pd.Timestamp("2026-01-18")]
-    early, _ = activity_from_claims(lines(first_seen_at="2025-12-01"))
+    early, _, _ = activity_from_claims(lines(first_seen_at="2025-12-01"))
     assert early["submitted_known_day"].tolist() == [pd.Timestamp("2026-01-05")]
 
 
@@ -104,7 +104,7 @@ def test_prices_are_per_unit_and_leave_out_what_has_none() -> None:
             lines(units=1, allowed_amount=Decimal("0.00")),
         ]
     )
-    _, prices = activity_from_claims(claims)
+    _, prices, _ = activity_from_claims(claims)
     assert prices["lines"].tolist() == [2]
     assert prices["sum_log_allowed"].item() == pytest.approx(2 * np.log(100))
     assert prices["sum_log_allowed_sq"].item() == pytest.approx(2 * np.log(100) ** 2)
@@ -121,12 +121,12 @@ def test_prices_are_per_unit_and_leave_out_what_has_none() -> None:
     ],
 )
 def test_days_may_be_text_dates_or_timestamps(day: Any) -> None:
-    activity, _ = activity_from_claims(lines(submitted_date=day))
+    activity, _, _ = activity_from_claims(lines(submitted_date=day))
     assert activity["submitted_day"].tolist() == [pd.Timestamp("2026-01-05")]
 
 
 def test_groups_come_from_the_mapping_or_from_the_column() -> None:
-    mapped, prices = activity_from_claims(lines(), {"99213": "visits"})
+    mapped, prices, _ = activity_from_claims(lines(), {"99213": "visits"})
     assert mapped["cpt_group"].tolist() == prices["cpt_group"].tolist() == ["visits"]
     assert activity_from_claims(lines(), {"1": "x"})[0]["cpt_group"].tolist() == ["OTHER"]
     assert activity_from_claims(lines(cpt_group="labs"))[0]["cpt_group"].tolist() == ["labs"]
@@ -158,11 +158,11 @@ def test_no_line_is_lost_or_counted_twice(rows: list[tuple[Any, ...]]) -> None:
     claims = pd.DataFrame(
         rows, columns=["payer", "submitted_date", "decided_date", "outcome", "allowed_amount"]
     ).assign(cpt="1")
-    activity, prices = activity_from_claims(claims)
+    activity, prices, _ = activity_from_claims(claims)
     assert activity["lines"].sum() == len(rows)
     decided = [row for row in rows if row[2] is not None and row[3] != "PENDING"]
     assert activity.loc[activity["decision_age"].notna(), "lines"].sum() == len(decided)
     assert activity["denied"].sum() == sum(row[3] == "DENIED" for row in decided)
     assert prices["lines"].sum() == sum(row[3] == "PAID" and bool(row[4]) for row in decided)
-    shuffled, _ = activity_from_claims(claims.sample(frac=1, random_state=1))
+    shuffled, _, _ = activity_from_claims(claims.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(activity, shuffled)
