@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-_RATE_SIGNALS = frozenset({"denial_rate"})
+_RATE_SIGNALS = frozenset({"denial_rate", "authorization_denials"})
 _WHOLE_PAYER = frozenset({"", "ALL"})
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Kind = Literal["drift", "quality", "run_failure"]
 # Spelled out, so that a slip of the pen is refused: a rule on "denial-rate" would never speak. The same as
 # drift.settings.SIGNALS, which is not imported because the drift package loads SciPy.
-Signal = Literal["denial_rate", "decision_lag", "allowed_amount"]
+Signal = Literal[
+    "denial_rate", "decision_lag", "allowed_amount", "volume", "procedure_mix", "authorization_denials"
+]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
 
 

@@ -10,7 +10,7 @@ import io
 
 import pandas as pd
 
-from upstream_pipelines.drift.settings import SIGNALS
+from upstream_pipelines.drift.figures import SIGNALS
 
 _TITLES = {
     "denial_rate": "Denial rate, %",

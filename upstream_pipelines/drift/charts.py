@@ -1,6 +1,7 @@
 """All charts of one look: for each payer and signal, the strongest evidence for a change and when it began.
 
-Belongs here: putting the factors through the scan, the thresholds. Not here: events and their life (detector.py).
+Belongs here: putting the factors through the scan. Not here: events and their life (detector.py), what a change
+amounts to (measures.py).
 """
 
 from __future__ import annotations
@@ -10,37 +11,53 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upstream_pipelines.drift.factors import Cube, Exclusion, cube_of, denial_series, lag_series, price_series
-from upstream_pipelines.drift.facts import Bools, Facts, Floats, Ints, View
-from upstream_pipelines.drift.scan import Series, Windows, dispersion, evidence, windows
+from upstream_pipelines.drift.counts import View
+from upstream_pipelines.drift.factors import (
+    BY_SUBMISSION,
+    Cube,
+    Exclusion,
+    cube_of,
+    denial_series,
+    lag_series,
+)
+from upstream_pipelines.drift.facts import Bools, Floats, Ints
+from upstream_pipelines.drift.prices import price_series
+from upstream_pipelines.drift.scan import By, Series, Windows, dispersion, evidence, windows
 from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.submissions import Mix, mix_evidence, mix_of, mix_windows, volume_series
 
 POOL_WEIGHT = 15.0  # weeks' worth of the customer's usual over-dispersion given to each payer
 FEWEST_BASELINE_COUNTED = 3.0
+TREND_DAYS = 56  # days a volume must be known before a change of it can be told from its growth
+LINES_A_KIND = 5.0  # lines a kind of code needs since the change, on average
 
 
 @dataclass(frozen=True)
 class Chart:
     """One signal of all payers.
 
-    `series` by decision day and (but for prices) by submission day; `sums`, `z` and `valid` match it, payers by
-    candidate change lengths. `dispersion` and `freedom` are per payer.
+    `by`, `z` and `valid` have an entry a scan: by decision day and (but for prices) by submission day; payers by
+    candidate changes, candidate j being `lengths[j]` days long and ending at `last`. `series` are the scans' day sums,
+    none for the procedure mix, which has `mix`. `dispersion` and `freedom` are per payer.
     """
 
     signal: Signal
-    series: Sequence[Series]
-    sums: Sequence[Windows]
+    last: int
+    lengths: Ints
+    by: Sequence[By]
     z: Sequence[Floats]
     valid: Sequence[Bools]
     dispersion: Floats
     freedom: Floats
+    series: Sequence[Series] = ()
+    mix: Mix | None = None
 
     def testable(self) -> Bools:
         """Payers for which any comparison could be made."""
         return np.asarray(np.any([valid.any(axis=1) for valid in self.valid], axis=0), dtype=np.bool_)
 
     def strongest(self, sign: int) -> tuple[Floats, Ints, Ints]:
-        """Per payer the largest evidence in the direction of `sign`, its series and its candidate; -inf if none."""
+        """Per payer the largest evidence in the direction of `sign`, its scan and its candidate; -inf if none."""
         stacked = np.stack(
             [np.where(v, sign * z, -np.inf) for z, v in zip(self.z, self.valid, strict=True)], axis=1
         )
@@ -59,41 +76,81 @@ class Charts:
     by_signal: Mapping[Signal, Chart]
 
 
-def charts_of(facts: Facts, view: View, excluded: Sequence[Exclusion], settings: DriftSettings) -> Charts:
+def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings) -> Charts:
     """Compute every chart; `excluded` stretches belong to no baseline."""
-    payers = len(facts.payers)
 
     def of(signal: Signal) -> list[Exclusion]:
         return [item for item in excluded if item.signal == signal]
 
-    cube = cube_of(view, payers, of("decision_lag"))
+    cube = cube_of(view, of("decision_lag"))
     series: dict[Signal, Sequence[Series]] = {
-        "denial_rate": denial_series(view, facts, of("denial_rate")),
+        "denial_rate": denial_series(view, "denial_rate", of("denial_rate")),
         "decision_lag": lag_series(view, cube),
-        "allowed_amount": (price_series(view, facts, of("allowed_amount")),),
+        "allowed_amount": (price_series(view, of("allowed_amount")),),
+        "volume": (volume_series(view, of("volume"), settings.holiday_country),),
+        "authorization_denials": denial_series(view, "authorization_denials", of("authorization_denials")),
     }
-    charts = {signal: _chart(signal, series[signal], settings) for signal in SIGNALS}
+    charts = {
+        signal: _mix_chart(view, mix_of(view, of(signal)), settings)
+        if signal == "procedure_mix"
+        else _chart(signal, view, series[signal], settings)
+        for signal in SIGNALS
+    }
     return Charts(view=view, cube=cube, by_signal=charts)
 
 
-def _chart(signal: Signal, series: Sequence[Series], settings: DriftSettings) -> Chart:
-    lengths = np.arange(settings.shortest_change_days, settings.change_days + 1)
-    scatter, freedom = pooled_dispersion(series)
+def last_day(view: View, signal: Signal) -> int:
+    """The last day a signal is judged up to: submissions may be complete up to another day than decisions."""
+    return view.submitted_to if signal in ("volume", "procedure_mix") else view.horizon
+
+
+def _lengths(settings: DriftSettings) -> Ints:
+    return np.arange(settings.shortest_change_days, settings.change_days + 1)
+
+
+def _chart(signal: Signal, view: View, series: Sequence[Series], settings: DriftSettings) -> Chart:
+    lengths = _lengths(settings)
+    scatter, freedom = pooled_dispersion([dispersion(item) for item in series])
     sums = [windows(item, lengths, settings.baseline_days) for item in series]
     return Chart(
         signal=signal,
-        series=series,
-        sums=sums,
+        last=last_day(view, signal),
+        lengths=lengths,
+        by=[item.by for item in series],
         z=[evidence(item, part, scatter, freedom) for item, part in zip(series, sums, strict=True)],
         valid=[_valid(item, part, settings) for item, part in zip(series, sums, strict=True)],
         dispersion=scatter,
         freedom=freedom,
+        series=series,
     )
 
 
-def pooled_dispersion(series: Sequence[Series]) -> tuple[Floats, Floats]:
+def _mix_chart(view: View, mix: Mix, settings: DriftSettings) -> Chart:
+    lengths = _lengths(settings)
+    scatter, freedom = pooled_dispersion([(mix.dispersion, mix.freedom)])
+    before, since = mix_windows(mix, lengths, settings.baseline_days)
+    n0, n1 = before.sum(axis=1), since.sum(axis=1)
+    worth0, worth1 = ((part * mix.value[:, :, None]).sum(axis=1) for part in (before, since))
+    # The evidence has no direction of its own: it goes the way of what a line is worth, downwards where that is unknown.
+    up = worth1 * np.maximum(n0, 1.0) > worth0 * np.maximum(n1, 1.0)
+    least = np.maximum(settings.minimum_current_lines, LINES_A_KIND * mix.kinds)[:, None]
+    return Chart(
+        signal="procedure_mix",
+        last=last_day(view, "procedure_mix"),
+        lengths=lengths,
+        by=[BY_SUBMISSION],
+        z=[np.where(up, 1.0, -1.0) * mix_evidence(before, since, scatter, freedom)],
+        valid=[
+            (n0 >= np.maximum(settings.minimum_baseline_lines, least)) & (n1 >= least) & (mix.kinds > 1)[:, None]
+        ],
+        dispersion=scatter,
+        freedom=freedom,
+        mix=mix,
+    )
+
+
+def pooled_dispersion(own: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """Over-dispersion per payer and its degrees of freedom, drawn towards the customer's usual."""
-    own = [dispersion(item) for item in series]
     scatter = np.max([values for values, _ in own], axis=0)
     freedom = np.max([values for _, values in own], axis=0)
     usual = float(np.average(scatter, weights=freedom)) if freedom.sum() > 0 else 1.0
@@ -103,8 +160,14 @@ def pooled_dispersion(series: Sequence[Series]) -> tuple[Floats, Floats]:
 
 def _valid(series: Series, sums: Windows, settings: DriftSettings) -> Bools:
     (n0, n1), (e0, e1), (o0, o1) = sums.lines, sums.expected, sums.observed
-    valid = (n0 >= settings.minimum_baseline_lines) & (n1 >= settings.minimum_current_lines)
-    if series.gaussian:
+    baseline, current = settings.minimum_baseline_lines, settings.minimum_current_lines
+    if series.kind == "trend":
+        begun = (series.expected > 0).argmax(axis=1)[:, None]
+        known_for = series.expected.shape[1] - sums.length[None, :] - begun
+        enough: Bools = (n0 >= baseline) & (e1 >= current) & (known_for >= TREND_DAYS)
+        return enough
+    valid = (n0 >= baseline) & (n1 >= current)
+    if series.kind == "normal":
         return valid & (e0 > 0) & (e1 > 0)
     scale = np.divide(o0 + o1, e0 + e1, out=np.zeros_like(e0), where=e0 + e1 > 0)
     return (

@@ -19,7 +19,8 @@ import pandas as pd
 
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.charts import Charts, charts_of
-from upstream_pipelines.drift.confirmation import denial_confirmed
+from upstream_pipelines.drift.confirmation import authorization_stands_out, denial_confirmed
+from upstream_pipelines.drift.counts import Counts, View
 from upstream_pipelines.drift.events import (
     DriftEvent,
     EventMemory,
@@ -28,11 +29,12 @@ from upstream_pipelines.drift.events import (
     sign_of,
 )
 from upstream_pipelines.drift.factors import Exclusion
-from upstream_pipelines.drift.facts import Facts, View, day_number, facts_from_frames, view_at
+from upstream_pipelines.drift.facts import Facts, day_number, facts_from_frames
 from upstream_pipelines.drift.measures import (
     HELD_SHARE,
     Change,
     Comparison,
+    change_interval,
     compare,
     completeness,
     holds_without_best_week,
@@ -40,7 +42,7 @@ from upstream_pipelines.drift.measures import (
     severity,
 )
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
-from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.shortage import Shortage, shortage_of
 
 ROW_COLUMNS = [
@@ -73,14 +75,15 @@ class Detector:
     ) -> None:
         self.settings = settings or DriftSettings()
         self.facts: Facts = facts_from_frames(activity, prices, codes)
+        self._counts = Counts(self.facts, self.settings.baseline_days + self.settings.renewal_days)
 
     def view(self, as_of: date) -> View:
-        """What was known before `as_of`."""
-        return view_at(self.facts, day_number(as_of), self.settings.baseline_days + self.settings.renewal_days)
+        """What was known before `as_of`; good until the next is asked for."""
+        return self._counts.at(day_number(as_of))
 
     def charts(self, as_of: date, events: Sequence[DriftEvent] = ()) -> Charts:
         """All charts at `as_of`; resolved `events` are kept out of the baselines."""
-        return charts_of(self.facts, self.view(as_of), self._exclusions(events), self.settings)
+        return charts_of(self.view(as_of), self._exclusions(events), self.settings)
 
     def look(self, as_of: date, live: Sequence[DriftEvent] = ()) -> LookResult:
         """Look at the customer as of the start of `as_of`.
@@ -99,8 +102,7 @@ class Detector:
         count = int(sum(part.sum() for part in testable.values()))
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
-            scans = len(chart.series)
-            needed = threshold(2 * count, self.settings.false_events_per_year, scans)
+            needed = threshold(2 * count, self.settings.false_events_per_year, len(chart.z))
             strongest = {sign: chart.strongest(sign) for sign in (1, -1)}
             for payer in np.flatnonzero(charts.view.present):
                 name = self.facts.payers[payer]
@@ -115,15 +117,15 @@ class Detector:
                     z, at, column = (part[payer] for part in strongest[sign])
                     if z < needed * self.settings.watch_share:
                         continue
-                    split = charts.view.horizon - int(chart.sums[at].length[column]) + 1
-                    change = Change(signal, int(payer), chart.series[at].by, split, sign)
+                    split = chart.last - int(chart.lengths[column]) + 1
+                    change = Change(signal, int(payer), chart.by[at], split, sign)
                     opened, row = self._alarm(charts, change, float(z), needed, as_of)
                     if opened is not None:
                         events.append(opened)
-                row["p_value"], row["q_value"] = (
-                    p_values.get((signal, int(payer))),
-                    q_values.get((signal, int(payer))),
-                )
+                key = (signal, int(payer))
+                row["p_value"], row["q_value"] = p_values.get(key), q_values.get(key)
+                if row["state"] != "not_enough_data" and key in q_values:
+                    row["detail"]["confidence"] = round(1.0 - q_values[key], 6)
                 rows.append(row)
         return LookResult(rows=_frame(rows), events=events)
 
@@ -151,7 +153,7 @@ class Detector:
             z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])
             for payer in np.flatnonzero(chart.testable() & charts.view.present):
                 keys.append((signal, int(payer)))
-                values.append(float(look_p_value(z[payer], len(chart.series))))
+                values.append(float(look_p_value(z[payer], len(chart.z))))
         adjusted = false_discovery(np.array(values))
         return dict(zip(keys, values, strict=True)), dict(zip(keys, adjusted.tolist(), strict=True))
 
@@ -161,7 +163,13 @@ class Detector:
         """Open an event, or say why the chart is only watched."""
         found = compare(charts, change, self.settings)
         row = self._row(charts, change, found, as_of)
-        row["detail"] |= {"evidence": round(z, 4), "threshold": round(needed, 4)}
+        earliest, latest = (_date(day) for day in change_interval(charts.by_signal[change.signal], change))
+        row["detail"] |= {
+            "evidence": round(z, 4),
+            "threshold": round(needed, 4),
+            "change_date_low": earliest.isoformat(),
+            "change_date_high": latest.isoformat(),
+        }
         waits_for = self._waits_for(charts, change, found, z, needed)
         if waits_for is not None:
             row["state"] = "watch"
@@ -184,6 +192,8 @@ class Detector:
                 shift_at_opening=found.shift,
                 evidence_at_opening=z,
                 n_baseline=found.n_baseline,
+                change_low=earliest,
+                change_high=latest,
             ),
         )
         row["state"], row["event_id"] = "open", event.event_id
@@ -191,7 +201,7 @@ class Detector:
 
     def _waits_for(
         self, charts: Charts, change: Change, found: Comparison, z: float, needed: float
-    ) -> Literal["evidence", "effect", "persistence", "matured_cohorts"] | None:
+    ) -> Literal["evidence", "effect", "persistence", "matured_cohorts", "other_denials"] | None:
         """The first thing the change lacks to become an event."""
         settings = self.settings
         if z < needed:
@@ -200,8 +210,10 @@ class Detector:
             return "effect"
         if not holds_without_best_week(charts, change, needed * HELD_SHARE, settings):
             return "persistence"
-        if change.signal == "denial_rate" and not denial_confirmed(charts, change, needed, settings):
+        if change.signal in RATE_SIGNALS and not denial_confirmed(charts, change, needed, settings):
             return "matured_cohorts"
+        if change.signal == "authorization_denials" and not authorization_stands_out(charts, change, settings):
+            return "other_denials"
         return None
 
     def _carry_on(
@@ -211,9 +223,9 @@ class Detector:
         settings, memory = self.settings, event.memory
         sign, split = sign_of(event.signal, event.direction), day_number(event.started_on)
         change = Change(event.signal, payer, memory.by, split, sign)
-        horizon = charts.view.horizon
+        last = charts.by_signal[event.signal].last
         for blocks in (1, 2, 3):
-            first = max(split, horizon - blocks * settings.recent_days + 1)
+            first = max(split, last - blocks * settings.recent_days + 1)
             recent = compare(charts, change, settings, first)
             if recent.n_current >= settings.minimum_current_lines:
                 break
@@ -238,15 +250,16 @@ class Detector:
                 "memory": memory.model_copy(update={"calm_since": calm_since, "reason": reason}),
             }
         )
-        shown = replace(
-            recent,
-            baseline=memory.baseline,
-            n_baseline=memory.n_baseline,
-            effect=recent.effect if event.signal == "allowed_amount" else recent.current - memory.baseline,
-        )
+        shown = replace(recent, n_baseline=memory.n_baseline)
+        if event.signal in RATE_SIGNALS or event.signal == "decision_lag":
+            shown = replace(shown, baseline=memory.baseline, effect=recent.current - memory.baseline)
         row = self._row(charts, change, shown, as_of)
         row["state"], row["event_id"] = renewed.state, renewed.event_id
-        row["detail"] |= {"evidence": round(abs(recent.z), 4)}
+        row["detail"] |= {
+            "evidence": round(abs(recent.z), 4),
+            "change_date_low": memory.change_low.isoformat(),
+            "change_date_high": memory.change_high.isoformat(),
+        }
         if reason is not None:
             row["detail"]["reason"] = reason
         return renewed, row
@@ -262,7 +275,7 @@ class Detector:
             "baseline": found.baseline,
             "current": found.current,
             "effect": found.effect,
-            "severity": severity(change.signal, found.effect, view, payer, settings=self.settings),
+            "severity": severity(change.signal, found, view, payer, settings=self.settings),
             "n_baseline": found.n_baseline,
             "n_current": found.n_current,
             "maturity": completeness(view, payer, max(change.split, view.start), change.signal),
@@ -270,7 +283,8 @@ class Detector:
             "detail": {
                 "change_date": _date(change.split).isoformat(),
                 "by": change.by,
-                "complete_to": _date(view.horizon).isoformat(),
+                "complete_to": _date(charts.by_signal[change.signal].last).isoformat(),
+                **_intervals(found),
                 "over_dispersion": round(float(charts.by_signal[change.signal].dispersion[payer]), 4),
             },
         }
@@ -297,6 +311,16 @@ class Detector:
                 "reason": lack.reason,
             },
         }
+
+
+def _intervals(found: Comparison) -> dict[str, float]:
+    (baseline_low, baseline_high), (current_low, current_high) = found.baseline_interval, found.current_interval
+    return {
+        "baseline_low": round(baseline_low, 6),
+        "baseline_high": round(baseline_high, 6),
+        "current_low": round(current_low, 6),
+        "current_high": round(current_high, 6),
+    }
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:

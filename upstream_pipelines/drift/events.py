@@ -22,12 +22,22 @@ _NAMESPACE = UUID("6f1d2f0e-6a53-4f0a-9d0c-3c1f6f6f8f11")
 Direction = Literal["worsening", "improving"]
 State = Literal["open", "updated", "resolved"]
 
-WORSENING_SIGN: dict[Signal, int] = {"denial_rate": 1, "decision_lag": -1, "allowed_amount": -1}
-"""The sign of the evidence that is bad for the provider: more denials, fewer decisions a day, lower prices."""
+WORSENING_SIGN: dict[Signal, int] = {
+    "denial_rate": 1,
+    "decision_lag": -1,
+    "allowed_amount": -1,
+    "volume": -1,
+    "procedure_mix": -1,
+    "authorization_denials": 1,
+}
+"""The sign of the evidence that is bad for the provider: more denials, fewer decisions a day, less paid, fewer lines."""
 
 
 class EventMemory(BaseModel):
-    """The frozen part of an event. `shift` is on the log scale of its factor; values are in the signal's unit."""
+    """The frozen part of an event. `shift` is on the log scale of its factor; values are in the signal's unit.
+
+    `change_low` and `change_high` bound the change day at 95 %.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +47,8 @@ class EventMemory(BaseModel):
     shift_at_opening: float
     evidence_at_opening: float
     n_baseline: int
+    change_low: date
+    change_high: date
     calm_since: date | None = None
     reason: Literal["back_at_baseline", "became_the_normal"] | None = None
 

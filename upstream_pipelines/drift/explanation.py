@@ -9,10 +9,15 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from upstream_pipelines.drift.settings import RATE_SIGNALS
+
 _SUBJECT = {
     "denial_rate": "denial rate",
     "decision_lag": "median decision time",
     "allowed_amount": "allowed amount for the same procedures",
+    "volume": "number of lines submitted a week",
+    "procedure_mix": "mix of submitted procedures",
+    "authorization_denials": "rate of denials for authorisation",
 }
 _REASON = {
     "too_few_lines": "too few decided claim lines",
@@ -22,6 +27,7 @@ _WAITS = {
     "evidence": "the evidence is not strong enough yet",
     "effect": "the change is too small to matter",
     "persistence": "a single week carries most of the evidence",
+    "other_denials": "denials for other reasons changed alike, so that it is the denial rate that changed",
     "matured_cohorts": "claims old enough to be fully decided do not confirm it yet",
 }
 
@@ -59,8 +65,10 @@ def figure_text(signal: str, value: Any) -> str | None:
     number = _number(value)
     if number is None:
         return None
-    if signal == "denial_rate":
+    if signal in RATE_SIGNALS or signal == "procedure_mix":
         return f"{number:.1%}"
+    if signal == "volume":
+        return f"{number:,.0f} lines a week"
     return f"{number:.1f} days" if signal == "decision_lag" else f"{number:.1%} of before"
 
 
@@ -69,8 +77,10 @@ def _movement(row: Mapping[str, Any]) -> str:
     if baseline is None or current is None or effect is None:
         return "changed"
     verb = "rose" if effect > 0 else "fell"
-    if row["signal"] == "denial_rate":
+    if row["signal"] in RATE_SIGNALS:
         return f"{verb} from {baseline:.1%} to {current:.1%}"
+    if row["signal"] == "procedure_mix":
+        return f"moved: {current:.0%} of the lines went to other codes"
     if row["signal"] == "decision_lag":
         return f"{verb} from {baseline:.0f} to {current:.0f} days"
     return f"{verb} by {abs(effect):.1%}"
@@ -99,6 +109,8 @@ def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:
     if smallest is not None:
         size = {
             "denial_rate": f"{100 * smallest:.0f} points",
+            "authorization_denials": f"{100 * smallest:.0f} points",
+            "volume": f"{smallest:.0%}",
             "decision_lag": f"{smallest:.0f} days",
             "allowed_amount": f"{smallest:.0%}",
         }[signal]

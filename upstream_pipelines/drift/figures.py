@@ -22,7 +22,9 @@ from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.factors import BY_DECISION
 from upstream_pipelines.drift.facts import UNDECIDED
 from upstream_pipelines.drift.measures import completeness, hazard_of, life_table, median_of
-from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.settings import DriftSettings, Signal
+
+SIGNALS: tuple[Signal, ...] = ("denial_rate", "decision_lag", "allowed_amount")
 
 if TYPE_CHECKING:
     from upstream_pipelines.drift.detector import Detector
@@ -92,12 +94,13 @@ Measured = tuple[tuple[float, float, float], tuple[float, float, float], tuple[i
 
 def _denials(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
     view, scatter = charts.view, float(charts.by_signal["denial_rate"].dispersion[payer])
-    block = (int(view.ends[payer]) - view.submitted) // days  # 0: the current block, 1 the one before, ...
+    lines = view.rows(payer)
+    block = (int(view.ends[payer]) - lines.submitted) // days  # 0: the current block, 1 the one before, ...
     blocks = max(settings.baseline_days // days, 1)
     closes = int(view.ends[payer]) - block * days
-    rows = (view.payer == payer) & (view.age != UNDECIDED) & (view.submitted + view.age <= closes)
+    rows = (lines.age != UNDECIDED) & (lines.submitted + lines.age <= closes)
     current, baseline = rows & (block == 0), rows & (block >= 1) & (block <= blocks)
-    counts = [(float(view.denied[part].sum()), float(view.lines[part].sum())) for part in (baseline, current)]
+    counts = [(float(lines.denied[part].sum()), float(lines.lines[part].sum())) for part in (baseline, current)]
     (x0, n0), (x1, n1) = counts
     return wilson(x0, n0, scatter), wilson(x1, n1, scatter), (round(n0), round(n1))
 

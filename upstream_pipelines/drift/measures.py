@@ -1,4 +1,4 @@
-"""What a change amounts to, in units people know: rates, days, price index.
+"""What a change amounts to, in units people know: rates, days, price index, lines a week.
 
 Belongs here: one payer's periods compared, in numbers and with the checks that make a change material. Not here:
 scanning (charts.py), events (events.py).
@@ -11,13 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from upstream_pipelines.drift.charts import Chart, Charts
-from upstream_pipelines.drift.factors import BY_DECISION, BY_SUBMISSION
-from upstream_pipelines.drift.facts import UNDECIDED, Floats, View
-from upstream_pipelines.drift.scan import By, Series, Windows, evidence
-from upstream_pipelines.drift.settings import DriftSettings, Signal
+from upstream_pipelines.drift.counts import RECENT_DAYS, View
+from upstream_pipelines.drift.factors import BY_SUBMISSION, cell_days
+from upstream_pipelines.drift.facts import Floats
+from upstream_pipelines.drift.scan import By, Series, Windows, evidence, sums_of
+from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
 
 CURVE_PRIOR = 5.0  # lines' worth of the baseline's curve at each age: ages nobody reached yet keep the baseline's
 HELD_SHARE = 0.6  # of the threshold must stay when the most striking week is left out
+WIDTH = 1.96  # standard errors: 95 %
+NEAR = WIDTH**2  # twice the log-likelihood within which a change day is as likely as the best: 95 %
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class Comparison:
     """A payer's current period against its baseline.
 
     `shift` is on the factor's log scale and `z` its evidence, both signed as more/faster/higher; `baseline`,
-    `current` and `effect` are in the signal's unit (rate, days, price index).
+    `current` and `effect` are in the signal's unit, the first two with 95 % intervals. Rates: 0..1 and their
+    difference. Lag: days. Amounts: index (baseline 1) and relative change. Volume: lines a week and relative change.
+    Mix: share of lines in another kind than before, and the relative change of what a line is worth.
     """
 
     z: float
@@ -46,34 +52,146 @@ class Comparison:
     effect: float
     n_baseline: int
     n_current: int
+    baseline_interval: tuple[float, float]
+    current_interval: tuple[float, float]
 
 
 def compare(charts: Charts, change: Change, settings: DriftSettings, first: int | None = None) -> Comparison:
-    """Compare the days from `first` (default: the change) to the horizon with the baseline days before the change."""
-    chart, view, payer = charts.by_signal[change.signal], charts.view, change.payer
+    """Compare the days from `first` (default: the change) on with the baseline days before the change."""
+    chart, payer = charts.by_signal[change.signal], change.payer
     first = change.split if first is None else first
+    before, since = _spans(chart, change, first, settings)
+    if chart.mix is not None:
+        return _compare_mix(chart, chart.mix, payer, before, since)
     series = _series_of(chart, change)
-    origin = view.horizon - view.days + 1
-    cut, begin = max(change.split - origin, 0), max(first - origin, 0)
-    sums = _single(series, payer, slice(max(cut - settings.baseline_days, 0), cut), slice(begin, None))
+    if series.trend is not None:
+        return _compare_volume(chart, series, payer, before, since)
+    sums = _single(series, payer, before, since)
+    scatter = float(chart.dispersion[payer])
     z = float(_evidence_of(chart, series, payer, sums)[0, 0])
     (o0, o1), (e0, e1) = ((float(a[0, 0]), float(b[0, 0])) for a, b in (sums.observed, sums.expected))
     n0, n1 = (round(float(part[0, 0])) for part in sums.lines)
     if change.signal == "allowed_amount":
         shift = (o1 / e1 if e1 > 0 else 0.0) - (o0 / e0 if e0 > 0 else 0.0)
-        return Comparison(z, shift, 1.0, float(np.exp(shift)), float(np.expm1(shift)), n0, n1)
+        error0, error1 = (WIDTH * np.sqrt(scatter / max(part, 1e-9)) for part in (e0, e1))
+        current = float(np.exp(shift))
+        return Comparison(
+            z, shift, 1.0, current, float(np.expm1(shift)), n0, n1, _around(1.0, error0), _around(current, error1)
+        )  # fmt: skip
     # Half an event on either side keeps a period without any denial finite; it is no matter at 8 and more.
     shift = float(np.log((o1 + 0.5) / (e1 + 0.5)) - np.log((o0 + 0.5) / (e0 + 0.5)))
-    if change.signal == "denial_rate":
+    error0, error1 = (WIDTH * np.sqrt(scatter / (part + 0.5)) for part in (o0, o1))
+    if change.signal in RATE_SIGNALS:
         baseline = o0 / n0 if n0 else 0.0
         current = min(baseline * (o1 / e1) / (o0 / e0), 1.0) if o0 > 0 and e1 > 0 else (o1 / n1 if n1 else 0.0)
-        return Comparison(z, shift, baseline, current, current - baseline, n0, n1)
-    before = life_table(charts, payer, change.by, (change.split - settings.baseline_days, change.split - 1))
-    since = life_table(charts, payer, change.by, (first, view.horizon))
-    baseline_curve = hazard_of(before)
-    current_curve = hazard_of(since, baseline_curve, CURVE_PRIOR)
-    baseline, current = median_of(baseline_curve), median_of(current_curve)
-    return Comparison(z, shift, baseline, current, current - baseline, n0, n1)
+        intervals = [
+            _share_around(share, error * np.sqrt(1 - share))
+            for share, error in ((baseline, error0), (current, error1))
+        ]
+        return Comparison(z, shift, baseline, current, current - baseline, n0, n1, *intervals)
+    view = charts.view
+    table0 = life_table(charts, payer, change.by, (change.split - settings.baseline_days, change.split - 1))
+    table1 = life_table(charts, payer, change.by, (first, view.horizon))
+    curve0 = hazard_of(table0)
+    curve1 = hazard_of(table1, curve0, CURVE_PRIOR)
+    baseline, current = median_of(curve0), median_of(curve1)
+    intervals = [
+        (median_of(curve * np.exp(error)), median_of(curve * np.exp(-error)))
+        for curve, error in ((curve0, error0), (curve1, error1))
+    ]
+    return Comparison(z, shift, baseline, current, current - baseline, n0, n1, *intervals)
+
+
+def compare_counts(chart: Chart, change: Change, settings: DriftSettings) -> tuple[float, float]:
+    """Events (denials, say) of the baseline and since the change, of the chart's payer."""
+    before, since = _spans(chart, change, change.split, settings)
+    row = _series_of(chart, change).observed[change.payer]
+    return float(row[before].sum()), float(row[since].sum())
+
+
+def _around(value: float, error: float) -> tuple[float, float]:
+    return float(value * np.exp(-error)), float(value * np.exp(error))
+
+
+def _share_around(share: float, error: float) -> tuple[float, float]:
+    low, high = _around(share, error)
+    return low, min(high, 1.0)
+
+
+def _spans(chart: Chart, change: Change, first: int, settings: DriftSettings) -> tuple[slice, slice]:
+    """The columns of the baseline (a trend: all before the change) and of the days from `first` on."""
+    values = chart.mix.counts if chart.mix is not None else chart.series[0].observed
+    days = values.shape[-1]
+    origin = chart.last - days + 1
+    cut, begin = max(change.split - origin, 0), max(first - origin, 0)
+    return slice(0 if change.signal == "volume" else max(cut - settings.baseline_days, 0), cut), slice(begin, None)
+
+
+def _compare_volume(chart: Chart, series: Series, payer: int, before: slice, since: slice) -> Comparison:
+    """Lines a week against those that the days before the change, with their growth, let expect."""
+    assert series.trend is not None
+    plain, time = series.trend.plain[payer], series.trend.time
+    lines = series.observed[payer]
+    level, growth = fit_growth(lines[None, before], plain[None, before], time[before])
+    expected = plain * np.exp(level[0] + growth[0] * time)
+    n0, n1, awaited = float(lines[before].sum()), float(lines[since].sum()), float(expected[since].sum())
+    # A week without holidays: the sum over the days of the week of what an ordinary one lets expect.
+    lately = slice(max(since.start - 28, 0), None)
+    usual = 0.0
+    for weekday in range(7):
+        ordinary = expected[lately][weekday::7][plain[lately][weekday::7] > 0]
+        usual += float(ordinary.mean()) if len(ordinary) else 0.0
+    sums = _single(series, payer, before, since)
+    z = float(_evidence_of(chart, series, payer, sums)[0, 0])
+    ratio = n1 / awaited if awaited > 0 else 1.0
+    scatter = float(chart.dispersion[payer])
+    error0, error1 = (float(WIDTH * np.sqrt(scatter / max(part, 0.5))) for part in (n0, n1))
+    shift = float(np.log((n1 + 0.5) / (awaited + 0.5)))
+    return Comparison(
+        z, shift, usual, usual * ratio, ratio - 1.0, round(n0), round(n1),
+        _around(usual, error0), _around(usual * ratio, error1),
+    )  # fmt: skip
+
+
+def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice) -> Comparison:
+    counts = mix.counts[payer]
+    x0, x1 = counts[:, before].sum(axis=1), counts[:, since].sum(axis=1)
+    n0, n1 = float(x0.sum()), float(x1.sum())
+    share0, share1 = x0 / max(n0, 1.0), x1 / max(n1, 1.0)
+    worth0, worth1 = float(share0 @ mix.value[payer]), float(share1 @ mix.value[payer])
+    z = mix_evidence(x0[None, :, None], x1[None, :, None], chart.dispersion[[payer]], chart.freedom[[payer]])[0, 0]
+    sign = 1.0 if worth1 > worth0 else -1.0
+    pooled = (x0 + x1) / max(n0 + n1, 1.0)
+    error = np.sqrt(chart.dispersion[payer] * pooled * (1 - pooled) * (1 / max(n0, 1.0) + 1 / max(n1, 1.0)))
+    # Chance alone moves shares by 0.8 standard errors on average: that much of the distance is none.
+    by_chance = float(0.5 * np.sqrt(2 / np.pi) * error.sum())
+    apart = max(float(0.5 * np.abs(share1 - share0).sum()) - by_chance, 0.0) if n1 > 0 else 0.0
+    return Comparison(
+        z=float(sign * z),
+        shift=sign * apart,
+        baseline=0.0,
+        current=apart,
+        effect=worth1 / worth0 - 1.0 if worth0 > 0 else 0.0,
+        n_baseline=round(n0),
+        n_current=round(n1),
+        baseline_interval=(0.0, 0.0),
+        current_interval=(max(apart - by_chance, 0.0), min(apart + by_chance, 1.0)),
+    )
+
+
+def change_interval(chart: Chart, change: Change) -> tuple[int, int]:
+    """The days between which the change began, at 95 %: those whose likelihood is near that of the best.
+
+    The likelihood is that of two levels, so that the interval is one of the change day alone.
+    """
+    at = list(chart.by).index(change.by)
+    z = np.where(chart.valid[at][change.payer], change.sign * chart.z[at][change.payer], -np.inf)
+    split = chart.last - chart.lengths + 1
+    best = float(z.max())
+    likely = split[(z > 0) & (z**2 >= best**2 - NEAR)] if np.isfinite(best) and best > 0 else split[:0]
+    if not len(likely):
+        return change.split, change.split
+    return int(min(likely.min(), change.split)), int(max(likely.max(), change.split))
 
 
 def _series_of(chart: Chart, change: Change) -> Series:
@@ -85,13 +203,7 @@ def _single(series: Series, payer: int, before: slice, since: slice) -> Windows:
         row = values[payer]
         return np.array([[row[before].sum()]]), np.array([[row[since].sum()]])
 
-    return Windows(
-        length=np.array([0]),
-        observed=sums(series.observed),
-        expected=sums(series.expected),
-        trials=None if series.trials is None else sums(series.trials),
-        lines=sums(series.lines),
-    )
+    return sums_of(series, np.array([0]), sums)
 
 
 def _evidence_of(chart: Chart, series: Series, payer: int, sums: Windows) -> Floats:
@@ -101,11 +213,11 @@ def _evidence_of(chart: Chart, series: Series, payer: int, sums: Windows) -> Flo
 def life_table(charts: Charts, payer: int, by: By, span: tuple[int, int]) -> tuple[Floats, Floats]:
     """Decisions and open lines by age, over the decision (or submission) days of `span`, both ends included."""
     view, cube = charts.view, charts.cube
-    day = np.arange(cube.open.shape[2])[None, :] + view.start
-    if by == BY_DECISION:
-        day = day + np.arange(view.ages)[:, None]
-    inside = np.broadcast_to((day >= span[0]) & (day <= span[1]), (view.ages, cube.open.shape[2]))
-    return (cube.decided[:, payer] * inside).sum(axis=1), (cube.open[:, payer] * inside).sum(axis=1)
+    day = cell_days(view)
+    if by == BY_SUBMISSION:
+        day = np.broadcast_to(day[:, :1], day.shape)
+    inside = (day >= span[0]) & (day <= span[1])
+    return (cube.decided[payer] * inside).sum(axis=0), (cube.open[payer] * inside).sum(axis=0)
 
 
 def hazard_of(table: tuple[Floats, Floats], prior: Floats | None = None, weight: float = 0.0) -> Floats:
@@ -139,10 +251,23 @@ def is_material(signal: Signal, comparison: Comparison, sign: int, settings: Dri
         return -sign * effect >= settings.minimum_lag_days
     if signal == "allowed_amount":
         return sign * effect >= settings.minimum_price_change
+    if signal == "volume":
+        return sign * effect >= settings.minimum_volume_change
+    if signal == "procedure_mix":
+        return comparison.current >= settings.minimum_mix_change
+    return rate_is_material(signal, comparison.baseline, effect, sign, settings)
+
+
+def rate_is_material(signal: Signal, baseline: float, effect: float, sign: int, settings: DriftSettings) -> bool:
+    """The same for a rate and its difference from the baseline.
+
+    A fifth of a rate matters where the rate itself does: that of all denials, not the few for authorisation.
+    """
     if sign * effect <= 0:
         return False
-    points, relative = abs(effect), abs(effect) / comparison.baseline if comparison.baseline > 0 else np.inf
-    return bool(points >= settings.minimum_rate_points or relative >= settings.minimum_rate_relative)
+    if signal == "authorization_denials":
+        return abs(effect) >= settings.minimum_authorization_points
+    return abs(effect) >= settings.minimum_rate_points or abs(effect) >= settings.minimum_rate_relative * baseline
 
 
 def holds_without_best_week(charts: Charts, change: Change, needed: float, settings: DriftSettings) -> bool:
@@ -151,74 +276,76 @@ def holds_without_best_week(charts: Charts, change: Change, needed: float, setti
     For the lag it is a week of decisions that is left out, whatever the days are: a lost file of decisions makes
     all lines submitted in the weeks before it look slow.
     """
-    chart, payer, view = charts.by_signal[change.signal], change.payer, charts.view
+    chart, payer = charts.by_signal[change.signal], change.payer
+    before, since = _spans(chart, change, change.split, settings)
+    if chart.mix is not None:
+        counts = chart.mix.counts[payer]
+        now = counts[:, since]
+        left = now.sum(axis=1, keepdims=True) - np.apply_along_axis(np.convolve, 1, now, np.ones(7))
+        then = np.broadcast_to(counts[:, before].sum(axis=1, keepdims=True), left.shape)
+        z = mix_evidence(then[None], left[None], chart.dispersion[[payer]], chart.freedom[[payer]])
+        return bool(z.min() >= needed)
     series = _series_of(chart, change)
-    cut = change.split - (view.horizon - view.days + 1)
-
-    def parts(values: Floats, since: Floats | None = None) -> tuple[Floats, Floats]:
-        before = values[payer, max(cut - settings.baseline_days, 0) : cut].sum()
-        since = values[payer, cut:] if since is None else since
-        week = np.convolve(since, np.ones(7))  # any seven days in a row: a gap does not keep to calendar weeks
-        return np.full((1, len(week)), before), (since.sum() - week)[None, :]
-
-    observed, expected = parts(series.observed), parts(series.expected)
+    by_decision: dict[int, Floats] = {}
     if change.signal == "decision_lag" and change.by == BY_SUBMISSION:
-        observed, expected = (
-            parts(values, _by_decision_day(charts, change, cells))
-            for values, cells in (
-                (series.observed, charts.cube.decided),
-                (series.expected, charts.cube.expected),
-            )
+        cube = charts.cube
+        by_decision[id(series.observed)] = _by_decision_day(charts.view, change, cube.decided[payer])
+        by_decision[id(series.expected)] = _by_decision_day(
+            charts.view, change, cube.expected(payer, charts.view.start)
         )
-    sums = Windows(
-        length=np.arange(observed[0].shape[1]),
-        observed=observed,
-        expected=expected,
-        trials=None if series.trials is None else parts(series.trials),
-        lines=parts(series.lines),
-    )
-    return bool((change.sign * _evidence_of(chart, series, payer, sums)).min() >= needed)
+
+    def sums(values: Floats) -> tuple[Floats, Floats]:
+        now = by_decision.get(id(values), values[payer, since])
+        week = np.convolve(now, np.ones(7))  # any seven days in a row: a gap does not keep to calendar weeks
+        return np.full((1, len(week)), values[payer, before].sum()), (now.sum() - week)[None, :]
+
+    parts = sums_of(series, np.arange(len(series.observed[payer, since]) + 6), sums)
+    return bool((change.sign * _evidence_of(chart, series, payer, parts)).min() >= needed)
 
 
-def _by_decision_day(charts: Charts, change: Change, cells: Floats) -> Floats:
-    """Sums of a cube's cells over the lines submitted since the change, by day of decision since then."""
-    picked = cells[:, change.payer, change.split - charts.view.start :]
-    day = np.arange(picked.shape[1])[None, :] + np.arange(picked.shape[0])[:, None]
+def _by_decision_day(view: View, change: Change, cells: Floats) -> Floats:
+    """Sums of a payer's cells over the lines submitted since the change, by day of decision since then."""
+    picked = cells[max(change.split - view.start, 0) :]
+    day = np.arange(picked.shape[0])[:, None] + np.arange(picked.shape[1])[None, :]
     # Cells past the horizon are empty: their days are not over.
-    return np.bincount(day.ravel(), picked.ravel())[: picked.shape[1]].astype(np.float64)
+    return np.bincount(day.ravel(), picked.ravel())[: picked.shape[0]].astype(np.float64)
 
 
 def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
     """How complete a figure of the days from `first` on is, 0..1; nan where nothing was submitted.
 
     A denial rate waits for decisions: the share of the lines submitted since then that is decided. Lag and
-    prices are counted on the day of the decision, open lines included, so that nothing of them is still to come.
+    prices are counted on the day of the decision, open lines included, volume and mix on that of the submission,
+    so that nothing of them is still to come.
     """
-    rows = (view.payer == payer) & (view.submitted >= first)
-    total = view.lines[rows].sum()
+    since = slice(max(first - view.start, 0), None)
+    total = view.total[payer, since].sum()
     if total <= 0:
         return float("nan")
-    if signal != "denial_rate":
+    if signal not in RATE_SIGNALS:
         return 1.0
-    return float(view.lines[rows & (view.age != UNDECIDED)].sum() / total)
+    return float(view.decided[payer, since].sum() / total)
 
 
-def severity(signal: Signal, effect: float, view: View, payer: int, *, settings: DriftSettings) -> float:
+def severity(signal: Signal, comparison: Comparison, view: View, payer: int, *, settings: DriftSettings) -> float:
     """0..1 from the size of the effect against what is material, weighed by the payer's share of billed dollars.
 
     Four times the material size gives a half; a payer of less than its even share of the money up to a half less.
     """
     unit = {
         "denial_rate": settings.minimum_rate_points,
+        "authorization_denials": settings.minimum_authorization_points,
         "decision_lag": settings.minimum_lag_days,
         "allowed_amount": settings.minimum_price_change,
+        "volume": settings.minimum_volume_change,
+        "procedure_mix": settings.minimum_mix_change,
     }[signal]
-    size = abs(effect) / max(unit, 1e-9)
+    change = comparison.current if signal == "procedure_mix" else comparison.effect
+    size = abs(change) / max(unit, 1e-9)
     by_effect = size / (size + 4.0)
-    recent = view.submitted > view.horizon - 90
-    total = view.billed[recent].sum()
-    if total <= 0:
+    billed = view.billed_lately
+    if billed.sum() <= 0:
         return by_effect
-    share = view.billed[recent & (view.payer == payer)].sum() / total
-    even = 1.0 / max(len(np.unique(view.payer[recent])), 1)
+    share = billed[payer] / billed.sum()
+    even = 1.0 / max(int((view.total[:, -RECENT_DAYS:].sum(axis=1) > 0).sum()), 1)
     return float(by_effect * (0.5 + 0.5 * min(share / even, 1.0)))

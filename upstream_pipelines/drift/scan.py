@@ -10,6 +10,7 @@ the visible history at each look, so no state can be lost or depend on how often
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,16 +19,33 @@ import numpy as np
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
 
 By = Literal["decision", "submission"]
+Kind = Literal["counts", "normal", "trend"]
+GROWTH_PRIOR = 12.0  # weight of "no growth": at a scatter of 3, a standard deviation of half as much again a year
 CROSSINGS = 7.0  # a year, times z·exp(-z²/2); see `threshold`
 
 
 @dataclass(frozen=True)
+class Trend:
+    """What a level with steady growth needs beyond counts, by payer and day.
+
+    `plain`: expected by the calendar, up to level and growth; `time` in years (per day); `moment` and `second`: the
+    expected counts times time and times its square.
+    """
+
+    plain: Floats
+    time: Floats
+    moment: Floats
+    second: Floats
+
+
+@dataclass(frozen=True)
 class Series:
-    """Day sums of one factor, payers by days, the last column being the horizon.
+    """Day sums of one factor, payers by days, the last column being the last complete day.
 
     `observed` and `expected` share a scale (events; for prices score and information), `variance` is that of
     observed with nothing changed, `lines` the claim lines behind it, `trials` the Bernoulli trials where the factor
-    has them. `by` names what a day is: decision or submission.
+    has them. `by` names what a day is: decision or submission. `kind` is how counts scatter: "counts" (Poisson, or
+    binomial where there are trials), "normal" (score and information), "trend" (counts around steady growth).
     """
 
     by: By
@@ -36,37 +54,51 @@ class Series:
     variance: Floats
     lines: Floats
     trials: Floats | None
-    gaussian: bool
+    kind: Kind = "counts"
+    trend: Trend | None = None
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Sums before and since each candidate change day, payers by candidates; candidate j is `length[j]` days long."""
+    """Sums before and since each candidate change day, payers by candidates; candidate j is `length[j]` days long.
+
+    `moments` and `seconds` only for a trend, which is compared with all days before.
+    """
 
     length: Ints
     observed: tuple[Floats, Floats]
     expected: tuple[Floats, Floats]
     trials: tuple[Floats, Floats] | None
     lines: tuple[Floats, Floats]
+    moments: tuple[Floats, Floats] | None = None
+    seconds: tuple[Floats, Floats] | None = None
 
 
 def windows(series: Series, lengths: Ints, baseline_days: int) -> Windows:
     """Sum `series` over the last `lengths` days (1) and the `baseline_days` days before them (0)."""
     days = series.observed.shape[1]
     split = days - lengths
-    first = np.maximum(split - baseline_days, 0)
+    first = np.zeros_like(split) if series.trend is not None else np.maximum(split - baseline_days, 0)
 
     def sums(values: Floats) -> tuple[Floats, Floats]:
         total = np.zeros((values.shape[0], days + 1))
         np.cumsum(values, axis=1, out=total[:, 1:])
         return total[:, split] - total[:, first], total[:, -1:] - total[:, split]
 
+    return sums_of(series, lengths, sums)
+
+
+def sums_of(series: Series, lengths: Ints, sums: Callable[[Floats], tuple[Floats, Floats]]) -> Windows:
+    """The windows of a series, with `sums` telling the sums of day values before and since."""
+    trend = series.trend
     return Windows(
         length=lengths,
         observed=sums(series.observed),
         expected=sums(series.expected),
         trials=None if series.trials is None else sums(series.trials),
         lines=sums(series.lines),
+        moments=None if trend is None else sums(trend.moment),
+        seconds=None if trend is None else sums(trend.second),
     )
 
 
@@ -77,7 +109,9 @@ def evidence(series: Series, sums: Windows, dispersion: Floats, freedom: Floats)
     which that was learnt, as a t statistic is.
     """
     (o0, o1), (e0, e1) = sums.observed, sums.expected
-    if series.gaussian:
+    if series.kind == "trend":
+        doubled, shift = _trend_terms(sums)
+    elif series.kind == "normal":
         with np.errstate(divide="ignore", invalid="ignore"):
             shift = o1 / e1 - o0 / e0
             doubled = shift**2 / (1 / e1 + 1 / e0)
@@ -95,6 +129,31 @@ def evidence(series: Series, sums: Windows, dispersion: Floats, freedom: Floats)
     return np.sign(np.nan_to_num(shift)) * np.sqrt(shortened)
 
 
+def _trend_terms(sums: Windows) -> tuple[Floats, Floats]:
+    """Twice the log-likelihood ratio of a step beside level and growth, and the step's sign.
+
+    A score test: level and growth are those that fit with no step, and what they could have taken of one is taken
+    from its variance. The Poisson deviance stands for the squared score, which is too long a tail at small counts.
+    """
+    assert sums.moments is not None
+    assert sums.seconds is not None
+    (_, o1), (e0, e1), (m0, m1), (q0, q1) = sums.observed, sums.expected, sums.moments, sums.seconds
+    s0, s1, s2 = e0 + e1, m0 + m1, q0 + q1 + GROWTH_PRIOR
+    determinant = s0 * s2 - s1**2
+    taken = _ratio(e1**2 * s2 - 2 * e1 * m1 * s1 + m1**2 * s0, determinant)
+    left = np.maximum(e1 - taken, 0.0)
+    deviance = _terms(o1, e1) - 2 * (o1 - e1)
+    doubled = np.where(left > 0.05 * e1, deviance * _ratio(e1, left), 0.0)
+    return doubled, o1 - e1
+
+
+def wilson_hilferty(chi_squared: Floats, degrees: Ints | Floats) -> Floats:
+    """The normal deviate with the tail of a chi-squared value (Wilson and Hilferty's cube root)."""
+    spread = 2.0 / (9.0 * degrees)
+    result: Floats = (np.cbrt(chi_squared / degrees) - (1 - spread)) / np.sqrt(spread)
+    return result
+
+
 def _terms(observed: Floats, expected: Floats) -> Floats:
     """2·O·log(O/E), and 0 where nothing was observed or expected."""
     good = (observed > 0) & (expected > 0)
@@ -110,8 +169,9 @@ def _ratio(top: Floats, bottom: Floats) -> Floats:
 def dispersion(series: Series, block: int = 7) -> tuple[Floats, Floats]:
     """Over-dispersion per payer (1: as independent lines would scatter) and the degrees of freedom it was learnt with.
 
-    From the differences of neighbouring blocks, so that a level shift, the very thing looked for, spoils one
-    difference only. All alignments of the blocks are used.
+    From the differences of neighbouring weeks, so that a level shift, the very thing looked for, spoils one
+    difference only. Weeks begin on the day of the week on which the customer's weeks differ most: weeks cut at any
+    other day mix two and show half of what whole weeks differ by.
     """
 
     def blocks(values: Floats) -> Floats:
@@ -126,10 +186,20 @@ def dispersion(series: Series, block: int = 7) -> tuple[Floats, Floats]:
     both = enough[:, block:] & enough[:, :-block]
     squares = np.where(both, (rate[:, block:] - rate[:, :-block]) ** 2, 0.0)
     scale = np.where(both, noise[:, block:] + noise[:, :-block], 1.0)
-    pairs = both.sum(axis=1)
-    own = np.divide((squares / scale).sum(axis=1), pairs, out=np.ones(len(pairs)), where=pairs > 0)
-    # Neighbouring differences share a block: 2 independent ones in 3.
-    return own, pairs / block * (2 / 3)
+    by_start, pairs = (_by_position(values, block) for values in (squares / scale, both.astype(np.float64)))
+    begin = int(np.argmax(_ratio(by_start.sum(axis=0), pairs.sum(axis=0))))
+    own = np.divide(by_start[:, begin], pairs[:, begin], out=np.ones(len(pairs)), where=pairs[:, begin] > 0)
+    # Neighbouring differences share a week: 2 independent ones in 3.
+    return own, pairs[:, begin] * (2 / 3)
+
+
+def _by_position(values: Floats, block: int) -> Floats:
+    """Sums over the columns of each position within a block."""
+    whole = -(-values.shape[1] // block) * block
+    padded = np.zeros((values.shape[0], whole))
+    padded[:, : values.shape[1]] = values
+    result: Floats = padded.reshape(values.shape[0], whole // block, block).sum(axis=1)
+    return result
 
 
 def threshold(charts: int, false_events_per_year: float, scans: int) -> float:

@@ -9,11 +9,16 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-METHOD_VERSION = "1"
+METHOD_VERSION = "2"
 """Changes whenever the same data could give another result; stored with every event."""
 
-Signal = Literal["denial_rate", "decision_lag", "allowed_amount"]
-SIGNALS: tuple[Signal, ...] = ("denial_rate", "decision_lag", "allowed_amount")
+Signal = Literal[
+    "denial_rate", "decision_lag", "allowed_amount", "volume", "procedure_mix", "authorization_denials"
+]
+SIGNALS: tuple[Signal, ...] = (
+    "denial_rate", "decision_lag", "allowed_amount", "volume", "procedure_mix", "authorization_denials",
+)  # fmt: skip
+RATE_SIGNALS: frozenset[Signal] = frozenset({"denial_rate", "authorization_denials"})
 
 
 class DriftSettings(BaseModel):
@@ -32,6 +37,20 @@ class DriftSettings(BaseModel):
     )
     minimum_price_change: float = Field(default=0.03, ge=0, description="Material change of prices (0.03: 3 %).")
     minimum_lag_days: float = Field(default=3.0, ge=0, description="Material change of the median decision time.")
+    minimum_authorization_points: float = Field(
+        default=0.01, ge=0, le=1, description="Material change of the denials for authorisation (0.01: 1 point)."
+    )
+    minimum_volume_change: float = Field(
+        default=0.10, ge=0, description="Material change of the lines submitted (0.10: a tenth)."
+    )
+    minimum_mix_change: float = Field(
+        default=0.05, ge=0, le=1, description="Material share of lines that moved to other codes (0.05: 5 %)."
+    )
+    holiday_country: str = Field(
+        default="US",
+        pattern=r"^[A-Z]{2}$",
+        description="Whose public holidays (ISO 3166) are no ordinary days for the volume.",
+    )
     baseline_days: int = Field(
         default=180, ge=56, le=365, description="Days before a change it is compared with, at most."
     )

@@ -13,7 +13,7 @@ import numpy as np
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.factors import BY_DECISION
 from upstream_pipelines.drift.measures import hazard_of, life_table, median_of
-from upstream_pipelines.drift.settings import DriftSettings, Signal
+from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 
 PACE_DAYS = 60  # the stretch whose pace of decisions says by when enough lines are there
 GUESSED_DENIAL_RATE = 0.1  # where a payer has not denied anything yet
@@ -37,14 +37,16 @@ class Shortage:
 def shortage_of(charts: Charts, signal: Signal, payer: int, needed: float, settings: DriftSettings) -> Shortage:
     """What the chart of one payer lacks; `needed` is the evidence an event takes."""
     chart, view = charts.by_signal[signal], charts.view
-    series = chart.series[0]
-    lines, counted = series.lines[payer], series.observed[payer]
+    if chart.mix is not None:
+        lines = counted = chart.mix.counts[payer].sum(axis=0)
+    else:
+        lines, counted = chart.series[0].lines[payer], chart.series[0].observed[payer]
     recent = settings.recent_days
     n0 = float(lines[-(settings.baseline_days + recent) : -recent].sum())
     n1 = float(lines[-recent:].sum())
     total, seen = n0 + n1, float(counted[-(settings.baseline_days + recent) :].sum())
     wanted = settings.minimum_baseline_lines + settings.minimum_current_lines
-    if signal == "denial_rate":
+    if signal in RATE_SIGNALS:
         rate = seen / total if seen > 0 else GUESSED_DENIAL_RATE
         wanted = max(wanted, int(np.ceil(settings.minimum_counted / rate)))
     lacking = max(int(np.ceil(wanted - total)), int(np.ceil(settings.minimum_current_lines - n1)), 1)
@@ -61,11 +63,16 @@ def shortage_of(charts: Charts, signal: Signal, payer: int, needed: float, setti
 
 
 def _smallest(charts: Charts, signal: Signal, payer: int, needed: float, settings: DriftSettings) -> float | None:
-    chart, series = charts.by_signal[signal], charts.by_signal[signal].series[0]
+    chart = charts.by_signal[signal]
     n0, n1 = settings.minimum_baseline_lines, settings.minimum_current_lines
     error = needed * float(np.sqrt(chart.dispersion[payer] * (1 / n0 + 1 / n1)))
+    if chart.mix is not None:
+        return None  # a mix has as many ways to change as it has codes
+    series = chart.series[0]
     lines, information = float(series.lines[payer].sum()), float(series.expected[payer].sum())
-    if signal == "denial_rate":
+    if signal == "volume":
+        return round(min(error, 1.0), 4)
+    if signal in RATE_SIGNALS:
         share = float(series.observed[payer].sum()) / lines if lines > 0 else 0.0
         share = share or GUESSED_DENIAL_RATE
         return round(min(error * float(np.sqrt(share * (1 - share))), 1.0), 4)

@@ -17,7 +17,7 @@ from upstream_pipelines.drift import replay
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
-from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.settings import SIGNALS, DriftSettings
 
 START = date(2024, 1, 1)  # a Monday
 CHANGED = 260  # the day, counted from START, from which on a change holds for what is submitted
@@ -40,6 +40,9 @@ class Payer:
     then_days_slower: float = 0.0
     then_price: float = 1.0
     then_codes: tuple[float, ...] | None = None
+    then_volume: float = 1.0
+    authorization: float = 0.1
+    then_authorization: float | None = None
     growth: float = 1.0
     until: int = 10_000
     back: int = 10_000
@@ -58,12 +61,16 @@ def simulate(seed: int, payers: list[Payer], days: int = 400, wobble: float = 0.
             * week[0][day // 7]
             * (day % 7 < 5)
             * (day < payer.until)
+            * np.where((day >= CHANGED) & (day < payer.back), payer.then_volume, 1.0)
         )
         submitted = np.repeat(day, rng.poisson(rate))
         after = (submitted >= CHANGED) & (submitted < payer.back)
         share = np.where(after & (payer.then_denial is not None), payer.then_denial or 0.0, payer.denial)
         denied = rng.random(len(submitted)) < share * week[1][submitted // 7]
         mean = payer.lag * np.where(denied, payer.denied_lag, 1.0)
+        then_of_denied = payer.authorization if payer.then_authorization is None else payer.then_authorization
+        of_denied = np.where(after, then_of_denied, payer.authorization)
+        reason = np.where(rng.random(len(submitted)) < of_denied, "CO-197", "CO-16")
         lag = rng.gamma(4.0, mean / 4.0) + np.where(after, payer.then_days_slower, 0.0)
         decided = submitted + np.maximum(np.round(lag), 1).astype(int)
         decided += np.array([0, 0, 0, 0, 0, 2, 1])[decided % 7]
@@ -81,6 +88,7 @@ def simulate(seed: int, payers: list[Payer], days: int = 400, wobble: float = 0.
                     "submitted_date": np.datetime64(START) + submitted,
                     "decided_date": np.datetime64(START) + decided,
                     "outcome": np.where(denied, "DENIED", "PAID"),
+                    "denial_reason_code": np.where(denied, reason, None),
                     "billed_amount": price * 2,
                     "allowed_amount": np.where(denied, 0.0, price * np.where(after, payer.then_price, 1.0)),
                 }
@@ -114,8 +122,22 @@ OTHERS = [Payer("Beta", lines=12), Payer("Gamma", lines=90, denial=0.06, lag=9)]
         (Payer("Alpha", then_days_slower=14), "decision_lag", 25),
         (Payer("Alpha", then_price=0.95), "allowed_amount", 35),
         (Payer("Alpha", then_price=0.90), "allowed_amount", 25),
+        (Payer("Alpha", then_volume=0.5), "volume", 25),
+        (Payer("Alpha", then_volume=0.8), "volume", 60),
+        (Payer("Alpha", then_codes=(0.25, 0.3, 0.1, 0.35)), "procedure_mix", 40),
+        (Payer("Alpha", then_authorization=0.6), "authorization_denials", 60),
     ],
-    ids=["denials 10 to 20 %", "7 days slower", "14 days slower", "prices -5 %", "prices -10 %"],
+    ids=[
+        "denials 10 to 20 %",
+        "7 days slower",
+        "14 days slower",
+        "prices -5 %",
+        "prices -10 %",
+        "volume halved",
+        "volume -20 %",
+        "mix",
+        "authorisation",
+    ],
 )
 def test_a_change_opens_one_event_of_its_payer_signal_and_direction(
     changed: Payer, signal: str, within: int
@@ -155,10 +177,10 @@ def test_nothing_changed_opens_nothing() -> None:
 @pytest.mark.parametrize(
     ("decoy", "allowed"),
     [
-        (Payer("Alpha", then_codes=(0.1, 0.1, 0.6, 0.2)), set()),
+        (Payer("Alpha", then_codes=(0.1, 0.1, 0.6, 0.2)), {"procedure_mix"}),
         (Payer("Alpha", then_days_slower=10, lines=100, denied_lag=1.8), {"decision_lag"}),
         (Payer("Alpha", growth=3.0), set()),
-        (Payer("Alpha", until=CHANGED), set()),
+        (Payer("Alpha", until=CHANGED), {"volume"}),
         (Payer("Alpha", denied_lag=0.5, growth=2.0), set()),
     ],
     ids=["mix", "lag only", "growth", "payer stops", "denials faster"],
@@ -229,12 +251,12 @@ def test_too_little_data_is_a_result_with_its_remedy() -> None:
     claims = simulate(19, [Payer("Alpha", lines=1)], days=60)
     result = Detector(*activity_from_claims(claims)).look(START + timedelta(days=50), [])
     assert set(result.rows["state"]) == {"not_enough_data"}
-    assert sorted(result.rows["signal"]) == ["allowed_amount", "decision_lag", "denial_rate"]
+    assert sorted(result.rows["signal"]) == sorted(SIGNALS)
     assert set(result.rows["direction"]) == {"none"}
     for detail in result.rows["detail"]:
         assert detail["lines_needed"] > 0
         assert date.fromisoformat(detail["about_date"]) > START + timedelta(days=50)
-        assert detail["smallest_detectable"] > 0
+        assert detail["smallest_detectable"] is None or detail["smallest_detectable"] > 0
     assert Detector(*activity_from_claims(claims)).look(START, []).rows.empty
 
 

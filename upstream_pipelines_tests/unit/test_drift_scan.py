@@ -23,7 +23,7 @@ def counts(rng: np.random.Generator, rate: float, payers: int = 400, days: int =
     """Poisson decisions in clumps against a constant expectation: nothing changes."""
     observed = (rng.poisson(rate / clump, (payers, days)) * clump).astype(np.float64)
     expected = np.full((payers, days), rate)
-    return Series("decision", observed, expected, expected, observed, None, gaussian=False)
+    return Series("decision", observed, expected, expected, observed, None)
 
 
 def test_evidence_is_standard_normal_with_nothing_changed() -> None:
@@ -65,7 +65,7 @@ def test_dispersion_finds_clumps_and_is_hardly_moved_by_a_level_shift() -> None:
 
 def test_an_empty_history_has_no_evidence() -> None:
     zeros = np.zeros((2, 100))
-    series = Series("decision", zeros, zeros, zeros, zeros, zeros, gaussian=False)
+    series = Series("decision", zeros, zeros, zeros, zeros, zeros)
     assert not evidence(series, windows(series, np.array([10]), 60), np.ones(2), np.ones(2)).any()
     assert dispersion(series)[0].tolist() == [1.0, 1.0]
 

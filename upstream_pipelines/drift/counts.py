@@ -1,0 +1,314 @@
+"""What was known on a day, counted: dense arrays per payer, day and age, carried forward from look to look.
+
+Belongs here: time. Which facts count at a look, and up to which day they are complete. Not here: statistics.
+
+A look a day later adds the rows that became known since; a look at an earlier day counts from the beginning. Both
+give the same arrays: the counts are whole numbers, whose sums do not depend on their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from upstream_pipelines.drift.facts import UNDECIDED, Bools, Facts, Floats, Ints
+
+LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
+SHORTEST_AGES = 14  # days of age looked at even where all is decided at once
+LONGEST_SETTLING = 30  # days; a source later than that is late by habit and cannot be waited for
+SLACK = 64  # days counted forward before the arrays are laid out anew
+RECENT_DAYS = 90  # days whose billed amounts say how much of the money is a payer's
+SILENT_DAYS = 14
+SILENT_FACTS = 20.0
+
+
+@dataclass(frozen=True)
+class PayerRows:
+    """The rows of one payer as known at a look, of the submission days in view; undecided ones have age -1."""
+
+    group: Ints
+    submitted: Ints
+    age: Ints
+    lines: Floats
+    denied: Floats
+    denied_authorization: Floats
+    billed: Floats
+    allowed: Floats
+
+
+@dataclass(frozen=True)
+class View:
+    """The facts known before `as_of`.
+
+    `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
+    `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
+    Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day hold
+    the last `days` columns of them. Cubes are payers by submission days by age; ages from `ages` on stand together in
+    the last plane.
+
+    `present` says which payers have a line in view, `sees_open` whether the source shows open lines at all.
+    """
+
+    as_of: int
+    horizon: int
+    submitted_to: int
+    ends: Ints
+    start: int
+    days: int
+    ages: int
+    present: Bools
+    sees_open: bool
+    facts: Facts
+    total: Floats
+    decided: Floats
+    denied: Floats
+    denied_authorization: Floats
+    decided_on: Floats
+    denied_on: Floats
+    denied_authorization_on: Floats
+    group_decided_on: Floats
+    group_decided_of: Floats
+    group_denied_on: Floats
+    group_denied_authorization_on: Floats
+    submissions: Floats
+
+    @property
+    def first_decision_day(self) -> int:
+        """The day of the first column of arrays by decision day."""
+        return self.horizon - self.days + 1
+
+    @cached_property
+    def billed_lately(self) -> Floats:
+        """Dollars billed to each payer on the last `RECENT_DAYS` days."""
+        facts = self.facts
+        known = slice(0, int(np.searchsorted(facts.submitted_known, self.as_of)))
+        day = facts.submitted[known]
+        recent = (day > self.horizon - RECENT_DAYS) & (day <= self.horizon)
+        return np.bincount(
+            facts.payer[known][recent], facts.billed[known][recent], minlength=len(facts.payers)
+        ).astype(np.float64, copy=False)
+
+    def rows(self, payer: int) -> PayerRows:
+        """One payer's rows, for what is asked of a single payer only."""
+        facts = self.facts
+        at = np.flatnonzero(facts.payer == payer)
+        at = at[
+            (facts.submitted_known[at] < self.as_of)
+            & (facts.submitted[at] >= self.start)
+            & (facts.submitted[at] <= self.horizon)
+        ]
+        age = facts.age[at]
+        counts = (facts.decision_known[at] < self.as_of) & (facts.submitted[at] + age <= self.horizon)
+        counts &= age != UNDECIDED
+        return PayerRows(
+            group=facts.group[at],
+            submitted=facts.submitted[at],
+            age=np.where(counts, age, UNDECIDED),
+            lines=facts.lines[at],
+            denied=np.where(counts, facts.denied[at], 0.0),
+            denied_authorization=np.where(counts, facts.denied_authorization[at], 0.0),
+            billed=facts.billed[at],
+            allowed=np.where(counts, facts.allowed[at], 0.0),
+        )
+
+
+class Counts:
+    """The counts of one customer as of the latest look, carried forward by `at`."""
+
+    def __init__(self, facts: Facts, days: int) -> None:
+        self._facts = facts
+        self._days = days
+        decided = np.flatnonzero(facts.age != UNDECIDED)
+        visible_from = np.maximum(facts.submitted_known[decided], facts.decision_known[decided])
+        order = np.argsort(visible_from, kind="stable")
+        self._decisions: Ints = decided[order]
+        self._decision_visible: Ints = visible_from[order]
+        self._as_of: int | None = None
+
+    def at(self, as_of: int) -> View:
+        """What was known before the day `as_of`."""
+        if self._as_of is None or as_of < self._as_of or not self._advance(as_of):
+            self._lay_out(as_of)
+        return self._view()
+
+    def _lay_out(self, as_of: int) -> None:
+        """Count from the beginning everything that was known before `as_of`."""
+        facts = self._facts
+        self._as_of = as_of
+        self._seen_lines = int(np.searchsorted(facts.submitted_known, as_of))
+        self._seen_decisions = int(np.searchsorted(self._decision_visible, as_of))
+        lines, decisions = slice(0, self._seen_lines), self._decisions[: self._seen_decisions]
+        # Lateness by the fact's own day: the window of `days` before a look moves on with it.
+        self._late_origin = as_of - self._days - SLACK
+        width = self._days + 2 * SLACK + 1
+        self._late_decisions = np.zeros((width, LONGEST_SETTLING + 2))
+        self._late_lines = np.zeros((width, LONGEST_SETTLING + 2))
+        self._add_lateness(lines, decisions)
+        self._present = np.bincount(facts.payer[lines], minlength=len(facts.payers)) > 0
+        horizon = self._complete_to(self._late_decisions)
+        day = facts.submitted[decisions] + facts.age[decisions]
+        counted = decisions[day <= horizon]
+        recent = counted[facts.submitted[counted] + facts.age[counted] > horizon - self._days]
+        by_age = np.bincount(np.minimum(facts.age[recent], LONGEST_AGE), facts.lines[recent], LONGEST_AGE + 1)
+        ages = _longest_age(by_age.astype(np.float64)) + 1
+        self._planes = min(ages + 8, LONGEST_AGE + 1) + 1
+        # Submissions may be complete up to another day than decisions, on either side of it.
+        self._origin = horizon - self._days - ages + 1 - LONGEST_SETTLING
+        self._width = self._days + ages + 2 * LONGEST_SETTLING + SLACK
+        payers, groups, size = len(facts.payers), max(len(facts.groups), 1), self._width
+        self._total = np.zeros((payers, size))
+        self._cubes = np.zeros((3, payers, size, self._planes))
+        self._on = np.zeros((3, payers, size))
+        self._group_on = np.zeros((3, payers, groups, size))
+        self._group_of = np.zeros((payers, groups, size))
+        self._age_on = np.zeros((size, LONGEST_AGE + 1))
+        self._horizon = horizon
+        self._waiting: Ints = decisions[day > horizon]
+        self._add_lines(np.arange(self._seen_lines))
+        self._add_decisions(counted)
+
+    def _advance(self, as_of: int) -> bool:
+        """Add what became known since the last look; False where the arrays have to be laid out anew."""
+        facts = self._facts
+        lines_to = int(np.searchsorted(facts.submitted_known, as_of))
+        decisions_to = int(np.searchsorted(self._decision_visible, as_of))
+        if as_of + 1 - self._late_origin > len(self._late_lines):
+            return False
+        new_lines = slice(self._seen_lines, lines_to)
+        new_decisions = self._decisions[self._seen_decisions : decisions_to]
+        self._add_lateness(new_lines, new_decisions)
+        self._as_of, self._seen_lines, self._seen_decisions = as_of, lines_to, decisions_to
+        horizon = self._complete_to(self._late_decisions)
+        if horizon < self._horizon or as_of - self._origin > self._width:
+            return False
+        self._horizon = horizon
+        self._present[facts.payer[new_lines]] = True
+        self._add_lines(np.arange(new_lines.start, new_lines.stop))
+        pending = np.concatenate([self._waiting, new_decisions])
+        ripe = facts.submitted[pending] + facts.age[pending] <= horizon
+        self._waiting = pending[~ripe]
+        self._add_decisions(pending[ripe])
+        ages = self._ages()
+        return ages <= self._planes - 1 and horizon - self._days - ages + 1 >= self._origin
+
+    def _add_lateness(self, lines: slice, decisions: Ints) -> None:
+        facts = self._facts
+        for late, day, weight, into in (
+            (facts.submission_lateness[lines], facts.submitted[lines], facts.lines[lines], self._late_lines),
+            (
+                facts.decision_lateness[decisions],
+                facts.submitted[decisions] + facts.age[decisions],
+                facts.lines[decisions],
+                self._late_decisions,
+            ),
+        ):
+            at = day - self._late_origin
+            usable = (late >= 0) & (at >= 0) & (at < len(into))
+            np.add.at(into, (at[usable], np.minimum(late[usable], LONGEST_SETTLING + 1)), weight[usable])
+
+    def _complete_to(self, late: Floats) -> int:
+        """The last day of which 95 % of the facts are in by now; the days after it are not judged yet."""
+        assert self._as_of is not None
+        newest = self._as_of - 1
+        if self._seen_lines:
+            newest = int(self._facts.submitted_known[self._seen_lines - 1])
+        if self._seen_decisions:
+            newest = max(newest, int(self._decision_visible[self._seen_decisions - 1]))
+        newest = min(newest, self._as_of - 1)
+        by_days = late[self._as_of - self._days + 1 - self._late_origin :].sum(axis=0)
+        if not by_days[1:].any():
+            return newest
+        share = np.cumsum(by_days) / by_days.sum()
+        return newest - min(int(np.searchsorted(share, 0.95)), LONGEST_SETTLING)
+
+    def _add_lines(self, rows: Ints) -> None:
+        facts = self._facts
+        column = facts.submitted[rows] - self._origin
+        inside = (column >= 0) & (column < self._width)
+        where, weight = (facts.payer[rows][inside], column[inside]), facts.lines[rows][inside]
+        np.add.at(self._total, where, weight)
+
+    def _add_decisions(self, rows: Ints) -> None:
+        facts = self._facts
+        payer, group, age = facts.payer[rows], facts.group[rows], facts.age[rows]
+        of = facts.submitted[rows] - self._origin
+        on = of + age
+        values = (facts.lines[rows], facts.denied[rows], facts.denied_authorization[rows])
+        shown = (on >= 0) & (on < self._width)
+        np.add.at(self._age_on, (on[shown], np.minimum(age[shown], LONGEST_AGE)), values[0][shown])
+        inside = (of >= 0) & (of < self._width)
+        plane = np.minimum(age, self._planes - 1)
+        for index, value in enumerate(values):
+            np.add.at(self._on[index], (payer[shown], on[shown]), value[shown])
+            np.add.at(self._group_on[index], (payer[shown], group[shown], on[shown]), value[shown])
+            np.add.at(self._cubes[index], (payer[inside], of[inside], plane[inside]), value[inside])
+        np.add.at(self._group_of, (payer[inside], group[inside], of[inside]), values[0][inside])
+
+    def _ages(self) -> int:
+        last = self._horizon - self._origin + 1
+        return _longest_age(self._age_on[max(last - self._days, 0) : last].sum(axis=0)) + 1
+
+    def _view(self) -> View:
+        facts, horizon, days = self._facts, self._horizon, self._days
+        assert self._as_of is not None
+        ages = self._ages()
+        start = horizon - days - ages + 1
+        first, last = start - self._origin, horizon - self._origin + 1
+        of, on = slice(first, last), slice(last - days, last)
+        total = self._total[:, of]
+        recent_by_age = self._age_on[on].sum(axis=0)
+        open_lines = total[:, -60:].sum() - self._cubes[0, :, of][:, -60:].sum()
+        decided = recent_by_age.sum()
+        slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
+        submitted_to = self._complete_to(self._late_lines)
+        upto = submitted_to - self._origin + 1
+        return View(
+            as_of=self._as_of,
+            horizon=horizon,
+            submitted_to=submitted_to,
+            ends=_payer_ends(total + self._on[0][:, of], horizon),
+            start=start,
+            days=days,
+            ages=ages,
+            present=self._present.copy(),
+            sees_open=bool(not slow or open_lines > 0),
+            facts=facts,
+            total=total,
+            decided=self._cubes[0][:, of],
+            denied=self._cubes[1][:, of],
+            denied_authorization=self._cubes[2][:, of],
+            decided_on=self._on[0][:, on],
+            denied_on=self._on[1][:, on],
+            denied_authorization_on=self._on[2][:, on],
+            group_decided_on=self._group_on[0][:, :, on],
+            group_decided_of=self._group_of[:, :, of],
+            group_denied_on=self._group_on[1][:, :, on],
+            group_denied_authorization_on=self._group_on[2][:, :, on],
+            submissions=self._total[:, upto - days : upto],
+        )
+
+
+def _longest_age(by_age: Floats) -> int:
+    """The age by which 99 % of the recent decisions were made: the rest is exposure without information."""
+    total = by_age.sum()
+    if total <= 0:
+        return SHORTEST_AGES
+    return max(int(np.searchsorted(np.cumsum(by_age) / total, 0.99)), SHORTEST_AGES)
+
+
+def _payer_ends(facts_by_day: Floats, horizon: int) -> Ints:
+    """The last day that says something about each payer.
+
+    A payer with neither submissions nor decisions for two weeks where 20 facts were to be expected is no slow
+    payer: it was renamed, or the provider left it. Its days after its last fact are not held against it.
+    """
+    there = facts_by_day > 0
+    seen = there.any(axis=1)
+    width = there.shape[1]
+    first, newest = there.argmax(axis=1), width - 1 - there[:, ::-1].argmax(axis=1)
+    pace = facts_by_day.sum(axis=1) / np.maximum(newest - first + 1, 1)
+    gap = width - 1 - newest
+    silent = seen & (gap >= SILENT_DAYS) & (gap * pace >= SILENT_FACTS)
+    return np.where(silent, horizon - gap, horizon).astype(np.int64)
