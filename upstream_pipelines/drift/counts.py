@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from upstream_pipelines.drift.facts import UNDECIDED, Bools, Facts, Floats, Ints
+from upstream_pipelines.drift.facts import UNDECIDED, Bools, Facts, Floats, Floats32, Ints
 
 LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
 SHORTEST_AGES = 14  # days of age looked at even where all is decided at once
@@ -45,8 +45,8 @@ class View:
     `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
     `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
     Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day hold
-    the last `days` columns of them. Cubes are payers by submission days by age; ages from `ages` on stand together in
-    the last plane.
+    the last `days` columns of them. Cubes are ages by payers by submission days (`aged_on`: by decision days); all ages
+    from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits.
 
     `present` says which payers have a line in view, `sees_open` whether the source shows open lines at all.
     """
@@ -62,9 +62,10 @@ class View:
     sees_open: bool
     facts: Facts
     total: Floats
-    decided: Floats
-    denied: Floats
-    denied_authorization: Floats
+    decided: Floats32
+    denied: Floats32
+    denied_authorization: Floats32
+    aged_on: Floats32
     decided_on: Floats
     denied_on: Floats
     denied_authorization_on: Floats
@@ -78,6 +79,18 @@ class View:
     def first_decision_day(self) -> int:
         """The day of the first column of arrays by decision day."""
         return self.horizon - self.days + 1
+
+    @cached_property
+    def decided_by_age(self) -> Floats:
+        """Decided lines by age and payer."""
+        by_age: Floats = self.decided.sum(axis=2).astype(np.float64)
+        return by_age
+
+    @cached_property
+    def aged_lines(self) -> tuple[Floats, Floats]:
+        """Decided lines by payer and decision day, and by payer and submission day, of the last `days` days."""
+        on, of = (cells.sum(axis=0).astype(np.float64) for cells in (self.aged_on, self.decided))
+        return on, of[:, -self.days :]
 
     @cached_property
     def billed_lately(self) -> Floats:
@@ -159,7 +172,8 @@ class Counts:
         self._width = self._days + ages + 2 * LONGEST_SETTLING + SLACK
         payers, groups, size = len(facts.payers), max(len(facts.groups), 1), self._width
         self._total = np.zeros((payers, size))
-        self._cubes = np.zeros((3, payers, size, self._planes))
+        self._cubes = np.zeros((3, self._planes, payers, size), dtype=np.float32)
+        self._aged_on = np.zeros((self._planes, payers, size), dtype=np.float32)
         self._on = np.zeros((3, payers, size))
         self._group_on = np.zeros((3, payers, groups, size))
         self._group_of = np.zeros((payers, groups, size))
@@ -243,7 +257,10 @@ class Counts:
         for index, value in enumerate(values):
             np.add.at(self._on[index], (payer[shown], on[shown]), value[shown])
             np.add.at(self._group_on[index], (payer[shown], group[shown], on[shown]), value[shown])
-            np.add.at(self._cubes[index], (payer[inside], of[inside], plane[inside]), value[inside])
+            np.add.at(
+                self._cubes[index], (plane[inside], payer[inside], of[inside]), value[inside].astype(np.float32)
+            )
+        np.add.at(self._aged_on, (plane[shown], payer[shown], on[shown]), values[0][shown].astype(np.float32))
         np.add.at(self._group_of, (payer[inside], group[inside], of[inside]), values[0][inside])
 
     def _ages(self) -> int:
@@ -259,7 +276,7 @@ class Counts:
         of, on = slice(first, last), slice(last - days, last)
         total = self._total[:, of]
         recent_by_age = self._age_on[on].sum(axis=0)
-        open_lines = total[:, -60:].sum() - self._cubes[0, :, of][:, -60:].sum()
+        open_lines = total[:, -60:].sum() - self._cubes[0, :, :, of][:, :, -60:].sum()
         decided = recent_by_age.sum()
         slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
         submitted_to = self._complete_to(self._late_lines)
@@ -276,9 +293,10 @@ class Counts:
             sees_open=bool(not slow or open_lines > 0),
             facts=facts,
             total=total,
-            decided=self._cubes[0][:, of],
-            denied=self._cubes[1][:, of],
-            denied_authorization=self._cubes[2][:, of],
+            decided=self._cubes[0][:, :, of],
+            denied=self._cubes[1][:, :, of],
+            denied_authorization=self._cubes[2][:, :, of],
+            aged_on=self._aged_on[:, :, on],
             decided_on=self._on[0][:, on],
             denied_on=self._on[1][:, on],
             denied_authorization_on=self._on[2][:, on],

@@ -102,7 +102,7 @@ class Detector:
         count = int(sum(part.sum() for part in testable.values()))
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
-            needed = threshold(2 * count, self.settings.false_events_per_year, len(chart.z))
+            needed = threshold(signal, 2 * count, self.settings.false_events_per_year, len(chart.z))
             strongest = {sign: chart.strongest(sign) for sign in (1, -1)}
             for payer in np.flatnonzero(charts.view.present):
                 name = self.facts.payers[payer]

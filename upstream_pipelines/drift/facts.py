@@ -14,6 +14,7 @@ import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+Floats32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 UNDECIDED = -1
@@ -26,7 +27,8 @@ class Facts:
     """One customer's whole history as arrays, a value per row of the frames; days count from 1970-01-01.
 
     Rows stand in the order in which they became known, then by their keys: what a look may see of them is a prefix,
-    and the same prefix in the same order whatever was loaded since. Undecided rows have age -1.
+    and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` and
+    `price_spread` are means over a row's lines of the logarithm of the allowed amount and of its square.
     """
 
     payers: list[str]
@@ -51,8 +53,8 @@ class Facts:
     price_day: Ints
     price_known: Ints
     price_lines: Floats
-    price_sum: Floats
-    price_sum_sq: Floats
+    price_level: Floats
+    price_spread: Floats
     price_allowed: Floats
     code_names: list[str]
     code_payer: Ints
@@ -92,8 +94,8 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
         "price_day": _day_numbers(prices["decided_day"]),
         "price_known": _day_numbers(prices["decision_known_day"]),
         "price_lines": _numbers(prices["lines"]),
-        "price_sum": _numbers(prices["sum_log_allowed"]),
-        "price_sum_sq": _numbers(prices["sum_log_allowed_sq"]),
+        "price_level": _numbers(prices["sum_log_allowed"]) / _numbers(prices["lines"]),
+        "price_spread": _numbers(prices["sum_log_allowed_sq"]) / _numbers(prices["lines"]),
         "price_allowed": _numbers(prices["allowed"]),
     }
     coded = {

@@ -13,7 +13,7 @@ import numpy as np
 from upstream_pipelines.drift.charts import Chart, Charts
 from upstream_pipelines.drift.counts import RECENT_DAYS, View
 from upstream_pipelines.drift.factors import BY_SUBMISSION, cell_days
-from upstream_pipelines.drift.facts import Floats
+from upstream_pipelines.drift.facts import Floats, Floats32
 from upstream_pipelines.drift.scan import By, Series, Windows, evidence, sums_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
@@ -215,9 +215,10 @@ def life_table(charts: Charts, payer: int, by: By, span: tuple[int, int]) -> tup
     view, cube = charts.view, charts.cube
     day = cell_days(view)
     if by == BY_SUBMISSION:
-        day = np.broadcast_to(day[:, :1], day.shape)
+        day = np.broadcast_to(day[:1], day.shape)
     inside = (day >= span[0]) & (day <= span[1])
-    return (cube.decided[payer] * inside).sum(axis=0), (cube.open[payer] * inside).sum(axis=0)
+    decided, still = (np.where(inside, values[:, payer], 0.0).sum(axis=1) for values in (cube.decided, cube.open))
+    return decided, still
 
 
 def hazard_of(table: tuple[Floats, Floats], prior: Floats | None = None, weight: float = 0.0) -> Floats:
@@ -289,7 +290,7 @@ def holds_without_best_week(charts: Charts, change: Change, needed: float, setti
     by_decision: dict[int, Floats] = {}
     if change.signal == "decision_lag" and change.by == BY_SUBMISSION:
         cube = charts.cube
-        by_decision[id(series.observed)] = _by_decision_day(charts.view, change, cube.decided[payer])
+        by_decision[id(series.observed)] = _by_decision_day(charts.view, change, cube.decided[:, payer])
         by_decision[id(series.expected)] = _by_decision_day(
             charts.view, change, cube.expected(payer, charts.view.start)
         )
@@ -303,12 +304,12 @@ def holds_without_best_week(charts: Charts, change: Change, needed: float, setti
     return bool((change.sign * _evidence_of(chart, series, payer, parts)).min() >= needed)
 
 
-def _by_decision_day(view: View, change: Change, cells: Floats) -> Floats:
+def _by_decision_day(view: View, change: Change, cells: Floats | Floats32) -> Floats:
     """Sums of a payer's cells over the lines submitted since the change, by day of decision since then."""
-    picked = cells[max(change.split - view.start, 0) :]
+    picked = cells[:, max(change.split - view.start, 0) :]
     day = np.arange(picked.shape[0])[:, None] + np.arange(picked.shape[1])[None, :]
     # Cells past the horizon are empty: their days are not over.
-    return np.bincount(day.ravel(), picked.ravel())[: picked.shape[0]].astype(np.float64)
+    return np.bincount(day.ravel(), picked.ravel())[: picked.shape[1]].astype(np.float64)
 
 
 def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
@@ -324,7 +325,7 @@ def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
         return float("nan")
     if signal not in RATE_SIGNALS:
         return 1.0
-    return float(view.decided[payer, since].sum() / total)
+    return float(view.decided[:, payer, since].sum() / total)
 
 
 def severity(signal: Signal, comparison: Comparison, view: View, payer: int, *, settings: DriftSettings) -> float:

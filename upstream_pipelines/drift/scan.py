@@ -17,11 +17,20 @@ from typing import Literal
 import numpy as np
 
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
+from upstream_pipelines.drift.settings import Signal
 
 By = Literal["decision", "submission"]
 Kind = Literal["counts", "normal", "trend"]
 GROWTH_PRIOR = 12.0  # weight of "no growth": at a scatter of 3, a standard deviation of half as much again a year
-CROSSINGS = 7.0  # a year, times z·exp(-z²/2); see `threshold`
+CROSSINGS: dict[Signal, float] = {
+    "denial_rate": 4.0,
+    "decision_lag": 1.0,
+    "allowed_amount": 1.0,
+    "volume": 5.0,
+    "procedure_mix": 4.0,
+    "authorization_denials": 1.0,
+}
+"""Events a year of one chart and direction with nothing changed, times z·exp(-z²/2) and the scans; see `threshold`."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +211,7 @@ def _by_position(values: Floats, block: int) -> Floats:
     return result
 
 
-def threshold(charts: int, false_events_per_year: float, scans: int) -> float:
+def threshold(signal: Signal, charts: int, false_events_per_year: float, scans: int) -> float:
     """The evidence an event needs so that `charts` one-sided charts together alarm falsely within the budget.
 
     `scans` is how many ways each chart is scanned (by decision day, by submission day). With daily looks, changes
@@ -215,7 +224,7 @@ def threshold(charts: int, false_events_per_year: float, scans: int) -> float:
     low, high = 1.5, 12.0  # the rate falls from 1 on
     for _ in range(60):
         middle = (low + high) / 2
-        if CROSSINGS * scans * middle * np.exp(-(middle**2) / 2) > allowed:
+        if CROSSINGS[signal] * scans * middle * np.exp(-(middle**2) / 2) > allowed:
             low = middle
         else:
             high = middle

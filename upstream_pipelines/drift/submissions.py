@@ -153,10 +153,10 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     payer, code, day, lines = (
         values[rows] for values in (facts.code_payer, facts.code_code, facts.code_day, facts.code_lines)
     )
-    keep: Bools = (day >= first) & (day <= view.submitted_to)
+    counted: Bools = (day >= first) & (day <= view.submitted_to)
     for item in excluded:
-        keep &= (payer != item.payer) | (day > item.last) | (day < item.first)
-    payer, code, day, lines = payer[keep], code[keep], day[keep], lines[keep]
+        counted &= (payer != item.payer) | (day > item.last) | (day < item.first)
+    lines = np.where(counted, lines, 0.0)
     payers, codes = len(facts.payers), max(len(facts.code_names), 1)
     total = np.bincount(payer * codes + code, lines, minlength=payers * codes).reshape(payers, codes)
     # The largest first; among equals the first in the alphabet, whatever the order of rows.
@@ -166,7 +166,11 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     np.put_along_axis(place, order, np.where(followed, np.arange(order.shape[1]), KINDS - 1), axis=1)
     kind = place[payer, code]
     counts = (
-        np.bincount((payer * KINDS + kind) * days + (day - first), lines, minlength=payers * KINDS * days)
+        np.bincount(
+            (payer * KINDS + kind) * days + np.clip(day - first, 0, days - 1),
+            lines,
+            minlength=payers * KINDS * days,
+        )
         .reshape(payers, KINDS, days)
         .astype(np.float64, copy=False)
     )

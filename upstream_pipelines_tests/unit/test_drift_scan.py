@@ -71,9 +71,9 @@ def test_an_empty_history_has_no_evidence() -> None:
 
 
 def test_more_charts_and_a_smaller_budget_ask_for_more_evidence() -> None:
-    assert threshold(60, 1.0, 2) > threshold(6, 1.0, 2) > threshold(6, 10.0, 2)
-    assert threshold(60, 1.0, 2) > threshold(60, 1.0, 1)
-    assert 3.5 < threshold(60, 1.0, 2) < 4.5
+    assert threshold("denial_rate", 60, 1.0, 2) > threshold("denial_rate", 6, 1.0, 2) > threshold("denial_rate", 6, 10.0, 2)
+    assert threshold("denial_rate", 60, 1.0, 2) > threshold("denial_rate", 60, 1.0, 1)
+    assert 3.5 < threshold("denial_rate", 60, 1.0, 2) < 4.5
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
