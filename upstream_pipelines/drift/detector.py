@@ -99,10 +99,10 @@ class Detector:
         testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
         if not charts.view.sees_open:
             testable["decision_lag"][:] = False
-        count = int(sum(part.sum() for part in testable.values()))
+        counts = {signal: int(part.sum()) for signal, part in testable.items()}
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
-            needed = threshold(signal, 2 * count, self.settings.false_events_per_year, len(chart.z))
+            needed = threshold(signal, counts, self.settings.false_events_per_year, len(chart.z))
             strongest = {sign: chart.strongest(sign) for sign in (1, -1)}
             for payer in np.flatnonzero(charts.view.present):
                 name = self.facts.payers[payer]

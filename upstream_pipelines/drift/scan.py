@@ -10,7 +10,7 @@ the visible history at each look, so no state can be lost or depend on how often
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,7 +30,22 @@ CROSSINGS: dict[Signal, float] = {
     "procedure_mix": 4.0,
     "authorization_denials": 1.0,
 }
-"""Events a year of one chart and direction with nothing changed, times z·exp(-z²/2) and the scans; see `threshold`."""
+"""False events a year of one chart and direction, over z·exp(-z²/2) and the number of scans; see `threshold`.
+
+White noise gives 19 with daily looks, changes of 8 to 120 days and baselines of 180 days (400 simulated charts of 540
+days: 0.56 crossings a year at z = 3, 0.159 at 3.5, 0.025 at 4; fitted 0.63, 0.145, 0.025). What opens an event must
+also matter, last and be confirmed, over-dispersion is estimated on the safe side, and the two scans of a chart agree.
+"""
+BUDGET_WEIGHTS: dict[Signal, float] = {
+    "denial_rate": 5.0,
+    "decision_lag": 1.0,
+    "allowed_amount": 1.0,
+    "volume": 1.0,
+    "procedure_mix": 1.0,
+    "authorization_denials": 1.0,
+}
+"""How the budget of false events is shared out: the denial rate has the least evidence a line, and the most worth."""
+PAYER_BUDGET = 0.06  # of the customer's budget for one payer: 2 % in the four months after something harmless
 
 
 @dataclass(frozen=True)
@@ -211,16 +226,17 @@ def _by_position(values: Floats, block: int) -> Floats:
     return result
 
 
-def threshold(signal: Signal, charts: int, false_events_per_year: float, scans: int) -> float:
-    """The evidence an event needs so that `charts` one-sided charts together alarm falsely within the budget.
+def threshold(signal: Signal, testable: Mapping[Signal, int], false_events_per_year: float, scans: int) -> float:
+    """The evidence an event needs so that all charts of a customer together alarm falsely within the budget.
 
-    `scans` is how many ways each chart is scanned (by decision day, by submission day). With daily looks, changes
-    of 8 to 120 days and baselines of 180 days, one scan of white noise crosses z at 19·z·exp(-z²/2) times a year
-    (400 simulated charts of 540 days: 0.56 at z = 3, 0.159 at 3.5, 0.025 at 4; fitted 0.63, 0.145, 0.025). Whole
-    simulated customers cross five to seven times less often (3.0 a year at 3.5, 0.35 at 4, over 60 charts): the two
-    scans of a chart agree, and over-dispersion is estimated on the safe side.
+    `testable` counts the payers each signal can be judged for; every one has a chart up and one down. `scans` is how
+    many ways each chart is scanned (by decision day, by submission day). No payer gets more than `PAYER_BUDGET`,
+    however few there are: what a customer with three payers takes for an alarm is right as often as with thirty.
     """
-    allowed = false_events_per_year / max(charts, 1)
+    everyone = sum(2 * BUDGET_WEIGHTS[each] * count for each, count in testable.items())
+    one_payer = 2 * sum(BUDGET_WEIGHTS.values())
+    share = min(false_events_per_year / max(everyone, 1e-9), PAYER_BUDGET * false_events_per_year / one_payer)
+    allowed = share * BUDGET_WEIGHTS[signal]
     low, high = 1.5, 12.0  # the rate falls from 1 on
     for _ in range(60):
         middle = (low + high) / 2

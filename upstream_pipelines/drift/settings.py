@@ -52,7 +52,7 @@ class DriftSettings(BaseModel):
         description="Whose public holidays (ISO 3166) are no ordinary days for the volume.",
     )
     baseline_days: int = Field(
-        default=180, ge=56, le=365, description="Days before a change it is compared with, at most."
+        default=240, ge=56, le=365, description="Days before a change it is compared with, at most."
     )
     change_days: int = Field(
         default=120, ge=28, le=180, description="How long ago a change may have begun, at most."

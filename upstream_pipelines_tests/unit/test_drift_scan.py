@@ -17,6 +17,7 @@ from upstream_pipelines.drift.scan import (
     threshold,
     windows,
 )
+from upstream_pipelines.drift.settings import SIGNALS
 
 
 def counts(rng: np.random.Generator, rate: float, payers: int = 400, days: int = 300, clump: int = 1) -> Series:
@@ -71,9 +72,17 @@ def test_an_empty_history_has_no_evidence() -> None:
 
 
 def test_more_charts_and_a_smaller_budget_ask_for_more_evidence() -> None:
-    assert threshold("denial_rate", 60, 1.0, 2) > threshold("denial_rate", 6, 1.0, 2) > threshold("denial_rate", 6, 10.0, 2)
-    assert threshold("denial_rate", 60, 1.0, 2) > threshold("denial_rate", 60, 1.0, 1)
-    assert 3.5 < threshold("denial_rate", 60, 1.0, 2) < 4.5
+    def needed(payers: int, budget: float, scans: int) -> float:
+        return threshold("denial_rate", dict.fromkeys(SIGNALS, payers), budget, scans)
+
+    assert needed(60, 1.0, 2) > needed(20, 1.0, 2) > needed(20, 10.0, 2)
+    assert needed(60, 1.0, 2) > needed(60, 1.0, 1)
+    assert 3.5 < needed(10, 1.0, 2) < 4.5
+
+
+def test_a_customer_with_few_payers_is_not_alarmed_more_often_by_each() -> None:
+    few, more = (threshold("volume", dict.fromkeys(SIGNALS, payers), 1.0, 1) for payers in (1, 16))
+    assert few == more
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
