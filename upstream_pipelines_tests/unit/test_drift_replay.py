@@ -88,7 +88,7 @@ def simulate(seed: int, payers: list[Payer], days: int = 400, wobble: float = 0.
                     "submitted_date": np.datetime64(START) + submitted,
                     "decided_date": np.datetime64(START) + decided,
                     "outcome": np.where(denied, "DENIED", "PAID"),
-                    "denial_reason_code": np.where(denied, reason, None),
+                    "denial_reason_code": np.where(denied, reason, ""),
                     "billed_amount": price * 2,
                     "allowed_amount": np.where(denied, 0.0, price * np.where(after, payer.then_price, 1.0)),
                 }
