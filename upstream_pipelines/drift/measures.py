@@ -6,7 +6,7 @@ scanning (charts.py), events (events.py).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -200,8 +200,8 @@ def _series_of(chart: Chart, change: Change) -> Series:
 
 def _single(series: Series, payer: int, before: slice, since: slice) -> Windows:
     def sums(values: Floats) -> tuple[Floats, Floats]:
-        row = values[payer]
-        return np.array([[row[before].sum()]]), np.array([[row[since].sum()]])
+        row = values[:, payer]
+        return row[:, before].sum(axis=1)[:, None, None], row[:, since].sum(axis=1)[:, None, None]
 
     return sums_of(series, np.array([0]), sums)
 
@@ -287,21 +287,33 @@ def holds_without_best_week(charts: Charts, change: Change, needed: float, setti
         z = mix_evidence(then[None], left[None], chart.dispersion[[payer]], chart.freedom[[payer]])
         return bool(z.min() >= needed)
     series = _series_of(chart, change)
-    by_decision: dict[int, Floats] = {}
+    own = replace(
+        series,
+        **{name: getattr(series, name)[[payer]] for name in ("observed", "expected", "variance", "lines")},
+        trials=None if series.trials is None else series.trials[[payer]],
+        trend=None if series.trend is None else series.trend.of(payer),
+    )
+    now = own
     if change.signal == "decision_lag" and change.by == BY_SUBMISSION:
         cube = charts.cube
-        by_decision[id(series.observed)] = _by_decision_day(charts.view, change, cube.decided[:, payer])
-        by_decision[id(series.expected)] = _by_decision_day(
-            charts.view, change, cube.expected(payer, charts.view.start)
-        )
+        decided, expected = own.observed.copy(), own.expected.copy()
+        decided[0, since] = _by_decision_day(charts.view, change, cube.decided[:, payer])
+        expected[0, since] = _by_decision_day(charts.view, change, cube.expected(payer, charts.view.start))
+        now = replace(own, observed=decided, expected=expected)
+    width = now.observed[0, since].shape[0]
+    weeks = np.convolve(np.ones(width), np.ones(7)).shape[0]
 
     def sums(values: Floats) -> tuple[Floats, Floats]:
-        now = by_decision.get(id(values), values[payer, since])
-        week = np.convolve(now, np.ones(7))  # any seven days in a row: a gap does not keep to calendar weeks
-        return np.full((1, len(week)), values[payer, before].sum()), (now.sum() - week)[None, :]
+        total = np.zeros((*values.shape[:2], width + 13))
+        total[..., 7 : 7 + width] = np.cumsum(values[..., since], axis=2)
+        total[..., 7 + width :] = total[..., 6 + width, None]
+        # Any seven days in a row: a gap does not keep to calendar weeks.
+        week = total[..., 7 : 7 + weeks] - total[..., :weeks]
+        then = np.broadcast_to(values[..., before].sum(axis=2)[..., None], week.shape)
+        return then, total[..., -1:] - week
 
-    parts = sums_of(series, np.arange(len(series.observed[payer, since]) + 6), sums)
-    return bool((change.sign * _evidence_of(chart, series, payer, parts)).min() >= needed)
+    parts = sums_of(now, np.arange(weeks), sums)
+    return bool((change.sign * _evidence_of(chart, now, payer, parts)).min() >= needed)
 
 
 def _by_decision_day(view: View, change: Change, cells: Floats | Floats32) -> Floats:

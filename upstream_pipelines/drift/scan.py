@@ -61,6 +61,10 @@ class Trend:
     moment: Floats
     second: Floats
 
+    def of(self, payer: int) -> Trend:
+        """The same of one payer."""
+        return Trend(self.plain[[payer]], self.time, self.moment[[payer]], self.second[[payer]])
+
 
 @dataclass(frozen=True)
 class Series:
@@ -92,8 +96,8 @@ class Windows:
     length: Ints
     observed: tuple[Floats, Floats]
     expected: tuple[Floats, Floats]
-    trials: tuple[Floats, Floats] | None
     lines: tuple[Floats, Floats]
+    trials: tuple[Floats, Floats] | None = None
     moments: tuple[Floats, Floats] | None = None
     seconds: tuple[Floats, Floats] | None = None
 
@@ -105,24 +109,32 @@ def windows(series: Series, lengths: Ints, baseline_days: int) -> Windows:
     first = np.zeros_like(split) if series.trend is not None else np.maximum(split - baseline_days, 0)
 
     def sums(values: Floats) -> tuple[Floats, Floats]:
-        total = np.zeros((values.shape[0], days + 1))
-        np.cumsum(values, axis=1, out=total[:, 1:])
-        return total[:, split] - total[:, first], total[:, -1:] - total[:, split]
+        total = np.zeros((*values.shape[:-1], days + 1))
+        np.cumsum(values, axis=-1, out=total[..., 1:])
+        at = total[..., split]
+        return at - total[..., first], total[..., -1:] - at
 
     return sums_of(series, lengths, sums)
 
 
 def sums_of(series: Series, lengths: Ints, sums: Callable[[Floats], tuple[Floats, Floats]]) -> Windows:
-    """The windows of a series, with `sums` telling the sums of day values before and since."""
+    """The windows of a series; `sums` tells the sums before and since of values by field, payer and day.
+
+    All fields go through it at once: with 20 payers a look is made of some thousand array operations, and their
+    number costs more than their size.
+    """
     trend = series.trend
+    fields = {"observed": series.observed, "expected": series.expected, "lines": series.lines}
+    if series.trials is not None:
+        fields["trials"] = series.trials
+    if trend is not None:
+        fields |= {"moments": trend.moment, "seconds": trend.second}
+    distinct = list({id(values): values for values in fields.values()}.values())
+    before, since = sums(np.stack(distinct))
+    place = {id(values): number for number, values in enumerate(distinct)}
     return Windows(
         length=lengths,
-        observed=sums(series.observed),
-        expected=sums(series.expected),
-        trials=None if series.trials is None else sums(series.trials),
-        lines=sums(series.lines),
-        moments=None if trend is None else sums(trend.moment),
-        seconds=None if trend is None else sums(trend.second),
+        **{name: (before[place[id(values)]], since[place[id(values)]]) for name, values in fields.items()},
     )
 
 
@@ -197,20 +209,19 @@ def dispersion(series: Series, block: int = 7) -> tuple[Floats, Floats]:
     difference only. Weeks begin on the day of the week on which the customer's weeks differ most: weeks cut at any
     other day mix two and show half of what whole weeks differ by.
     """
-
-    def blocks(values: Floats) -> Floats:
-        total = np.zeros((values.shape[0], values.shape[1] + 1))
-        np.cumsum(values, axis=1, out=total[:, 1:])
-        return total[:, block:] - total[:, :-block]
-
-    observed, expected, variance = blocks(series.observed), blocks(series.expected), blocks(series.variance)
+    both_scales = series.variance is series.expected
+    fields = [series.observed, series.expected] + ([] if both_scales else [series.variance])
+    total = np.zeros((len(fields), len(series.observed), series.observed.shape[1] + 1))
+    np.cumsum(np.stack(fields), axis=2, out=total[:, :, 1:])
+    blocks = total[:, :, block:] - total[:, :, :-block]
+    observed, expected, variance = blocks[0], blocks[1], blocks[1 if both_scales else 2]
     enough: Bools = variance > 0.5
     rate = _ratio(observed, expected)
     noise = np.divide(variance, expected**2, out=np.zeros_like(variance), where=enough)
     both = enough[:, block:] & enough[:, :-block]
-    squares = np.where(both, (rate[:, block:] - rate[:, :-block]) ** 2, 0.0)
+    apart = np.where(both, (rate[:, block:] - rate[:, :-block]) ** 2, 0.0)
     scale = np.where(both, noise[:, block:] + noise[:, :-block], 1.0)
-    by_start, pairs = (_by_position(values, block) for values in (squares / scale, both.astype(np.float64)))
+    by_start, pairs = _by_position(np.stack([apart / scale, both]), block)
     begin = int(np.argmax(_ratio(by_start.sum(axis=0), pairs.sum(axis=0))))
     own = np.divide(by_start[:, begin], pairs[:, begin], out=np.ones(len(pairs)), where=pairs[:, begin] > 0)
     # Neighbouring differences share a week: 2 independent ones in 3.
@@ -218,11 +229,11 @@ def dispersion(series: Series, block: int = 7) -> tuple[Floats, Floats]:
 
 
 def _by_position(values: Floats, block: int) -> Floats:
-    """Sums over the columns of each position within a block."""
-    whole = -(-values.shape[1] // block) * block
-    padded = np.zeros((values.shape[0], whole))
-    padded[:, : values.shape[1]] = values
-    result: Floats = padded.reshape(values.shape[0], whole // block, block).sum(axis=1)
+    """Sums over the days of each position within a block: the last axis becomes `block` long."""
+    whole = -(-values.shape[-1] // block) * block
+    padded = np.zeros((*values.shape[:-1], whole))
+    padded[..., : values.shape[-1]] = values
+    result: Floats = padded.reshape(*values.shape[:-1], whole // block, block).sum(axis=-2)
     return result
 
 
