@@ -6,9 +6,10 @@ a payer behaves (world.py), how lines come about (simulator.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from typing import Literal
 
 import numpy as np
 
@@ -42,7 +43,6 @@ SIZES: tuple[tuple[str, float, str], ...] = (
     ("authorization_denials", 0.05, "authorisation denials +5 points"),
 )
 BAR_SIZES = (1, 2, 4, 5, 7, 8, 10, 11, 12)  # of SIZES: at least 5 points, 5 %, 7 days
-VOLUMES = (15, 50, 150)
 RAMP = 60  # days
 
 
@@ -88,12 +88,13 @@ class Case:
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of the design: what changes, at which volume, at once or slowly."""
+    """One combination of the design: what changes, at which volume, at once or slowly; prices by which day."""
 
     signal: str
     size: float
     volume: int
-    ramp: int
+    ramp: int = 0
+    on: Literal["submission", "decision"] = "submission"
 
 
 def _spread(cells: list[Cell], stride: int) -> tuple[Cell, ...]:
@@ -101,18 +102,28 @@ def _spread(cells: list[Cell], stride: int) -> tuple[Cell, ...]:
     return tuple(cells[each * stride % len(cells)] for each in range(len(cells)))
 
 
-_BAR = [Cell(*SIZES[which][:2], 50, 0) for which in BAR_SIZES]
-BAR_CELLS = _spread(_BAR, 2)
+def _cells(
+    volume: int, sizes: Iterable[int], *, ramp: int = 0, prices: Iterable[str] = ("submission",)
+) -> list[Cell]:
+    """A cell for each of SIZES named, those of the allowed amount for each day by which prices may change."""
+    return [
+        Cell(SIZES[which][0], SIZES[which][1], volume, ramp, on)  # type: ignore[arg-type]
+        for which in sizes
+        for on in (prices if SIZES[which][0] == "allowed_amount" else ("submission",))
+    ]
+
+
+BOTH = ("submission", "decision")
+BAR_CELLS = _spread(_cells(50, BAR_SIZES, prices=BOTH), 3)
 OTHER_CELLS = _spread(
     [
-        cell
-        for signal, size, _ in SIZES
-        for volume in VOLUMES
-        if (cell := Cell(signal, size, volume, 0)) not in _BAR
+        *_cells(15, range(len(SIZES))),
+        *_cells(50, (each for each in range(len(SIZES)) if each not in BAR_SIZES), prices=BOTH),
+        *_cells(150, range(len(SIZES)), prices=("decision",)),
     ],
     7,
 )
-RAMP_CELLS = _spread([Cell(signal, size, 50, RAMP) for signal, size, _ in SIZES], 5)
+RAMP_CELLS = _spread(_cells(50, range(len(SIZES)), ramp=RAMP, prices=("decision",)), 5)
 
 
 def _rng(seed: int) -> np.random.Generator:
@@ -170,12 +181,10 @@ def _changes(case: str, index: int, seed: int, cells: tuple[Cell, ...]) -> Setup
     days = sorted(WARM_UP + BEFORE + int(each) for each in rng.integers(0, SPREAD, CHANGED))
     payers, trials = [], []
     for each, (cell, day) in enumerate(zip(mine, days, strict=True)):
-        # Every second customer that meets a cell has prices change by decision, the others by submission.
-        on = "decision" if (index + each) % 2 and cell.signal == "allowed_amount" else "submission"
         payer = draw_payer(rng, each, cell.volume, day, denial=0.1)
-        change = Change(cell.signal, cell.size, day, cell.ramp, on)  # type: ignore[arg-type]
+        change = Change(cell.signal, cell.size, day, cell.ramp, cell.on)
         payers.append(replace(payer, change=change))
-        trials.append(Trial(payer.name, day, cell.volume, cell.signal, cell.size, cell.ramp, on))
+        trials.append(Trial(payer.name, day, cell.volume, cell.signal, cell.size, cell.ramp, cell.on))
     payers += [draw_payer(rng, each, _volume(rng, 150.0), days[0]) for each in range(CHANGED, PAYERS)]
     last = days[-1] + FOUND_WITHIN
     looks = tuple(range(days[0] - BEFORE, last + 1))
@@ -255,8 +264,8 @@ CASES = (
     Case("null_denials_slower", 1000, 1, 20, _slower),
     Case("null_denials_faster", 2000, 1, 20, _faster),
     Case("null_doubling", 3000, 1, 20, _doubling),
-    Case("change", 4000, 9, 72, _bar),  # 9 cells, 5 a customer: 40 trials each
-    Case("change_other", 5000, 0, 90, _other),  # 30 cells: 15 each
+    Case("change", 4000, 11, 88, _bar),  # 11 cells, 5 a customer: 40 trials each
+    Case("change_other", 5000, 0, 93, _other),  # 31 cells: 15 each
     Case("change_ramp", 6000, 0, 39, _ramps),  # 13 cells: 15 each
     *(
         Case(f"decoy_{name}", 7000 + 1000 * each, 1, 10, _decoy)

@@ -91,30 +91,34 @@ def false_events(results: Iterable[Result]) -> dict[str, Any]:
     }
 
 
-def cell_of(trial: dict[str, Any]) -> tuple[str, float, float, int]:
-    """The cell of the design a trial belongs to: signal, size, volume, ramp."""
-    return trial["signal"], trial["size"], trial["volume"], trial["ramp"]
+Cell = tuple[str, float, float, int, str]
 
 
-def changes_found(results: Iterable[Result]) -> dict[tuple[str, float, float, int], dict[str, Any]]:
+def cell_of(trial: dict[str, Any]) -> Cell:
+    """The cell of the design a trial belongs to: signal, size, volume, ramp, and the day prices go by."""
+    return trial["signal"], trial["size"], trial["volume"], trial["ramp"], trial["on"]
+
+
+def changes_found(results: Iterable[Result]) -> dict[Cell, dict[str, Any]]:
     """By cell: share found within FOUND_WITHIN days, delays, leaks, and what chance alone would have found.
 
     Chance: the share of the unchanged payers of the same customers that raise the same alarm in the same days.
+    `trials_run` names each trial, in the order of `delays`.
     """
-    cells: dict[tuple[str, float, float, int], dict[str, list[Any]]] = {}
+    cells: dict[Cell, dict[str, list[Any]]] = {}
     for result in results:
         changed = {trial["payer"] for trial in result["trials"]}
         for trial in result["trials"]:
-            kept = cells.setdefault(cell_of(trial), {"delays": [], "leaks": [], "chance": [], "on": []})
+            kept = cells.setdefault(cell_of(trial), {"delays": [], "leaks": [], "chance": [], "run": []})
             kept["delays"].append(_delay(result, trial, trial["payer"]))
             touched = TOUCHES.get(trial["signal"], (trial["signal"],))
             others = [alarm for alarm in _after(result, trial, trial["payer"]) if alarm["signal"] not in touched]
             kept["leaks"].append(bool(others))
-            kept["on"].append(trial["on"])
+            kept["run"].append((result["case"], result["index"], trial["payer"]))
             kept["chance"] += [
                 math.isfinite(_delay(result, trial, payer)) for payer in result["payers"] if payer not in changed
             ]
-    return {cell: _summary(kept) for cell, kept in sorted(cells.items())}
+    return {cell: _summary(kept) for cell, kept in cells.items()}
 
 
 def _summary(kept: dict[str, list[Any]]) -> dict[str, Any]:
@@ -131,7 +135,8 @@ def _summary(kept: dict[str, list[Any]]) -> dict[str, Any]:
         "leaks": leaks,
         "leak_share": leaks / len(delays),
         "by_chance": sum(kept["chance"]) / len(kept["chance"]) if kept["chance"] else None,
-        "delays": [delay if math.isfinite(delay) else None for delay in delays],
+        "delays": delays,
+        "trials_run": kept["run"],
     }
 
 

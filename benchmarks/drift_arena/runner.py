@@ -9,14 +9,13 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift_arena import contestants
+from benchmarks.drift_arena import contestants, oracle
 from benchmarks.drift_arena.cases import CASES, Setup
 from benchmarks.drift_arena.progress import progress
 from benchmarks.drift_arena.simulator import Lines, simulate, source_hash
@@ -123,9 +122,6 @@ def _run(contestant: str, setup: Setup, lines: Lines, settings: dict[str, Any]) 
         return contestants.run_product(setup, lines, settings)
     if contestant == "fixed rule":
         return contestants.run_fixed_rule(setup, lines)
-    raise ValueError(f"No contestant {contestant!r}. Choose from product and fixed rule.")
-
-
-def of_case(results: Iterable[dict[str, Any]], case: str) -> list[dict[str, Any]]:
-    """The results of one case."""
-    return [result for result in results if result["case"] == case]
+    if contestant == "oracle":
+        return oracle.run_oracle(setup, lines)
+    raise ValueError(f"No contestant {contestant!r}.")

@@ -28,6 +28,11 @@ def days(value: float | None) -> str:
     return "-" if value is None else f"{value:.0f}"
 
 
+def times(value: float | None) -> str:
+    """A ratio; a dash where there is none."""
+    return "-" if value is None else f"{value:.1f}"
+
+
 def false_event_rows(summary: dict[str, Any]) -> list[list[str]]:
     """A row per contestant and case of unchanged customers."""
     rows = []
@@ -53,7 +58,21 @@ FALSE_HEAD = (
     "cause data",
     "by signal, a year",
 )
-CHANGE_HEAD = ("injected", "a day", "trials", "found", "95 %", "by chance", "median", "95 %", "p90", "leaks")
+CHANGE_HEAD = (
+    "injected",
+    "a day",
+    "trials",
+    "found",
+    "95 %",
+    "by chance",
+    "median",
+    "95 %",
+    "p90",
+    "leaks",
+    "oracle",
+    "ratio",
+    "95 %",
+)
 DECOY_HEAD = ("decoy", "payers", "wrong", "share", "95 %", "unchanged payers", "signals")
 
 
@@ -67,6 +86,8 @@ def change_rows(cells: Sequence[dict[str, Any]]) -> list[list[str]]:
             cell["name"] + (" (ramp)" if cell["ramp"] else ""), f"{cell['volume']:.0f}", f"{cell['trials']}",
             percent(cell["share"]), f"{100 * low:.0f} to {100 * high:.0f}", percent(cell["by_chance"]),
             days(cell["median"]), f"{days(first)} to {days(last)}", days(cell["p90"]), percent(cell["leak_share"]),
+            days(cell.get("oracle_median")), times(cell.get("ratio")),
+            " to ".join(times(end) for end in cell.get("ratio_interval", (None, None))),
         ])  # fmt: skip
     return rows
 
