@@ -33,6 +33,7 @@ types: $(VENV)/.installed-dev
 
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/path.py
+	$(BIN)/python benchmarks/look.py
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/python docs/take_screenshots.py

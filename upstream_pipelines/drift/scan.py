@@ -23,12 +23,12 @@ By = Literal["decision", "submission"]
 Kind = Literal["counts", "normal", "trend"]
 GROWTH_PRIOR = 12.0  # weight of "no growth": at a scatter of 3, a standard deviation of half as much again a year
 CROSSINGS: dict[Signal, float] = {
-    "denial_rate": 4.0,
-    "decision_lag": 1.0,
-    "allowed_amount": 1.0,
-    "volume": 5.0,
-    "procedure_mix": 4.0,
-    "authorization_denials": 1.0,
+    "denial_rate": 3.0,
+    "decision_lag": 0.5,
+    "allowed_amount": 1.2,
+    "volume": 4.5,
+    "procedure_mix": 4.2,
+    "authorization_denials": 0.4,
 }
 """False events a year of one chart and direction, over z·exp(-z²/2) and the number of scans; see `threshold`.
 

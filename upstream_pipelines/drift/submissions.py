@@ -93,7 +93,7 @@ def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats
     """Expected lines of each day up to the payer's level: weekday by payer, month edge by customer."""
     on_weekday, at_edge = np.eye(7)[weekday], np.eye(3)[edge]
     exposed = counts.astype(np.float64)
-    by_weekday, days = lines @ on_weekday, exposed @ on_weekday
+    by_weekday, days = (np.einsum("pd,dw->pw", part, on_weekday) for part in (lines, exposed))
     usual = _shares(by_weekday.sum(axis=0), days.sum(axis=0))
     usual = usual / max(usual.mean(), 1e-9)
     level = _shares(by_weekday.sum(axis=1), (days * usual).sum(axis=1))
@@ -103,8 +103,8 @@ def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats
     )
     plain = factor[:, weekday] * exposed
     level = _shares(lines.sum(axis=1), plain.sum(axis=1))
-    expected = (plain * level[:, None]) @ at_edge
-    edges = ((lines @ at_edge).sum(axis=0) + EDGE_PRIOR) / (expected.sum(axis=0) + EDGE_PRIOR)
+    expected = np.einsum("pd,de->e", plain * level[:, None], at_edge)
+    edges = (np.einsum("pd,de->e", lines, at_edge) + EDGE_PRIOR) / (expected + EDGE_PRIOR)
     result: Floats = plain * edges[edge]
     return result
 
