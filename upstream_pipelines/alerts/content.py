@@ -84,7 +84,7 @@ def _drift_opened(data: Mapping[str, Any]) -> _Wording:
         # An index of 100 % that became 95 % says less than its change.
         size = f"{abs(effect) * 100:.1f}\N{NO-BREAK SPACE}%"
     return _Wording(
-        headline=f"{_who(data)}: {_signal(data)} {word} {size} ({data['direction']})",
+        headline=f"{_data_not_payer(data)}{_who(data)}: {_signal(data)} {word} {size} ({data['direction']})",
         sentences=(data["explanation"],),
         facts=_drift_facts(data),
     )
@@ -93,7 +93,7 @@ def _drift_opened(data: Mapping[str, Any]) -> _Wording:
 def _drift_resolved(data: Mapping[str, Any]) -> _Wording:
     _, after = _change(data)
     return _Wording(
-        headline=f"Resolved: {_who(data)}: {_signal(data)} is {after}",
+        headline=f"Resolved: {_data_not_payer(data)}{_who(data)}: {_signal(data)} is {after}",
         sentences=(data["explanation"],),
         facts=_drift_facts(data),
     )
@@ -141,6 +141,11 @@ _WORDINGS = {
     "upload.quality_failed": _quality_failed,
     "channel.disabled": _channel_disabled,
 }
+
+
+def _data_not_payer(data: Mapping[str, Any]) -> str:
+    """Says at once that it is the customer's own files; alerts written before causes were known have none."""
+    return "Data, not payer: " if data.get("cause") == "data" else ""
 
 
 def _who(data: Mapping[str, Any]) -> str:

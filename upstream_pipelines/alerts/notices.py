@@ -23,6 +23,8 @@ _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 class DriftNotice:
     """A drift event that opened or was resolved, as people are to be told.
 
+    `cause` says who: "payer" those who watch payers, "data" those who watch the data.
+
     `baseline`, `current` and `effect` are in the unit of the signal: rates 0..1, days, price index
     with baseline 1. `severity` and `maturity` are 0..1. `chart_png` is a PNG, `link` a page for people.
     """
@@ -47,6 +49,7 @@ class DriftNotice:
     explanation: str
     chart_png: bytes | None = None
     link: str | None = None
+    cause: Literal["payer", "data"] = "payer"
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,19 @@ class Entry:
 
 
 def drift_entry(notice: DriftNotice) -> Entry:
-    """The outbox entry of a drift event."""
+    """The outbox entry of a drift event.
+
+    One of cause "data" is a matter of quality, and a subject of its own: who was told that it is the data has not
+    been told that it is the payer, should it turn out so.
+    """
+    kind: Literal["drift", "quality"] = "quality" if notice.cause == "data" else "drift"
     return Entry(
-        kind="drift",
+        kind=kind,
         notice=notice.notice,
-        subject_id=notice.event_id,
-        fingerprint=_fingerprint("drift", notice.payer, notice.cpt_group, notice.signal),
+        subject_id=uuid.uuid5(_NAMESPACE, f"data/{notice.event_id}") if notice.cause == "data" else notice.event_id,
+        fingerprint=_fingerprint(kind, notice.payer, notice.cpt_group, notice.signal),
         facts=Facts(
-            kind="drift", signal=notice.signal, payer=notice.payer, cpt_group=notice.cpt_group,
+            kind=kind, signal=notice.signal, payer=notice.payer, cpt_group=notice.cpt_group,
             direction=notice.direction, severity=notice.severity, effect=notice.effect,
         ),
         content={
@@ -81,6 +89,7 @@ def drift_entry(notice: DriftNotice) -> Entry:
                 "cpt_group": notice.cpt_group,
                 "signal": notice.signal,
                 "direction": notice.direction,
+                "cause": notice.cause,
                 "severity": _number(notice.severity),
                 "effect": _number(notice.effect),
                 "baseline": _number(notice.baseline),

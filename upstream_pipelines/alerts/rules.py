@@ -40,7 +40,7 @@ DEFAULT_RULE = AlertRule(name="default")
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules are matched against. Only `kind` is known of an event that is not a drift."""
+    """What rules are matched against. Of quality, payer and signal are known where a change turned out to be data."""
 
     kind: Kind
     signal: str | None = None
@@ -52,16 +52,21 @@ class Facts:
 
 
 def matches(rule: AlertRule, facts: Facts) -> bool:
-    """Whether the rule wants this event. Signal, payer, size and direction are asked of drift only."""
+    """Whether the rule wants this event.
+
+    Signal, payer and CPT group are asked where they are known, direction and size of drift only: data that lack
+    something have no good or bad direction, and their size says nothing.
+    """
     if not rule.enabled or facts.kind not in rule.kinds:
         return False
-    if facts.kind != "drift":
-        return True
-    return (
+    if facts.signal is not None and not (
         _listed(facts.signal, rule.signals)
         and _listed(facts.payer, rule.payers)
         and _listed(facts.cpt_group, rule.cpt_groups)
-        and _listed(facts.direction, rule.directions)
+    ):
+        return False
+    return facts.kind != "drift" or (
+        _listed(facts.direction, rule.directions)
         and (facts.severity or 0.0) >= rule.minimum_severity
         and abs(facts.effect or 0.0) >= rule.minimum_effect
     )

@@ -21,8 +21,11 @@ from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.charts import Charts, charts_of
 from upstream_pipelines.drift.confirmation import authorization_stands_out, denial_confirmed
 from upstream_pipelines.drift.counts import Counts, View
+from upstream_pipelines.drift.data_trouble import Trouble, known_before, with_causes
 from upstream_pipelines.drift.events import (
+    NEW_NORMALS,
     DriftEvent,
+    Ending,
     EventMemory,
     direction_of,
     event_id_for,
@@ -44,10 +47,11 @@ from upstream_pipelines.drift.measures import (
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.shortage import Shortage, shortage_of
+from upstream_pipelines.drift.source_patterns import explain_rows
 
 ROW_COLUMNS = [
     "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
-    "q_value", "severity", "n_baseline", "n_current", "maturity", "event_id", "detail",
+    "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "event_id", "detail",
 ]  # fmt: skip
 ALL_GROUPS = "ALL"
 BEFORE_EVERYTHING = -(10**6)
@@ -85,7 +89,7 @@ class Detector:
         """All charts at `as_of`; resolved `events` are kept out of the baselines."""
         return charts_of(self.view(as_of), self._exclusions(events), self.settings)
 
-    def look(self, as_of: date, live: Sequence[DriftEvent] = ()) -> LookResult:
+    def look(self, as_of: date, live: Sequence[DriftEvent] = (), troubles: Sequence[Trouble] = ()) -> LookResult:
         """Look at the customer as of the start of `as_of`.
 
         `live` holds the events not yet resolved. Hand in those resolved within the last `settings.memory_days` too:
@@ -127,19 +131,33 @@ class Detector:
                 if row["state"] != "not_enough_data" and key in q_values:
                     row["detail"]["confidence"] = round(1.0 - q_values[key], 6)
                 rows.append(row)
+        seen = {event.event_id for event in events}
+        for event in going.values():
+            if event.event_id not in seen:
+                # All its claims bear another name now, and it would stay open for ever.
+                events.append(event.closed("payer_gone", as_of))
+                rows.append(events[-1].closing_row)
+        events = with_causes(rows, events, explain_rows(rows, self.facts, charts, known_before(troubles, as_of)))
         return LookResult(rows=_frame(rows), events=events)
 
     def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:
-        """The days of resolved events; all days before an event that became the normal."""
+        """The days of resolved events; all days before an event that became the normal; labelled days."""
         index = {name: position for position, name in enumerate(self.facts.payers)}
         result = []
         for event in events:
             if event.state != "resolved" or event.resolved_on is None or event.payer not in index:
                 continue
+            if event.memory.reason == "withdrawn":
+                continue
             first, last = day_number(event.started_on), day_number(event.resolved_on)
-            if event.memory.reason == "became_the_normal":
+            if event.memory.reason in NEW_NORMALS:
                 first, last = BEFORE_EVERYTHING, first - 1
             result.append(Exclusion(index[event.payer], event.signal, first, last))
+        for label in self.settings.calendar:
+            first, last = day_number(label.first_day), day_number(label.last_day)
+            for name, position in index.items():
+                if label.holds_for(name):
+                    result += [Exclusion(position, signal, first, last) for signal in label.signals or SIGNALS]
         return result
 
     def _p_values(self, charts: Charts) -> tuple[dict[tuple[Signal, int], float], dict[tuple[Signal, int], float]]:
@@ -177,7 +195,7 @@ class Detector:
             return None, row
         started_on = _date(change.split)
         event = DriftEvent(
-            event_id=event_id_for(row["payer"], ALL_GROUPS, change.signal, started_on),
+            event_id=event_id_for(row["payer"], ALL_GROUPS, change.signal, started_on, as_of),
             payer=row["payer"],
             signal=change.signal,
             direction=direction_of(change.signal, change.sign),
@@ -237,8 +255,10 @@ class Detector:
             and sign * recent.z < 2.0
         )
         calm_since = (memory.calm_since or as_of) if calm else None
-        reason = None
-        if calm_since is not None and (as_of - calm_since).days >= settings.calm_days:
+        reason: Ending | None = None
+        if memory.accepted_on is not None and memory.accepted_on <= as_of:
+            reason = "accepted_as_normal"
+        elif calm_since is not None and (as_of - calm_since).days >= settings.calm_days:
             reason = "back_at_baseline"
         elif (as_of - event.started_on).days >= settings.renewal_days:
             reason = "became_the_normal"

@@ -2,14 +2,15 @@
 
 Belongs here: the event, its identity, its life. Not here: its evidence (charts.py), its figures (measures.py).
 
-open (the look that opened it) → updated (each later look) → resolved. What is only watched is a row of a look and
-no event: it carries nothing from one look to the next.
+open (the look that opened it) → updated (each later look) → resolved, for one of the reasons below; a resolved event
+never lives again, and a change after it is an event of its own. What is only watched is a row of a look and no event:
+it carries nothing from one look to the next.
 """
 
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict
@@ -21,6 +22,12 @@ _NAMESPACE = UUID("6f1d2f0e-6a53-4f0a-9d0c-3c1f6f6f8f11")
 
 Direction = Literal["worsening", "improving"]
 State = Literal["open", "updated", "resolved"]
+Cause = Literal["payer", "data"]
+"""What lies behind a change: the payer's behaviour, or the customer's own files and mappings (data_trouble.py)."""
+
+Ending = Literal["back_at_baseline", "became_the_normal", "accepted_as_normal", "payer_gone", "withdrawn"]
+NEW_NORMALS: frozenset[Ending] = frozenset({"became_the_normal", "accepted_as_normal"})
+"""Endings after which the days before the event belong to no baseline any more, and its own days do."""
 
 WORSENING_SIGN: dict[Signal, int] = {
     "denial_rate": 1,
@@ -34,9 +41,12 @@ WORSENING_SIGN: dict[Signal, int] = {
 
 
 class EventMemory(BaseModel):
-    """The frozen part of an event. `shift` is on the log scale of its factor; values are in the signal's unit.
+    """The frozen part of an event, and what its life depends on.
 
-    `change_low` and `change_high` bound the change day at 95 %.
+    `shift` is on the log scale of its factor; values are in the signal's unit. `calm_since`: the look from which on
+    the recent days have been back at the baseline. `accepted_on`: from which day on people call it the normal.
+    `data_reasons`: codes of data_trouble.py, while the cause is "data". `change_low` and
+    `change_high` bound the change day at 95 %.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +60,9 @@ class EventMemory(BaseModel):
     change_low: date
     change_high: date
     calm_since: date | None = None
-    reason: Literal["back_at_baseline", "became_the_normal"] | None = None
+    accepted_on: date | None = None
+    data_reasons: tuple[str, ...] = ()
+    reason: Ending | None = None
 
 
 class DriftEvent(BaseModel):
@@ -64,16 +76,48 @@ class DriftEvent(BaseModel):
     signal: Signal
     direction: Direction
     state: State
+    cause: Cause = "payer"
     started_on: date
     opened_on: date
     last_look: date
     resolved_on: date | None = None
     memory: EventMemory
 
+    def closed(self, ending: Ending, as_of: date) -> DriftEvent:
+        """The event resolved by the look at `as_of`."""
+        memory = self.memory.model_copy(update={"reason": ending})
+        return self.model_copy(
+            update={"state": "resolved", "last_look": as_of, "resolved_on": as_of, "memory": memory}
+        )
 
-def event_id_for(payer: str, cpt_group: str, signal: str, started_on: date) -> UUID:
-    """The same event has the same id wherever and whenever it is computed."""
-    return uuid5(_NAMESPACE, f"{payer}\x1f{cpt_group}\x1f{signal}\x1f{started_on.isoformat()}")
+    @property
+    def closing_row(self) -> dict[str, Any]:
+        """The row of the look that closed an event for which there is nothing to compare any more."""
+        memory = self.memory
+        return {
+            "as_of": self.last_look,
+            "payer": self.payer,
+            "cpt_group": self.cpt_group,
+            "signal": self.signal,
+            "direction": self.direction,
+            "state": self.state,
+            "baseline": memory.baseline,
+            "n_baseline": memory.n_baseline,
+            "n_current": 0,
+            "cause": self.cause,
+            "event_id": self.event_id,
+            "detail": {"change_date": self.started_on.isoformat(), "by": memory.by, "reason": memory.reason},
+        }
+
+
+def event_id_for(payer: str, cpt_group: str, signal: str, started_on: date, opened_on: date) -> UUID:
+    """The same event has the same id wherever and whenever it is computed.
+
+    The day it opened is part of it: the days of an event that is over hold no data for later looks, so the next change
+    may well be dated back to the same day, and must not bring the old event to life again.
+    """
+    days = f"{started_on.isoformat()}\x1f{opened_on.isoformat()}"
+    return uuid5(_NAMESPACE, f"{payer}\x1f{cpt_group}\x1f{signal}\x1f{days}")
 
 
 def direction_of(signal: Signal, sign: int) -> Direction:

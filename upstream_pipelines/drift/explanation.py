@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from upstream_pipelines.drift.data_trouble import data_sentences
 from upstream_pipelines.drift.settings import RATE_SIGNALS
 
 _SUBJECT = {
@@ -31,6 +32,15 @@ _WAITS = {
     "matured_cohorts": "claims old enough to be fully decided do not confirm it yet",
 }
 
+ENDINGS = {
+    "back_at_baseline": "is over: the last weeks are back at the baseline",
+    "became_the_normal": "has lasted so long that it is the new normal",
+    "accepted_as_normal": "was accepted as the new normal",
+    "payer_gone": "is closed: no claims bear this payer's name any more",
+    "withdrawn": "is withdrawn: with what has arrived since, that day shows no such change",
+}
+"""What follows "This change", by the reason in a resolved row's detail (events.Ending)."""
+
 
 def describe(row: Mapping[str, Any]) -> str:
     """Say what changed, from what to what, since when, how sure and how complete, on how many lines.
@@ -45,19 +55,14 @@ def describe(row: Mapping[str, Any]) -> str:
     if detail.get("change_date"):
         change += f" since about {_day(detail['change_date'])}"
     if row["state"] == "resolved":
-        ending = (
-            "has lasted so long that it is the new normal"
-            if detail.get("reason") == "became_the_normal"
-            else "is over: the last weeks are back at the baseline"
-        )
-        return f"{change}. This change {ending}."
+        return f"{change}. This change {ENDINGS[detail.get('reason') or 'back_at_baseline']}."
     basis = f"{int(row['n_current']):,} decided lines against {int(row['n_baseline']):,} before"
     maturity = _number(row.get("maturity"))
     complete = "" if maturity is None else f"; {maturity:.0%} complete"
     sentence = f"{change} ({row['direction']}). Based on {basis}{complete}{_certainty(row)}."
     if row["state"] == "watch" and detail.get("waits_for") in _WAITS:
         sentence += f" Only watched: {_WAITS[detail['waits_for']]}."
-    return sentence
+    return " ".join(part for part in (sentence, data_sentences(detail)) if part)
 
 
 def figure_text(signal: str, value: Any) -> str | None:

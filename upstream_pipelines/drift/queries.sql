@@ -118,15 +118,138 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR UPDATE;
 -- The last day on which this customer was looked at (primary key of drift_looks).
 SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
 
--- name: select_live_events
--- The events as they stood after the last look before a day: the live ones, and those resolved not long ago,
--- whose days are still kept out of the baseline (primary key of drift_results).
-SELECT event FROM (
-    SELECT DISTINCT ON (event_id) event, state, as_of FROM drift_results
-     WHERE customer_id = %(customer_id)s AND as_of < %(as_of)s AND event_id IS NOT NULL
-     ORDER BY event_id, as_of DESC) AS latest
- WHERE state <> 'resolved' OR as_of >= %(as_of)s::date - %(memory_days)s::integer
- ORDER BY event ->> 'event_id';
+-- name: select_present_events
+-- The events as they stand now, with what people had accepted by a day: the live ones, and those resolved not long
+-- ago, whose days are still kept out of the baseline (primary key of drift_events).
+SELECT jsonb_build_object('event_id', e.event_id, 'payer', e.payer, 'cpt_group', e.cpt_group, 'signal', e.signal,
+           'direction', e.direction, 'state', e.state, 'cause', e.cause, 'started_on', e.started_on,
+           'opened_on', e.opened_on, 'last_look', e.last_look, 'resolved_on', e.resolved_on,
+           'memory', CASE WHEN a.accepted_on IS NULL THEN e.memory
+                          ELSE e.memory || jsonb_build_object('accepted_on', a.accepted_on) END)
+  FROM drift_events AS e
+  LEFT JOIN drift_acceptances AS a
+    ON a.customer_id = e.customer_id AND a.event_id = e.event_id AND a.accepted_on <= %(as_of)s
+ WHERE e.customer_id = %(customer_id)s
+   AND (e.state <> 'resolved' OR e.resolved_on >= %(as_of)s::date - %(memory_days)s::integer)
+ ORDER BY e.event_id;
+
+-- name: select_events_before
+-- The events as they stood before a day already looked at, with what people had accepted by that day: those live in
+-- the last look before it, and those resolved not long ago. For the last day looked at, only events that are the
+-- present ones too: what only a look back had found does not live on (primary key of drift_results).
+SELECT CASE WHEN a.accepted_on IS NULL THEN r.event
+            ELSE jsonb_set(r.event, '{memory,accepted_on}', to_jsonb(a.accepted_on)) END
+  FROM (SELECT DISTINCT ON (event_id) event_id, event, state, as_of FROM drift_results
+         WHERE customer_id = %(customer_id)s AND as_of < %(as_of)s AND event_id IS NOT NULL
+         ORDER BY event_id, as_of DESC) AS r
+  LEFT JOIN drift_acceptances AS a
+    ON a.customer_id = %(customer_id)s AND a.event_id = r.event_id AND a.accepted_on <= %(as_of)s
+ WHERE CASE WHEN r.state = 'resolved' THEN r.as_of >= %(as_of)s::date - %(memory_days)s::integer
+            ELSE r.as_of = (SELECT max(as_of) FROM drift_looks
+                             WHERE customer_id = %(customer_id)s AND as_of < %(as_of)s) END
+   AND (NOT %(present)s OR EXISTS (SELECT FROM drift_events AS e
+                                    WHERE e.customer_id = %(customer_id)s AND e.event_id = r.event_id))
+ ORDER BY r.event_id;
+
+-- name: withdraw_events
+-- Live events of which a look made again on the same day, with more data, found nothing: they are over.
+UPDATE drift_events
+   SET state = 'resolved', last_look = %(as_of)s, resolved_on = %(as_of)s, updated_at = now(),
+       memory = jsonb_set(memory, '{reason}', '"withdrawn"')
+ WHERE customer_id = %(customer_id)s AND state <> 'resolved' AND event_id <> ALL (%(going)s::uuid[])
+RETURNING event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, last_look, resolved_on,
+          memory;
+
+-- name: select_event
+-- One event as it stands now (primary key).
+SELECT event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, resolved_on
+  FROM drift_events WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s;
+
+-- name: select_events
+-- A customer's events for listing, the live ones first (primary key).
+SELECT event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, resolved_on
+  FROM drift_events WHERE customer_id = %(customer_id)s
+ ORDER BY state = 'resolved', opened_on DESC, payer, signal;
+
+-- name: insert_acceptance
+-- People's word that an event is the new normal; the first one counts (primary key).
+INSERT INTO drift_acceptances (customer_id, event_id, accepted_on, accepted_by, note)
+VALUES (%(customer_id)s, %(event_id)s, %(accepted_on)s, %(accepted_by)s, %(note)s)
+ON CONFLICT (customer_id, event_id) DO NOTHING;
+
+-- name: select_upload_troubles
+-- Days on which uploads failed, lost a good part of their rows, or brought mostly rows that were there already, each
+-- with the day of the source's last upload before: what is missing lies between the two. Uploads of the customer's
+-- first day are its history and miss nothing. A later upload of the same file name that ended better puts it right.
+-- By the primary key's first column; all uploads of the customer are read once.
+WITH judged AS (
+    SELECT source, (received_at AT TIME ZONE 'UTC')::date AS day, status, rows, rejected, byte_count,
+           CASE WHEN duplicate_of IS NULL THEN duplicates + updated ELSE rows END AS known_rows,
+           min((received_at AT TIME ZONE 'UTC')::date) FILTER (WHERE file_name <> '' AND status = 'success') OVER later
+               AS good_again,
+           min((received_at AT TIME ZONE 'UTC')::date) FILTER (WHERE file_name <> '' AND status <> 'failed') OVER later
+               AS read_again
+      FROM uploads
+     WHERE customer_id = %(customer_id)s AND status IN ('success', 'partial', 'failed') AND received_at < %(until)s
+    WINDOW later AS (PARTITION BY source, file_name ORDER BY received_at, upload_id
+                     ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)
+), daily AS (
+    SELECT source, day, sum(rows) AS rows, sum(rejected) FILTER (WHERE status <> 'failed') AS rejected,
+           sum(known_rows) AS known_rows, sum(byte_count) AS bytes,
+           sum(byte_count) FILTER (WHERE status = 'failed') AS failed_bytes,
+           CASE WHEN bool_and(read_again IS NOT NULL) FILTER (WHERE status = 'failed')
+                THEN max(read_again) FILTER (WHERE status = 'failed') END AS read_again,
+           CASE WHEN bool_and(good_again IS NOT NULL) FILTER (WHERE status = 'partial')
+                THEN max(good_again) FILTER (WHERE status = 'partial') END AS good_again
+      FROM judged GROUP BY source, day
+), spans AS (
+    SELECT d.*, lag(day) OVER source_days AS previous, min(day) OVER () AS first_day,
+           avg(known_rows::double precision / nullif(rows, 0)) OVER usual AS usual_known, count(*) OVER usual AS usual_n
+      FROM daily AS d
+    WINDOW source_days AS (PARTITION BY source ORDER BY day),
+           usual AS (PARTITION BY source ORDER BY day ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING)
+), told AS (
+    SELECT 'failed_upload' AS code, s.*, read_again AS cleared FROM spans AS s WHERE failed_bytes >= 0.3 * bytes
+    UNION ALL
+    SELECT 'partial_upload', s.*, good_again FROM spans AS s WHERE rejected >= %(rejected_share)s * rows AND rejected > 0
+    UNION ALL
+    SELECT 'resent_file', s.*, NULL FROM spans AS s
+     WHERE rows > 0 AND usual_n >= 3 AND known_rows::double precision / rows >= usual_known + 0.5
+)
+SELECT code, previous + 1, day, day, cleared FROM told
+ WHERE previous IS NOT NULL AND day > first_day AND day >= %(since)s
+ ORDER BY code, day, source;
+
+-- name: select_quality_troubles
+-- Days whose uploads failed a rule on many more of their rows than usual, or whose score fell. As above. Primary
+-- keys of quality_findings and quality_reports, by their first column.
+WITH received AS (
+    SELECT upload_id, source, (received_at AT TIME ZONE 'UTC')::date AS day, rows FROM uploads
+     WHERE customer_id = %(customer_id)s AND status IN ('success', 'partial', 'failed') AND received_at < %(until)s
+), days AS (
+    SELECT source, day, lag(day) OVER (PARTITION BY source ORDER BY day) AS previous, min(day) OVER () AS first_day
+      FROM (SELECT DISTINCT source, day FROM received) AS d
+), measured AS (
+    SELECT u.source, u.day, f.rule AS what,
+           sum(f.failing_rows)::double precision / nullif(sum(f.checked_rows), 0) AS failing
+      FROM quality_findings AS f JOIN received AS u USING (upload_id)
+     WHERE f.customer_id = %(customer_id)s AND f.severity IN ('error', 'warning')
+     GROUP BY u.source, u.day, f.rule
+    UNION ALL
+    SELECT u.source, u.day, 'score', 1 - sum(r.score * u.rows) / nullif(sum(u.rows), 0) / 100
+      FROM quality_reports AS r JOIN received AS u USING (upload_id)
+     WHERE r.customer_id = %(customer_id)s
+     GROUP BY u.source, u.day
+), compared AS (
+    SELECT m.*, avg(failing) OVER usual AS usual, count(*) OVER usual AS usual_n
+      FROM measured AS m
+    WINDOW usual AS (PARTITION BY source, what ORDER BY day ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING)
+)
+SELECT DISTINCT 'failing_quality', d.previous + 1, d.day, d.day, NULL::date
+  FROM compared AS c JOIN days AS d USING (source, day)
+ WHERE c.usual_n >= 3 AND c.failing >= c.usual + CASE WHEN c.what = 'score' THEN 0.05 ELSE %(rejected_share)s END
+   AND d.previous IS NOT NULL AND d.day > d.first_day AND d.day >= %(since)s
+ ORDER BY 3, 2;
 
 -- name: delete_results
 -- A look made again replaces what it found before (primary key).
@@ -142,23 +265,23 @@ ON CONFLICT (customer_id, as_of) DO UPDATE
 -- name: insert_results
 -- What a look found, in one statement.
 INSERT INTO drift_results (customer_id, as_of, payer, cpt_group, signal, direction, state, event_id, baseline, current,
-                         effect, p_value, q_value, severity, n_baseline, n_current, maturity, detail, event)
+                         effect, p_value, q_value, severity, n_baseline, n_current, maturity, cause, detail, event)
 SELECT %(customer_id)s, %(as_of)s, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.event_id, r.baseline,
-       r.current, r.effect, r.p_value, r.q_value, r.severity, r.n_baseline, r.n_current, r.maturity, r.detail, r.event
+       r.current, r.effect, r.p_value, r.q_value, r.severity, r.n_baseline, r.n_current, r.maturity, r.cause, r.detail, r.event
   FROM jsonb_to_recordset(%(rows)s) AS r(payer text, cpt_group text, signal text, direction text, state text,
        event_id uuid, baseline double precision, current double precision, effect double precision,
        p_value double precision, q_value double precision, severity double precision, n_baseline bigint,
-       n_current bigint, maturity double precision, detail jsonb, event jsonb);
+       n_current bigint, maturity double precision, cause text, detail jsonb, event jsonb);
 
 -- name: upsert_events
 -- The events' present state, in one statement.
 INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
-                          last_look, resolved_on, memory, method_version, settings, updated_at)
+                          last_look, resolved_on, cause, memory, method_version, settings, updated_at)
 SELECT %(customer_id)s, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.started_on, r.opened_on,
-       r.last_look, r.resolved_on, r.memory, %(method_version)s, %(settings)s, now()
+       r.last_look, r.resolved_on, r.cause, r.memory, %(method_version)s, %(settings)s, now()
   FROM jsonb_to_recordset(%(rows)s) AS r(event_id uuid, payer text, cpt_group text, signal text, direction text,
-       state text, started_on date, opened_on date, last_look date, resolved_on date, memory jsonb)
+       state text, started_on date, opened_on date, last_look date, resolved_on date, cause text, memory jsonb)
 ON CONFLICT (customer_id, event_id) DO UPDATE
-   SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on,
+   SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on, cause = excluded.cause,
        last_look = excluded.last_look, resolved_on = excluded.resolved_on, memory = excluded.memory,
        method_version = excluded.method_version, settings = excluded.settings, updated_at = now();

@@ -5,9 +5,10 @@ Not here: any computation. The numbers below are the method's; each says why it 
 
 from __future__ import annotations
 
-from typing import Literal
+from datetime import date
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 METHOD_VERSION = "2"
 """Changes whenever the same data could give another result; stored with every event."""
@@ -19,6 +20,35 @@ SIGNALS: tuple[Signal, ...] = (
     "denial_rate", "decision_lag", "allowed_amount", "volume", "procedure_mix", "authorization_denials",
 )  # fmt: skip
 RATE_SIGNALS: frozenset[Signal] = frozenset({"denial_rate", "authorization_denials"})
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
+
+
+class LabelledDays(BaseModel):
+    """Days that people know to be unlike others: an incident, or a date of the calendar such as a code-set release.
+
+    They belong to no baseline and to no current period. `payers` and `signals` left out mean all; both days count.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: Annotated[str, Field(min_length=1, max_length=100)]
+    kind: Literal["incident", "calendar"] = "calendar"
+    first_day: date
+    last_day: date
+    payers: Names | None = None
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _in_order(self) -> LabelledDays:
+        if self.first_day > self.last_day:
+            raise ValueError(f"first_day {self.first_day} is after last_day {self.last_day}: turn them round")
+        return self
+
+    def holds_for(self, payer: str) -> bool:
+        """Whether the payer is meant; letter case does not count."""
+        return self.payers is None or payer.casefold() in {name.casefold() for name in self.payers}
 
 
 class DriftSettings(BaseModel):
@@ -81,6 +111,10 @@ class DriftSettings(BaseModel):
     recent_days: int = Field(default=28, ge=7, description="The stretch that says whether an event still holds.")
     renewal_days: int = Field(
         default=180, ge=60, le=365, description="An event open this long has become the normal, and resolves."
+    )
+
+    calendar: tuple[LabelledDays, ...] = Field(
+        default=(), description="Labelled days, which belong to no baseline and to no current period."
     )
 
     @property

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as pacsv
 from psycopg import sql
+from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice
@@ -26,11 +27,13 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
 from upstream_pipelines.drift.chart import drift_chart
+from upstream_pipelines.drift.data_trouble import Trouble, announcements
 from upstream_pipelines.drift.detector import Detector
-from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.events import Cause, DriftEvent
 from upstream_pipelines.drift.explanation import describe
 from upstream_pipelines.drift.figures import payer_figures
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
 
@@ -38,7 +41,7 @@ _INT64 = pa.int64()
 _DAYS = ("submitted_day", "submitted_known_day", "decision_known_day", "decided_day")
 _RESULT_COLUMNS = (
     "payer", "cpt_group", "signal", "direction", "state", "event_id", "baseline", "current", "effect", "p_value",
-    "q_value", "severity", "n_baseline", "n_current", "maturity", "detail",
+    "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "detail",
 )  # fmt: skip
 
 
@@ -148,14 +151,16 @@ class Subject:
 def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
     """Look at a customer on each of `days`, in order; each look is one transaction with its alerts.
 
-    A day after the last look made goes on with the events as they stand. A day at or before it is looked at
-    again from the events as they stood before that day; its results replace those kept for it, but the
-    present events and their alerts stay as they are: a look back is for seeing, not for alarming again.
+    A day after the last look made goes on with the events as they stand. An earlier day is looked at again from
+    the events as they stood before it; its results replace those kept for it, but the present events and their
+    alerts stay as they are: a look back is for seeing, not for alarming again. The last day itself may be
+    looked at again when more data came: what it finds then is the present, and told where it is news.
     """
     detector = Detector(*read_activity(conn, subject.customer_id), subject.settings)
+    troubles = read_troubles(conn, subject.customer_id, (days[0], days[-1]), subject.settings)
     kept, alerts = [], 0
     for as_of in days:
-        rows, written = _look_once(conn, subject, detector, as_of)
+        rows, written = _look_once(conn, subject, detector, as_of, troubles)
         kept.append(rows)
         alerts += written
     return LooksMade(
@@ -167,16 +172,17 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
     )
 
 
-def _look_once(conn: Connection, subject: Subject, detector: Detector, as_of: date) -> tuple[pd.DataFrame, int]:
+def _look_once(
+    conn: Connection, subject: Subject, detector: Detector, as_of: date, troubles: Sequence[Trouble]
+) -> tuple[pd.DataFrame, int]:
     key = {"customer_id": subject.customer_id, "as_of": as_of}
     used = {"method_version": METHOD_VERSION, "settings": Jsonb(subject.settings.model_dump(mode="json"))}
     with conn.transaction():
         # A second look at the same customer waits here; two of them must not both open an event.
         conn.execute(QUERIES.lock_customer, key)
         last = (conn.execute(QUERIES.select_last_look, key).fetchone() or (None,))[0]
-        remembered = {**key, "memory_days": subject.settings.memory_days}
-        live = [DriftEvent.model_validate(row[0]) for row in conn.execute(QUERIES.select_live_events, remembered)]
-        result = detector.look(as_of, live)
+        live = _events_before(conn, key, last, subject.settings)
+        result = detector.look(as_of, live, troubles)
         events = {str(event.event_id): event for event in result.events}
         conn.execute(QUERIES.delete_results, key)
         conn.execute(QUERIES.upsert_look, {**key, **used})
@@ -184,30 +190,61 @@ def _look_once(conn: Connection, subject: Subject, detector: Detector, as_of: da
             {**{name: _plain(row[name]) for name in _RESULT_COLUMNS}, "event": _event(events, row["event_id"])}
             for row in result.rows.to_dict("records")
         ]
+        present = last is None or as_of >= last
+        if present:
+            rows += _withdrawn(conn, key, list(events))
         conn.execute(QUERIES.insert_results, {**key, "rows": Jsonb(rows)})
         alerts = 0
-        if last is None or as_of > last:
+        if present:
             states = [event.model_dump(mode="json") for event in result.events]
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
-            notices = list(_notices(detector, subject, as_of, rows))
+            before = {str(event.event_id): event.cause for event in live}
+            notices = list(_notices(detector, subject, as_of, rows, before))
             alerts = write_drift_alerts(conn, subject.customer_id, notices)
     return result.rows, alerts
 
 
+def _events_before(
+    conn: Connection, key: dict[str, Any], last: date | None, settings: DriftSettings
+) -> list[DriftEvent]:
+    """The events a look goes on with: the present ones, or for a day looked at before, those of that time."""
+    values = {**key, "memory_days": settings.memory_days, "present": key["as_of"] == last}
+    forward = last is None or key["as_of"] > last
+    found = conn.execute(QUERIES.select_present_events if forward else QUERIES.select_events_before, values)
+    return [DriftEvent.model_validate(row[0]) for row in found]
+
+
+def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[dict[str, Any]]:
+    """Rows of live events that this look, made again with more data, does not know: closed before others may open."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        closed = cursor.execute(QUERIES.withdraw_events, {**key, "going": going}).fetchall()
+    events = [DriftEvent.model_validate(row) for row in closed]
+    return [
+        {
+            **{name: _plain(event.closing_row.get(name)) for name in _RESULT_COLUMNS},
+            "event": event.model_dump(mode="json"),
+        }
+        for event in events
+    ]
+
+
 def _notices(
-    detector: Detector, subject: Subject, as_of: date, rows: Sequence[dict[str, Any]]
+    detector: Detector, subject: Subject, as_of: date, rows: Sequence[dict[str, Any]], before: dict[str, Cause]
 ) -> Iterator[DriftNotice]:
-    """What people are told of a look: events that opened or were resolved. Few a year, so a loop."""
-    told = [row for row in rows if row["state"] in {"open", "resolved"}]
+    """What people are told of a look: events that opened, were resolved, or changed their cause. Few a year, so a loop."""
+    told = [
+        (row, announcement) for row in rows for announcement in announcements(row, before.get(row["event_id"]))
+    ]
     if not told:
         return
     figures = payer_figures(detector, as_of)
-    for row in told:
+    for row, (notice, cause) in told:
         of_payer = figures[figures["payer"] == row["payer"]]
         changed = row["detail"].get("change_date")
         yield DriftNotice(
             event_id=UUID(row["event_id"]),
-            notice="open" if row["state"] == "open" else "resolved",
+            notice=notice,
+            cause=cause,
             change_date=date.fromisoformat(changed) if changed else None,
             explanation=describe({**row, "as_of": as_of}),
             chart_png=drift_chart(of_payer, f"{subject.name}: {row['payer']}"),

@@ -80,8 +80,8 @@ def test_production_finds_what_a_replay_of_the_same_lines_finds(
 def test_looks_made_one_by_one_find_what_looks_made_together_find(pipeline: Connection, subject: Subject) -> None:
     """One a day from the schedule and a span by hand must agree; the events pass through the database in between."""
     one_by_one = pd.concat([look(pipeline, subject, [day]).rows for day in DAYS], ignore_index=True)
-    pipeline.execute("DELETE FROM drift_results")
-    pipeline.execute("DELETE FROM drift_looks")
+    for table in ("drift_results", "drift_looks", "drift_events"):
+        pipeline.execute(f"DELETE FROM {table}")
     together = look(pipeline, subject, DAYS).rows
     assert _comparable(one_by_one) == _comparable(together)
     assert list(one_by_one["event_id"].astype(str)) == list(together["event_id"].astype(str))

@@ -47,7 +47,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
     }  # fmt: skip
     allowed = {
         "source": "csv", "status": "received", "outcome": "PAID", "kind": None, "severity": "info",
-        "direction": "worsening", "state": None, "notice": "open",
+        "direction": "worsening", "state": None, "cause": "payer", "notice": "open",
     }  # fmt: skip
     special = {
         ("touched_days", "kind"): "submitted", ("alert_channels", "kind"): "email", ("alerts", "kind"): "drift",

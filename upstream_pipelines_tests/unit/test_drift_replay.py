@@ -23,7 +23,7 @@ START = date(2024, 1, 1)  # a Monday
 CHANGED = 260  # the day, counted from START, from which on a change holds for what is submitted
 COLUMNS = [
     "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
-    "q_value", "severity", "n_baseline", "n_current", "maturity",
+    "q_value", "severity", "n_baseline", "n_current", "maturity", "cause",
 ]  # fmt: skip
 
 

@@ -1,0 +1,297 @@
+"""What the counts themselves show of the source: renamed payers, holes, late files, all payers moving at once.
+
+Belongs here: patterns in lines and decisions a day, pure, known before the look. Not here: which row they explain
+(data_trouble.py), troubles known from uploads (store.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import numpy as np
+
+from upstream_pipelines.drift.charts import Charts
+from upstream_pipelines.drift.data_trouble import JUDGED_STATES, Trouble, explanations
+from upstream_pipelines.drift.facts import UNDECIDED, Facts, Floats, Ints, View, day_number
+from upstream_pipelines.drift.scan import By
+
+SEEN_DAYS = 240  # looked over: the longest change (120 days) and a fair stretch before it
+STEP_DAYS = 28  # compared on either side of a step
+SHORTEST_STEP = 7  # days after it: a week has all its weekdays
+STEP_EVIDENCE = 5.0  # standard errors (of twice Poisson's scatter): a stop or a start, not a bad week
+GONE = 0.35  # of a payer's lines at most go on when it was renamed or most of it was
+NEW = 0.1  # of a payer's lines at most were there before when its name is new
+FEWEST_LINES = 20  # moved: fewer are no pattern
+SAME_DAYS = 7  # between one payer's fall and the other's rise
+SAME_AMOUNT = 0.3  # by which fall and rise may differ, beside three standard errors
+MOST_STEPS = 12  # steps considered, the largest; pairs and triples of them are tried
+OVER = 2.0  # variance of weekly counts over Poisson's
+
+BUSY_SHARE = 0.3  # of an average day makes a day of the week a busy one
+BUSY_LINES = 3.0
+HOLE_DAYS = 3  # busy days without a line: two are a long weekend
+LATE_DAYS = 5  # beyond what is usual for the source
+LATE_SHARE = 0.5  # of a day's lines
+ALIKE = 0.85  # difflib's ratio from which two names are spellings of one
+ALIAS_SHARE = 0.1  # of the old payer's lines that the new spelling must bear
+TOGETHER_SIGNALS = frozenset({"volume", "decision_lag"})
+TOGETHER_PAYERS = 3
+TOGETHER_SHARE = 0.6  # of the other payers' lines
+TOGETHER_SIZE = 0.5  # of the payer's own move, on the log scale
+TOGETHER_EVIDENCE = 3.0  # standard errors of the others taken together
+# Words that tell no two payers apart.
+_FILLER = frozenset(
+    {
+        "a", "co", "company", "corp", "corporation", "group", "health", "healthcare", "inc", "incorporated", "ins",
+        "insurance", "llc", "ltd", "of", "plan", "plans", "the",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """A payer's largest step: its first day (column), lines a day before and since, and the evidence (signed)."""
+
+    payer: int
+    at: int
+    before: float
+    after: float
+    z: float
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """Lines by the day of their submission or decision: payer, day, day known and number, a value per row."""
+
+    by: By
+    payer: Ints
+    day: Ints
+    known: Ints
+    lines: Floats
+
+    def by_day(self, payers: int, start: int) -> Floats:
+        """Payers by days, from `start` on."""
+        inside = (self.day >= start) & (self.day < start + SEEN_DAYS)
+        cell = self.payer[inside] * SEEN_DAYS + self.day[inside] - start
+        counts = np.bincount(cell, self.lines[inside], minlength=payers * SEEN_DAYS)
+        return counts.reshape(payers, SEEN_DAYS).astype(np.float64, copy=False)
+
+
+def explain_rows(
+    rows: Sequence[dict[str, Any]], facts: Facts, charts: Charts, troubles: Sequence[Trouble]
+) -> list[dict[str, dict[str, Any]]]:
+    """For each row what explains it, by code: `troubles` known of uploads, and what the counts show themselves."""
+    if not any(row["state"] in JUDGED_STATES for row in rows):
+        return [{} for _ in rows]
+    known = [*troubles, *patterns_in(facts, charts.view)]
+    found = [explanations(row, known) for row in rows]
+    for row, codes in zip(rows, found, strict=True):
+        if row["state"] in JUDGED_STATES and moved_together(charts, facts, row):
+            codes["all_payers_at_once"] = {}
+    return found
+
+
+def patterns_in(facts: Facts, view: View) -> list[Trouble]:
+    """Troubles that show in what was known before the look."""
+    payers, start = len(facts.payers), view.horizon - SEEN_DAYS + 1
+    seen = facts.submitted_known < view.as_of
+    submissions = _Counted(
+        "submission", facts.payer[seen], facts.submitted[seen], facts.submitted_known[seen], facts.lines[seen]
+    )
+    seen &= (facts.age != UNDECIDED) & (facts.decision_known < view.as_of)
+    decisions = _Counted(
+        "decision",
+        facts.payer[seen],
+        (facts.submitted + facts.age)[seen],
+        facts.decision_known[seen],
+        facts.lines[seen],
+    )
+    counts = submissions.by_day(payers, start)
+    found = [*_renamed(facts.payers, counts, start), *_aliases(facts.payers, submissions, counts, start)]
+    for counted in (submissions, decisions):
+        found += _holes(counted.by_day(payers, start).sum(axis=0), start, counted.by)
+        found += _late(counted, start)
+    return found
+
+
+def steps_of(counts: Floats) -> list[Step]:
+    """The largest fall and the largest rise of each payer that are beyond doubt, the largest first."""
+    total = np.zeros((counts.shape[0], counts.shape[1] + 1))
+    np.cumsum(counts, axis=1, out=total[:, 1:])
+    at = np.arange(STEP_DAYS, counts.shape[1] - SHORTEST_STEP + 1)
+    until = np.minimum(at + STEP_DAYS, counts.shape[1])
+    length = until - at
+    before = total[:, at] - total[:, at - STEP_DAYS]
+    after = total[:, until] - total[:, at]
+    shift = after / length - before / STEP_DAYS
+    z = shift / np.sqrt(OVER * ((before + 1) / STEP_DAYS**2 + (after + 1) / length**2))
+    steps = []
+    for payer in range(counts.shape[0]):
+        for column in (int(z[payer].argmin()), int(z[payer].argmax())):
+            moved = abs(shift[payer, column]) * length[column]
+            if abs(z[payer, column]) >= STEP_EVIDENCE and moved >= FEWEST_LINES:
+                steps.append(
+                    Step(
+                        payer, int(at[column]), float(before[payer, column] / STEP_DAYS),
+                        float(after[payer, column] / length[column]), float(z[payer, column]),
+                    )
+                )  # fmt: skip
+    return sorted(steps, key=lambda step: -abs(step.z))
+
+
+def _renamed(names: Sequence[str], counts: Floats, start: int) -> list[Trouble]:
+    """Payers whose lines stop on the days on which others begin with about as many: renamed, split or merged."""
+    steps = steps_of(counts)
+    falls = [step for step in steps if step.z < 0 and step.after <= GONE * step.before][:MOST_STEPS]
+    rises = [step for step in steps if step.z > 0][:MOST_STEPS]
+    found = []
+    for fell, rose in ((1, 1), (2, 1), (1, 2)):
+        for gone in itertools.combinations(falls, fell):
+            for come in itertools.combinations(rises, rose):
+                if _one_renaming(gone, come):
+                    first = start + min(step.at for step in (*gone, *come))
+                    payers = tuple(names[step.payer] for step in (*gone, *come))
+                    found.append(Trouble("renamed_payer", _date(first), None, payers))
+    return found
+
+
+def _one_renaming(gone: Sequence[Step], come: Sequence[Step]) -> bool:
+    days = [step.at for step in (*gone, *come)]
+    if max(days) - min(days) > SAME_DAYS:
+        return False
+    new = all(step.before <= NEW * step.after for step in come)
+    # Into a payer that was there already: only where the old name ends altogether.
+    if not new and (len(come) > 1 or any(step.after > NEW * step.before for step in gone)):
+        return False
+    lost, gained = sum(step.before - step.after for step in gone), sum(step.after - step.before for step in come)
+    error = np.sqrt(OVER * sum(step.before + step.after for step in (*gone, *come)) / STEP_DAYS)
+    return bool(abs(gained - lost) <= max(SAME_AMOUNT * lost, 3 * error) and 0.5 <= gained / lost <= 2.0)
+
+
+def _aliases(names: Sequence[str], counted: _Counted, counts: Floats, start: int) -> list[Trouble]:
+    """New names that look like an old one's and take some of its lines."""
+    first = np.full(len(names), np.iinfo(np.int64).max)
+    np.minimum.at(first, counted.payer, counted.day)
+    found = []
+    for new in map(int, np.flatnonzero((first >= start + STEP_DAYS) & (first < start + SEEN_DAYS))):
+        begins = int(first[new]) - start
+        since = slice(begins, min(begins + STEP_DAYS, SEEN_DAYS))
+        length = since.stop - since.start
+        taken = counts[new, since].sum() / length
+        if length < SHORTEST_STEP or counts[new, since].sum() < FEWEST_LINES / 2:
+            continue
+        for old in map(int, np.flatnonzero(first <= first[new] - STEP_DAYS)):
+            before = counts[old, begins - STEP_DAYS : begins].sum() / STEP_DAYS
+            after = counts[old, since].sum() / length
+            error = np.sqrt(OVER * (before / STEP_DAYS + (after + taken) / length))
+            takes = taken >= ALIAS_SHARE * before and before - after >= 0.5 * taken - 2 * error
+            if takes and alike(names[old], names[new]):
+                found.append(Trouble("unmapped_alias", _date(int(first[new])), None, (names[old], names[new])))
+    return found
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two names look like spellings of one: words that say little aside, the same or contained, or initials."""
+    words = [re.findall(r"[a-z0-9]+", name.casefold()) for name in (one, other)]
+    told = [[word for word in part if word not in _FILLER] or part for part in words]
+    if not all(told):
+        return False
+    sets = [set(part) for part in told]
+    if sets[0] <= sets[1] or sets[1] <= sets[0]:
+        return True
+    joined = ["".join(part) for part in told]
+    for short, long in ((joined[0], words[1]), (joined[1], words[0])):
+        if len(short) >= 3 and short == "".join(word[0] for word in long):
+            return True
+    return difflib.SequenceMatcher(None, joined[0], joined[1]).ratio() >= ALIKE
+
+
+def _holes(total: Floats, start: int, by: By) -> list[Trouble]:
+    """Runs of days without a line of any payer that are busy otherwise."""
+    weeks = np.stack([np.concatenate([np.full(7 * back, np.nan), total[: -7 * back]]) for back in range(1, 9)])
+    known = np.isfinite(weeks).sum(axis=0)
+    usual = np.where(known >= 4, np.nansum(weeks, axis=0) / np.maximum(known, 1), 0.0)
+    busy = (usual >= BUSY_LINES) & (usual >= BUSY_SHARE * total.mean())
+    found, run = [], []
+    for day in np.flatnonzero(busy):
+        if total[day] == 0:
+            run.append(int(day))
+            continue
+        found += _hole(run, usual, start, by)
+        run = []
+    return found + _hole(run, usual, start, by)
+
+
+def _hole(run: Sequence[int], usual: Floats, start: int, by: By) -> list[Trouble]:
+    if len(run) < HOLE_DAYS or usual[list(run)].sum() < FEWEST_LINES:
+        return []
+    return [Trouble("days_without_claims", _date(start + run[0]), _date(start + run[-1]), by=by)]
+
+
+def _late(counted: _Counted, start: int) -> list[Trouble]:
+    """Days most of whose lines (or decisions) came long after the file they should have been in, against the habit."""
+    files = np.unique(counted.known)
+    if len(files) < 2:
+        return []
+    rows = (counted.day >= max(start, int(files[0]) + 1)) & (counted.day < start + SEEN_DAYS)
+    column, lines = counted.day[rows] - start, counted.lines[rows]
+    before = np.searchsorted(files, counted.known[rows]) - 1
+    late = np.maximum(files[np.maximum(before, 0)] - counted.day[rows] + 1, 0)
+    if not late.any():
+        return []
+    order = np.argsort(late, kind="stable")
+    share = np.cumsum(lines[order])
+    habit = late[order][min(int(np.searchsorted(share, 0.9 * share[-1])), len(late) - 1)]
+    behind = late > habit + LATE_DAYS
+    all_lines = np.bincount(column, lines, minlength=SEEN_DAYS)
+    late_lines = np.bincount(column[behind], lines[behind], minlength=SEEN_DAYS)
+    days = np.flatnonzero((late_lines > 0) & (late_lines >= LATE_SHARE * all_lines))
+    runs = np.split(days, np.flatnonzero(np.diff(days) > 3) + 1)  # a weekend does not end a run
+    return [
+        Trouble("late_file", _date(start + int(run[0])), _date(start + int(run[-1])), by=counted.by)
+        for run in runs
+        if len(run) and late_lines[run].sum() >= FEWEST_LINES
+    ]
+
+
+def moved_together(charts: Charts, facts: Facts, row: Mapping[str, Any]) -> bool:
+    """Whether most other payers moved as this row's did, in the same days: then no payer is behind it."""
+    signal, detail = row["signal"], row["detail"]
+    if signal not in TOGETHER_SIGNALS:
+        return False
+    series = next((item for item in charts.by_signal[signal].series if item.by == detail["by"]), None)
+    if series is None:
+        return False
+    days = series.observed.shape[1]
+    split = day_number(detail["change_date"]) - (charts.view.horizon - days + 1)
+    if not STEP_DAYS <= split < days:
+        return False
+    before, since = slice(max(split - 3 * STEP_DAYS, 0), split), slice(split, days)
+    (o0, e0), (o1, e1) = (
+        (series.observed[:, part].sum(axis=1), series.expected[:, part].sum(axis=1)) for part in (before, since)
+    )
+    usable = (e0 > 0) & (e1 > 0) & (o0 >= FEWEST_LINES)
+    shift = np.zeros(len(o0))
+    shift[usable] = np.log((o1 + 0.5) / (e1 + 0.5))[usable] - np.log((o0 + 0.5) / (e0 + 0.5))[usable]
+    own = facts.payers.index(row["payer"])
+    others = usable.copy()
+    others[own] = False
+    if not usable[own] or others.sum() < TOGETHER_PAYERS - 1:
+        return False
+    sign = np.sign(shift[own])
+    along = others & (sign * shift >= TOGETHER_SIZE * abs(shift[own]))
+    if along.sum() < TOGETHER_PAYERS - 1 or o0[along].sum() < TOGETHER_SHARE * o0[others].sum():
+        return False
+    pooled = np.log((o1[others].sum() + 0.5) / e1[others].sum()) - np.log(o0[others].sum() / e0[others].sum())
+    error = np.sqrt(OVER * (1 / o0[others].sum() + 1 / max(o1[others].sum(), 1.0)))
+    return bool(sign * pooled >= TOGETHER_EVIDENCE * error)
+
+
+def _date(day: int) -> date:
+    return date(1970, 1, 1) + timedelta(days=day)

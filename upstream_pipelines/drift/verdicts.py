@@ -1,0 +1,82 @@
+"""What people say of an event: that it is the new normal.
+
+Not here: labelled days, which are part of a customer's settings (drift/settings.py), and what a look makes of an
+acceptance (detector.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.events import Cause, Direction, State
+from upstream_pipelines.drift.settings import Signal
+from upstream_pipelines.errors import ConflictError, NotFoundError
+
+QUERIES = load_queries(__package__)
+
+
+@dataclass(frozen=True)
+class KeptEvent:
+    """An event as it stands now, without its memory."""
+
+    event_id: UUID
+    payer: str
+    cpt_group: str
+    signal: Signal
+    direction: Direction
+    state: State
+    cause: Cause
+    started_on: date
+    opened_on: date
+    resolved_on: date | None
+
+
+def find_event(conn: Connection, customer_id: int, event_id: UUID) -> KeptEvent:
+    """The event as it stands after the last look.
+
+    Raises:
+        NotFoundError: this customer has no such event.
+    """
+    with conn.cursor(row_factory=class_row(KeptEvent)) as cursor:
+        event = cursor.execute(QUERIES.select_event, {"customer_id": customer_id, "event_id": event_id}).fetchone()
+    if event is None:
+        raise NotFoundError(f"There is no event {event_id}. `upstream drift list SLUG` shows a customer's events.")
+    return event
+
+
+def accept_event(
+    conn: Connection, customer_id: int, event_id: UUID, *, accepted_on: date, accepted_by: str, note: str = ""
+) -> KeptEvent:
+    """Call an event the new normal from `accepted_on` on: the next look at or after that day resolves it.
+
+    The days before the event then leave the baseline. Saying it twice changes nothing.
+
+    Raises:
+        NotFoundError: this customer has no such event.
+        ConflictError: the event is over.
+    """
+    with conn.transaction():
+        event = find_event(conn, customer_id, event_id)
+        if event.state == "resolved":
+            raise ConflictError(
+                f"Event {event_id} was resolved on {event.resolved_on}; its days are out of the baseline already."
+            )
+        values: dict[str, Any] = {
+            "customer_id": customer_id, "event_id": event_id, "accepted_on": accepted_on,
+            "accepted_by": accepted_by, "note": note,
+        }  # fmt: skip
+        conn.execute(QUERIES.insert_acceptance, values)
+    return event
+
+
+def list_events(conn: Connection, customer_id: int) -> list[KeptEvent]:
+    """The customer's events: those that live first, then by the day they opened, the newest first."""
+    with conn.cursor(row_factory=class_row(KeptEvent)) as cursor:
+        return cursor.execute(QUERIES.select_events, {"customer_id": customer_id}).fetchall()
