@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from upstream_pipelines.defs import checks, claims_assets, drift_assets, jobs, schedules, sensors
+from upstream_pipelines.defs import checks, claims_assets, drift_assets, jobs, placebo_check, schedules, sensors
 from upstream_pipelines.defs.resources import Platform
 
 
@@ -25,10 +25,10 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             claims_assets.payer_activity,
             drift_assets.payer_drift,
         ],
-        asset_checks=[checks.quality_rules],
-        jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.deliver_alerts],
+        asset_checks=[checks.quality_rules, placebo_check.placebo_false_events],
+        jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.placebo_night, jobs.deliver_alerts],
         sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs],
-        schedules=[schedules.daily_drift],
+        schedules=[schedules.daily_drift, schedules.nightly_placebo],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.
         executor=dg.in_process_executor,

@@ -98,6 +98,11 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="Where people open the Dagster UI; put into alert links."
     )
+    placebo_looks_a_night: int = Field(
+        default=5000,
+        ge=91,
+        description="Looks spent each night on customers' shuffled histories, to measure false events; 91 a customer.",
+    )
     log_level: str = Field(
         default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe record logged."
     )

@@ -14,12 +14,32 @@ from upstream_pipelines.errors import ConfigurationError, ConflictError
 
 _COLUMNS = (
     "as_of", "event_id", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect",
-    "p_value", "q_value", "severity", "n_baseline", "n_current", "maturity", "detail",
+    "p_value", "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "detail",
 )  # fmt: skip
 
 
-def drift(
-    slug: Annotated[str, typer.Argument(help="The customer's slug.")],
+Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+
+
+class _LookByDefault(typer.core.TyperGroup):
+    """`upstream drift acme` is `upstream drift look acme`: what is done daily is short."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["look", *args]
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=_LookByDefault,
+    help="Looks at payers, and the events found. `upstream drift SLUG` is short for `upstream drift look SLUG`.",
+    no_args_is_help=True,
+)
+
+
+@app.command()
+def look(
+    slug: Slug,
     as_of: Annotated[str | None, typer.Option(help="Day of the look, YYYY-MM-DD (default: today, UTC).")] = None,
     first: Annotated[str | None, typer.Option("--from", help="First day of daily looks, YYYY-MM-DD.")] = None,
     last: Annotated[str | None, typer.Option("--to", help="Last day of daily looks, YYYY-MM-DD.")] = None,

@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from upstream_pipelines import __version__
-from upstream_pipelines.cli import alerts, customers, drift, platform, uploads
+from upstream_pipelines.cli import alerts, customers, drift, drift_events, platform, uploads
 from upstream_pipelines.cli.output import err
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -27,7 +27,11 @@ app.command("migrate")(platform.migrate)
 app.command("doctor")(platform.doctor)
 app.command("env")(platform.env)
 app.command("upload")(uploads.upload)
-app.command("drift")(drift.drift)
+app.add_typer(drift.app, name="drift")
+drift.app.command("list")(drift_events.list_)
+drift.app.command("accept")(drift_events.accept)
+drift.app.command("label")(drift_events.label)
+drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
 app.add_typer(alerts.app, name="alerts")
 

@@ -102,6 +102,9 @@ def parse_configuration(
     stored = present.model_dump()
     stored["mapping"] |= mapping
     stored |= {key: content[key] for key in ("drift", "cadence_days") if key in content}
+    if isinstance(content.get("drift"), dict) and "calendar" not in content["drift"]:
+        # Days labelled by command stay when the file speaks of other settings.
+        stored["drift"] = {**content["drift"], "calendar": present.drift.calendar}
     try:
         return ConfigurationFile(
             stored=CustomerConfiguration.model_validate(stored),

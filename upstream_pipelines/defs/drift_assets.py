@@ -19,6 +19,7 @@ from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, chart, column_schema, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explanation import figure_text
+from upstream_pipelines.drift.placebo_store import published_rate
 from upstream_pipelines.drift.store import LooksMade, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -76,7 +77,11 @@ def look_at(
     link = partition_link(settings, customer.slug)
     subject = Subject(customer.customer_id, customer.name, customer.configuration.drift, link)
     made = look(conn, subject, days)
-    return made, drift_metadata(customer, made)
+    rate = published_rate(conn, customer.customer_id, made.last)
+    return made, {
+        **drift_metadata(customer, made),
+        "false events on your own shuffled history": rate.text,
+    }
 
 
 def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
@@ -94,10 +99,12 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
         "events resolved": made.count("resolved"),
         "alerts written": made.alerts,
         "events now": markdown_table(
-            ("payer", "signal", "direction", "state", "baseline", "current", "q", "lines now", "complete", "since"),
+            ("payer", "signal", "direction", "state", "cause", "baseline", "current", "q", "lines now", "complete",
+             "since"),
             (
                 (
                     row["payer"], row["signal"], row["direction"], row["state"],
+                    "data, not payer" if row["cause"] == "data" else "payer",
                     figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
                     row["q_value"], row["n_current"], row["maturity"], row["detail"].get("change_date"),
                 )

@@ -13,6 +13,7 @@ from upstream_pipelines.defs.claims_assets import (
     webhook_claims,
 )
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
+from upstream_pipelines.defs.placebo_check import measure_placebo
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.delivery.worker import deliver_due
 
@@ -43,6 +44,13 @@ drift = dg.define_asset_job(
 @dg.job(description="Looks at every active customer; one run a bucket of customers, asked for daily.")
 def drift_sweep() -> None:
     look_at_customers()
+
+
+@dg.job(
+    description="Measures false events on the shuffled histories of the customers whose turn it is; asked for at night."
+)
+def placebo_night() -> None:
+    measure_placebo()
 
 
 @dg.op(tags={"dagster/kind": "smtp"})

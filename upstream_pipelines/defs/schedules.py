@@ -1,4 +1,4 @@
-"""The daily schedule. Not here: what a sweep does (drift_assets.py)."""
+"""The daily and the nightly schedule. Not here: what a sweep or a night does (drift_assets.py, placebo_check.py)."""
 
 from collections.abc import Iterator
 from datetime import UTC
@@ -6,8 +6,9 @@ from datetime import UTC
 import dagster as dg
 
 from upstream_pipelines.customers.store import count_active
-from upstream_pipelines.defs.jobs import drift_sweep
+from upstream_pipelines.defs.jobs import drift_sweep, placebo_night
 from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.drift.placebo_store import due_customers
 
 # A customer's look takes well under a second, a run 2.5 s to start: below 25 customers a run of one's own
 # costs more than it saves, and above 32 runs two cores have nothing left to share.
@@ -39,3 +40,28 @@ def daily_drift(
             },
             tags={"upstream/as_of": as_of},
         )
+
+
+@dg.schedule(
+    job=placebo_night,
+    # Before the drift sweep, which shows the rate beside its results.
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at 02:00 UTC: false events on the customers' own shuffled histories, each customer once a "
+    "week, within the setting placebo_looks_a_night.",
+)
+def nightly_placebo(
+    context: dg.ScheduleEvaluationContext, platform: Platform
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    night = context.scheduled_execution_time.astimezone(UTC).date()
+    with platform.connect() as (settings, conn):
+        due = len(due_customers(conn, night, settings.placebo_looks_a_night))
+    if not due:
+        yield dg.SkipReason("It is no customer's turn to be measured.")
+        return
+    yield dg.RunRequest(
+        run_key=night.isoformat(),
+        run_config={"ops": {"measure_placebo": {"config": {"night": night.isoformat()}}}},
+        tags={"upstream/night": night.isoformat(), "upstream/customers": str(due)},
+    )

@@ -47,7 +47,7 @@ from upstream_pipelines.drift.measures import (
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.shortage import Shortage, shortage_of
-from upstream_pipelines.drift.source_patterns import explain_rows
+from upstream_pipelines.drift.source_patterns import data_behind
 
 ROW_COLUMNS = [
     "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
@@ -137,7 +137,7 @@ class Detector:
                 # All its claims bear another name now, and it would stay open for ever.
                 events.append(event.closed("payer_gone", as_of))
                 rows.append(events[-1].closing_row)
-        events = with_causes(rows, events, explain_rows(rows, self.facts, charts, known_before(troubles, as_of)))
+        events = with_causes(rows, events, data_behind(rows, self.facts, charts, known_before(troubles, as_of)))
         return LookResult(rows=_frame(rows), events=events)
 
     def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:

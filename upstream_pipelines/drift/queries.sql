@@ -120,7 +120,7 @@ SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
 
 -- name: select_present_events
 -- The events as they stand now, with what people had accepted by a day: the live ones, and those resolved not long
--- ago, whose days are still kept out of the baseline (primary key of drift_events).
+-- ago, whose days are still kept out of the baseline; without memory_days all (primary key of drift_events).
 SELECT jsonb_build_object('event_id', e.event_id, 'payer', e.payer, 'cpt_group', e.cpt_group, 'signal', e.signal,
            'direction', e.direction, 'state', e.state, 'cause', e.cause, 'started_on', e.started_on,
            'opened_on', e.opened_on, 'last_look', e.last_look, 'resolved_on', e.resolved_on,
@@ -130,7 +130,8 @@ SELECT jsonb_build_object('event_id', e.event_id, 'payer', e.payer, 'cpt_group',
   LEFT JOIN drift_acceptances AS a
     ON a.customer_id = e.customer_id AND a.event_id = e.event_id AND a.accepted_on <= %(as_of)s
  WHERE e.customer_id = %(customer_id)s
-   AND (e.state <> 'resolved' OR e.resolved_on >= %(as_of)s::date - %(memory_days)s::integer)
+   AND (%(memory_days)s::integer IS NULL OR e.state <> 'resolved'
+        OR e.resolved_on >= %(as_of)s::date - %(memory_days)s::integer)
  ORDER BY e.event_id;
 
 -- name: select_events_before
@@ -160,10 +161,11 @@ UPDATE drift_events
 RETURNING event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, last_look, resolved_on,
           memory;
 
--- name: select_event
--- One event as it stands now (primary key).
+-- name: select_kept_event
+-- An event as it stands now, by the beginning of its id; a second row says that more begin so (primary key).
 SELECT event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, resolved_on
-  FROM drift_events WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s;
+  FROM drift_events WHERE customer_id = %(customer_id)s AND event_id::text LIKE %(begins)s
+ ORDER BY event_id LIMIT 2;
 
 -- name: select_events
 -- A customer's events for listing, the live ones first (primary key).
@@ -250,6 +252,33 @@ SELECT DISTINCT 'failing_quality', d.previous + 1, d.day, d.day, NULL::date
  WHERE c.usual_n >= 3 AND c.failing >= c.usual + CASE WHEN c.what = 'score' THEN 0.05 ELSE %(rejected_share)s END
    AND d.previous IS NOT NULL AND d.day > d.first_day AND d.day >= %(since)s
  ORDER BY 3, 2;
+
+-- name: select_placebo_due
+-- Customers to measure on a night: this night's seventh, and those not measured for a week, the longest unmeasured
+-- first (customers read whole; primary key of drift_placebo).
+SELECT c.customer_id, c.slug
+  FROM customers AS c
+  LEFT JOIN LATERAL (SELECT max(measured_on) AS measured_on FROM drift_placebo AS p
+                      WHERE p.customer_id = c.customer_id) AS last ON true
+ WHERE c.status = 'active' AND last.measured_on IS DISTINCT FROM %(night)s
+   AND (mod(hashtextextended(c.slug, 0) & 9223372036854775807, %(nights)s) = %(turn)s
+        OR last.measured_on IS NULL OR last.measured_on <= %(night)s::date - %(nights)s::integer)
+ ORDER BY last.measured_on NULLS FIRST, c.customer_id
+ LIMIT %(limit)s;
+
+-- name: upsert_placebo
+-- A measurement; one a customer and day (primary key).
+INSERT INTO drift_placebo (customer_id, measured_on, seed, method_version, looks, days, events)
+VALUES (%(customer_id)s, %(measured_on)s, %(seed)s, %(method_version)s, %(looks)s, %(days)s, %(events)s)
+ON CONFLICT (customer_id, measured_on) DO UPDATE
+   SET seed = excluded.seed, method_version = excluded.method_version, looks = excluded.looks, days = excluded.days,
+       events = excluded.events, created_at = now();
+
+-- name: sum_placebo
+-- Events, looks and number of a customer's measurements of some days with one method (primary key).
+SELECT coalesce(sum(events), 0), coalesce(sum(looks), 0), count(*) FROM drift_placebo
+ WHERE customer_id = %(customer_id)s AND measured_on > %(since)s AND measured_on <= %(until)s
+   AND method_version = %(method_version)s;
 
 -- name: delete_results
 -- A look made again replaces what it found before (primary key).

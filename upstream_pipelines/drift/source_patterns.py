@@ -83,7 +83,7 @@ class _Counted:
         return counts.reshape(payers, SEEN_DAYS).astype(np.float64, copy=False)
 
 
-def explain_rows(
+def data_behind(
     rows: Sequence[dict[str, Any]], facts: Facts, charts: Charts, troubles: Sequence[Trouble]
 ) -> list[dict[str, dict[str, Any]]]:
     """For each row what explains it, by code: `troubles` known of uploads, and what the counts show themselves."""

@@ -214,6 +214,13 @@ def _events_before(
     return [DriftEvent.model_validate(row[0]) for row in found]
 
 
+def every_event(conn: Connection, customer_id: int) -> list[DriftEvent]:
+    """All events a customer ever had, as they stand now."""
+    values = {"customer_id": customer_id, "as_of": date.max, "memory_days": None}
+    found = conn.execute(QUERIES.select_present_events, values)
+    return [DriftEvent.model_validate(row[0]) for row in found]
+
+
 def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[dict[str, Any]]:
     """Rows of live events that this look, made again with more data, does not know: closed before others may open."""
     with conn.cursor(row_factory=dict_row) as cursor:

@@ -38,21 +38,26 @@ class KeptEvent:
     resolved_on: date | None
 
 
-def find_event(conn: Connection, customer_id: int, event_id: UUID) -> KeptEvent:
-    """The event as it stands after the last look.
+def kept_event(conn: Connection, customer_id: int, begins: str) -> KeptEvent:
+    """The event whose id begins so, as it stands after the last look.
 
     Raises:
         NotFoundError: this customer has no such event.
+        ConflictError: more than one begins so.
     """
+    pattern = "".join(letter for letter in begins.casefold() if letter in "0123456789abcdef-") + "%"
+    values = {"customer_id": customer_id, "begins": pattern}
     with conn.cursor(row_factory=class_row(KeptEvent)) as cursor:
-        event = cursor.execute(QUERIES.select_event, {"customer_id": customer_id, "event_id": event_id}).fetchone()
-    if event is None:
-        raise NotFoundError(f"There is no event {event_id}. `upstream drift list SLUG` shows a customer's events.")
-    return event
+        events = cursor.execute(QUERIES.select_kept_event, values).fetchall()
+    if not events or len(pattern) != len(begins) + 1:
+        raise NotFoundError(f"There is no event {begins!r}. `upstream drift list SLUG` shows a customer's events.")
+    if len(events) > 1:
+        raise ConflictError(f"More than one event begins with {begins}. Give more of its id.")
+    return events[0]
 
 
 def accept_event(
-    conn: Connection, customer_id: int, event_id: UUID, *, accepted_on: date, accepted_by: str, note: str = ""
+    conn: Connection, customer_id: int, begins: str, *, accepted_on: date, accepted_by: str, note: str = ""
 ) -> KeptEvent:
     """Call an event the new normal from `accepted_on` on: the next look at or after that day resolves it.
 
@@ -60,16 +65,16 @@ def accept_event(
 
     Raises:
         NotFoundError: this customer has no such event.
-        ConflictError: the event is over.
+        ConflictError: more than one id begins so, or the event is over.
     """
     with conn.transaction():
-        event = find_event(conn, customer_id, event_id)
+        event = kept_event(conn, customer_id, begins)
         if event.state == "resolved":
             raise ConflictError(
-                f"Event {event_id} was resolved on {event.resolved_on}; its days are out of the baseline already."
+                f"Event {event.event_id} was resolved on {event.resolved_on}; it keeps nothing open any more."
             )
         values: dict[str, Any] = {
-            "customer_id": customer_id, "event_id": event_id, "accepted_on": accepted_on,
+            "customer_id": customer_id, "event_id": event.event_id, "accepted_on": accepted_on,
             "accepted_by": accepted_by, "note": note,
         }  # fmt: skip
         conn.execute(QUERIES.insert_acceptance, values)

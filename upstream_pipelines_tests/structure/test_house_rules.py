@@ -90,13 +90,13 @@ def test_the_fourteen_default_rules_are_checks_of_claims() -> None:
     assert len([key for key in checks if key.asset_key.to_user_string() == "claims"]) == 14
 
 
-def test_sensors_and_the_schedule_run_by_default() -> None:
+def test_sensors_and_the_schedules_run_by_default() -> None:
     definitions = build_definitions()
     repository = definitions.get_repository_def()
     assert {sensor.name for sensor in repository.sensor_defs} == {"waiting_uploads", "due_alerts", "failed_runs"}
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
-    (schedule,) = repository.schedule_defs
-    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    assert {schedule.name for schedule in repository.schedule_defs} == {"daily_drift", "nightly_placebo"}
+    assert all(schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)
 
 
 def test_every_setting_is_in_the_example_file_and_in_the_guide() -> None:

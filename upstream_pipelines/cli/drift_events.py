@@ -1,0 +1,220 @@
+"""`upstream drift list, accept, label, placebo`: a customer's events, what people say of them, how far to trust them.
+
+Not here: looks and explanations (drift.py).
+"""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, date, datetime
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from upstream_pipelines.cli.output import (
+    Json,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    progress,
+    short_command_settings,
+)
+from upstream_pipelines.customers.configuration import ConfigurationFile
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.store import configure_customer, get_customer
+from upstream_pipelines.db.engine import Connection, connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.drift.settings import LabelledDays
+from upstream_pipelines.errors import ConfigurationError, NotFoundError
+
+Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
+
+
+def list_(slug: Slug, *, json: Json = False) -> None:
+    """A customer's events, the live ones first, and the false events measured on its own shuffled history."""
+    from upstream_pipelines.drift.placebo_store import published_rate
+    from upstream_pipelines.drift.verdicts import list_events
+
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        events = list_events(conn, customer.customer_id)
+        rate = published_rate(conn, customer.customer_id, datetime.now(UTC).date())
+    if json:
+        print_json({"events": [vars(event) for event in events], "false_events": vars(rate)})
+        return
+    print_table(
+        f"{customer.name}: events",
+        ("event", "payer", "signal", "direction", "state", "cause", "since", "opened", "resolved"),
+        (
+            (
+                str(event.event_id)[:8], event.payer, event.signal, event.direction, event.state, event.cause,
+                event.started_on, event.opened_on, event.resolved_on,
+            )
+            for event in events
+        ),
+    )  # fmt: skip
+    out.print(f"False events on the customer's own shuffled history: {rate.text}.")
+
+
+def accept(
+    slug: Slug,
+    event: Event,
+    note: Annotated[str, typer.Option(help="Why, for those who come after.")] = "",
+    *,
+    json: Json = False,
+) -> None:
+    """Call an event the new normal: the next look resolves it, and the days before it leave the baseline."""
+    from upstream_pipelines.drift.verdicts import accept_event
+
+    settings = short_command_settings()
+    prepare(settings)
+    today = datetime.now(UTC).date()
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        accepted = accept_event(
+            conn, customer.customer_id, event, accepted_on=today, accepted_by=getpass.getuser(), note=note
+        )
+    if json:
+        print_json({**vars(accepted), "accepted_on": today, "note": note})
+        return
+    out.print(
+        f"From {today} on, the {accepted.signal} of {accepted.payer} since {accepted.started_on} is the new normal; the "
+        f"next look says so (`upstream drift {slug}` makes one now)."
+    )
+
+
+def label(  # noqa: PLR0917  options, all given by name
+    slug: Slug,
+    text: Annotated[
+        str | None, typer.Option("--label", help="What these days are, such as 'code-set release'.")
+    ] = None,
+    first: Annotated[str | None, typer.Option("--from", help="First day, YYYY-MM-DD.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day, YYYY-MM-DD (default: the first).")] = None,
+    payer: Annotated[list[str] | None, typer.Option(help="Only this payer; may be given again.")] = None,
+    signal: Annotated[list[str] | None, typer.Option(help="Only this signal; may be given again.")] = None,
+    event: Annotated[
+        str | None, typer.Option(help="The days, payer and signal of this event (or the beginning of its id).")
+    ] = None,
+    remove: Annotated[str | None, typer.Option(help="Take the days of this label back.")] = None,
+    *,
+    incident: Annotated[
+        bool, typer.Option("--incident", help="An incident, and not a date of the calendar.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Label days that are unlike others: they belong to no baseline and no current period. Without options: list them."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn, conn.transaction():
+        customer = get_customer(conn, slug)
+        calendar = customer.configuration.drift.calendar
+        if remove is not None:
+            kept = tuple(days for days in calendar if days.label != remove)
+            if kept == calendar:
+                raise NotFoundError(f"No days are labelled {remove!r}. `upstream drift label {slug}` lists them.")
+            calendar = _store(conn, customer, kept)
+        elif event is not None:
+            calendar = _store(
+                conn, customer, (*calendar, _of_event(conn, customer, event, text, incident=incident))
+            )
+        elif text is not None or first is not None:
+            made = _labelled(
+                {
+                    "label": text, "kind": "incident" if incident else "calendar", "first_day": first,
+                    "last_day": last or first, "payers": tuple(payer) if payer else None,
+                    "signals": tuple(signal) if signal else None,
+                }
+            )  # fmt: skip
+            calendar = _store(conn, customer, (*calendar, made))
+    if json:
+        print_json([days.model_dump(mode="json") for days in calendar])
+        return
+    print_table(
+        f"{customer.name}: labelled days",
+        ("label", "kind", "from", "to", "payers", "signals"),
+        (
+            (
+                days.label, days.kind, days.first_day, days.last_day, ", ".join(days.payers or ("all",)),
+                ", ".join(days.signals or ("all",)),
+            )
+            for days in calendar
+        ),
+    )  # fmt: skip
+
+
+def _of_event(
+    conn: Connection, customer: Customer, event: str, text: str | None, *, incident: bool
+) -> LabelledDays:
+    from upstream_pipelines.drift.verdicts import kept_event
+
+    kept = kept_event(conn, customer.customer_id, event)
+    return LabelledDays(
+        label=text or f"event {str(kept.event_id)[:8]}",
+        kind="incident" if incident else "calendar",
+        first_day=kept.started_on,
+        last_day=kept.resolved_on or max(datetime.now(UTC).date(), kept.started_on),
+        payers=(kept.payer,),
+        signals=(kept.signal,),
+    )
+
+
+def _labelled(values: dict[str, Any]) -> LabelledDays:
+    try:
+        return LabelledDays.model_validate(values)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in item['loc']) or 'days'}: {item['msg']}"
+            for item in error.errors(include_input=False, include_url=False)
+        )
+        raise ConfigurationError(
+            f"These days cannot be labelled: {problems}. Give --label, --from and --to."
+        ) from None
+
+
+def _store(conn: Connection, customer: Customer, calendar: tuple[LabelledDays, ...]) -> tuple[LabelledDays, ...]:
+    present = customer.configuration
+    drift = present.drift.model_copy(update={"calendar": calendar})
+    configure_customer(conn, customer, ConfigurationFile(stored=present.model_copy(update={"drift": drift})))
+    return calendar
+
+
+def placebo(
+    slug: Slug,
+    night: Annotated[
+        str | None, typer.Option(help="Day of the measurement, YYYY-MM-DD (default: today, UTC).")
+    ] = None,
+    looks: Annotated[int, typer.Option(min=14, max=730, help="Daily looks to make.")] = 91,
+    *,
+    json: Json = False,
+) -> None:
+    """Measure false events on the customer's own shuffled history now, as the nightly job does."""
+    from upstream_pipelines.drift.placebo_store import measure, published_rate
+
+    try:
+        day = date.fromisoformat(night) if night else datetime.now(UTC).date()
+    except ValueError:
+        raise ConfigurationError(f"{night} is no day. Write days as YYYY-MM-DD.") from None
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        drift = customer.configuration.drift
+        with progress(f"Looking {looks} times at a shuffled history …", quiet=json):
+            result = measure(conn, customer.customer_id, drift, day, looks)
+        rate = published_rate(conn, customer.customer_id, day)
+    if json:
+        print_json({"measured_on": day, **vars(result), "published": vars(rate)})
+        return
+    print_fields(
+        f"{customer.name}: false events where nothing can have changed",
+        {
+            "opened now": f"{result.events} in {result.looks} daily looks over {result.days} shuffled days",
+            "last 90 days": rate.text,
+            "budget a year": drift.false_events_per_year,
+        },
+    )
