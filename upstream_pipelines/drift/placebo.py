@@ -113,7 +113,7 @@ def shuffled(
     own: Bools = _own_weeks(rows, payers, first, weeks)
     usable: Bools = own & ~_left_out(payers, first, weeks, settings, events)
     usable[usable.sum(axis=1) < FEWEST_OWN_WEEKS] = False
-    own &= usable.any(axis=1)[:, None]
+    own = np.asarray(own & usable.any(axis=1)[:, None], dtype=np.bool_)
     if not own.any():
         return None
     ordinary, _ = working_calendar(first, 7 * weeks, settings.holiday_country)

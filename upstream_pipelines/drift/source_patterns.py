@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from upstream_pipelines.drift.charts import Charts
+from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.data_trouble import JUDGED_STATES, Trouble, explanations
-from upstream_pipelines.drift.facts import UNDECIDED, Facts, Floats, Ints, View, day_number
+from upstream_pipelines.drift.facts import UNDECIDED, Facts, Floats, Ints, day_number
 from upstream_pipelines.drift.scan import By
 
 SEEN_DAYS = 240  # looked over: the longest change (120 days) and a fair stretch before it
@@ -265,11 +266,10 @@ def moved_together(charts: Charts, facts: Facts, row: Mapping[str, Any]) -> bool
     signal, detail = row["signal"], row["detail"]
     if signal not in TOGETHER_SIGNALS:
         return False
-    series = next((item for item in charts.by_signal[signal].series if item.by == detail["by"]), None)
-    if series is None:
-        return False
+    chart = charts.by_signal[signal]
+    series = next(item for item in chart.series if item.by == detail["by"])
     days = series.observed.shape[1]
-    split = day_number(detail["change_date"]) - (charts.view.horizon - days + 1)
+    split = day_number(detail["change_date"]) - (chart.last - days + 1)
     if not STEP_DAYS <= split < days:
         return False
     before, since = slice(max(split - 3 * STEP_DAYS, 0), split), slice(split, days)
