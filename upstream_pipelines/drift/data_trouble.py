@@ -29,6 +29,7 @@ SPREADING_DAYS = (
     60  # a renamed payer's last claims are decided over two months, and change its decisions till then
 )
 COVERED_SHARE = 0.25  # of the days compared: a quarter of the days at nothing is a material change of any signal
+CLEAR_DAYS = 7  # without an explanation make the payer the cause
 RECENT_DAYS = 28  # the stretch that says whether an event still holds
 JUDGED_STATES = frozenset({"watch", "open", "updated"})
 
@@ -82,17 +83,30 @@ def with_causes(
     """
     by_id = {event.event_id: event for event in events}
     for row, explained in zip(rows, found, strict=True):
-        codes, event = explained, by_id.get(row["event_id"])
-        if event is not None and not codes and event.cause == "data" and _stays(event):
-            # What was told as data is not told as a payer's doing on its way back, or when it is over.
-            codes = {code: {} for code in event.memory.data_reasons}
+        event, codes = by_id.get(row["event_id"]), dict(explained)
+        if event is not None:
+            clear_since = None
+            if not codes and event.cause == "data":
+                clear_since = event.memory.clear_since or event.last_look
+                if _still_data(event, clear_since):
+                    codes = {code: {} for code in event.memory.data_reasons}
+            cause: Cause = "data" if codes else "payer"
+            memory = event.memory.model_copy(
+                update={"data_reasons": tuple(codes), "clear_since": clear_since if codes else None}
+            )
+            by_id[event.event_id] = event.model_copy(update={"cause": cause, "memory": memory})
         row["cause"] = "data" if codes else "payer"
         if codes:
-            row["detail"] |= {"data_reasons": list(codes), "data_about": dict(codes)}
-        if event is not None:
-            memory = event.memory.model_copy(update={"data_reasons": tuple(codes)})
-            by_id[event.event_id] = event.model_copy(update={"cause": row["cause"], "memory": memory})
+            row["detail"] |= {"data_reasons": list(codes), "data_about": codes}
     return list(by_id.values())
+
+
+def _still_data(event: DriftEvent, clear_since: date) -> bool:
+    """Whether a change that nothing explains any more is the data's still: when it is over, on its way back, or that
+    has held for a few days only. Nobody is to be told of a payer for the two looks a pattern is hard to see.
+    """
+    on_its_way = event.state == "resolved" or event.memory.calm_since is not None
+    return on_its_way or (event.last_look - clear_since).days < CLEAR_DAYS
 
 
 def announcements(row: Mapping[str, Any], before: Cause | None) -> list[tuple[Literal["open", "resolved"], Cause]]:
@@ -110,10 +124,6 @@ def announcements(row: Mapping[str, Any], before: Cause | None) -> list[tuple[Li
     if row["state"] == "updated" and before is not None and cause != before:
         return [("open", cause), ("resolved", "data")] if cause == "payer" else [("open", cause)]
     return []
-
-
-def _stays(event: DriftEvent) -> bool:
-    return event.state == "resolved" or event.memory.calm_since is not None
 
 
 def explanations(row: Mapping[str, Any], troubles: Iterable[Trouble]) -> dict[str, dict[str, Any]]:

@@ -45,8 +45,8 @@ class EventMemory(BaseModel):
 
     `shift` is on the log scale of its factor; values are in the signal's unit. `calm_since`: the look from which on
     the recent days have been back at the baseline. `accepted_on`: from which day on people call it the normal.
-    `data_reasons`: codes of data_trouble.py, while the cause is "data". `change_low` and
-    `change_high` bound the change day at 95 %.
+    `data_reasons`: codes of data_trouble.py, while the cause is "data"; `clear_since`: since when none
+    explains it. `change_low` and `change_high` bound the change day at 95 %.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +62,7 @@ class EventMemory(BaseModel):
     calm_since: date | None = None
     accepted_on: date | None = None
     data_reasons: tuple[str, ...] = ()
+    clear_since: date | None = None
     reason: Ending | None = None
 
 

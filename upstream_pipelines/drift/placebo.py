@@ -110,14 +110,15 @@ def shuffled(
     if weeks < FEWEST_WEEKS_BEFORE:
         return None
     payers = sorted({str(name) for name in rows["payer"]})
-    own: Bools = _own_weeks(rows, payers, first, weeks)
-    usable: Bools = own & ~_left_out(payers, first, weeks, settings, events)
+    own = _own_weeks(rows, payers, first, weeks)
+    usable = np.asarray(own & ~_left_out(payers, first, weeks, settings, events), dtype=np.bool_)
     usable[usable.sum(axis=1) < FEWEST_OWN_WEEKS] = False
-    own = np.asarray(own & usable.any(axis=1)[:, None], dtype=np.bool_)
+    own = np.asarray(own & (usable.sum(axis=1) > 0)[:, None], dtype=np.bool_)
     if not own.any():
         return None
     ordinary, _ = working_calendar(first, 7 * weeks, settings.holiday_country)
-    source = _sources(own, usable, ordinary.reshape(weeks, 7).all(axis=1), np.random.default_rng(seed))
+    whole_weeks = np.asarray(ordinary.reshape(weeks, 7).all(axis=1), dtype=np.bool_)
+    source = _sources(own, usable, whole_weeks, np.random.default_rng(seed))
     places = _places(source, payers)
     # A decision or a price counts for the look at the day after; so it is with a file every night.
     activity = _moved(rows, places, first, {"submitted_day": ["submitted_known_day"]})

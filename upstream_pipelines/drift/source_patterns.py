@@ -25,7 +25,7 @@ from upstream_pipelines.drift.scan import By
 SEEN_DAYS = 240  # looked over: the longest change (120 days) and a fair stretch before it
 STEP_DAYS = 28  # compared on either side of a step
 SHORTEST_STEP = 7  # days after it: a week has all its weekdays
-STEP_EVIDENCE = 5.0  # standard errors (of twice Poisson's scatter): a stop or a start, not a bad week
+STEP_EVIDENCE = 4.0  # standard errors (of twice Poisson's scatter): a stop or a start, not a bad week
 GONE = 0.35  # of a payer's lines at most go on when it was renamed or most of it was
 NEW = 0.1  # of a payer's lines at most were there before when its name is new
 FEWEST_LINES = 20  # moved: fewer are no pattern
@@ -68,18 +68,22 @@ class Step:
 
 @dataclass(frozen=True)
 class _Counted:
-    """Lines by the day of their submission or decision: payer, day, day known and number, a value per row."""
+    """Lines by the day of their submission or decision: payer, day, day known and number, a value per row.
+
+    Looked over are the `SEEN_DAYS` days from `start` on, up to the last complete one.
+    """
 
     by: By
+    start: int
     payer: Ints
     day: Ints
     known: Ints
     lines: Floats
 
-    def by_day(self, payers: int, start: int) -> Floats:
+    def by_day(self, payers: int) -> Floats:
         """Payers by days, from `start` on."""
-        inside = (self.day >= start) & (self.day < start + SEEN_DAYS)
-        cell = self.payer[inside] * SEEN_DAYS + self.day[inside] - start
+        inside = (self.day >= self.start) & (self.day < self.start + SEEN_DAYS)
+        cell = self.payer[inside] * SEEN_DAYS + self.day[inside] - self.start
         counts = np.bincount(cell, self.lines[inside], minlength=payers * SEEN_DAYS)
         return counts.reshape(payers, SEEN_DAYS).astype(np.float64, copy=False)
 
@@ -100,50 +104,66 @@ def data_behind(
 
 def patterns_in(facts: Facts, view: View) -> list[Trouble]:
     """Troubles that show in what was known before the look."""
-    payers, start = len(facts.payers), view.horizon - SEEN_DAYS + 1
-    seen = facts.submitted_known < view.as_of
-    submissions = _Counted(
-        "submission", facts.payer[seen], facts.submitted[seen], facts.submitted_known[seen], facts.lines[seen]
-    )
-    seen &= (facts.age != UNDECIDED) & (facts.decision_known < view.as_of)
-    decisions = _Counted(
-        "decision",
-        facts.payer[seen],
-        (facts.submitted + facts.age)[seen],
-        facts.decision_known[seen],
-        facts.lines[seen],
-    )
-    counts = submissions.by_day(payers, start)
-    found = [*_renamed(facts.payers, counts, start), *_aliases(facts.payers, submissions, counts, start)]
+    submissions, decisions = _counted(facts, view)
+    counts = submissions.by_day(len(facts.payers))
+    found = [*_renamed(facts.payers, counts, submissions.start), *_aliases(facts.payers, submissions, counts)]
     for counted in (submissions, decisions):
-        found += _holes(counted.by_day(payers, start).sum(axis=0), start, counted.by)
-        found += _late(counted, start)
+        found += _holes(counted.by_day(len(facts.payers)).sum(axis=0), counted.start, counted.by)
+        found += _late(counted)
     return found
+
+
+def _counted(facts: Facts, view: View) -> tuple[_Counted, _Counted]:
+    seen = facts.submitted_known < view.as_of
+    decided = seen & (facts.age != UNDECIDED) & (facts.decision_known < view.as_of)
+    day = facts.submitted + facts.age
+    return (
+        _Counted(
+            "submission", view.submitted_to - SEEN_DAYS + 1, facts.payer[seen], facts.submitted[seen],
+            facts.submitted_known[seen], facts.lines[seen],
+        ),
+        _Counted(
+            "decision", view.horizon - SEEN_DAYS + 1, facts.payer[decided], day[decided],
+            facts.decision_known[decided], facts.lines[decided],
+        ),
+    )  # fmt: skip
 
 
 def steps_of(counts: Floats) -> list[Step]:
     """The largest fall and the largest rise of each payer that are beyond doubt, the largest first."""
-    total = np.zeros((counts.shape[0], counts.shape[1] + 1))
-    np.cumsum(counts, axis=1, out=total[:, 1:])
+    total, exposure = _running(counts), _running(_weekday_weights(counts)[None, :])[0]
     at = np.arange(STEP_DAYS, counts.shape[1] - SHORTEST_STEP + 1)
     until = np.minimum(at + STEP_DAYS, counts.shape[1])
-    length = until - at
-    before = total[:, at] - total[:, at - STEP_DAYS]
-    after = total[:, until] - total[:, at]
-    shift = after / length - before / STEP_DAYS
-    z = shift / np.sqrt(OVER * ((before + 1) / STEP_DAYS**2 + (after + 1) / length**2))
+    # Days are weighed as the customer's weekdays are: eleven days may have nine working days or seven.
+    length0, length1 = exposure[at] - exposure[at - STEP_DAYS], exposure[until] - exposure[at]
+    before, after = total[:, at] - total[:, at - STEP_DAYS], total[:, until] - total[:, at]
+    shift = after / length1 - before / length0
+    z = shift / np.sqrt(OVER * ((before + 1) / length0**2 + (after + 1) / length1**2))
     steps = []
     for payer in range(counts.shape[0]):
         for column in (int(z[payer].argmin()), int(z[payer].argmax())):
-            moved = abs(shift[payer, column]) * length[column]
+            moved = abs(shift[payer, column]) * length1[column]
             if abs(z[payer, column]) >= STEP_EVIDENCE and moved >= FEWEST_LINES:
-                steps.append(
-                    Step(
-                        payer, int(at[column]), float(before[payer, column] / STEP_DAYS),
-                        float(after[payer, column] / length[column]), float(z[payer, column]),
-                    )
-                )  # fmt: skip
+                rates = (
+                    float(before[payer, column] / length0[column]),
+                    float(after[payer, column] / length1[column]),
+                )
+                steps.append(Step(payer, int(at[column]), *rates, float(z[payer, column])))
     return sorted(steps, key=lambda step: -abs(step.z))
+
+
+def _running(values: Floats) -> Floats:
+    total = np.zeros((values.shape[0], values.shape[1] + 1))
+    np.cumsum(values, axis=1, out=total[:, 1:])
+    return total
+
+
+def _weekday_weights(counts: Floats) -> Floats:
+    """What share of an average day each day is, by its weekday; none counts for nothing."""
+    every = np.arange(counts.shape[1]) % 7
+    by_weekday = np.bincount(every, counts.sum(axis=0), minlength=7) / np.bincount(every, minlength=7)
+    weight: Floats = np.maximum(by_weekday / max(by_weekday.mean(), 1e-9), 0.05)
+    return weight[every]
 
 
 def _renamed(names: Sequence[str], counts: Floats, start: int) -> list[Trouble]:
@@ -175,8 +195,9 @@ def _one_renaming(gone: Sequence[Step], come: Sequence[Step]) -> bool:
     return bool(abs(gained - lost) <= max(SAME_AMOUNT * lost, 3 * error) and 0.5 <= gained / lost <= 2.0)
 
 
-def _aliases(names: Sequence[str], counted: _Counted, counts: Floats, start: int) -> list[Trouble]:
+def _aliases(names: Sequence[str], counted: _Counted, counts: Floats) -> list[Trouble]:
     """New names that look like an old one's and take some of its lines."""
+    start = counted.start
     first = np.full(len(names), np.iinfo(np.int64).max)
     np.minimum.at(first, counted.payer, counted.day)
     found = []
@@ -235,9 +256,9 @@ def _hole(run: Sequence[int], usual: Floats, start: int, by: By) -> list[Trouble
     return [Trouble("days_without_claims", _date(start + run[0]), _date(start + run[-1]), by=by)]
 
 
-def _late(counted: _Counted, start: int) -> list[Trouble]:
+def _late(counted: _Counted) -> list[Trouble]:
     """Days most of whose lines (or decisions) came long after the file they should have been in, against the habit."""
-    files = np.unique(counted.known)
+    start, files = counted.start, np.unique(counted.known)
     if len(files) < 2:
         return []
     rows = (counted.day >= max(start, int(files[0]) + 1)) & (counted.day < start + SEEN_DAYS)
