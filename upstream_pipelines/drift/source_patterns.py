@@ -39,7 +39,7 @@ BUSY_LINES = 3.0
 HOLE_DAYS = 3  # busy days without a line: two are a long weekend
 LATE_DAYS = 5  # beyond what is usual for the source
 LATE_SHARE = 0.5  # of a day's lines
-ALIKE = 0.85  # difflib's ratio from which two names are spellings of one
+ALIKE = 0.8  # difflib's ratio from which two names are spellings of one
 ALIAS_SHARE = 0.1  # of the old payer's lines that the new spelling must bear
 TOGETHER_SIGNALS = frozenset({"volume", "decision_lag"})
 TOGETHER_PAYERS = 3
@@ -225,7 +225,7 @@ def alike(one: str, other: str) -> bool:
     if not all(told):
         return False
     sets = [set(part) for part in told]
-    if sets[0] <= sets[1] or sets[1] <= sets[0]:
+    if sets[0] <= sets[1] or sets[1] <= sets[0] or "".join(words[0]) == "".join(words[1]):
         return True
     joined = ["".join(part) for part in told]
     for short, long in ((joined[0], words[1]), (joined[1], words[0])):

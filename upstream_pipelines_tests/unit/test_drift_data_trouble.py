@@ -1,0 +1,314 @@
+"""Data, not payer: what comes from files and names is told as that, and what a payer does is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.data_trouble import (
+    CODES,
+    Trouble,
+    announcements,
+    data_reason_text,
+    data_sentences,
+    explains,
+    known_before,
+)
+from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.events import DriftEvent, Ending
+from upstream_pipelines.drift.explanation import ENDINGS, describe
+from upstream_pipelines.drift.source_patterns import alike, patterns_in
+
+START = date(2024, 1, 1)  # a Monday
+CHANGED = 260
+
+
+def customer(seed: int = 31, days: int = 340) -> pd.DataFrame:
+    """Four payers of 12 to 90 lines a weekday, decided after two to four weeks."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for name, lines in (("Alpha", 40.0), ("Beta", 12.0), ("Gamma", 90.0), ("Delta", 25.0)):
+        day = np.arange(days)
+        week = np.exp(rng.normal(0, 0.08, days // 7 + 1))[day // 7]
+        submitted = np.repeat(day, rng.poisson(lines * week * (day % 7 < 5)))
+        decided = submitted + np.maximum(np.round(rng.gamma(9.0, 1.6, len(submitted))), 1).astype(int)
+        denied = rng.random(len(submitted)) < 0.1
+        frames.append(
+            pd.DataFrame(
+                {
+                    "payer": name,
+                    "submitted_date": np.datetime64(START) + submitted,
+                    "decided_date": np.datetime64(START) + decided,
+                    "outcome": np.where(denied, "DENIED", "PAID"),
+                    "allowed_amount": np.where(denied, 0.0, 100.0),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def day_of(claims: pd.DataFrame, column: str = "submitted_date") -> pd.Series:
+    return (claims[column] - pd.Timestamp(START)).dt.days
+
+
+def looked_at(claims: pd.DataFrame, last: int = CHANGED + 60, step: int = 2) -> pd.DataFrame:
+    detector = Detector(*activity_from_claims(claims))
+    memory: dict[Any, DriftEvent] = {}
+    rows = []
+    for day in range(CHANGED - 10, last, step):
+        result = detector.look(START + timedelta(days=day), list(memory.values()))
+        memory |= {event.event_id: event for event in result.events}
+        rows.append(result.rows)
+    return pd.concat(rows, ignore_index=True)
+
+
+def renamed(claims: pd.DataFrame, old: list[str], new: Any) -> pd.DataFrame:
+    return claims.assign(
+        payer=claims["payer"].where(~(claims["payer"].isin(old) & (day_of(claims) >= CHANGED)), new)
+    )
+
+
+def half(claims: pd.DataFrame) -> pd.Series:
+    return pd.Series(np.random.default_rng(5).random(len(claims)) < 0.5, index=claims.index)
+
+
+def split(claims: pd.DataFrame) -> pd.DataFrame:
+    return renamed(claims, ["Alpha"], half(claims).map({True: "Zeta", False: "Eta"}))
+
+
+def aliased(claims: pd.DataFrame) -> pd.DataFrame:
+    return renamed(claims, ["Alpha"], claims["payer"].where(half(claims), "ALPHA, Inc."))
+
+
+def missing_for(days: int) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    return lambda claims: claims[~day_of(claims).between(CHANGED, CHANGED + days - 1)]
+
+
+def half_missing(claims: pd.DataFrame) -> pd.DataFrame:
+    return claims[~(day_of(claims).between(CHANGED, CHANGED + 29) & half(claims))]
+
+
+def decisions_late(claims: pd.DataFrame) -> pd.DataFrame:
+    late = day_of(claims, "decided_date").between(CHANGED, CHANGED + 13)
+    arrived = pd.Timestamp(START + timedelta(days=CHANGED + 35))
+    return claims.assign(
+        first_seen_at=claims["submitted_date"], decision_seen_at=claims["decided_date"].where(~late, arrived)
+    )
+
+
+@pytest.mark.parametrize(
+    ("trouble", "reason", "payers"),
+    [
+        (lambda claims: renamed(claims, ["Alpha"], "Zeta Care"), "renamed_payer", {"Alpha"}),
+        (split, "renamed_payer", {"Alpha"}),
+        (lambda claims: renamed(claims, ["Alpha", "Delta"], "Omega"), "renamed_payer", {"Alpha", "Delta"}),
+        (lambda claims: renamed(claims, ["Delta"], "Alpha"), "renamed_payer", {"Alpha", "Delta"}),
+        (aliased, "unmapped_alias", {"Alpha"}),
+        (missing_for(21), "days_without_claims", {"Alpha", "Beta", "Gamma", "Delta"}),
+        (half_missing, "all_payers_at_once", {"Alpha", "Beta", "Gamma", "Delta"}),
+        (decisions_late, "days_without_claims", {"Alpha", "Gamma", "Delta"}),
+    ],
+    ids=["renamed", "split in two", "two into a new one", "into one already there", "half under another spelling",
+         "three weeks missing", "half of a month missing", "decisions five weeks late"],
+)  # fmt: skip
+def test_a_change_of_names_or_files_is_data_from_its_first_look_to_its_last(
+    trouble: Callable[[pd.DataFrame], pd.DataFrame], reason: str, payers: set[str]
+) -> None:
+    rows = looked_at(trouble(customer()))
+    of_events = rows[rows["event_id"].notna()]
+    assert set(of_events["payer"]) >= payers
+    assert set(of_events["cause"]) == {"data"}
+    assert all(row["data_reasons"] for row in of_events["detail"])
+    assert any(reason in row["data_reasons"] for row in of_events["detail"])
+    opened: list[dict[str, Any]] = of_events[of_events["state"] == "open"].to_dict("records")  # type: ignore[assignment]
+    assert all("Data, not payer: " in describe(row) for row in opened)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda claims: claims[~((claims["payer"] == "Alpha") & (day_of(claims) >= CHANGED))],
+        lambda claims: claims.assign(
+            decided_date=claims["decided_date"]
+            + pd.to_timedelta(9 * ((claims["payer"] == "Alpha") & (day_of(claims) >= CHANGED)), unit="D")
+        ),
+        lambda claims: claims.assign(
+            allowed_amount=claims["allowed_amount"]
+            * (1 - 0.1 * ((claims["payer"] == "Gamma") & (day_of(claims, "decided_date") >= CHANGED)))
+        ),
+    ],
+    ids=["no claims go to it any more", "it decides later", "it pays less"],
+)
+def test_what_one_payer_does_is_the_payers(change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """The likeliest mistake is to see a pattern in everything: these must alarm."""
+    rows = looked_at(change(customer()))
+    of_events = rows[rows["event_id"].notna()]
+    assert (of_events["state"] == "open").sum() == 1
+    assert set(of_events["cause"]) == {"payer"}
+
+
+def test_a_new_payer_of_its_own_and_one_that_goes_weeks_later_are_no_renaming() -> None:
+    claims = customer()
+    day = day_of(claims)
+    new = customer(7).query("payer == 'Delta'").assign(payer="Newcomer")
+    new = new[day_of(new) >= CHANGED - 30]
+    rows = looked_at(
+        pd.concat([claims[~((claims["payer"] == "Alpha") & (day >= CHANGED))], new], ignore_index=True)
+    )
+    of_events = rows[rows["event_id"].notna() & (rows["payer"] == "Alpha")]
+    assert set(of_events["cause"]) == {"payer"}
+
+
+def test_a_late_file_explains_what_it_filled_only() -> None:
+    claims = customer()
+    late = day_of(claims).between(CHANGED, CHANGED + 4)
+    claims["first_seen_at"] = claims["submitted_date"].where(
+        ~late, pd.Timestamp(START + timedelta(days=CHANGED + 21))
+    )
+    detector = Detector(*activity_from_claims(claims))
+
+    def seen(day: int) -> set[tuple[str, str | None, date, date | None]]:
+        view = detector.view(START + timedelta(days=day))
+        return {(item.code, item.by, item.first_day, item.last_day) for item in patterns_in(detector.facts, view)}
+
+    monday, thursday = START + timedelta(days=CHANGED - 1), START + timedelta(days=CHANGED + 3)
+    assert seen(CHANGED - 20) == set()
+    # CHANGED is a Tuesday; Saturday and Sunday are no busy days.
+    assert seen(CHANGED + 15) == {("days_without_claims", "submission", monday + timedelta(days=1), thursday)}
+    after = seen(CHANGED + 30)
+    assert {code for code, _, _, _ in after} == {"late_file"}
+    assert ("late_file", "submission", monday + timedelta(days=1), thursday) in after
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Aetna", "AETNA, Inc."),
+        ("Blue Cross", "Blue Cross Blue Shield"),
+        ("BCBS", "Blue Cross Blue Shield"),
+        ("UnitedHealthcare", "United Healthcare"),
+        ("Humana Health Plan", "Humana"),
+        ("Cigna", "Cigma"),
+    ],
+)
+def test_spellings_of_one_payer_look_alike_either_way_round(one: str, other: str) -> None:
+    assert alike(one, other)
+    assert alike(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Aetna", "Cigna"),
+        ("Medicare", "Medicaid"),
+        ("Health Plan", "Insurance Company"),
+        ("Anthem", "Humana"),
+        ("!!", "Aetna"),
+    ],
+)
+def test_other_payers_do_not(one: str, other: str) -> None:
+    assert not alike(one, other)
+
+
+DAY = date(2026, 3, 2)
+ROW: dict[str, Any] = {
+    "payer": "Alpha", "state": "updated", "cause": "data",
+    "detail": {"change_date": "2026-03-02", "by": "decision", "complete_to": "2026-03-29"},
+}  # fmt: skip
+
+
+def _row(**detail: Any) -> dict[str, Any]:
+    return {**ROW, "detail": {**ROW["detail"], **detail}}
+
+
+WEEK = Trouble("failed_upload", DAY, DAY + timedelta(days=6))
+
+
+@pytest.mark.parametrize(
+    ("trouble", "row", "expected"),
+    [
+        (WEEK, ROW, True),
+        (replace(WEEK, last_day=DAY + timedelta(days=5)), ROW, False),
+        (replace(WEEK, first_day=DAY - timedelta(days=11)), ROW, False),
+        (replace(WEEK, first_day=DAY - timedelta(days=10)), ROW, True),
+        (WEEK, _row(change_date="2026-02-10", change_date_low="2026-02-01", change_date_high="2026-02-25"), True),
+        (WEEK, _row(change_date="2026-02-10"), False),
+        (replace(WEEK, payers=("Beta",)), ROW, False),
+        (replace(WEEK, payers=("Alpha", "Beta")), ROW, True),
+        (replace(WEEK, by="submission"), ROW, False),
+        (replace(WEEK, by="decision"), ROW, True),
+        (WEEK, _row(complete_to="2026-06-30"), False),
+        (Trouble("renamed_payer", DAY - timedelta(days=40), None), ROW, True),
+        (Trouble("renamed_payer", DAY - timedelta(days=40), None), _row(by="submission"), False),
+        (Trouble("renamed_payer", DAY - timedelta(days=70), None), ROW, False),
+    ],
+)  # fmt: skip
+def test_a_trouble_explains_what_began_with_it_as_long_as_it_covers_a_quarter(
+    trouble: Trouble, row: dict[str, Any], expected: bool
+) -> None:
+    assert explains(trouble, row) is expected
+
+
+def test_troubles_of_neighbouring_uploads_are_one_and_none_is_known_before_its_day_or_after_it_was_put_right() -> (
+    None
+):
+    def week(number: int, **values: Any) -> Trouble:
+        first = DAY + timedelta(days=7 * number)
+        return Trouble(
+            "partial_upload", first, first + timedelta(days=6), known_on=first + timedelta(days=6), **values
+        )
+
+    troubles = [week(2), week(0), week(1), replace(week(5), cleared_on=DAY + timedelta(days=60))]
+    assert known_before(troubles, DAY) == []
+    assert known_before(troubles, DAY + timedelta(days=7)) == [
+        Trouble("partial_upload", DAY, DAY + timedelta(days=6))
+    ]
+    joined = Trouble("partial_upload", DAY, DAY + timedelta(days=20))
+    later = Trouble("partial_upload", DAY + timedelta(days=35), DAY + timedelta(days=41))
+    assert known_before(troubles, DAY + timedelta(days=60)) == [joined, later]
+    assert known_before(troubles, DAY + timedelta(days=61)) == [joined]
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "before", "expected"),
+    [
+        ("open", "payer", None, [("open", "payer")]),
+        ("open", "data", None, [("open", "data")]),
+        ("updated", "payer", "payer", []),
+        ("updated", "data", "data", []),
+        ("updated", "payer", "data", [("open", "payer"), ("resolved", "data")]),
+        ("updated", "data", "payer", [("open", "data")]),
+        ("resolved", "payer", "payer", [("resolved", "payer"), ("resolved", "data")]),
+        ("resolved", "data", "data", [("resolved", "payer"), ("resolved", "data")]),
+        ("watch", "payer", None, []),
+        ("not_enough_data", "payer", None, []),
+    ],
+)
+def test_who_is_told_of_what(state: str, cause: str, before: Any, expected: list[tuple[str, str]]) -> None:
+    assert announcements({"state": state, "cause": cause}, before) == expected
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_every_reason_has_a_sentence_with_and_without_what_is_known_of_it(code: str) -> None:
+    bare = data_reason_text(code)
+    full = data_reason_text(
+        code, {"first_day": "2026-03-02", "last_day": "2026-03-08", "payers": ["Alpha", "Beta"]}
+    )
+    for text in (bare, full):
+        assert text.endswith(".")
+        assert "None" not in text
+        assert "  " not in text
+    told = data_sentences({"data_reasons": [code], "data_about": {code: {}}})
+    assert told == f"Data, not payer: {bare}"
+    assert data_sentences({}) == ""
+
+
+def test_every_ending_of_an_event_has_words() -> None:
+    assert set(ENDINGS) == set(get_args(Ending))
