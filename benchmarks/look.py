@@ -1,0 +1,106 @@
+"""Times looks at one customer with 20 payers and 400 days, as ratios to the SQL aggregate pass they rest on.
+
+`make bench` prints the table and writes benchmarks/look.json. The SQL pass counts the activity of every day anew; a look
+is what the sweep does after the activity is read, without storing it. Processor time beside wall time, since machines
+are noisy.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+import pandas as pd
+from pydantic import SecretStr
+
+from upstream_pipelines.customers.store import create_customer
+from upstream_pipelines.db import embedded
+from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.migrate import migrate
+from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
+from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.store import read_activity, refresh_activity
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import stage_waiting
+from upstream_pipelines.ingest.uploads import send_file
+from upstream_pipelines.settings import Settings
+
+DAYS = 400
+SETS = 5  # of the generator's four payers
+SINGLE_LOOKS = 40
+YEAR = 365
+Result = TypeVar("Result")
+
+
+def twenty_payers(today: date, days: int) -> pd.DataFrame:
+    """Claims of 20 payers, about 45 lines a payer and weekday."""
+    sets = []
+    for seed in range(SETS):
+        claims = as_known_on(synthetic_claims(seed, today, days), today)
+        named = {"payer": claims["payer"] + f" {seed}", "claim_id": claims["claim_id"].astype(str) + f"-{seed}"}
+        sets.append(claims.assign(**named))
+    return pd.concat(sets, ignore_index=True)
+
+
+def main() -> None:
+    today = datetime.now(UTC).date()
+    claims = twenty_payers(today, DAYS)
+    seconds: dict[str, float] = {}
+    processor: dict[str, float] = {}
+
+    def timed(name: str, step: Callable[[], Result], times: int = 1) -> Result:
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = step()
+        seconds[name] = (time.perf_counter() - wall) / times
+        processor[name] = (time.process_time() - cpu) / times
+        return result
+
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        url = embedded.join(home / "home")
+        settings = Settings(home=home / "home", database_url=SecretStr(url.render_as_string(hide_password=False)))
+        migrate(settings)
+        file = home / "claims.csv"
+        file.write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
+        with connect(settings, "upstream_pipeline") as conn:
+            customer, _ = create_customer(conn, "bench", "Bench")
+            send_file(conn, settings, customer, file)
+            stage_waiting(conn, settings, customer, source="csv", run_id="bench")
+            merge_staged(conn, settings, customer, "bench")
+            timed("the SQL aggregate pass", lambda: refresh_activity(conn, customer.customer_id))
+            frames = timed("read the activity", lambda: read_activity(conn, customer.customer_id))
+        embedded.leave(home / "home")
+    detector = timed("lay out its arrays", lambda: Detector(*frames))
+
+    def looks(count: int) -> None:
+        live: list[DriftEvent] = []
+        for back in range(count, 0, -1):
+            live = detector.look(today - timedelta(days=back), live).events
+
+    detector.look(today - timedelta(days=SINGLE_LOOKS + 1))
+    timed("one look", lambda: looks(SINGLE_LOOKS), SINGLE_LOOKS)
+    timed("a year of daily looks", lambda: looks(YEAR))
+    base = seconds["the SQL aggregate pass"]
+    rows = sum(len(frame) for frame in frames)
+    print(f"{len(claims):,} claim lines of {4 * SETS} payers on {DAYS} days, {rows:,} rows of activity\n")
+    print(f"{'step':28} {'seconds':>8} {'processor':>10} {'ratio':>7}")
+    for name, value in seconds.items():
+        print(f"{name:28} {value:8.3f} {processor[name]:10.3f} {value / base:7.3f}")
+    result = {
+        "lines": len(claims),
+        "activity_rows": rows,
+        "seconds": seconds,
+        "processor_seconds": processor,
+        "ratio_to_the_sql_pass": {name: value / base for name, value in seconds.items()},
+    }
+    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
