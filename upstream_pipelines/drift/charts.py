@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -52,19 +53,29 @@ class Chart:
     series: Sequence[Series] = ()
     mix: Mix | None = None
 
+    @cached_property
+    def _strongest(self) -> dict[int, tuple[Floats, Ints, Ints]]:
+        valid = np.concatenate(list(self.valid), axis=1)
+        z = np.concatenate(list(self.z), axis=1)
+        width = len(self.lengths)
+        found = {}
+        for sign in (1, -1):
+            signed = np.where(valid, sign * z, -np.inf)
+            best = signed.argmax(axis=1)
+            found[sign] = (
+                signed[np.arange(len(signed)), best],
+                (best // width).astype(np.int64),
+                (best % width).astype(np.int64),
+            )
+        return found
+
     def testable(self) -> Bools:
         """Payers for which any comparison could be made."""
         return np.asarray(np.any([valid.any(axis=1) for valid in self.valid], axis=0), dtype=np.bool_)
 
     def strongest(self, sign: int) -> tuple[Floats, Ints, Ints]:
         """Per payer the largest evidence in the direction of `sign`, its scan and its candidate; -inf if none."""
-        stacked = np.stack(
-            [np.where(v, sign * z, -np.inf) for z, v in zip(self.z, self.valid, strict=True)], axis=1
-        )
-        flat = stacked.reshape(stacked.shape[0], stacked.shape[1] * stacked.shape[2])
-        best = flat.argmax(axis=1)
-        width = stacked.shape[2]
-        return flat[np.arange(len(flat)), best], (best // width).astype(np.int64), (best % width).astype(np.int64)
+        return self._strongest[sign]
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -59,12 +60,17 @@ BEFORE_EVERYTHING = -(10**6)
 
 @dataclass(frozen=True)
 class LookResult:
-    """`rows`: a row per event, watched chart and payer and signal without enough data. `events`: the new state of each
+    """`records`: a row per event, watched chart and payer and signal without enough data. `events`: the new state of each
     event handed in that was not resolved, and of each opened now.
     """
 
-    rows: pd.DataFrame
+    records: list[dict[str, Any]]
     events: list[DriftEvent]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The records as a frame; made when asked for, since a year of looks needs but one."""
+        return _frame(self.records)
 
 
 class Detector:
@@ -138,7 +144,7 @@ class Detector:
                 events.append(event.closed("payer_gone", as_of))
                 rows.append(events[-1].closing_row)
         events = with_causes(rows, events, data_behind(rows, self.facts, charts, known_before(troubles, as_of)))
-        return LookResult(rows=_frame(rows), events=events)
+        return LookResult(records=rows, events=events)
 
     def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:
         """The days of resolved events; all days before an event that became the normal; labelled days."""
@@ -163,17 +169,17 @@ class Detector:
     def _p_values(self, charts: Charts) -> tuple[dict[tuple[Signal, int], float], dict[tuple[Signal, int], float]]:
         """The p-value of each testable chart at this look (either direction), and q over all of them."""
         keys: list[tuple[Signal, int]] = []
-        values: list[float] = []
+        values = []
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
             if signal == "decision_lag" and not charts.view.sees_open:
                 continue
-            z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])
-            for payer in np.flatnonzero(chart.testable() & charts.view.present):
-                keys.append((signal, int(payer)))
-                values.append(float(look_p_value(z[payer], len(chart.z))))
-        adjusted = false_discovery(np.array(values))
-        return dict(zip(keys, values, strict=True)), dict(zip(keys, adjusted.tolist(), strict=True))
+            payers = np.flatnonzero(chart.testable() & charts.view.present)
+            keys += [(signal, int(payer)) for payer in payers]
+            z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])[payers]
+            values.append(look_p_value(z, len(chart.z)))
+        p = np.concatenate(values)
+        return dict(zip(keys, p.tolist(), strict=True)), dict(zip(keys, false_discovery(p).tolist(), strict=True))
 
     def _alarm(
         self, charts: Charts, change: Change, z: float, needed: float, as_of: date
@@ -360,13 +366,12 @@ def replay_looks(
     """What `upstream_pipelines.drift.replay` promises: a look a day, the events carried from each to the next."""
     detector = Detector(*activity_from_claims(claims), settings)
     memory: dict[Any, DriftEvent] = {}
-    looks = []
+    records: list[dict[str, Any]] = []
     for day in as_of_days:
         as_of = _date(day_number(day))
         oldest = as_of - timedelta(days=detector.settings.memory_days)
         known = [event for event in memory.values() if event.resolved_on is None or event.resolved_on >= oldest]
         result = detector.look(as_of, known)
         memory |= {event.event_id: event for event in result.events}
-        looks.append(result.rows)
-    rows = pd.concat(looks, ignore_index=True) if looks else _frame([])
-    return rows.drop(columns=["event_id", "detail"])
+        records += result.records
+    return _frame(records).drop(columns=["event_id", "detail"])
