@@ -21,6 +21,7 @@ from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
 CURVE_PRIOR = 5.0  # lines' worth of the baseline's curve at each age: ages nobody reached yet keep the baseline's
 HELD_SHARE = 0.6  # of the threshold must stay when the most striking week is left out
 WIDTH = 1.96  # standard errors: 95 %
+WIDEST = 5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
 NEAR = WIDTH**2  # twice the log-likelihood within which a change day is as likely as the best: 95 %
 
 
@@ -73,7 +74,7 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
     n0, n1 = (round(float(part[0, 0])) for part in sums.lines)
     if change.signal == "allowed_amount":
         shift = (o1 / e1 if e1 > 0 else 0.0) - (o0 / e0 if e0 > 0 else 0.0)
-        error0, error1 = (WIDTH * np.sqrt(scatter / max(part, 1e-9)) for part in (e0, e1))
+        error0, error1 = (min(WIDTH * np.sqrt(scatter / max(part, 1e-9)), WIDEST) for part in (e0, e1))
         current = float(np.exp(shift))
         return Comparison(
             z, shift, 1.0, current, float(np.expm1(shift)), n0, n1, _around(1.0, error0), _around(current, error1)
