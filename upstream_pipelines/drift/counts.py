@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from upstream_pipelines.drift.facts import UNDECIDED, Bools, Facts, Floats, Floats32, Ints
+from upstream_pipelines.drift.facts import NEVER, UNDECIDED, Bools, Facts, Floats, Floats32, Ints
 
 LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
 SHORTEST_AGES = 14  # days of age looked at even where all is decided at once
@@ -48,6 +48,10 @@ class View:
     the last `days` columns of them. Cubes are ages by payers by submission days (`aged_on`: by decision days); all ages
     from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits.
 
+    `late_lines` and `late_decisions` count by the day of the submission or decision, from `late_from` on, and the days by
+    which it was late (`facts._lateness`; those of the first load in neither). `first_lines` is the day of each payer's
+    first line, `facts.NEVER` for none.
+
     `present` says which payers have a line in view, `sees_open` whether the source shows open lines at all.
     """
 
@@ -74,6 +78,10 @@ class View:
     group_denied_on: Floats
     group_denied_authorization_on: Floats
     submissions: Floats
+    late_lines: Floats
+    late_decisions: Floats
+    late_from: int
+    first_lines: Ints
 
     @property
     def first_decision_day(self) -> int:
@@ -159,7 +167,8 @@ class Counts:
         self._late_decisions = np.zeros((width, LONGEST_SETTLING + 2))
         self._late_lines = np.zeros((width, LONGEST_SETTLING + 2))
         self._add_lateness(lines, decisions)
-        self._present = np.bincount(facts.payer[lines], minlength=len(facts.payers)) > 0
+        self._first_lines = np.full(len(facts.payers), NEVER)
+        np.minimum.at(self._first_lines, facts.payer[lines], facts.submitted[lines])
         horizon = self._complete_to(self._late_decisions)
         day = facts.submitted[decisions] + facts.age[decisions]
         counted = decisions[day <= horizon]
@@ -198,7 +207,7 @@ class Counts:
         if horizon < self._horizon or as_of - self._origin > self._width:
             return False
         self._horizon = horizon
-        self._present[facts.payer[new_lines]] = True
+        np.minimum.at(self._first_lines, facts.payer[new_lines], facts.submitted[new_lines])
         self._add_lines(np.arange(new_lines.start, new_lines.stop))
         pending = np.concatenate([self._waiting, new_decisions])
         ripe = facts.submitted[pending] + facts.age[pending] <= horizon
@@ -289,7 +298,7 @@ class Counts:
             start=start,
             days=days,
             ages=ages,
-            present=self._present.copy(),
+            present=self._first_lines < NEVER,
             sees_open=bool(not slow or open_lines > 0),
             facts=facts,
             total=total,
@@ -305,6 +314,10 @@ class Counts:
             group_denied_on=self._group_on[1][:, :, on],
             group_denied_authorization_on=self._group_on[2][:, :, on],
             submissions=self._total[:, upto - days : upto],
+            late_lines=self._late_lines,
+            late_decisions=self._late_decisions,
+            late_from=self._late_origin,
+            first_lines=self._first_lines,
         )
 
 

@@ -353,7 +353,11 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=ROW_COLUMNS)
     numbers = ["baseline", "current", "effect", "p_value", "q_value", "severity", "maturity"]
     counts = ["n_baseline", "n_current"]
-    return frame.astype(dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64"))
+    words = ["payer", "cpt_group", "signal", "direction", "state", "cause"]
+    # Told, since a look without rows would else give columns of another type.
+    return frame.astype(
+        dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64") | dict.fromkeys(words, "str")
+    )
 
 
 def _date(day: int) -> date:

@@ -21,7 +21,9 @@ from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
 CURVE_PRIOR = 5.0  # lines' worth of the baseline's curve at each age: ages nobody reached yet keep the baseline's
 HELD_SHARE = 0.6  # of the threshold must stay when the most striking week is left out
 WIDTH = 1.96  # standard errors: 95 %
-WIDEST = 5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
+WIDEST = (
+    5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
+)
 NEAR = WIDTH**2  # twice the log-likelihood within which a change day is as likely as the best: 95 %
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.data_trouble import JUDGED_STATES, Trouble, explanations
-from upstream_pipelines.drift.facts import UNDECIDED, Facts, Floats, Ints, day_number
+from upstream_pipelines.drift.facts import Facts, Floats, Ints, day_number
 from upstream_pipelines.drift.scan import By
 
 SEEN_DAYS = 240  # looked over: the longest change (120 days) and a fair stretch before it
@@ -66,35 +66,13 @@ class Step:
     z: float
 
 
-@dataclass(frozen=True)
-class _Counted:
-    """Lines by the day of their submission or decision: payer, day, day known and number, a value per row.
-
-    Looked over are the `SEEN_DAYS` days from `start` on, up to the last complete one.
-    """
-
-    by: By
-    start: int
-    payer: Ints
-    day: Ints
-    known: Ints
-    lines: Floats
-
-    def by_day(self, payers: int) -> Floats:
-        """Payers by days, from `start` on."""
-        inside = (self.day >= self.start) & (self.day < self.start + SEEN_DAYS)
-        cell = self.payer[inside] * SEEN_DAYS + self.day[inside] - self.start
-        counts = np.bincount(cell, self.lines[inside], minlength=payers * SEEN_DAYS)
-        return counts.reshape(payers, SEEN_DAYS).astype(np.float64, copy=False)
-
-
 def data_behind(
     rows: Sequence[dict[str, Any]], facts: Facts, charts: Charts, troubles: Sequence[Trouble]
 ) -> list[dict[str, dict[str, Any]]]:
     """For each row what explains it, by code: `troubles` known of uploads, and what the counts show themselves."""
     if not any(row["state"] in JUDGED_STATES for row in rows):
         return [{} for _ in rows]
-    known = [*troubles, *patterns_in(facts, charts.view)]
+    known = [*troubles, *patterns_in(charts.view)]
     found = [explanations(row, known) for row in rows]
     for row, codes in zip(rows, found, strict=True):
         if row["state"] in JUDGED_STATES and moved_together(charts, facts, row):
@@ -102,31 +80,20 @@ def data_behind(
     return found
 
 
-def patterns_in(facts: Facts, view: View) -> list[Trouble]:
-    """Troubles that show in what was known before the look."""
-    submissions, decisions = _counted(facts, view)
-    counts = submissions.by_day(len(facts.payers))
-    found = [*_renamed(facts.payers, counts, submissions.start), *_aliases(facts.payers, submissions, counts)]
-    for counted in (submissions, decisions):
-        found += _holes(counted.by_day(len(facts.payers)).sum(axis=0), counted.start, counted.by)
-        found += _late(counted)
+def patterns_in(view: View) -> list[Trouble]:
+    """Troubles that show in what was known before the look, on the last `SEEN_DAYS` complete days."""
+    names = view.facts.payers
+    submissions, decisions = (values[:, -SEEN_DAYS:] for values in (view.submissions, view.decided_on))
+    starts = view.submitted_to - submissions.shape[1] + 1, view.horizon - decisions.shape[1] + 1
+    found = [*_renamed(names, submissions, starts[0]), *_aliases(names, view.first_lines, submissions, starts[0])]
+    kinds: tuple[tuple[By, Floats, int, Floats], ...] = (
+        ("submission", submissions, starts[0], view.late_lines),
+        ("decision", decisions, starts[1], view.late_decisions),
+    )
+    for by, counts, start, lateness in kinds:
+        found += _holes(counts.sum(axis=0), start, by)
+        found += _late(lateness[max(start - view.late_from, 0) :][: counts.shape[1]], start, by)
     return found
-
-
-def _counted(facts: Facts, view: View) -> tuple[_Counted, _Counted]:
-    seen = facts.submitted_known < view.as_of
-    decided = seen & (facts.age != UNDECIDED) & (facts.decision_known < view.as_of)
-    day = facts.submitted + facts.age
-    return (
-        _Counted(
-            "submission", view.submitted_to - SEEN_DAYS + 1, facts.payer[seen], facts.submitted[seen],
-            facts.submitted_known[seen], facts.lines[seen],
-        ),
-        _Counted(
-            "decision", view.horizon - SEEN_DAYS + 1, facts.payer[decided], day[decided],
-            facts.decision_known[decided], facts.lines[decided],
-        ),
-    )  # fmt: skip
 
 
 def steps_of(counts: Floats) -> list[Step]:
@@ -195,15 +162,12 @@ def _one_renaming(gone: Sequence[Step], come: Sequence[Step]) -> bool:
     return bool(abs(gained - lost) <= max(SAME_AMOUNT * lost, 3 * error) and 0.5 <= gained / lost <= 2.0)
 
 
-def _aliases(names: Sequence[str], counted: _Counted, counts: Floats) -> list[Trouble]:
-    """New names that look like an old one's and take some of its lines."""
-    start = counted.start
-    first = np.full(len(names), np.iinfo(np.int64).max)
-    np.minimum.at(first, counted.payer, counted.day)
+def _aliases(names: Sequence[str], first: Ints, counts: Floats, start: int) -> list[Trouble]:
+    """New names that look like an old one's and take some of its lines; `first` is the day of each one's first line."""
     found = []
-    for new in map(int, np.flatnonzero((first >= start + STEP_DAYS) & (first < start + SEEN_DAYS))):
+    for new in map(int, np.flatnonzero((first >= start + STEP_DAYS) & (first < start + counts.shape[1]))):
         begins = int(first[new]) - start
-        since = slice(begins, min(begins + STEP_DAYS, SEEN_DAYS))
+        since = slice(begins, min(begins + STEP_DAYS, counts.shape[1]))
         length = since.stop - since.start
         taken = counts[new, since].sum() / length
         if length < SHORTEST_STEP or counts[new, since].sum() < FEWEST_LINES / 2:
@@ -256,27 +220,21 @@ def _hole(run: Sequence[int], usual: Floats, start: int, by: By) -> list[Trouble
     return [Trouble("days_without_claims", _date(start + run[0]), _date(start + run[-1]), by=by)]
 
 
-def _late(counted: _Counted) -> list[Trouble]:
-    """Days most of whose lines (or decisions) came long after the file they should have been in, against the habit."""
-    start, files = counted.start, np.unique(counted.known)
-    if len(files) < 2:
+def _late(lateness: Floats, start: int, by: By) -> list[Trouble]:
+    """Days most of whose lines (or decisions) came long after the file they should have been in, against the habit.
+
+    `lateness` counts them by their day, from `start` on, and the days by which they were late.
+    """
+    by_days = lateness.sum(axis=0)
+    if not by_days[1:].any():
         return []
-    rows = (counted.day >= max(start, int(files[0]) + 1)) & (counted.day < start + SEEN_DAYS)
-    column, lines = counted.day[rows] - start, counted.lines[rows]
-    before = np.searchsorted(files, counted.known[rows]) - 1
-    late = np.maximum(files[np.maximum(before, 0)] - counted.day[rows] + 1, 0)
-    if not late.any():
-        return []
-    order = np.argsort(late, kind="stable")
-    share = np.cumsum(lines[order])
-    habit = late[order][min(int(np.searchsorted(share, 0.9 * share[-1])), len(late) - 1)]
-    behind = late > habit + LATE_DAYS
-    all_lines = np.bincount(column, lines, minlength=SEEN_DAYS)
-    late_lines = np.bincount(column[behind], lines[behind], minlength=SEEN_DAYS)
-    days = np.flatnonzero((late_lines > 0) & (late_lines >= LATE_SHARE * all_lines))
+    share = np.cumsum(by_days)
+    habit = int(np.searchsorted(share, 0.9 * share[-1]))
+    late_lines = lateness[:, habit + LATE_DAYS + 1 :].sum(axis=1)
+    days = np.flatnonzero((late_lines > 0) & (late_lines >= LATE_SHARE * lateness.sum(axis=1)))
     runs = np.split(days, np.flatnonzero(np.diff(days) > 3) + 1)  # a weekend does not end a run
     return [
-        Trouble("late_file", _date(start + int(run[0])), _date(start + int(run[-1])), by=counted.by)
+        Trouble("late_file", _date(start + int(run[0])), _date(start + int(run[-1])), by=by)
         for run in runs
         if len(run) and late_lines[run].sum() >= FEWEST_LINES
     ]

@@ -176,7 +176,7 @@ def test_a_late_file_explains_what_it_filled_only() -> None:
 
     def seen(day: int) -> set[tuple[str, str | None, date, date | None]]:
         view = detector.view(START + timedelta(days=day))
-        return {(item.code, item.by, item.first_day, item.last_day) for item in patterns_in(detector.facts, view)}
+        return {(item.code, item.by, item.first_day, item.last_day) for item in patterns_in(view)}
 
     monday, thursday = START + timedelta(days=CHANGED - 1), START + timedelta(days=CHANGED + 3)
     assert seen(CHANGED - 20) == set()
