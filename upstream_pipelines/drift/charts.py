@@ -93,7 +93,7 @@ def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings
     def of(signal: Signal) -> list[Exclusion]:
         return [item for item in excluded if item.signal == signal]
 
-    cube = cube_of(view, of("decision_lag"))
+    cube = cube_of(view, of("decision_lag"), settings.holiday_country)
     series: dict[Signal, Sequence[Series]] = {
         "denial_rate": denial_series(view, "denial_rate", of("denial_rate")),
         "decision_lag": lag_series(view, cube),
@@ -177,6 +177,9 @@ def _valid(series: Series, sums: Windows, settings: DriftSettings) -> Bools:
         known_for = series.expected.shape[1] - sums.length[None, :] - begun
         enough: Bools = (n0 >= baseline) & (e1 >= current) & (known_for >= TREND_DAYS)
         return enough
+    if series.trials is None and series.kind == "counts":
+        # Decisions: none of many that were due is the strongest evidence there is.
+        return (n0 >= baseline) & (np.maximum(n1, e1) >= settings.minimum_counted) & (e0 > 0) & (e1 >= 1.0)
     valid = (n0 >= baseline) & (n1 >= current)
     if series.kind == "normal":
         return valid & (e0 > 0) & (e1 > 0)

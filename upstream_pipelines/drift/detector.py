@@ -41,7 +41,7 @@ from upstream_pipelines.drift.measures import (
     change_interval,
     compare,
     completeness,
-    holds_without_best_week,
+    holds_without_striking_days,
     is_material,
     severity,
 )
@@ -232,7 +232,7 @@ class Detector:
             return "evidence"
         if not is_material(change.signal, found, change.sign, settings):
             return "effect"
-        if not holds_without_best_week(charts, change, needed * HELD_SHARE, settings):
+        if not holds_without_striking_days(charts, change, needed * HELD_SHARE, settings):
             return "persistence"
         if change.signal in RATE_SIGNALS and not denial_confirmed(charts, change, needed, settings):
             return "matured_cohorts"

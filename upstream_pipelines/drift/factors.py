@@ -17,6 +17,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from upstream_pipelines.drift.calendar import decision_days
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
 from upstream_pipelines.drift.scan import By, Series
@@ -43,20 +44,20 @@ class Exclusion:
 class Cube:
     """Decisions and lines open at the start of the day of each age: ages by payers by submission days from `start` on.
 
-    `by_age` (ages by payers) is the share of open lines decided at each age, `weekday` (payers by days since 1970 modulo
-    7) the factor of the day of the week on which the decision falls; they multiply to the hazard.
+    `by_age` (ages by payers) is the share of open lines decided at each age, `by_day` (payers by days from `start` on) the
+    factor of the day on which the decision falls; they multiply to the hazard.
     """
 
     decided: Floats32
     open: Floats32
     by_age: Floats
-    weekday: Floats
+    by_day: Floats
 
-    def expected(self, payer: int, start: int) -> Floats:
+    def expected(self, payer: int) -> Floats:
         """Decisions expected of the open lines of one payer, by age and submission day."""
         ages, _, days = self.open.shape
-        weekday = (start + np.arange(ages)[:, None] + np.arange(days)[None, :]) % 7
-        hazard = np.minimum(self.by_age[:, payer, None] * self.weekday[payer][weekday], LARGEST_HAZARD)
+        day = np.arange(ages)[:, None] + np.arange(days)[None, :]
+        hazard = np.minimum(self.by_age[:, payer, None] * self.by_day[payer][day], LARGEST_HAZARD)
         result: Floats = self.open[:, payer] * hazard
         return result
 
@@ -69,7 +70,7 @@ def cell_days(view: View) -> Ints:
     return view.start + np.arange(view.ages)[:, None] + np.arange(view.total.shape[1])[None, :]
 
 
-def cube_of(view: View, excluded: Sequence[Exclusion]) -> Cube:
+def cube_of(view: View, excluded: Sequence[Exclusion], country: str) -> Cube:
     """Count, for each submission day and age, lines open at the start of the day of that age and decided on it."""
     decided = view.decided[: view.ages]
     still = np.empty(decided.shape, dtype=np.float32)
@@ -85,8 +86,9 @@ def cube_of(view: View, excluded: Sequence[Exclusion]) -> Cube:
         for payer, gone in outside.items():
             still[:, payer][gone] = 0.0
             decided[:, payer][gone] = 0.0
-    by_age, weekday = _hazards(view, decided, still)
-    return Cube(decided=decided, open=still, by_age=by_age, weekday=weekday)
+    special = decision_days(view.start, view.total.shape[1] + view.ages, country)
+    by_age, by_day = _hazards(view, decided, still, special)
+    return Cube(decided=decided, open=still, by_age=by_age, by_day=by_day)
 
 
 def _outside(view: View, excluded: Sequence[Exclusion], day: Ints) -> dict[int, Bools]:
@@ -99,11 +101,12 @@ def _outside(view: View, excluded: Sequence[Exclusion], day: Ints) -> dict[int, 
     return gone
 
 
-def _hazards(view: View, decided: Floats32, still: Floats32) -> tuple[Floats, Floats]:
-    """Share of open lines decided on a day, by age and by weekday of the decision, which multiply.
+def _hazards(view: View, decided: Floats32, still: Floats32, special: Ints) -> tuple[Floats, Floats]:
+    """Share of open lines decided on a day: by age, and the factor of the day, which multiply.
 
-    Two rounds of fitting: decisions that never fall on a weekend make the same age mean different things for a
-    Monday's and a Friday's claim.
+    The factor is the payer's own by weekday, and the customer's for holidays and the days after them (`special`). Two
+    rounds of fitting: decisions that never fall on a weekend make the same age mean different things for a Monday's
+    and a Friday's claim.
     """
     ages, payers, days = decided.shape
     # Matrix products would be shorter, but BLAS starts threads for them that cost three times what they save.
@@ -112,22 +115,40 @@ def _hazards(view: View, decided: Floats32, still: Floats32) -> tuple[Floats, Fl
         for first in range(min(7, days)):
             into[:, :, (view.start + first) % 7] = values[:, :, first::7].sum(axis=2)
     decided_weekday = ((np.arange(7)[None, :] - np.arange(ages)[:, None]) % 7)[:, None, :]
-    exposed_on = np.take_along_axis(exposed, decided_weekday, axis=2)
-    observed = np.take_along_axis(seen, decided_weekday, axis=2).sum(axis=0)
-    decisions = seen.sum(axis=2)
-    factor = np.ones((payers, 7))
-    by_age = _shares(decisions, exposed_on.sum(axis=2))
+    seen, exposed = (np.take_along_axis(values, decided_weekday, axis=2) for values in (seen, exposed))
+    seen, exposed = (
+        _with_special_days(values, cells, special, view.start)
+        for values, cells in ((seen, decided), (exposed, still))
+    )
+    observed, decisions = seen.sum(axis=0), seen.sum(axis=2)
+    by_age = _shares(decisions, exposed.sum(axis=2))
+    factor = np.ones((payers, 9))
     for _ in range(2):
-        plain = np.einsum("apd,ap->pd", exposed_on, by_age)
+        plain = np.einsum("apd,ap->pd", exposed, by_age)
         factor = (observed + WEEKDAY_PRIOR) / (plain + WEEKDAY_PRIOR)
-        by_age = _shares(decisions, np.einsum("apd,pd->ap", exposed_on, factor))
-    return by_age, factor
+        factor[:, 7:] = (observed[:, 7:].sum(axis=0) + WEEKDAY_PRIOR) / (plain[:, 7:].sum(axis=0) + WEEKDAY_PRIOR)
+        by_age = _shares(decisions, np.einsum("apd,pd->ap", exposed, factor))
+    kind = np.where(special > 0, 6 + special, (view.start + np.arange(len(special))) % 7)
+    return by_age, factor[:, kind]
+
+
+def _with_special_days(by_weekday: Floats, cells: Floats32, special: Ints, start: int) -> Floats:
+    """Sums by kind of decision day: the seven weekdays without the special days, then these (two kinds)."""
+    ages, payers, days = cells.shape
+    result = np.concatenate([by_weekday, np.zeros((ages, payers, 2))], axis=2)
+    for day in np.flatnonzero(special):
+        # The cells decided on that day: one of each age, as far as its lines were submitted in view.
+        age = np.arange(max(day - days + 1, 0), min(day, ages - 1) + 1)
+        part = cells[age, :, day - age]
+        result[age, :, 6 + special[day]] += part
+        result[age, :, (start + day) % 7] -= part
+    return result
 
 
 def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     """Decisions against those expected of the open lines: by decision day, and by submission day."""
     ages, payers, days = cube.open.shape
-    factor = cube.weekday[:, (view.start + np.arange(days + ages)) % 7].astype(np.float32)
+    factor = cube.by_day.astype(np.float32)
     by_age = cube.by_age.astype(np.float32)
     expected_on, decided_on = np.zeros((payers, days)), np.zeros((payers, days))
     expected_of, decided_of = np.zeros((payers, days)), np.zeros((payers, days))

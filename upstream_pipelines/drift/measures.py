@@ -18,8 +18,19 @@ from upstream_pipelines.drift.scan import By, Series, Windows, evidence, sums_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
 
-CURVE_PRIOR = 5.0  # lines' worth of the baseline's curve at each age: ages nobody reached yet keep the baseline's
-HELD_SHARE = 0.6  # of the threshold must stay when the most striking week is left out
+CURVE_PRIOR = 5.0  # lines' worth of the expected curve at each age, for the ages that nobody has reached yet
+MOST_CARRIED = 2.0  # times by which ages not reached yet are taken to be slower or faster
+HELD_SHARE = 0.6  # of the threshold must stay when the most striking days are left out
+STRIKING_DAYS: dict[Signal, int] = {
+    "denial_rate": 3,
+    "decision_lag": 5,
+    "allowed_amount": 2,
+    "volume": 7,
+    "procedure_mix": 2,
+    "authorization_denials": 3,
+}
+"""Days in a row on which no change may rest: a closed office or a lost file lasts a week, a batch of odd lines a day or
+two (three of denials, which are worked off in batches)."""
 WIDTH = 1.96  # standard errors: 95 %
 WIDEST = (
     5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
@@ -96,7 +107,10 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
     table0 = life_table(charts, payer, change.by, (change.split - settings.baseline_days, change.split - 1))
     table1 = life_table(charts, payer, change.by, (first, view.horizon))
     curve0 = hazard_of(table0)
-    curve1 = hazard_of(table1, curve0, CURVE_PRIOR)
+    # Ages nobody has reached yet are taken to be slower (or faster) by as much as the others, within limits.
+    curve1 = hazard_of(
+        table1, np.minimum(curve0 * np.clip(np.exp(shift), 1 / MOST_CARRIED, MOST_CARRIED), 1.0), CURVE_PRIOR
+    )
     baseline, current = median_of(curve0), median_of(curve1)
     intervals = [
         (median_of(curve * np.exp(error)), median_of(curve * np.exp(-error)))
@@ -274,18 +288,18 @@ def rate_is_material(signal: Signal, baseline: float, effect: float, sign: int, 
     return abs(effect) >= settings.minimum_rate_points or abs(effect) >= settings.minimum_rate_relative * baseline
 
 
-def holds_without_best_week(charts: Charts, change: Change, needed: float, settings: DriftSettings) -> bool:
-    """Whether the evidence stays when any one week is left out: a holiday or a lost file is no lasting change.
+def holds_without_striking_days(charts: Charts, change: Change, needed: float, settings: DriftSettings) -> bool:
+    """Whether the evidence stays without any `STRIKING_DAYS` in a row: a holiday or a lost file is no lasting change.
 
-    For the lag it is a week of decisions that is left out, whatever the days are: a lost file of decisions makes
+    For the lag it is days of decisions that are left out, whatever the days are: a lost file of decisions makes
     all lines submitted in the weeks before it look slow.
     """
-    chart, payer = charts.by_signal[change.signal], change.payer
+    chart, payer, most = charts.by_signal[change.signal], change.payer, STRIKING_DAYS[change.signal]
     before, since = _spans(chart, change, change.split, settings)
     if chart.mix is not None:
         counts = chart.mix.counts[payer]
         now = counts[:, since]
-        left = now.sum(axis=1, keepdims=True) - np.apply_along_axis(np.convolve, 1, now, np.ones(7))
+        left = now.sum(axis=1, keepdims=True) - np.apply_along_axis(np.convolve, 1, now, np.ones(most))
         then = np.broadcast_to(counts[:, before].sum(axis=1, keepdims=True), left.shape)
         z = mix_evidence(then[None], left[None], chart.dispersion[[payer]], chart.freedom[[payer]])
         return bool(z.min() >= needed)
@@ -301,21 +315,20 @@ def holds_without_best_week(charts: Charts, change: Change, needed: float, setti
         cube = charts.cube
         decided, expected = own.observed.copy(), own.expected.copy()
         decided[0, since] = _by_decision_day(charts.view, change, cube.decided[:, payer])
-        expected[0, since] = _by_decision_day(charts.view, change, cube.expected(payer, charts.view.start))
+        expected[0, since] = _by_decision_day(charts.view, change, cube.expected(payer))
         now = replace(own, observed=decided, expected=expected)
     width = now.observed[0, since].shape[0]
-    weeks = np.convolve(np.ones(width), np.ones(7)).shape[0]
+    stretches = width + most - 1
 
     def sums(values: Floats) -> tuple[Floats, Floats]:
-        total = np.zeros((*values.shape[:2], width + 13))
-        total[..., 7 : 7 + width] = np.cumsum(values[..., since], axis=2)
-        total[..., 7 + width :] = total[..., 6 + width, None]
-        # Any seven days in a row: a gap does not keep to calendar weeks.
-        week = total[..., 7 : 7 + weeks] - total[..., :weeks]
-        then = np.broadcast_to(values[..., before].sum(axis=2)[..., None], week.shape)
-        return then, total[..., -1:] - week
+        total = np.zeros((*values.shape[:2], width + 2 * most - 1))
+        total[..., most : most + width] = np.cumsum(values[..., since], axis=2)
+        total[..., most + width :] = total[..., most + width - 1, None]
+        left_out = total[..., most : most + stretches] - total[..., :stretches]
+        then = np.broadcast_to(values[..., before].sum(axis=2)[..., None], left_out.shape)
+        return then, total[..., -1:] - left_out
 
-    parts = sums_of(now, np.arange(weeks), sums)
+    parts = sums_of(now, np.arange(stretches), sums)
     return bool((change.sign * _evidence_of(chart, now, payer, parts)).min() >= needed)
 
 

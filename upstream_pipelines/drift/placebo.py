@@ -22,11 +22,11 @@ import numpy as np
 import pandas as pd
 
 from upstream_pipelines.drift.activity import Activity
+from upstream_pipelines.drift.calendar import working_calendar
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
 from upstream_pipelines.drift.facts import Bools, Ints, day_number
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.drift.submissions import working_calendar
 
 FEWEST_WEEKS_BEFORE = 26  # before the first look: the baseline at its default length
 FEWEST_LOOKS = 14

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
+from upstream_pipelines.drift.calendar import working_calendar
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_SUBMISSION, Exclusion
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
@@ -20,42 +20,10 @@ from upstream_pipelines.drift.scan import GROWTH_PRIOR, Series, Trend, wilson_hi
 
 WEEKDAY_PRIOR = 40.0  # lines' worth of the customer's weekdays given to each payer
 EDGE_PRIOR = 200.0  # lines' worth of "no month edge" given to each class of days
-EDGE_FIRST, EDGE_LAST = 2, 3  # working days at either end of a month that are counted as its edge
 STEEPEST_GROWTH = 3.0  # on the log scale, a year: twentyfold; beyond is no growth
 YEAR = 365.0
 KINDS = 12  # codes followed one by one, the last being all others
 FEWEST_OF_KIND = 20.0  # lines; codes with fewer are among the others
-CHRISTMAS = (12, 23), (1, 2)  # the weeks around the year's end are no measure of anything
-
-
-def working_calendar(first: int, days: int, country: str) -> tuple[Bools, Ints]:
-    """Which of the `days` days from `first` on are ordinary, and the month-edge class of each (0 middle, 1 first, 2 last).
-
-    Not ordinary: public holidays of `country` with the days before and after them, and the year's end.
-    """
-    day = first + np.arange(days)
-    date = day.astype("datetime64[D]")
-    month = date.astype("datetime64[M]")
-    closed = _holidays(int(str(date[0])[:4]) - 1, int(str(date[-1])[:4]) + 1, country)
-    near = np.concatenate([closed - 1, closed, closed + 1])
-    in_month = (date - month.astype("datetime64[D]")).astype(np.int64) + 1
-    number = month.astype(np.int64) % 12 + 1
-    year_end = ((number == CHRISTMAS[0][0]) & (in_month >= CHRISTMAS[0][1])) | (
-        (number == CHRISTMAS[1][0]) & (in_month <= CHRISTMAS[1][1])
-    )
-    holidays = closed.astype("datetime64[D]")
-    since = np.busday_count(month.astype("datetime64[D]"), date, holidays=holidays)
-    until = np.busday_count(date, (month + 1).astype("datetime64[D]"), holidays=holidays)
-    edge = np.where(since < EDGE_FIRST, 1, np.where(until <= EDGE_LAST, 2, 0))
-    return ~np.isin(day, near) & ~year_end, edge.astype(np.int64)
-
-
-@lru_cache(maxsize=64)
-def _holidays(first_year: int, last_year: int, country: str) -> Ints:
-    import holidays
-
-    days = holidays.country_holidays(country, years=range(first_year, last_year + 1))
-    return np.sort(np.array([np.datetime64(day, "D") for day in days])).astype(np.int64)
 
 
 def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Series:
