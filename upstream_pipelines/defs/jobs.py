@@ -13,7 +13,7 @@ from upstream_pipelines.defs.claims_assets import (
     webhook_claims,
 )
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
-from upstream_pipelines.defs.placebo_check import measure_placebo
+from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.delivery.worker import deliver_due
 
@@ -36,8 +36,8 @@ def ingest_assets(sources: Collection[str]) -> list[dg.AssetKey]:
 
 drift = dg.define_asset_job(
     "drift",
-    selection=dg.AssetSelection.assets(payer_drift),
-    description="Looks at one customer's payers; past days by config.",
+    selection=dg.AssetSelection.assets(payer_drift) | dg.AssetSelection.checks(placebo_false_events),
+    description="Looks at one customer's payers; past days by config. Shows the false events measured beside it.",
 )
 
 

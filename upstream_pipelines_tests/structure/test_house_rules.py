@@ -96,7 +96,9 @@ def test_sensors_and_the_schedules_run_by_default() -> None:
     assert {sensor.name for sensor in repository.sensor_defs} == {"waiting_uploads", "due_alerts", "failed_runs"}
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     assert {schedule.name for schedule in repository.schedule_defs} == {"daily_drift", "nightly_placebo"}
-    assert all(schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs)
+    assert all(
+        schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs
+    )
 
 
 def test_every_setting_is_in_the_example_file_and_in_the_guide() -> None:

@@ -167,6 +167,41 @@ def test_a_rule_matches_by_all_it_names(rule: dict[str, Any], matched: bool) -> 
     assert matches(AlertRule.model_validate({"name": "r", **rule}), facts) is matched
 
 
+@pytest.mark.parametrize(
+    ("rule", "matched"),
+    [
+        ({"kinds": ["quality"]}, True),
+        ({"kinds": ["drift"]}, False),
+        ({"kinds": ["quality"], "payers": ["AETNA"]}, True),
+        ({"kinds": ["quality"], "payers": ["Cigna"]}, False),
+        ({"kinds": ["quality"], "signals": ["decision_lag"]}, False),
+        ({"kinds": ["quality"], "minimum_severity": 0.9, "minimum_effect": 0.9}, True),
+        ({"kinds": ["quality"], "directions": ["improving"]}, True),
+    ],
+)
+def test_a_change_that_is_data_is_matched_as_quality_of_its_payer_and_signal(
+    rule: dict[str, Any], matched: bool
+) -> None:
+    entry = drift_entry(_notice(cause="data"))
+    assert entry.kind == "quality"
+    assert matches(AlertRule.model_validate({"name": "r", **rule}), entry.facts) is matched
+
+
+def test_a_rule_on_a_payer_still_hears_of_failed_uploads() -> None:
+    assert matches(AlertRule(name="r", kinds=("quality",), payers=("Aetna",)), Facts("quality"))
+
+
+def test_data_and_payer_are_subjects_of_their_own_and_data_is_said_first() -> None:
+    """Who was told that it is the data has not been told that it is the payer; the unique key must not think so."""
+    data, payer = drift_entry(_notice(cause="data")), drift_entry(_notice())
+    assert data.subject_id != payer.subject_id
+    assert data.fingerprint != payer.fingerprint
+    assert data.subject_id == drift_entry(_notice(cause="data", notice="resolved")).subject_id
+    assert _message(data).subject.startswith("Data, not payer: Aetna")
+    assert _message(data).payload["data"]["cause"] == "data"
+    assert _message(payer).subject.startswith("Aetna")
+
+
 def test_a_rule_on_a_payer_still_hears_of_failed_runs() -> None:
     assert matches(AlertRule(name="r", payers=("Aetna",)), Facts("run_failure"))
 

@@ -1,0 +1,133 @@
+"""`upstream drift list, accept, label, placebo`, as typed."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+import pytest
+from psycopg.types.json import Jsonb
+from typer.testing import CliRunner
+
+from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.store import create_customer, get_customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.drift.settings import METHOD_VERSION
+from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError, UpstreamError
+from upstream_pipelines.settings import Settings
+
+EVENT = UUID("11111111-2222-4333-8444-555555555555")
+MEMORY = {
+    "by": "decision", "baseline": 0.1, "current_at_opening": 0.2, "shift_at_opening": 0.7, "evidence_at_opening": 6.0,
+    "n_baseline": 900, "change_low": "2026-02-20", "change_high": "2026-03-10",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _acme(pipeline: Connection, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    pipeline.execute(
+        """INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on,
+                                     opened_on, last_look, memory, method_version, settings)
+           VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', 'worsening', 'updated', '2026-03-02', '2026-04-01',
+                   '2026-05-01', %s, %s, '{}')""",
+        (customer.customer_id, EVENT, Jsonb(MEMORY), METHOD_VERSION),
+    )
+
+
+def typed(*words: str) -> Any:
+    """What a command printed as JSON; its error is raised."""
+    result = CliRunner().invoke(app, ["drift", *words, "--json"])
+    if result.exception is not None and isinstance(result.exception, UpstreamError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_labelled_days_are_added_listed_and_taken_back(pipeline: Connection) -> None:
+    assert typed("label", "acme") == []
+    release = typed("label", "acme", "--label", "code set", "--from", "2026-10-01")
+    assert release == [
+        {"label": "code set", "kind": "calendar", "first_day": "2026-10-01", "last_day": "2026-10-01", "payers": None,
+         "signals": None},
+    ]  # fmt: skip
+    both = typed("label", "acme", "--label", "outage", "--from", "2026-03-02", "--to", "2026-03-20", "--payer", "Aetna",
+                 "--payer", "Cigna", "--signal", "volume", "--incident")  # fmt: skip
+    assert both[1] == {
+        "label": "outage", "kind": "incident", "first_day": "2026-03-02", "last_day": "2026-03-20",
+        "payers": ["Aetna", "Cigna"], "signals": ["volume"],
+    }  # fmt: skip
+    assert [days.label for days in get_customer(pipeline, "acme").configuration.drift.calendar] == [
+        "code set",
+        "outage",
+    ]
+    assert [days["label"] for days in typed("label", "acme", "--remove", "code set")] == ["outage"]
+    with pytest.raises(NotFoundError, match="lists them"):
+        typed("label", "acme", "--remove", "code set")
+
+
+def test_the_days_of_an_event_become_an_incident_of_its_payer_and_signal() -> None:
+    (days,) = typed("label", "acme", "--event", "1111", "--incident")
+    assert (days["first_day"], days["payers"], days["signals"]) == ("2026-03-02", ["Aetna"], ["denial_rate"])
+    assert date.fromisoformat(days["last_day"]) == datetime.now(UTC).date()
+    assert (days["kind"], days["label"]) == ("incident", "event 11111111")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--label", "x"),
+        ("--from", "2026-03-02"),
+        ("--label", "x", "--from", "soon"),
+        ("--label", "x", "--from", "2026-03-02", "--to", "2026-03-01"),
+        ("--label", "x", "--from", "2026-03-02", "--signal", "denials"),
+    ],
+)
+def test_days_that_cannot_be_labelled_are_refused_and_nothing_is_stored(
+    pipeline: Connection, words: tuple[str, ...]
+) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be labelled"):
+        typed("label", "acme", *words)
+    assert get_customer(pipeline, "acme").configuration.drift.calendar == ()
+
+
+def test_an_event_is_accepted_by_the_beginning_of_its_id(pipeline: Connection) -> None:
+    accepted = typed("accept", "acme", "1111", "--note", "new contract")
+    assert (accepted["event_id"], accepted["note"]) == (str(EVENT), "new contract")
+    row = pipeline.execute(
+        "SELECT event_id, accepted_on, note, accepted_by <> '' FROM drift_acceptances"
+    ).fetchone()
+    assert row == (EVENT, datetime.now(UTC).date(), "new contract", True)
+    pipeline.execute("UPDATE drift_events SET state = 'resolved', resolved_on = '2026-05-02'")
+    with pytest.raises(ConflictError):
+        typed("accept", "acme", "1111")
+    with pytest.raises(NotFoundError):
+        typed("accept", "acme", "2222")
+
+
+def test_the_list_shows_events_and_how_far_to_trust_them() -> None:
+    listed = typed("list", "acme")
+    assert [(event["payer"], event["state"], event["cause"]) for event in listed["events"]] == [
+        ("Aetna", "updated", "payer")
+    ]
+    assert listed["false_events"]["measurements"] == 0
+
+
+def test_a_placebo_of_a_customer_without_claims_says_that_there_is_nothing_to_shuffle() -> None:
+    made = typed("placebo", "acme")
+    assert (made["looks"], made["events"], made["published"]["per_year"]) == (0, 0, None)
+    with pytest.raises(ConfigurationError, match="YYYY-MM-DD"):
+        typed("placebo", "acme", "--night", "tonight")
+
+
+def test_a_slug_alone_is_a_look() -> None:
+    """The event is of a payer that no claim names any more: each look of that day says so."""
+    (row,) = typed("acme", "--as-of", "2026-05-02")
+    assert (row["state"], row["detail"]["reason"], row["cause"]) == ("resolved", "payer_gone", "payer")
+    assert typed("list", "acme")["events"][0]["state"] == "resolved"
+    assert typed("look", "acme", "--as-of", "2026-05-03") == []

@@ -1,0 +1,448 @@
+"""The life of events in the database: accepted, looked at again, of two causes; troubles of uploads; the placebo."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pandas as pd
+import pytest
+
+from upstream_pipelines.customers.configuration import parse_configuration
+from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer, set_status
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
+from upstream_pipelines.drift import placebo_store, store
+from upstream_pipelines.drift.data_trouble import Trouble
+from upstream_pipelines.drift.placebo import Placebo
+from upstream_pipelines.drift.placebo_store import due_customers, measure, poisson_interval, published_rate
+from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.upload_troubles import read_troubles
+from upstream_pipelines.drift.verdicts import accept_event, kept_event, list_events
+from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import stage_waiting
+from upstream_pipelines.ingest.uploads import send_file
+from upstream_pipelines.settings import Settings
+
+TODAY = date(2026, 6, 1)
+CHANGED = TODAY - timedelta(days=50)
+SETTINGS = DriftSettings()
+
+
+def on(back: int) -> date:
+    return TODAY - timedelta(days=back)
+
+
+@pytest.fixture
+def subject(pipeline: Connection, settings: Settings, tmp_path: Path) -> Subject:
+    """A customer whose payer Aetna pays 12 % less since CHANGED; rules for payers, for data, and for both."""
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    rules = [
+        {"name": "payers", "kinds": ["drift"], "signals": ["allowed_amount"]},
+        {"name": "data", "kinds": ["quality"], "signals": ["allowed_amount"]},
+        {"name": "both", "kinds": ["drift", "quality"], "signals": ["allowed_amount"]},
+        {
+            "name": "other payers",
+            "kinds": ["drift", "quality"],
+            "payers": ["Cigna"],
+            "signals": ["allowed_amount"],
+        },
+    ]
+    mail = [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}]
+    configure_customer(pipeline, customer, parse_configuration({"channels": mail, "alert_rules": rules}, "t"))
+    lines = as_known_on(synthetic_claims(3, TODAY, 250, Change("Aetna", CHANGED, price_factor=0.88)), TODAY)
+    file = tmp_path / "claims.csv"
+    file.write_text(lines.to_csv(index=False, date_format="%Y-%m-%d"))
+    send_file(pipeline, settings, customer, file)
+    stage_waiting(pipeline, settings, customer, source="csv", run_id="r")
+    merge_staged(pipeline, settings, customer, "r")
+    refresh_activity(pipeline, customer.customer_id)
+    return Subject(customer.customer_id, "Acme", SETTINGS)
+
+
+def opened_by(conn: Connection, subject: Subject, day: date) -> UUID:
+    look(conn, subject, [day])
+    (event,) = [event for event in list_events(conn, subject.customer_id) if event.signal == "allowed_amount"]
+    assert event.state == "open"
+    return event.event_id
+
+
+def results(conn: Connection, event_id: UUID) -> list[tuple[date, str, str | None]]:
+    rows = conn.execute(
+        "SELECT as_of, state, detail ->> 'reason' FROM drift_results WHERE event_id = %s ORDER BY as_of",
+        (event_id,),
+    ).fetchall()
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def told(conn: Connection) -> list[tuple[str, str, str]]:
+    rows = conn.execute(
+        """SELECT r.name, a.kind, a.notice FROM alerts AS a
+             JOIN alert_rules AS r USING (customer_id, rule_id) ORDER BY 1, 2, 3"""
+    ).fetchall()
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def test_the_look_after_an_acceptance_resolves_the_event_and_says_why(
+    pipeline: Connection, subject: Subject
+) -> None:
+    event_id = opened_by(pipeline, subject, on(10))
+    accept_event(
+        pipeline, subject.customer_id, str(event_id)[:8], accepted_on=on(5), accepted_by="ann", note="new contract"
+    )
+    accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(1), accepted_by="bob")
+    kept = pipeline.execute("SELECT accepted_on, accepted_by, note FROM drift_acceptances").fetchall()
+    assert kept == [(on(5), "ann", "new contract")], "the first word counts"
+    look(pipeline, subject, [on(6), on(5), on(4), on(0)])
+    assert results(pipeline, event_id) == [
+        (on(10), "open", None), (on(6), "updated", None), (on(5), "resolved", "accepted_as_normal"),
+    ]  # fmt: skip
+    assert [(event.state, event.resolved_on) for event in list_events(pipeline, subject.customer_id)] == [
+        ("resolved", on(5))
+    ]
+    words = pipeline.execute("SELECT content -> 'data' ->> 'explanation' FROM alerts WHERE notice = 'resolved'")
+    explanations = {row[0] for row in words}
+    assert len(explanations) == 1
+    assert "accepted as the new normal" in explanations.pop()
+    assert told(pipeline) == [
+        ("both", "drift", "open"), ("both", "drift", "resolved"),
+        ("payers", "drift", "open"), ("payers", "drift", "resolved"),
+    ]  # fmt: skip
+
+
+def test_a_look_back_before_the_acceptance_does_not_know_of_it(pipeline: Connection, subject: Subject) -> None:
+    event_id = opened_by(pipeline, subject, on(10))
+    look(pipeline, subject, [on(7), on(6)])
+    accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(5), accepted_by="ann")
+    look(pipeline, subject, [on(5)])
+    look(pipeline, subject, [on(7), on(6)])
+    assert [state for _, state, _ in results(pipeline, event_id)] == ["open", "updated", "updated", "resolved"]
+
+
+def test_an_event_that_is_over_or_unknown_cannot_be_accepted(pipeline: Connection, subject: Subject) -> None:
+    event_id = opened_by(pipeline, subject, on(10))
+    for begins in ("%", "zz", str(uuid4())):
+        with pytest.raises(NotFoundError):
+            kept_event(pipeline, subject.customer_id, begins)
+    with pytest.raises(NotFoundError):
+        kept_event(pipeline, subject.customer_id + 1, str(event_id))
+    accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(9), accepted_by="ann")
+    look(pipeline, subject, [on(9)])
+    with pytest.raises(ConflictError, match="resolved"):
+        accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(8), accepted_by="ann")
+
+
+def test_a_day_looked_at_again_with_other_data_takes_back_what_it_had_found(
+    pipeline: Connection, subject: Subject
+) -> None:
+    """Without that the withdrawn event stays live for ever, and the next one breaks the unique index and every look."""
+    event_id = opened_by(pipeline, subject, on(10))
+    pipeline.execute("UPDATE payer_prices SET decided_day = decided_day - 3000 WHERE payer = 'Aetna'")
+    look(pipeline, subject, [on(10)])
+    assert results(pipeline, event_id) == [(on(10), "resolved", "withdrawn")]
+    assert kept_event(pipeline, subject.customer_id, str(event_id)).state == "resolved"
+    assert told(pipeline)[:2] == [("both", "drift", "open"), ("both", "drift", "resolved")]
+    pipeline.execute("UPDATE payer_prices SET decided_day = decided_day + 3000 WHERE payer = 'Aetna'")
+    look(pipeline, subject, [on(9)])
+    second = list_events(pipeline, subject.customer_id)[0]
+    assert (second.state, second.event_id != event_id) == ("open", True)
+    assert told(pipeline).count(("payers", "drift", "open")) == 2
+
+
+def test_a_look_back_that_finds_an_event_earlier_leaves_one_live_event_and_looks_go_on(
+    pipeline: Connection, subject: Subject
+) -> None:
+    event_id = opened_by(pipeline, subject, on(2))
+    look(pipeline, subject, [on(back) for back in range(30, 2, -4)])
+    earlier = pipeline.execute(
+        "SELECT DISTINCT event_id FROM drift_results WHERE event_id <> %s", (event_id,)
+    ).fetchall()
+    assert earlier, "the look back was to find it under another day of opening"
+    for day in (on(2), on(1), on(0)):
+        look(pipeline, subject, [day])
+    assert [(event.event_id, event.state) for event in list_events(pipeline, subject.customer_id)] == [
+        (event_id, "updated")
+    ]
+    assert told(pipeline) == [("both", "drift", "open"), ("payers", "drift", "open")]
+
+
+@pytest.fixture
+def troubles(monkeypatch: pytest.MonkeyPatch) -> list[Trouble]:
+    """Troubles that the looks of a test are told of; to be filled and emptied by it."""
+    given: list[Trouble] = []
+
+    def read(*_arguments: object) -> Sequence[Trouble]:
+        return list(given)
+
+    monkeypatch.setattr(store, "read_troubles", read)
+    return given
+
+
+def test_data_is_told_to_those_who_watch_data_and_the_payer_once_it_turns_out_to_be_the_payer(
+    pipeline: Connection, subject: Subject, troubles: list[Trouble]
+) -> None:
+    troubles.append(Trouble("partial_upload", CHANGED - timedelta(days=2), TODAY))
+    event_id = opened_by(pipeline, subject, on(10))
+    assert kept_event(pipeline, subject.customer_id, str(event_id)).cause == "data"
+    data = [("both", "quality", "open"), ("data", "quality", "open")]
+    assert told(pipeline) == data
+    content = pipeline.execute("SELECT content FROM alerts LIMIT 1").fetchone()
+    assert content is not None
+    assert content[0]["data"]["cause"] == "data"
+    assert "Data, not payer" in content[0]["data"]["explanation"]
+    troubles.clear()
+    look(pipeline, subject, [on(9), on(6), on(3)])
+    assert told(pipeline) == data, "a few days without an explanation are no proof"
+    look(pipeline, subject, [on(2), on(1)])
+    assert kept_event(pipeline, subject.customer_id, str(event_id)).cause == "payer"
+    turned = [
+        ("both", "drift", "open"), ("both", "quality", "open"), ("both", "quality", "resolved"),
+        ("data", "quality", "open"), ("data", "quality", "resolved"), ("payers", "drift", "open"),
+    ]  # fmt: skip
+    assert told(pipeline) == turned
+    troubles.append(Trouble("partial_upload", CHANGED - timedelta(days=2), TODAY))
+    look(pipeline, subject, [on(0)])
+    assert told(pipeline) == turned, "nobody hears the same twice"
+    accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(0), accepted_by="ann")
+    look(pipeline, subject, [on(0)])
+    assert told(pipeline) == sorted([*turned, ("both", "drift", "resolved"), ("payers", "drift", "resolved")])
+
+
+def test_a_change_that_was_data_and_went_away_is_never_told_as_a_payers(
+    pipeline: Connection, subject: Subject, troubles: list[Trouble]
+) -> None:
+    troubles.append(Trouble("late_file", CHANGED, TODAY))
+    event_id = opened_by(pipeline, subject, on(10))
+    # The file comes: prices are as ever, and the trouble is gone with it.
+    pipeline.execute(
+        """UPDATE payer_prices SET sum_log_allowed = sum_log_allowed - lines * ln(0.88),
+                  sum_log_allowed_sq = sum_log_allowed_sq - 2 * ln(0.88) * sum_log_allowed + lines * ln(0.88) ^ 2
+            WHERE payer = 'Aetna' AND decided_day >= %s""",
+        (CHANGED,),
+    )
+    troubles.clear()
+    look(pipeline, subject, [on(back) for back in range(9, -8, -1)])
+    event = kept_event(pipeline, subject.customer_id, str(event_id))
+    assert (event.state, event.cause) == ("resolved", "data")
+    assert [entry for entry in told(pipeline) if entry[1] == "drift"] == []
+
+
+# ---- troubles of uploads
+
+
+def upload(conn: Connection, customer_id: int, day: date, status: str = "success", **values: Any) -> UUID:
+    upload_id = uuid4()
+    row: dict[str, Any] = {
+        "rows": 100, "rejected": 0, "duplicates": 0, "updated": 0, "byte_count": 1000, "file_name": f"{day}.csv",
+        "source": "csv", **values,
+    }  # fmt: skip
+    row["accepted"] = 0 if status == "failed" else row["rows"] - row["rejected"] - row["duplicates"]
+    conn.execute(
+        """INSERT INTO uploads (customer_id, upload_id, source, file_name, byte_count, status, rows, accepted, rejected,
+                                duplicates, updated, received_at)
+           VALUES (%(customer_id)s, %(upload_id)s, %(source)s, %(file_name)s, %(byte_count)s, %(status)s, %(rows)s,
+                   %(accepted)s, %(rejected)s, %(duplicates)s, %(updated)s, %(received_at)s)""",
+        {
+            **row, "customer_id": customer_id, "upload_id": upload_id, "status": status,
+            "received_at": datetime(day.year, day.month, day.day, 8, tzinfo=UTC),
+        },
+    )  # fmt: skip
+    return upload_id
+
+
+def weekly(conn: Connection, customer_id: int, unlike: dict[int, dict[str, Any]]) -> list[UUID]:
+    """Eight weekly uploads from eight weeks ago on, some unlike the others."""
+    return [upload(conn, customer_id, on(7 * (8 - week)), **unlike.get(week, {})) for week in range(8)]
+
+
+def found(conn: Connection, customer_id: int) -> list[tuple[str, date, date | None, date | None]]:
+    return [
+        (item.code, item.first_day, item.last_day, item.cleared_on)
+        for item in read_troubles(conn, customer_id, (on(30), on(0)), SETTINGS)
+    ]
+
+
+def week_of(number: int) -> tuple[date, date]:
+    """The days that the upload of a week was to bring."""
+    return on(7 * (8 - number)) - timedelta(days=6), on(7 * (8 - number))
+
+
+@pytest.mark.parametrize(
+    ("unlike", "code"),
+    [
+        ({"status": "failed", "rows": 0}, "failed_upload"),
+        ({"status": "partial", "rejected": 10}, "partial_upload"),
+        ({"duplicates": 90}, "resent_file"),
+        ({"updated": 80}, "resent_file"),
+    ],
+)
+def test_an_upload_gone_wrong_is_a_trouble_of_the_days_it_was_to_bring(
+    pipeline: Connection, unlike: dict[str, Any], code: str
+) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    weekly(pipeline, customer.customer_id, {5: unlike})
+    assert found(pipeline, customer.customer_id) == [(code, *week_of(5), None)]
+
+
+@pytest.mark.parametrize(
+    "unlike",
+    [
+        {},
+        {5: {"status": "partial", "rejected": 9}},
+        {0: {"status": "failed", "rows": 0}},
+        {week: {"duplicates": 90} for week in range(8)},
+    ],
+    ids=[
+        "nothing wrong",
+        "few rows rejected",
+        "the first day is history",
+        "mostly known rows are this source's habit",
+    ],
+)
+def test_what_is_small_or_usual_is_no_trouble(pipeline: Connection, unlike: dict[int, dict[str, Any]]) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    weekly(pipeline, customer.customer_id, unlike)
+    assert found(pipeline, customer.customer_id) == []
+
+
+def test_the_same_file_corrected_puts_a_trouble_right(pipeline: Connection) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    weekly(
+        pipeline,
+        customer.customer_id,
+        {
+            4: {"status": "failed", "rows": 0, "file_name": "x.csv"},
+            6: {"status": "partial", "rejected": 50, "file_name": "y"},
+        },
+    )
+    upload(pipeline, customer.customer_id, on(10), file_name="x.csv")
+    assert found(pipeline, customer.customer_id) == [
+        ("failed_upload", *week_of(4), on(10)), ("partial_upload", *week_of(6), None),
+    ]  # fmt: skip
+
+
+def test_another_customers_uploads_and_those_after_the_look_are_no_trouble(pipeline: Connection) -> None:
+    ours, theirs = (create_customer(pipeline, slug, slug)[0].customer_id for slug in ("ours", "theirs"))
+    weekly(pipeline, theirs, {5: {"status": "failed", "rows": 0}})
+    weekly(pipeline, ours, {})
+    upload(pipeline, ours, on(0), "failed", rows=0)
+    upload(pipeline, ours, on(-3), "failed", rows=0)
+    assert found(pipeline, ours) == []
+
+
+@pytest.mark.parametrize(
+    ("severity", "failing", "expected"),
+    [("warning", 15, True), ("error", 15, True), ("info", 90, False), ("warning", 5, False)],
+)
+def test_a_rule_that_fails_far_more_than_usual_is_a_trouble(
+    pipeline: Connection, severity: str, failing: int, *, expected: bool
+) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    for week, upload_id in enumerate(weekly(pipeline, customer.customer_id, {})):
+        pipeline.execute(
+            """INSERT INTO quality_findings (customer_id, upload_id, rule, field, severity, checked_rows, failing_rows,
+                                             sample_row_numbers)
+               VALUES (%s, %s, 'outcome_known', 'outcome', %s, 100, %s, ARRAY[]::bigint[])""",
+            (customer.customer_id, upload_id, severity, failing if week == 6 else 2),
+        )
+    assert found(pipeline, customer.customer_id) == ([("failing_quality", *week_of(6), None)] if expected else [])
+
+
+def test_a_score_that_falls_is_a_trouble_told_once_with_the_rule_that_made_it_fall(pipeline: Connection) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    for week, upload_id in enumerate(weekly(pipeline, customer.customer_id, {})):
+        values = (customer.customer_id, upload_id, 80.0 if week == 6 else 97.0)
+        pipeline.execute(
+            """INSERT INTO quality_reports (customer_id, upload_id, score, dimensions, summary)
+               VALUES (%s, %s, %s, '{}', '{}')""",
+            values,
+        )
+    assert found(pipeline, customer.customer_id) == [("failing_quality", *week_of(6), None)]
+
+
+# ---- the placebo
+
+
+def test_a_measurement_is_kept_once_a_day_and_published_with_its_interval(
+    pipeline: Connection, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "not measured yet" in published_rate(pipeline, subject.customer_id, TODAY).text
+    outcomes = iter([Placebo(91, 250, 5), Placebo(91, 250, 1), Placebo(91, 250, 0), Placebo(0, 90, 0)])
+    monkeypatch.setattr(placebo_store, "placebo", lambda *_a, **_k: next(outcomes))
+    for day in (on(0), on(0), on(7), on(100)):
+        measure(pipeline, subject.customer_id, SETTINGS, day)
+    rate = published_rate(pipeline, subject.customer_id, on(0))
+    assert (rate.events, rate.looks, rate.measurements) == (1, 182, 2)
+    assert rate.per_year == pytest.approx(365.25 / 182)
+    assert rate.low == pytest.approx(0.0253 * 365.25 / 182, abs=0.001)
+    assert rate.high == pytest.approx(5.5716 * 365.25 / 182, abs=0.001)
+    assert "182 daily looks" in rate.text
+    old = published_rate(pipeline, subject.customer_id, on(100))
+    assert (old.per_year, old.measurements) == (None, 1)
+    assert "less than a year" in old.text
+    pipeline.execute("UPDATE drift_placebo SET method_version = 'another'")
+    assert published_rate(pipeline, subject.customer_id, on(0)).looks == 0
+
+
+def test_the_exact_interval_is_that_of_the_tables() -> None:
+    assert poisson_interval(0) == pytest.approx((0.0, 3.6889), abs=1e-4)
+    assert poisson_interval(10) == pytest.approx((4.7954, 18.3904), abs=1e-4)
+
+
+def test_a_history_is_measured_as_it_was_known_without_its_events(pipeline: Connection, subject: Subject) -> None:
+    look(pipeline, subject, [on(10)])
+    first = measure(pipeline, subject.customer_id, SETTINGS, TODAY, 15)
+    again = measure(pipeline, subject.customer_id, SETTINGS, TODAY, 15)
+    assert first == again
+    assert (first.looks, first.events) == (15, 0)
+    row = pipeline.execute("SELECT looks, events, method_version FROM drift_placebo").fetchall()
+    assert row == [(15, 0, METHOD_VERSION)]
+
+
+def test_every_customer_is_measured_once_in_seven_nights_and_the_longest_unmeasured_first(
+    pipeline: Connection,
+) -> None:
+    names = [f"c{number}" for number in range(12)]
+    for slug in names:
+        create_customer(pipeline, slug, slug)
+    set_status(pipeline, "c3", "disabled")
+
+    def night(number: int, budget: int = 100_000) -> list[str]:
+        day = TODAY + timedelta(days=number)
+        due = due_customers(pipeline, day, budget)
+        pipeline.cursor().executemany(
+            "INSERT INTO drift_placebo VALUES (%s, %s, 1, '1', 91, 300, 0)",
+            [(customer_id, day) for customer_id, _ in due],
+        )
+        assert due_customers(pipeline, day, budget) == [] or budget < 100_000
+        return [slug for _, slug in due]
+
+    assert sorted(night(0)) == sorted(set(names) - {"c3"}), "new ones are not made to wait"
+    week = [slug for number in range(1, 8) for slug in night(number)]
+    assert set(week) == set(names) - {"c3"}
+    third = [slug for number in range(8, 15) for slug in night(number)]
+    assert sorted(third) == sorted(set(names) - {"c3"}), "from then on each on its own night"
+    assert len(night(40, budget=4 * 91)) == 4
+    assert len(night(41, budget=1)) == 1
+
+
+def test_labelled_days_come_back_from_the_stored_configuration_and_survive_a_file_without_them(
+    pipeline: Connection,
+) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    days = {"label": "x", "first_day": "2026-03-02", "last_day": "2026-03-20", "payers": ["Aetna"]}
+    configure_customer(pipeline, customer, parse_configuration({"drift": {"calendar": [days]}}, "t"))
+    customer = get_customer(pipeline, "acme")
+    (label,) = customer.configuration.drift.calendar
+    assert (label.last_day, label.payers, label.kind) == (date(2026, 3, 20), ("Aetna",), "calendar")
+    other = parse_configuration({"drift": {"calm_days": 20}}, "t", customer.configuration)
+    assert other.stored.drift.calendar == (label,)
+    assert other.stored.drift.calm_days == 20
+    emptied = parse_configuration({"drift": {"calendar": []}}, "t", customer.configuration)
+    assert emptied.stored.drift.calendar == ()
+    assert pd.notna(label.first_day)
