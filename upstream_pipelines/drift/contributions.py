@@ -23,16 +23,14 @@ from upstream_pipelines.drift.decomposition import (
     split_by_reason,
     split_rate,
     split_shortfall,
-    split_within,
 )
 from upstream_pipelines.drift.facts import Floats
+from upstream_pipelines.drift.price_moves import Code, by_code, codes_of, moves_by_facility, price_moves
 from upstream_pipelines.drift.units import number_of
 
 SHOWN = 12
 """Names kept of each dimension; the others are one entry, so that the list still adds up."""
 OTHERS = "all others"
-SMALLEST_SCATTER = 0.01  # of log prices: a fee schedule has none, and a hundredth is no news
-PERIODS = ("before", "since")
 DAYS_PER_WEEK = 7.0
 
 
@@ -141,71 +139,32 @@ def _volume(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | No
 
 
 def _prices(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The index: each code's change of mean log price, weighed by what both periods say of it."""
-    rows = breakdown.of("procedure")
-    codes = _codes(rows)
-    count, total, squares = (
-        _by_code(rows, codes, name) for name in ("priced", "sum_log_allowed", "sum_log_allowed_sq")
-    )
-    both = (count > 0).all(axis=0)
-    if not both.any():
+    """Allowed dollars at the prices since the change against the same lines at the prices before."""
+    moves = price_moves(breakdown)
+    if moves is None:
         return None
-    mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
-    within = np.maximum((squares - total * mean).sum(axis=0), 0.0)
-    freedom = np.maximum(count.sum(axis=0) - 2, 0.0)
-    usual = within[both].sum() / max(freedom[both].sum(), 1.0)
-    # Five lines' worth of the payer's usual scatter for each code: two lines of one price say little of its scatter.
-    scatter = np.maximum((within + 5.0 * usual) / (freedom + 5.0), SMALLEST_SCATTER**2)
-    weight = np.where(both, count[0] * count[1] / np.maximum(count.sum(axis=0), 1.0) / scatter, 0.0)
-    weight = weight / weight.sum()
-    moved = np.where(both, mean[1] - mean[0], 0.0)
-    log_change = float((weight * moved).sum())
-    change = float(np.expm1(log_change))
-    # Parts of the logarithm, scaled to the index they amount to: they still add up.
-    scale = change / log_change if log_change else 1.0
-    part = weight * moved * scale
-    groups = rows.drop_duplicates(["cpt", "modifiers"]).set_index(["cpt", "modifiers"])["name"]
-    group_names = [str(groups.loc[code]) for code in codes]
+    whole = float(moves.old_dollars.sum())
+    part = moves.dollars / whole
+    facilities, by_facility = moves_by_facility(breakdown, moves)
     return {
-        "unit": "index, before = 1",
+        "unit": "share of allowed dollars",
         "before": 1.0,
-        "since": 1.0 + change,
-        "change": change,
-        "parts": {"rate": change},
+        "since": 1.0 + moves.change,
+        "change": moves.change,
+        "parts": {"rate": moves.change},
         "by": {
-            "procedure": _entries([_code_name(code) for code in codes], total=part),
-            "cpt_group": _entries(*_summed(group_names, part)),
-            "facility": _price_by_facility(breakdown, codes, weight * scale, moved),
+            "procedure": _entries([_code_name(code) for code in moves.codes], total=part),
+            "cpt_group": _entries(*_summed(_groups(breakdown, moves.codes), part)),
+            "facility": _entries(facilities, total=by_facility / whole),
         },
     }
-
-
-def _price_by_facility(
-    breakdown: Breakdown, codes: Sequence[tuple[str, str]], weight: Floats, moved: Floats
-) -> list[dict[str, Any]]:
-    rows = breakdown.of("procedure_facility")
-    facilities = sorted(set(rows["name"]))
-    place = {code: number for number, code in enumerate(codes)}
-    where = (
-        rows["period"].map({"before": 0, "since": 1}).to_numpy(),
-        np.array([place[code] for code in zip(rows["cpt"], rows["modifiers"], strict=True)], dtype=np.int64),
-        pd.Index(facilities).get_indexer(rows["name"]),
-    )
-    count, total = (np.zeros((2, len(codes), len(facilities))) for _ in range(2))
-    np.add.at(count, where, rows["priced"].to_numpy())
-    np.add.at(total, where, rows["sum_log_allowed"].to_numpy())
-    of_code = count.sum(axis=2, keepdims=True)
-    share = np.divide(count, of_code, out=np.zeros_like(count), where=of_code > 0)
-    level = np.divide(total, count, out=np.zeros_like(count), where=count > 0)
-    parts = split_within(moved, share, level)
-    return _entries(facilities, total=(parts * weight[:, None]).sum(axis=0))
 
 
 def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None:
     """Dollars a line at the codes' own prices, and how each code's share of the lines moved."""
     rows = breakdown.of("procedure")
-    codes = _codes(rows)
-    lines = _by_code(rows, codes, "lines")
+    codes = codes_of(rows)
+    lines = by_code(rows, codes, "lines")
     total = lines.sum(axis=1)
     if not (total > 0).all():
         return None
@@ -216,7 +175,6 @@ def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
     part = moved * (price - middle)
     before, since = (float((share[period] * price).sum()) for period in (0, 1))
     # The shares add up to 1 in both periods, so the constant `middle` changes nothing but who is credited.
-    groups = rows.drop_duplicates(["cpt", "modifiers"]).set_index(["cpt", "modifiers"])["name"]
     return {
         "unit": "dollars a line, at the prices before" if price.any() else "share of lines",
         "before": before,
@@ -231,15 +189,15 @@ def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
                 share_before=share[0],
                 share_since=share[1],
             ),
-            "cpt_group": _entries(*_summed([str(groups.loc[code]) for code in codes], part)),
+            "cpt_group": _entries(*_summed(_groups(breakdown, codes), part)),
         },
     }
 
 
-def code_prices(breakdown: Breakdown, codes: Sequence[tuple[str, str]]) -> Floats:
+def code_prices(breakdown: Breakdown, codes: Sequence[Code]) -> Floats:
     """Mean allowed amount of each code before the change, or since where it was not paid before; else 0."""
     rows = breakdown.of("procedure")
-    count, allowed = (_by_code(rows, codes, name) for name in ("priced", "allowed"))
+    count, allowed = (by_code(rows, codes, name) for name in ("priced", "allowed"))
     mean = np.divide(allowed, count, out=np.zeros_like(allowed), where=count > 0)
     return np.asarray(np.where(count[0] > 0, mean[0], mean[1]), dtype=np.float64)
 
@@ -270,20 +228,13 @@ def _cube(rows: pd.DataFrame, counted: str, lines: str = "decided") -> tuple[lis
     return names, arrays[0], arrays[1]
 
 
-def _codes(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    return sorted(set(zip(rows["cpt"], rows["modifiers"], strict=True)))
+def _groups(breakdown: Breakdown, codes: Sequence[Code]) -> list[str]:
+    """The CPT group of each code."""
+    rows = breakdown.of("procedure").drop_duplicates(["cpt", "modifiers"]).set_index(["cpt", "modifiers"])["name"]
+    return [str(rows.loc[code]) for code in codes]
 
 
-def _by_code(rows: pd.DataFrame, codes: Sequence[tuple[str, str]], column: str) -> Floats:
-    place = {code: number for number, code in enumerate(codes)}
-    at = np.array([place[code] for code in zip(rows["cpt"], rows["modifiers"], strict=True)], dtype=np.int64)
-    values = np.zeros((2, len(codes)))
-    period = rows["period"].map({"before": 0, "since": 1}).to_numpy()
-    np.add.at(values, (period, at), rows[column].to_numpy(dtype="float64"))
-    return values
-
-
-def _code_name(code: tuple[str, str]) -> str:
+def _code_name(code: Code) -> str:
     cpt, modifiers = code
     return f"{cpt}-{modifiers}" if modifiers else cpt
 

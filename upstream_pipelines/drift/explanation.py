@@ -227,6 +227,8 @@ def _source(row: Mapping[str, Any]) -> str | None:
             f"{part_text(unit, parts['rate'])} on lines of the same kind, {part_text(unit, parts['mix'])} from "
             f"another mix of procedures, {part_text(unit, parts['maturity'])} from how old the decided lines are. "
         )
+    elif unit == "share of allowed dollars":
+        sentence = f"Weighed by dollars the difference is {part_text(unit, change)}. "
     largest = _contributors(told)
     return f"{sentence}The largest part comes from {', '.join(largest)}." if largest else sentence.strip() or None
 

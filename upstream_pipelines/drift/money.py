@@ -9,13 +9,15 @@ promise of what can be recovered. Where an event is an improvement the amounts a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from upstream_pipelines.drift.breakdown import Breakdown
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED
+from upstream_pipelines.drift.measures import WIDTH
+from upstream_pipelines.drift.price_moves import price_moves
 from upstream_pipelines.drift.settings import RATE_SIGNALS, Signal
 from upstream_pipelines.drift.units import number_of
 
@@ -80,30 +82,27 @@ def money_of(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | N
     if effect is None:
         return None
     signal = str(row["signal"])
-    worked_out = {
-        "denial_rate": _denied,
-        "authorization_denials": _denied,
-        "decision_lag": _delayed,
-        "allowed_amount": _under_priced,
-        "volume": _not_submitted,
-        "procedure_mix": _lower_valued,
-    }[signal](breakdown, row)
+    if signal == "allowed_amount":
+        return _under_priced(breakdown, row)
+    worked_out = _WORKED_OUT[signal](breakdown, row)
     if worked_out is None:
         return None
     dollars_each, basis = worked_out
-    gain = row["direction"] == "improving"
-    # The sign with which the effect is bad for the provider.
-    worse = 1.0 if signal in {*RATE_SIGNALS, "decision_lag"} else -1.0
-    sign = -worse if gain else worse
+    # The sign with which the effect is bad for the provider, or good where it is an improvement.
+    sign = 1.0 if signal in {*RATE_SIGNALS, "decision_lag"} else -1.0
+    sign = -sign if row["direction"] == "improving" else sign
     low, high = effect_interval(row)
     ends = sorted((sign * low * dollars_each, sign * high * dollars_each))
-    amount = sign * effect * dollars_each
+    return _money(row, sign * effect * dollars_each, (ends[0], ends[1]), basis)
+
+
+def _money(row: Mapping[str, Any], amount: float, interval: tuple[float, float], basis: str) -> dict[str, Any]:
     return {
         "per_month": amount,
-        "low": ends[0],
-        "high": ends[1],
-        **{kind: amount if kind == KIND_OF[signal] else None for kind in KINDS},
-        "gain": gain,
+        "low": interval[0],
+        "high": interval[1],
+        **{kind: amount if kind == KIND_OF[row["signal"]] else None for kind in KINDS},
+        "gain": row["direction"] == "improving",
         "basis": basis,
     }
 
@@ -178,13 +177,18 @@ def _delayed(breakdown: Breakdown, _row: Mapping[str, Any]) -> Worked:
     return a_day, f"{_dollars(a_day)} {name} a day before the change, each that many days later"
 
 
-def _under_priced(breakdown: Breakdown, row: Mapping[str, Any]) -> Worked:
-    dollars = _a_month(breakdown, "allowed")
-    index = float(row["current"])
-    if dollars <= 0 or index <= 0:
+def _under_priced(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """By each code's own dollars, and not by the index: see price_moves.py."""
+    moves = price_moves(breakdown)
+    if moves is None or moves.old_dollars.sum() <= 0:
         return None
-    at_old_prices = dollars / index
-    return at_old_prices, f"{_dollars(at_old_prices)} a month allowed, at the prices before the change"
+    to_month = DAYS_PER_MONTH / breakdown.periods.since_days
+    gain = row["direction"] == "improving"
+    amount = float(moves.dollars.sum()) * to_month * (1.0 if gain else -1.0)
+    error = WIDTH * moves.error * math.sqrt(max(float(row["detail"]["over_dispersion"]), 1.0)) * to_month
+    old = float(moves.old_dollars.sum()) * to_month
+    basis = f"{_dollars(old)} a month allowed at the prices before; each procedure's own change, in dollars"
+    return _money(row, amount, (amount - error, amount + error), basis)
 
 
 def _not_submitted(breakdown: Breakdown, row: Mapping[str, Any]) -> Worked:
@@ -203,6 +207,15 @@ def _lower_valued(breakdown: Breakdown, _row: Mapping[str, Any]) -> Worked:
         return None
     a_line = allowed / decided
     return lines * a_line, f"{lines:,.0f} lines a month, {_dollars(a_line)} allowed a decided line before"
+
+
+_WORKED_OUT: dict[str, Callable[[Breakdown, Mapping[str, Any]], Worked]] = {
+    "denial_rate": _denied,
+    "authorization_denials": _denied,
+    "decision_lag": _delayed,
+    "volume": _not_submitted,
+    "procedure_mix": _lower_valued,
+}
 
 
 def _a_month(breakdown: Breakdown, column: str) -> float:

@@ -58,7 +58,7 @@ def part_text(unit: str, value: float) -> str:
     value = 0.0 if abs(value) < _UNSEEN else value  # no "-0.0"
     if unit == "share of decided lines":
         return f"{100 * value:+.1f}{SPACE}points"
-    if unit.startswith(("index", "share")):
+    if unit.startswith("share"):
         return f"{100 * value:+.1f}{SPACE}%"
     if unit.startswith("dollars"):
         return f"{'-' if value < 0 else '+'}${abs(value):,.2f} a line"
