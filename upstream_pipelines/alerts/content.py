@@ -14,8 +14,6 @@ from typing import Any
 
 import jinja2
 
-_RATE_SIGNALS = frozenset({"denial_rate", "authorization_denials"})
-_WHOLE_PAYER = frozenset({"", "ALL"})
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
 _SECTION, _HEADER, _FIELD = 3000, 150, 2000
@@ -51,7 +49,8 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
             webhook is the same bytes.
     """
     customer, data = content["customer"], content["data"]
-    wording = _WORDINGS[content["type"]](data)
+    words = content.get("words")
+    wording = _drift(words) if words is not None else _WORDINGS[content["type"]](data)
     chart = base64.b64decode(content["chart_png"]) if content.get("chart_png") else None
     sentences = wording.sentences
     if content.get("chart_omitted"):
@@ -75,27 +74,12 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
     )
 
 
-def _drift_opened(data: Mapping[str, Any]) -> _Wording:
-    effect = data["effect"]
-    word = "changed" if effect is None else "up" if effect >= 0 else "down"
-    before, after = _change(data)
-    size = f"{before} → {after}"
-    if data["signal"] == "allowed_amount" and effect is not None:
-        # An index of 100 % that became 95 % says less than its change.
-        size = f"{abs(effect) * 100:.1f}\N{NO-BREAK SPACE}%"
+def _drift(words: Mapping[str, Any]) -> _Wording:
+    """A drift event comes with its words: they need the figures of its look."""
     return _Wording(
-        headline=f"{_data_not_payer(data)}{_who(data)}: {_signal(data)} {word} {size} ({data['direction']})",
-        sentences=(data["explanation"],),
-        facts=_drift_facts(data),
-    )
-
-
-def _drift_resolved(data: Mapping[str, Any]) -> _Wording:
-    _, after = _change(data)
-    return _Wording(
-        headline=f"Resolved: {_data_not_payer(data)}{_who(data)}: {_signal(data)} is {after}",
-        sentences=(data["explanation"],),
-        facts=_drift_facts(data),
+        headline=words["headline"],
+        sentences=tuple(words["sentences"]),
+        facts=tuple((name, value) for name, value in words["facts"]),
     )
 
 
@@ -135,85 +119,10 @@ def _channel_disabled(data: Mapping[str, Any]) -> _Wording:
 
 
 _WORDINGS = {
-    "drift.event.opened": _drift_opened,
-    "drift.event.resolved": _drift_resolved,
     "run.failed": _run_failed,
     "upload.quality_failed": _quality_failed,
     "channel.disabled": _channel_disabled,
 }
-
-
-def _data_not_payer(data: Mapping[str, Any]) -> str:
-    """Says at once that it is the customer's own files; alerts written before causes were known have none."""
-    return "Data, not payer: " if data.get("cause") == "data" else ""
-
-
-def _who(data: Mapping[str, Any]) -> str:
-    group = data["cpt_group"]
-    return data["payer"] if group in _WHOLE_PAYER else f"{data['payer']}, {group}"
-
-
-def _signal(data: Mapping[str, Any]) -> str:
-    return str(data["signal"]).replace("_", " ")
-
-
-def _change(data: Mapping[str, Any]) -> tuple[str, str]:
-    return _value(data["signal"], data["baseline"]), _value(data["signal"], data["current"])
-
-
-def _value(signal: str, value: float | None) -> str:
-    """A figure in the unit of its signal; a no-break space keeps it in one piece."""
-    if value is None:
-        return "unknown"
-    if signal in _RATE_SIGNALS:
-        return f"{value * 100:.1f}\N{NO-BREAK SPACE}%"
-    if signal == "decision_lag":
-        return f"{value:.1f}\N{NO-BREAK SPACE}days"
-    if signal == "allowed_amount":
-        return f"{value * 100:.1f}\N{NO-BREAK SPACE}% of the earlier price"
-    return f"{value:,.4g}"
-
-
-def _effect(data: Mapping[str, Any]) -> str:
-    signal, effect = data["signal"], data["effect"]
-    if effect is None:
-        return "unknown"
-    if signal in _RATE_SIGNALS:
-        return f"{effect * 100:+.1f} points"
-    if signal == "decision_lag":
-        return f"{effect:+.1f} days"
-    if signal == "allowed_amount":
-        return f"{effect * 100:+.1f}\N{NO-BREAK SPACE}%"
-    return f"{effect:+,.4g}"
-
-
-def _drift_facts(data: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    before, after = _change(data)
-    facts = [
-        ("Before", f"{before} on {data['n_baseline']:,} lines"),
-        ("Now", f"{after} on {data['n_current']:,} lines"),
-        ("Change", _effect(data)),
-        ("Since", data["change_date"] or "not known"),
-        ("Looked at on", data["as_of"]),
-        ("How sure", _sure(data)),
-    ]
-    if data["maturity"] is not None:
-        facts.append(("Complete", f"{data['maturity'] * 100:.0f}\N{NO-BREAK SPACE}% decided"))
-    if data["severity"] is not None:
-        facts.append(("Severity", f"{data['severity'] * 100:.0f} of 100"))
-    return tuple(facts)
-
-
-def _sure(data: Mapping[str, Any]) -> str:
-    """The error rate over all of the customer's charts where it is known, else that of this one."""
-    q_value, p_value = data["q_value"], data["p_value"]
-    if q_value is not None:
-        return f"false alarm rate {_probability(q_value)} over all charts (q)"
-    return f"{_probability(p_value)} by chance alone (p)" if p_value is not None else "not known"
-
-
-def _probability(value: float) -> str:
-    return "under 0.1\N{NO-BREAK SPACE}%" if value < 0.001 else f"{value * 100:.1f}\N{NO-BREAK SPACE}%"
 
 
 def _blocks(
@@ -222,23 +131,23 @@ def _blocks(
     """Block Kit, within its limits: a header, the sentences, at most 10 fields, a link, the customer."""
     blocks: list[dict[str, Any]] = [
         {"type": "header", "text": {"type": "plain_text", "text": _cut(_one_line(wording.headline), _HEADER)}},
-        {"type": "section", "text": {"type": "mrkdwn", "text": _cut(_escape(" ".join(sentences)), _SECTION)}},
+        {"type": "section", "text": {"type": "mrkdwn", "text": _cut(escape_slack(" ".join(sentences)), _SECTION)}},
         {
             "type": "section",
             "fields": [
-                {"type": "mrkdwn", "text": _cut(f"*{_escape(name)}*\n{_escape(value)}", _FIELD)}
+                {"type": "mrkdwn", "text": _cut(f"*{escape_slack(name)}*\n{escape_slack(value)}", _FIELD)}
                 for name, value in wording.facts[:10]
             ],
         },
     ]
-    footer = _escape(customer)
+    footer = escape_slack(customer)
     if link:
-        footer = f"<{_escape(link)}|Open in Upstream> · {footer}"
+        footer = f"<{escape_slack(link)}|Open in Upstream> · {footer}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(footer, _SECTION)}]})
     return tuple(blocks)
 
 
-def _escape(text: str) -> str:
+def escape_slack(text: str) -> str:
     """The three characters that Slack's markup needs escaped; a payer's name must not become a link."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

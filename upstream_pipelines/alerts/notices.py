@@ -6,7 +6,7 @@ import base64
 import math
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -26,7 +26,9 @@ class DriftNotice:
     `cause` says who: "payer" those who watch payers, "data" those who watch the data.
 
     `baseline`, `current` and `effect` are in the unit of the signal: rates 0..1, days, price index
-    with baseline 1. `severity` and `maturity` are 0..1. `chart_png` is a PNG, `link` a page for people.
+    with baseline 1, lines a week. `severity`, `maturity` and `confidence` are 0..1. `headline`, `sentences` and
+    `facts` (name, value) are the words; `contributions` and `money` the figures behind them, as JSON.
+    `chart_png` is a PNG, `link` a page for people.
     """
 
     event_id: uuid.UUID
@@ -46,7 +48,15 @@ class DriftNotice:
     q_value: float | None
     as_of: date
     change_date: date | None
-    explanation: str
+    headline: str
+    sentences: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    change_date_low: date | None = None
+    change_date_high: date | None = None
+    complete_to: date | None = None
+    confidence: float | None = None
+    contributions: Mapping[str, Any] | None = None
+    money: Mapping[str, Any] | None = None
     chart_png: bytes | None = None
     link: str | None = None
     cause: Literal["payer", "data"] = "payer"
@@ -83,6 +93,11 @@ def drift_entry(notice: DriftNotice) -> Entry:
         content={
             "type": f"drift.event.{'opened' if notice.notice == 'open' else 'resolved'}",
             **_chart(notice.chart_png),
+            "words": {
+                "headline": notice.headline,
+                "sentences": list(notice.sentences),
+                "facts": [list(fact) for fact in notice.facts],
+            },
             "data": {
                 "event_id": str(notice.event_id),
                 "payer": notice.payer,
@@ -100,8 +115,14 @@ def drift_entry(notice: DriftNotice) -> Entry:
                 "p_value": _number(notice.p_value),
                 "q_value": _number(notice.q_value),
                 "as_of": notice.as_of.isoformat(),
-                "change_date": notice.change_date.isoformat() if notice.change_date else None,
-                "explanation": notice.explanation,
+                "change_date": _iso(notice.change_date),
+                "change_date_low": _iso(notice.change_date_low),
+                "change_date_high": _iso(notice.change_date_high),
+                "complete_to": _iso(notice.complete_to),
+                "confidence": _number(notice.confidence),
+                "explanation": " ".join(notice.sentences),
+                "contributions": notice.contributions,
+                "money": notice.money,
                 "link": notice.link,
             },
         },
@@ -168,6 +189,10 @@ def _chart(png: bytes | None) -> dict[str, Any]:
         # The message says so; refusing would roll back the drift event itself.
         return {"chart_omitted": True}
     return {"chart_png": text}
+
+
+def _iso(day: date | None) -> str | None:
+    return day.isoformat() if day is not None else None
 
 
 def _number(value: float | None) -> float | None:

@@ -51,8 +51,8 @@ def look(
 
     from upstream_pipelines.defs.drift_assets import look_at, look_days
     from upstream_pipelines.defs.home import dagster_instance
-    from upstream_pipelines.drift.explanation import figure_text
     from upstream_pipelines.drift.store import refresh_activity
+    from upstream_pipelines.drift.units import figure_text, money_text, since_text
 
     if as_of is not None and (first is not None or last is not None):
         raise ConfigurationError("Give --as-of for one look, or --from and --to for daily ones; not both.")
@@ -83,18 +83,33 @@ def look(
     if shown:
         print_table(
             f"{customer.name}: {len(days)} look{'s' if len(days) > 1 else ''} up to {days[-1]}",
-            ("day", "payer", "signal", "direction", "state", "baseline", "current", "q", "lines", "complete"),
+            (
+                "day",
+                "event",
+                "payer",
+                "signal",
+                "direction",
+                "state",
+                "before",
+                "now",
+                "money",
+                "since",
+                "q",
+                "complete",
+            ),
             (
                 (
                     row["as_of"],
+                    None if row["event_id"] is None else row["event_id"][:8],
                     row["payer"],
                     row["signal"],
                     row["direction"],
                     row["state"],
                     figure_text(row["signal"], row["baseline"]),
                     figure_text(row["signal"], row["current"]),
+                    money_text(row["detail"].get("money")),
+                    since_text(row["detail"]),
                     row["q_value"],
-                    row["n_current"],
                     None if row["maturity"] is None else f"{row['maturity']:.0%}",
                 )
                 for row in shown

@@ -9,7 +9,7 @@ import warnings
 import typer
 
 from upstream_pipelines import __version__
-from upstream_pipelines.cli import alerts, customers, drift, drift_events, platform, uploads
+from upstream_pipelines.cli import alerts, customers, drift, drift_events, drift_explain, platform, uploads
 from upstream_pipelines.cli.output import err
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -29,6 +29,8 @@ app.command("env")(platform.env)
 app.command("upload")(uploads.upload)
 app.add_typer(drift.app, name="drift")
 drift.app.command("list")(drift_events.list_)
+drift.app.command("explain")(drift_explain.explain)
+drift.app.command("lines")(drift_explain.lines)
 drift.app.command("accept")(drift_events.accept)
 drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)

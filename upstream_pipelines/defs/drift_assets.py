@@ -14,11 +14,10 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import customers_of_bucket, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.claims_assets import payer_activity
+from upstream_pipelines.defs.drift_tables import drift_metadata
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.tables import OWNERS, chart, column_schema, markdown_table
-from upstream_pipelines.drift.chart import drift_chart
-from upstream_pipelines.drift.explanation import figure_text
+from upstream_pipelines.defs.tables import OWNERS, column_schema
 from upstream_pipelines.drift.placebo_store import published_rate
 from upstream_pipelines.drift.store import LooksMade, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
@@ -27,7 +26,6 @@ from upstream_pipelines.settings import Settings
 
 # Above this many customers in a sweep only those with news get a materialisation (11 ms each).
 _MATERIALISE_ALL_UP_TO = 500
-_SHOWN_PAYERS = 12
 
 
 class DriftConfig(dg.Config):
@@ -84,94 +82,38 @@ def look_at(
     }
 
 
-def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
-    """Counts, tables and the chart of a customer's looks."""
-    last = made.rows[made.rows["as_of"].astype(str).str[:10] == str(made.last)]
-    live = last[last["state"].isin(["watch", "open", "updated", "resolved"])]
-    thin = last[last["state"] == "not_enough_data"]
-    figures = made.figures
-    largest = figures.groupby("payer")["n_current"].sum().sort_values(ascending=False).index[:_SHOWN_PAYERS]
-    shown = figures[figures["payer"].isin(largest)]
-    metadata: dict[str, Any] = {
-        "as of": str(made.last),
-        "looks": (made.last - made.first).days + 1,
-        "events opened": made.count("open"),
-        "events resolved": made.count("resolved"),
-        "alerts written": made.alerts,
-        "events now": markdown_table(
-            ("payer", "signal", "direction", "state", "cause", "baseline", "current", "q", "lines now", "complete",
-             "since"),
-            (
-                (
-                    row["payer"], row["signal"], row["direction"], row["state"],
-                    "data, not payer" if row["cause"] == "data" else "payer",
-                    figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
-                    row["q_value"], row["n_current"], row["maturity"], row["detail"].get("change_date"),
-                )
-                for row in live.to_dict("records")
-            ),
-            "No payer's behaviour has changed.",
-        ),
-        "figures at equal maturity": markdown_table(
-            ("payer", "signal", "baseline", "from", "to", "current", "from", "to", "lines before", "lines now",
-             "status"),
-            (
-                (
-                    row["payer"],
-                    row["signal"],
-                    *(
-                        figure_text(row["signal"], row[f"{side}{end}"])
-                        for side in ("baseline", "current")
-                        for end in ("", "_low", "_high")
-                    ),
-                    row["n_baseline"],
-                    row["n_current"],
-                    row["status"],
-                )
-                for row in shown.to_dict("records")
-            ),
-            "No activity yet.",
-        ),
-        "not enough data": markdown_table(
-            ("payer", "signal", "lines needed", "by about", "smallest change that would show"),
-            (
-                (
-                    row["payer"], row["signal"], row["detail"].get("lines_needed"), row["detail"].get("about_date"),
-                    row["detail"].get("smallest_detectable"),
-                )
-                for row in thin.to_dict("records")
-            ),
-            "Every payer has enough data for every signal.",
-        ),
-    }  # fmt: skip
-    if len(shown):
-        title = f"{customer.name}: baseline against current, as of {made.last}"
-        metadata["chart"] = chart(drift_chart(shown, title), title)
-    return metadata
-
-
 @dg.asset(
     deps=[payer_activity],
     partitions_def=customer_partitions,
     group_name="drift",
     owners=OWNERS,
     kinds={"scipy", "postgres"},
-    description="What changed in how payers treat this customer's claims: denial rate, decision lag and allowed "
-    "amount, by CUSUM on a factored model of the claim's history, confirmed at equal maturity. Events have a life "
-    "(watch, open, updated, resolved); alerts are written in the same transaction. Give `as_of` (and `from_day`) in "
-    "the run's config to look at past days.",
+    description="What changed in how payers treat this customer's claims: denial rate, decision lag, allowed amount, "
+    "volume, procedure mix and authorization denials, by CUSUM on a factored model of the claim's history, confirmed "
+    "at equal maturity. Each event is explained (rate or mix; by CPT group, denial code, facility) and priced in "
+    "dollars. Events have a life (watch, open, updated, resolved); alerts are written in the same transaction. Give "
+    "`as_of` (and `from_day`) in the run's config to look at past days.",
     metadata=column_schema(
         [
             ("as_of", "date", "Day of the look; facts from before it count"),
             ("payer", "text", "Canonical payer name"),
-            ("signal", "text", "denial_rate, decision_lag or allowed_amount"),
+            (
+                "signal",
+                "text",
+                "denial_rate, decision_lag, allowed_amount, volume, procedure_mix or authorization_denials",
+            ),
             ("direction", "text", "worsening or improving, for the provider"),
             ("state", "text", "watch, open, updated, resolved or not_enough_data"),
             ("baseline", "double", "Before the change, in the unit of the signal"),
             ("current", "double", "Since the change, at equal maturity"),
-            ("effect", "double", "Difference (rates, days) or relative change (amounts)"),
+            ("effect", "double", "Difference (rates, days) or relative change (amounts, volume, dollars a line)"),
             ("q_value", "double", "False discovery rate over the customer's charts"),
             ("severity", "double", "0..1, from the size of the change"),
+            (
+                "detail",
+                "jsonb",
+                "Change date with its interval, confidence, explanation (parts that add up) and money a month",
+            ),
             (
                 "maturity",
                 "double",

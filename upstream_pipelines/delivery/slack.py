@@ -17,7 +17,7 @@ from slack_sdk import WebClient
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
-from upstream_pipelines.alerts.content import Message
+from upstream_pipelines.alerts.content import Message, escape_slack
 from upstream_pipelines.delivery.deadline import DeadlineError, within
 from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after, readable
 from upstream_pipelines.settings import Settings
@@ -69,7 +69,7 @@ def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datet
 
     # No retry handlers: the SDK's own would send again inside of one attempt.
     client = WebhookClient(url, timeout=_TURN_SECONDS, retry_handlers=[], logger=_quiet())
-    response = client.send(text=_plain(message.subject), blocks=list(message.blocks), metadata=metadata)
+    response = client.send(text=escape_slack(message.subject), blocks=list(message.blocks), metadata=metadata)
     answer = readable(response.body.encode())
     headers = {name.lower(): value for name, value in response.headers.items()}
     status = response.status_code
@@ -88,7 +88,7 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
         logger=_quiet(),
     )
     posted = client.chat_postMessage(
-        channel=channel, text=_plain(message.subject), blocks=list(message.blocks), metadata=metadata
+        channel=channel, text=escape_slack(message.subject), blocks=list(message.blocks), metadata=metadata
     )
     detail = "accepted"
     if message.chart is not None:
@@ -96,7 +96,7 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
             # By the channel's id, which only the first answer tells; into the thread of the alert.
             client.files_upload_v2(
                 channel=posted["channel"], thread_ts=posted["ts"], file=message.chart,
-                filename="chart.png", title="Before and now",
+                filename="chart.png", title="Before and since",
             )  # fmt: skip
         except SlackApiError as error:
             # The alert itself is there; sending it again for want of its picture would be worse.
@@ -104,11 +104,6 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
         except (SlackClientError, OSError) as error:
             detail = f"accepted; the chart was not taken ({type(error).__name__})"
     return Outcome("sent", detail, 200)
-
-
-def _plain(text: str) -> str:
-    """Slack reads <!channel> and links in the fallback text too."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _judge_api(response: Any, now: datetime) -> Outcome:

@@ -1,82 +1,61 @@
 """The drift chart: baseline against current, a panel per signal, as a PNG.
 
-Belongs here: drawing. Not here: the figures drawn (figures.py). Uses matplotlib's objects without pyplot, which keeps
-state and a display of its own.
+Belongs here: drawing. Not here: the figures drawn (figures.py), an event over time (event_chart.py). Uses
+matplotlib's objects without pyplot, which keeps state and a display of its own.
 """
 
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pandas as pd
 
-from upstream_pipelines.drift.figures import SIGNALS
+from upstream_pipelines.drift.settings import SIGNALS
 
-_TITLES = {
+TITLES = {
     "denial_rate": "Denial rate, %",
     "decision_lag": "Median decision time, days",
-    "allowed_amount": "Allowed amount, index",
+    "allowed_amount": "Allowed amount, before = 100",
+    "volume": "Claim lines a week",
+    "procedure_mix": "Procedure mix, % moved",
+    "authorization_denials": "Denied for authorization, %",
 }
-_SCALE = {"denial_rate": 100.0, "decision_lag": 1.0, "allowed_amount": 100.0}
-_BASELINE_COLOUR, _CURRENT_COLOUR, _NOTE_COLOUR = "#8a94a6", "#1f5fbf", "#5b6472"
+SCALE = {
+    "denial_rate": 100.0,
+    "decision_lag": 1.0,
+    "allowed_amount": 100.0,
+    "volume": 1.0,
+    "procedure_mix": 100.0,
+    "authorization_denials": 100.0,
+}
+PANELS_A_ROW = 3
+BASELINE_COLOUR, CURRENT_COLOUR, NOTE_COLOUR = "#8a94a6", "#1f5fbf", "#5b6472"
 
 
 def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
     """Draw the rows of `payer_figures`: per payer the baseline (grey) and current (blue) value with 95 % intervals.
 
-    900 pixels wide; the height grows with the payers. How complete the current block is stands at the right.
+    900 pixels wide, three signals a row; the height grows with the payers. How complete the current block is stands
+    at the right of each panel.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import MaxNLocator
 
     payers = list(dict.fromkeys(figures["payer"]))
-    height = 1.7 + 0.42 * max(len(payers), 2)
+    rows = -(-len(SIGNALS) // PANELS_A_ROW)
+    height = 0.9 + rows * (0.75 + 0.38 * max(len(payers), 2))
     figure = Figure(figsize=(9.0, height), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=12, fontweight="bold")
-    panels = figure.subplots(1, len(SIGNALS), sharey=True, squeeze=False)[0]
-    place = {payer: -position for position, payer in enumerate(payers)}
-    for axes, signal in zip(panels, SIGNALS, strict=True):
-        rows = figures[figures["signal"] == signal]
-        axes.set_title(_TITLES[signal], fontsize=10)
-        axes.set_ylim(-max(len(payers), 1) + 0.4, 0.6)
-        axes.set_yticks(list(place.values()), [_short(payer) for payer in payers], fontsize=9)
-        axes.tick_params(axis="x", labelsize=8)
-        axes.xaxis.set_major_locator(MaxNLocator(4))  # more labels run into each other at a third of the width
-        axes.tick_params(axis="y", length=0)
-        axes.grid(axis="x", color="#e3e6eb", linewidth=0.8)
-        axes.set_axisbelow(b=True)
-        for side in ("top", "right", "left"):
-            axes.spines[side].set_visible(False)
-        for row in rows.to_dict("records"):
-            at = place[row["payer"]]
-            drawn = pd.notna(row["current"]) and pd.notna(row["baseline"])
-            if drawn:
-                for name, offset, colour in (
-                    ("baseline", 0.14, _BASELINE_COLOUR), ("current", -0.14, _CURRENT_COLOUR)
-                ):  # fmt: skip
-                    value, low, high = (row[key] * _SCALE[signal] for key in (name, f"{name}_low", f"{name}_high"))
-                    axes.plot([low, high], [at + offset] * 2, color=colour, linewidth=2, solid_capstyle="round")
-                    axes.plot([value], [at + offset], marker="o", markersize=5, color=colour)
-            complete = f"{row['maturity']:.0%}" if pd.notna(row["maturity"]) else ""
-            axes.annotate(
-                complete if drawn else "not enough data",
-                (1.0, at),
-                xycoords=("axes fraction", "data"),
-                ha="right",
-                va="center",
-                fontsize=7,
-                color=_NOTE_COLOUR,
-            )
-        axes.margins(x=0.25)
+    figure.suptitle(plain_text(title), fontsize=12, fontweight="bold")
+    panels = figure.subplots(rows, PANELS_A_ROW, sharey=True, squeeze=False)
+    for axes, signal in zip(panels.ravel(), SIGNALS, strict=True):
+        _panel(axes, figures[figures["signal"] == signal], signal, payers)
     figure.legend(
         handles=[
-            Line2D([], [], color=_BASELINE_COLOUR, marker="o", linewidth=2, label="baseline"),
-            Line2D(
-                [], [], color=_CURRENT_COLOUR, marker="o", linewidth=2, label="current (right: share complete)"
-            ),
+            Line2D([], [], color=BASELINE_COLOUR, marker="o", linewidth=2, label="baseline"),
+            Line2D([], [], color=CURRENT_COLOUR, marker="o", linewidth=2, label="current (right: share complete)"),
         ],
         loc="outside lower center",
         ncols=2,
@@ -88,7 +67,48 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
     return buffer.getvalue()
 
 
+def _panel(axes: Any, rows: pd.DataFrame, signal: str, payers: list[str]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    place = {payer: -position for position, payer in enumerate(payers)}
+    axes.set_title(TITLES[signal], fontsize=10)
+    axes.set_ylim(-max(len(payers), 1) + 0.4, 0.6)
+    axes.set_yticks(list(place.values()), [_short(payer) for payer in payers], fontsize=9)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.xaxis.set_major_locator(MaxNLocator(4))  # more labels run into each other at a third of the width
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", color="#e3e6eb", linewidth=0.8)
+    axes.set_axisbelow(b=True)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    for row in rows.to_dict("records"):
+        at = place[row["payer"]]
+        drawn = pd.notna(row["current"]) and pd.notna(row["baseline"])
+        if drawn:
+            for name, offset, colour in (
+                ("baseline", 0.14, BASELINE_COLOUR), ("current", -0.14, CURRENT_COLOUR)
+            ):  # fmt: skip
+                value, low, high = (row[key] * SCALE[signal] for key in (name, f"{name}_low", f"{name}_high"))
+                axes.plot([low, high], [at + offset] * 2, color=colour, linewidth=2, solid_capstyle="round")
+                axes.plot([value], [at + offset], marker="o", markersize=5, color=colour)
+        complete = f"{row['maturity']:.0%}" if pd.notna(row["maturity"]) else ""
+        axes.annotate(
+            complete if drawn else "not enough data",
+            (1.0, at),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="center",
+            fontsize=7,
+            color=NOTE_COLOUR,
+        )
+    axes.margins(x=0.25)
+
+
+def plain_text(text: str) -> str:
+    """Names come from outside: a dollar sign would begin a formula, a control character has no glyph."""
+    return "".join(letter if letter.isprintable() else " " for letter in text).replace("$", r"\$")
+
+
 def _short(payer: str) -> str:
     # 22 characters of 9-point text take a fifth of the width; longer names would press the panels.
-    text = payer if len(payer) <= 22 else f"{payer[:21]}…"
-    return text.replace("$", r"\$")
+    return plain_text(payer if len(payer) <= 22 else f"{payer[:21]}…")

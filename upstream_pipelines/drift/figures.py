@@ -6,11 +6,13 @@ Belongs here: what people see whether or not anything changed. Not here: evidenc
 Denial rate: the current block is the lines submitted in the last 14 days (28, 56, 84 where that is too few), of which
 only a part is decided; each baseline block is cut at the same age, so that it counts only what was decided by its
 own end. Decision time: Kaplan-Meier median, open lines censored. Allowed amount: index against the code's baseline.
+Volume: lines a week against those that calendar and growth let expect. Mix: share of lines in other codes than before.
 Intervals are 95 % and widened by the payer's over-dispersion.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import TYPE_CHECKING
@@ -19,23 +21,29 @@ import numpy as np
 import pandas as pd
 
 from upstream_pipelines.drift.charts import Charts
-from upstream_pipelines.drift.factors import BY_DECISION
+from upstream_pipelines.drift.factors import BY_DECISION, BY_SUBMISSION
 from upstream_pipelines.drift.facts import UNDECIDED
-from upstream_pipelines.drift.measures import completeness, hazard_of, life_table, median_of
-from upstream_pipelines.drift.settings import DriftSettings, Signal
-
-SIGNALS: tuple[Signal, ...] = ("denial_rate", "decision_lag", "allowed_amount")
+from upstream_pipelines.drift.measures import (
+    WIDTH,
+    Change,
+    compare,
+    completeness,
+    hazard_of,
+    life_table,
+    median_of,
+)
+from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 
 if TYPE_CHECKING:
     from upstream_pipelines.drift.detector import Detector
 
-WIDTH = 1.96  # standard errors: 95 %
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One payer and signal. Rates are 0..1, decision times days, prices an index with the baseline at 1.
+    """One payer and signal. Rates and mix are 0..1, decision times days, prices an index with the baseline at 1,
+    volumes lines a week.
 
     Values are nan where `status` says why. `maturity` is the share decided of the lines submitted in the block.
     """
@@ -56,7 +64,11 @@ class Figure:
 
 def payer_figures(detector: Detector, as_of: date) -> pd.DataFrame:
     """A row per payer with lines and signal, as `Figure`, of what was known before `as_of`."""
-    charts = detector.charts(as_of)
+    return figures_of(detector, detector.charts(as_of))
+
+
+def figures_of(detector: Detector, charts: Charts) -> pd.DataFrame:
+    """The same from the charts of a look."""
     payers = np.flatnonzero(charts.view.present)
     rows = [
         asdict(_figure(charts, int(payer), detector.facts.payers[payer], signal, detector.settings))
@@ -73,11 +85,8 @@ def _figure(charts: Charts, payer: int, name: str, signal: Signal, settings: Dri
     for days in settings.block_days:
         first = int(view.ends[payer]) - days + 1
         maturity = completeness(view, payer, first, signal)
-        measured = {"denial_rate": _denials, "decision_lag": _lags, "allowed_amount": _prices}[signal](
-            charts, payer, days, settings
-        )
-        baseline, current, (n0, n1) = measured
-        immature = signal == "denial_rate" and not maturity >= settings.maturity_floor
+        baseline, current, (n0, n1) = _MEASURED[signal](charts, payer, days, settings)
+        immature = signal in RATE_SIGNALS and not maturity >= settings.maturity_floor
         if n1 < settings.minimum_current_lines or n0 < settings.minimum_baseline_lines or immature:
             continue
         complete = "" if np.isnan(maturity) else f", {maturity:.0%} complete"
@@ -92,15 +101,18 @@ def _empty(name: str, signal: str, maturity: float, status: str) -> Figure:
 Measured = tuple[tuple[float, float, float], tuple[float, float, float], tuple[int, int]]
 
 
-def _denials(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
-    view, scatter = charts.view, float(charts.by_signal["denial_rate"].dispersion[payer])
+def _denials(
+    charts: Charts, payer: int, days: int, settings: DriftSettings, signal: Signal = "denial_rate"
+) -> Measured:
+    view, scatter = charts.view, float(charts.by_signal[signal].dispersion[payer])
     lines = view.rows(payer)
     block = (int(view.ends[payer]) - lines.submitted) // days  # 0: the current block, 1 the one before, ...
     blocks = max(settings.baseline_days // days, 1)
     closes = int(view.ends[payer]) - block * days
     rows = (lines.age != UNDECIDED) & (lines.submitted + lines.age <= closes)
     current, baseline = rows & (block == 0), rows & (block >= 1) & (block <= blocks)
-    counts = [(float(lines.denied[part].sum()), float(lines.lines[part].sum())) for part in (baseline, current)]
+    denied = lines.denied if signal == "denial_rate" else lines.denied_authorization
+    counts = [(float(denied[part].sum()), float(lines.lines[part].sum())) for part in (baseline, current)]
     (x0, n0), (x1, n1) = counts
     return wilson(x0, n0, scatter), wilson(x1, n1, scatter), (round(n0), round(n1))
 
@@ -149,3 +161,33 @@ def _prices(charts: Charts, payer: int, days: int, settings: DriftSettings) -> M
         for level, error in zip((0.0, shift), errors, strict=True)
     )
     return baseline, current, counts
+
+
+def _authorization(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
+    return _denials(charts, payer, days, settings, "authorization_denials")
+
+
+def _submitted(signal: Signal) -> Callable[[Charts, int, int, DriftSettings], Measured]:
+    """Volume and mix: the last days compared as if they were a change."""
+
+    def measured(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
+        chart, silent = charts.by_signal[signal], int(charts.view.ends[payer])
+        last = min(chart.last, silent) if silent < charts.view.horizon else chart.last
+        found = compare(charts, Change(signal, payer, BY_SUBMISSION, last - days + 1, 1), settings)
+        return (
+            (found.baseline, *found.baseline_interval),
+            (found.current, *found.current_interval),
+            (found.n_baseline, found.n_current),
+        )
+
+    return measured
+
+
+_MEASURED: dict[Signal, Callable[[Charts, int, int, DriftSettings], Measured]] = {
+    "denial_rate": _denials,
+    "decision_lag": _lags,
+    "allowed_amount": _prices,
+    "volume": _submitted("volume"),
+    "procedure_mix": _submitted("procedure_mix"),
+    "authorization_denials": _authorization,
+}

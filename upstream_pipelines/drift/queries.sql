@@ -314,3 +314,195 @@ ON CONFLICT (customer_id, event_id) DO UPDATE
    SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on, cause = excluded.cause,
        last_look = excluded.last_look, resolved_on = excluded.resolved_on, memory = excluded.memory,
        method_version = excluded.method_version, settings = excluded.settings, updated_at = now();
+
+-- name: breakdown
+-- One payer's lines before and since a change, summed in one pass by procedure, facility, reason and age. Known
+-- days, decided, denied and codes as in insert_activity. What is no reason code (a source may write anything there)
+-- is not repeated (claims_submitted).
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+), periods (period, first, last) AS (
+    VALUES ('before', %(before_first)s::date, %(before_last)s::date),
+           ('since', %(since_first)s::date, %(since_last)s::date)
+), lines AS (
+    SELECT c.cpt, c.cpt_group, coalesce(c.modifiers, '') AS modifiers,
+           coalesce(nullif(btrim(c.facility), ''), 'not given') AS facility, c.submitted_date, c.outcome,
+           c.billed_amount, c.allowed_amount, c.paid_amount,
+           regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
+           CASE WHEN c.decided_date IS NOT NULL AND c.outcome IN ('PAID', 'DENIED', 'OTHER')
+                 AND (CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
+                           ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END)
+                     < %(as_of)s::date
+                THEN greatest(c.decided_date, c.submitted_date) END AS decided_day,
+           CASE WHEN c.outcome = 'PAID' AND c.allowed_amount > 0
+                THEN ln(c.allowed_amount::double precision
+                        / CASE WHEN c.units > 0 THEN c.units::double precision ELSE 1 END) END AS log_allowed
+      FROM claims AS c CROSS JOIN first_day AS f
+     WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
+       AND c.submitted_date BETWEEN %(before_first)s::date - %(reach)s::integer AND %(since_last)s::date
+       AND (CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
+                 ELSE greatest(c.submitted_date, (c.first_seen_at AT TIME ZONE 'UTC')::date) END) < %(as_of)s::date
+), placed AS (
+    SELECT p.period, l.*, l.submitted_date BETWEEN p.first AND p.last AS sent,
+           l.decided_day BETWEEN p.first AND p.last AS paid_out,
+           CASE %(by)s WHEN 'decision' THEN coalesce(l.decided_day BETWEEN p.first AND p.last, false)
+                ELSE l.submitted_date BETWEEN p.first AND p.last AND coalesce(l.decided_day <= p.last, false)
+           END AS decided,
+           l.outcome = 'DENIED' AND l.code NOT IN ('CO45', 'PR1', 'PR2', 'PR3') AS denied
+      FROM lines AS l CROSS JOIN periods AS p WHERE l.submitted_date <= p.last
+), counted AS (
+    SELECT d.*, d.decided AND d.denied AS counts_denied, d.paid_out AND d.log_allowed IS NOT NULL AS priced,
+           CASE WHEN d.decided THEN width_bucket(d.decided_day - d.submitted_date, %(edges)s::integer[]) ELSE 0 END
+               AS age_bin,
+           CASE WHEN NOT (d.decided AND d.denied) THEN '' WHEN d.code = '' THEN 'not given'
+                WHEN d.code ~ '^(CO|PR|OA|PI|CR)?([0-9]{1,3}|[A-Z][0-9]{1,2})$' THEN d.code ELSE 'other' END AS reason
+      FROM placed AS d WHERE d.sent OR d.decided OR d.paid_out
+)
+SELECT CASE WHEN grouping(cpt) = 0 AND grouping(facility) = 0 THEN 'procedure_facility'
+            WHEN grouping(cpt) = 0 THEN 'procedure' WHEN grouping(cpt_group) = 0 THEN 'cpt_group'
+            WHEN grouping(facility) = 0 THEN 'facility' WHEN grouping(reason) = 0 THEN 'denial_code'
+            ELSE 'all' END AS dimension,
+       period, coalesce(age_bin, 0) AS age_bin, coalesce(facility, cpt_group, reason, '') AS name,
+       coalesce(cpt, '') AS cpt, coalesce(modifiers, '') AS modifiers,
+       count(*) FILTER (WHERE sent) AS lines, count(*) FILTER (WHERE decided) AS decided,
+       count(*) FILTER (WHERE counts_denied) AS denied,
+       count(*) FILTER (WHERE counts_denied AND code ~ '^(CO|PR|OA|PI)?(15|197|198)$') AS denied_authorization,
+       count(*) FILTER (WHERE paid_out) AS paid_out, count(*) FILTER (WHERE priced) AS priced,
+       coalesce(sum(billed_amount) FILTER (WHERE sent), 0) AS billed,
+       coalesce(sum(allowed_amount) FILTER (WHERE priced), 0) AS allowed,
+       coalesce(sum(paid_amount) FILTER (WHERE priced), 0) AS paid,
+       coalesce(sum(log_allowed) FILTER (WHERE priced), 0) AS sum_log_allowed,
+       coalesce(sum(log_allowed * log_allowed) FILTER (WHERE priced), 0) AS sum_log_allowed_sq
+  FROM counted
+ GROUP BY GROUPING SETS ((period), (period, age_bin, cpt_group), (period, age_bin, facility),
+                         (period, age_bin, reason), (period, cpt, modifiers, cpt_group),
+                         (period, cpt, modifiers, facility))
+ ORDER BY 1, 2, 3, 4, 5, 6;
+
+-- name: lag_exposure
+-- Days that one payer's lines spent open, and decisions, by age, before and since a change: a line is open on each
+-- day from its submission to its decision, both included. Known days as in breakdown (claims_submitted).
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+), periods (period, first, last) AS (
+    VALUES ('before', %(before_first)s::date, %(before_last)s::date),
+           ('since', %(since_first)s::date, %(since_last)s::date)
+), bins AS (
+    SELECT n AS age_bin, edge AS low, coalesce(lead(edge) OVER (ORDER BY n), 100000) AS high
+      FROM unnest(%(edges)s::integer[]) WITH ORDINALITY AS e (edge, n)
+), lines AS (
+    SELECT c.cpt_group, coalesce(nullif(btrim(c.facility), ''), 'not given') AS facility, c.submitted_date,
+           CASE WHEN c.decided_date IS NOT NULL AND c.outcome IN ('PAID', 'DENIED', 'OTHER')
+                 AND (CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
+                           ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END)
+                     < %(as_of)s::date
+                THEN greatest(c.decided_date, c.submitted_date) END AS decided_day
+      FROM claims AS c CROSS JOIN first_day AS f
+     WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
+       AND c.submitted_date BETWEEN %(before_first)s::date - %(reach)s::integer AND %(since_last)s::date
+       AND (CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
+                 ELSE greatest(c.submitted_date, (c.first_seen_at AT TIME ZONE 'UTC')::date) END) < %(as_of)s::date
+), open_days AS (
+    SELECT p.period, l.cpt_group, l.facility,
+           greatest(p.first - l.submitted_date, 0) AS youngest,
+           least(coalesce(l.decided_day, p.last), p.last) - l.submitted_date AS oldest,
+           l.decided_day <= p.last AS decided
+      FROM lines AS l CROSS JOIN periods AS p
+     WHERE l.submitted_date <= p.last AND coalesce(l.decided_day >= p.first, true)
+       AND (%(by)s = 'decision' OR l.submitted_date >= p.first)
+)
+SELECT CASE WHEN grouping(cpt_group) = 0 THEN 'cpt_group' ELSE 'facility' END AS dimension, o.period, b.age_bin,
+       coalesce(o.cpt_group, o.facility) AS name,
+       sum(least(o.oldest, b.high - 1) - greatest(o.youngest, b.low) + 1) AS line_days,
+       count(*) FILTER (WHERE o.decided AND o.oldest < b.high) AS decided
+  FROM open_days AS o JOIN bins AS b ON o.oldest >= b.low AND o.youngest < b.high
+ GROUP BY GROUPING SETS ((o.period, b.age_bin, o.cpt_group), (o.period, b.age_bin, o.facility))
+ ORDER BY 1, 2, 3, 4;
+
+-- name: denial_outcomes
+-- The payer's first submitted day; and of its denials of the last year those with an outcome, and those that were
+-- paid later. An outcome: paid since, or denied and left so for so many days. History by primary key.
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+), lines AS MATERIALIZED (
+    SELECT c.claim_key, c.outcome, c.version, c.submitted_date, c.decided_date,
+           regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
+           (CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
+                 ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END) < %(as_of)s::date
+               AS known
+      FROM claims AS c CROSS JOIN first_day AS f
+     WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
+       AND c.submitted_date BETWEEN %(as_of)s::date - 365 AND %(as_of)s::date
+), stood AS (
+    SELECT count(*) AS lines FROM lines
+     WHERE outcome = 'DENIED' AND known AND code NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
+       AND decided_date < %(as_of)s::date - %(stood_days)s::integer
+), overturned AS (
+    SELECT count(DISTINCT l.claim_key) AS lines
+      FROM lines AS l
+      JOIN claim_history AS h ON h.customer_id = %(customer_id)s AND h.claim_key = l.claim_key
+     WHERE l.outcome = 'PAID' AND l.known AND l.version > 1 AND h.line ->> 'outcome' = 'DENIED'
+       AND regexp_replace(upper(coalesce(h.line ->> 'denial_reason_code', '')), '[^A-Z0-9]', '', 'g')
+           NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
+)
+SELECT (SELECT min(submitted_day) FROM payer_activity
+         WHERE customer_id = %(customer_id)s AND payer = %(payer)s AND submitted_known_day < %(as_of)s::date),
+       stood.lines + overturned.lines, overturned.lines
+  FROM stood CROSS JOIN overturned;
+
+-- name: event_lines
+-- The claim lines behind an event, as a query and not a copy: those counted in the period since its change, and
+-- of them the ones it is about. Only what is needed to find a line again; known days as in breakdown
+-- (claims_submitted).
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+), lines AS (
+    SELECT c.claim_key, c.claim_id, c.line_number, c.upload_id, c.source_row_number, c.cpt, c.facility,
+           c.submitted_date, c.outcome, c.allowed_amount,
+           regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
+           CASE WHEN c.decided_date IS NOT NULL AND c.outcome IN ('PAID', 'DENIED', 'OTHER')
+                 AND (CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
+                           ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END)
+                     < %(as_of)s::date
+                THEN greatest(c.decided_date, c.submitted_date) END AS decided_day
+      FROM claims AS c CROSS JOIN first_day AS f
+     WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
+       AND c.submitted_date BETWEEN %(since_first)s::date - %(reach)s::integer AND %(since_last)s::date
+       AND (CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
+                 ELSE greatest(c.submitted_date, (c.first_seen_at AT TIME ZONE 'UTC')::date) END) < %(as_of)s::date
+)
+SELECT claim_key, claim_id, line_number, upload_id, source_row_number, submitted_date,
+       CASE WHEN decided_day <= %(since_last)s::date THEN decided_day END AS decided_date,
+       CASE WHEN decided_day <= %(since_last)s::date THEN outcome ELSE 'PENDING' END AS outcome
+  FROM lines
+ WHERE CASE %(signal)s
+       WHEN 'denial_rate' THEN outcome = 'DENIED' AND code NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
+            AND decided_day <= %(since_last)s::date
+       WHEN 'authorization_denials' THEN outcome = 'DENIED' AND code ~ '^(CO|PR|OA|PI)?(15|197|198)$'
+            AND decided_day <= %(since_last)s::date
+       WHEN 'allowed_amount' THEN outcome = 'PAID' AND allowed_amount > 0 AND decided_day <= %(since_last)s::date
+       WHEN 'decision_lag' THEN decided_day IS NULL OR decided_day >= %(since_first)s::date
+       ELSE true END
+   AND CASE WHEN %(by)s = 'submission' OR %(signal)s IN ('volume', 'procedure_mix')
+            THEN submitted_date >= %(since_first)s::date
+            ELSE coalesce(decided_day >= %(since_first)s::date, true) END
+ ORDER BY submitted_date, claim_key;
+
+-- name: select_event_row
+-- An event's newest row that compares two periods (primary key of drift_results, by customer).
+SELECT as_of, payer, cpt_group, signal, direction, state, event_id::text, baseline, current, effect, p_value, q_value,
+       severity, n_baseline, n_current, maturity, cause, detail
+  FROM drift_results
+ WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s AND detail ? 'complete_to'
+ ORDER BY as_of DESC LIMIT 1;
+
+-- name: select_opening
+-- What the look that opened an event found of it, and with what settings (primary key).
+SELECT l.method_version, l.settings,
+       jsonb_build_object('payer', r.payer, 'cpt_group', r.cpt_group, 'signal', r.signal, 'direction', r.direction,
+           'state', r.state, 'event_id', r.event_id, 'baseline', r.baseline, 'current', r.current,
+           'effect', r.effect, 'p_value', r.p_value, 'q_value', r.q_value, 'severity', r.severity,
+           'n_baseline', r.n_baseline, 'n_current', r.n_current, 'maturity', r.maturity, 'cause', r.cause, 'detail', r.detail) AS row
+  FROM drift_results AS r
+  JOIN drift_looks AS l ON l.customer_id = r.customer_id AND l.as_of = r.as_of
+ WHERE r.customer_id = %(customer_id)s AND r.as_of = %(as_of)s AND r.event_id = %(event_id)s;

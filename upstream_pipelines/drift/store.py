@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -26,16 +26,20 @@ from upstream_pipelines.alerts.store import write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
-from upstream_pipelines.drift.chart import drift_chart
+from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.data_trouble import Trouble, announcements
 from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.event_chart import event_chart
+from upstream_pipelines.drift.event_series import event_points
 from upstream_pipelines.drift.events import Cause, DriftEvent
-from upstream_pipelines.drift.explanation import describe
-from upstream_pipelines.drift.figures import payer_figures
+from upstream_pipelines.drift.explaining import explain_rows, is_explained
+from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
+from upstream_pipelines.drift.figures import figures_of
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
+SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 _INT64 = pa.int64()
 _DAYS = ("submitted_day", "submitted_known_day", "decision_known_day", "decided_day")
@@ -66,11 +70,14 @@ class ActivityTotals:
 
 @dataclass(frozen=True)
 class LooksMade:
-    """What a span of looks found: rows as in `replay`, alerts written, and the last look's figures by payer."""
+    """What a span of looks found: rows as in `replay` with event_id and detail, alerts written; and of the last look
+    the figures by payer and a chart (PNG) of each live event by its id.
+    """
 
     rows: pd.DataFrame
     alerts: int
     figures: pd.DataFrame
+    pictures: Mapping[str, bytes]
     first: date
     last: date
 
@@ -159,14 +166,18 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
     detector = Detector(*read_activity(conn, subject.customer_id), subject.settings)
     troubles = read_troubles(conn, subject.customer_id, (days[0], days[-1]), subject.settings)
     kept, alerts = [], 0
+    known: list[DriftEvent] = []
     for as_of in days:
-        rows, written = _look_once(conn, subject, detector, as_of, troubles)
+        rows, known, written = _look_once(conn, subject, detector, as_of, troubles)
         kept.append(rows)
         alerts += written
+    charts = detector.charts(days[-1], known)
+    shown = [row for row in kept[-1].to_dict("records") if is_explained(row)]
     return LooksMade(
         rows=pd.concat(kept, ignore_index=True),
         alerts=alerts,
-        figures=payer_figures(detector, days[-1]),
+        figures=figures_of(detector, charts),
+        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS]),
         first=days[0],
         last=days[-1],
     )
@@ -174,22 +185,23 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
 
 def _look_once(
     conn: Connection, subject: Subject, detector: Detector, as_of: date, troubles: Sequence[Trouble]
-) -> tuple[pd.DataFrame, int]:
+) -> tuple[pd.DataFrame, list[DriftEvent], int]:
+    """Returns: the rows, the events that were handed to the look, and the number of alerts written."""
     key = {"customer_id": subject.customer_id, "as_of": as_of}
     used = {"method_version": METHOD_VERSION, "settings": Jsonb(subject.settings.model_dump(mode="json"))}
     with conn.transaction():
         # A second look at the same customer waits here; two of them must not both open an event.
         conn.execute(QUERIES.lock_customer, key)
         last = (conn.execute(QUERIES.select_last_look, key).fetchone() or (None,))[0]
-        live = _events_before(conn, key, last, subject.settings)
+        live = events_before(conn, key, last, subject.settings)
         result = detector.look(as_of, live, troubles)
         events = {str(event.event_id): event for event in result.events}
         conn.execute(QUERIES.delete_results, key)
         conn.execute(QUERIES.upsert_look, {**key, **used})
-        rows = [
-            {**{name: _plain(row[name]) for name in _RESULT_COLUMNS}, "event": _event(events, row["event_id"])}
-            for row in result.rows.to_dict("records")
-        ]
+        rows = [plain_row(row) for row in result.rows.to_dict("records")]
+        explain_rows(conn, subject.customer_id, as_of, rows=rows, known=live, settings=subject.settings)
+        explained = result.rows.assign(detail=[row["detail"] for row in rows])
+        rows = [{**row, "event": _event(events, row["event_id"])} for row in rows]
         present = last is None or as_of >= last
         if present:
             rows += _withdrawn(conn, key, list(events))
@@ -198,13 +210,12 @@ def _look_once(
         if present:
             states = [event.model_dump(mode="json") for event in result.events]
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
-            before = {str(event.event_id): event.cause for event in live}
-            notices = list(_notices(detector, subject, as_of, rows, before))
+            notices = list(_notices(detector, subject, as_of, rows, live))
             alerts = write_drift_alerts(conn, subject.customer_id, notices)
-    return result.rows, alerts
+    return explained, live, alerts
 
 
-def _events_before(
+def events_before(
     conn: Connection, key: dict[str, Any], last: date | None, settings: DriftSettings
 ) -> list[DriftEvent]:
     """The events a look goes on with: the present ones, or for a day looked at before, those of that time."""
@@ -235,26 +246,44 @@ def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[
     ]
 
 
+def event_pictures(detector: Detector, charts: Charts, rows: Sequence[Mapping[Any, Any]]) -> dict[str, bytes]:
+    """A chart (PNG) of each of `rows`, found by the look of `charts`, by its event's id."""
+    return {str(row["event_id"]): event_chart(event_points(detector, charts, row), title_of(row)) for row in rows}
+
+
 def _notices(
-    detector: Detector, subject: Subject, as_of: date, rows: Sequence[dict[str, Any]], before: dict[str, Cause]
+    detector: Detector,
+    subject: Subject,
+    as_of: date,
+    rows: Sequence[dict[str, Any]],
+    known: Sequence[DriftEvent],
 ) -> Iterator[DriftNotice]:
     """What people are told of a look: events that opened, were resolved, or changed their cause. Few a year, so a loop."""
+    before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
     told = [
         (row, announcement) for row in rows for announcement in announcements(row, before.get(row["event_id"]))
     ]
     if not told:
         return
-    figures = payer_figures(detector, as_of)
+    drawn = {row["event_id"]: row for row, _ in told if is_explained(row)}
+    pictures = event_pictures(detector, detector.charts(as_of, known), list(drawn.values())) if drawn else {}
     for row, (notice, cause) in told:
-        of_payer = figures[figures["payer"] == row["payer"]]
-        changed = row["detail"].get("change_date")
+        detail = row["detail"]
         yield DriftNotice(
             event_id=UUID(row["event_id"]),
             notice=notice,
             cause=cause,
-            change_date=date.fromisoformat(changed) if changed else None,
-            explanation=describe({**row, "as_of": as_of}),
-            chart_png=drift_chart(of_payer, f"{subject.name}: {row['payer']}"),
+            headline=headline(row, notice, cause),
+            sentences=tuple(sentences_of(row)),
+            facts=tuple(facts_of(row)),
+            change_date=_day(detail.get("change_date")),
+            change_date_low=_day(detail.get("change_date_low")),
+            change_date_high=_day(detail.get("change_date_high")),
+            complete_to=_day(detail.get("complete_to")),
+            confidence=detail.get("confidence"),
+            contributions=detail.get("explanation"),
+            money=detail.get("money"),
+            chart_png=pictures.get(row["event_id"]),
             link=subject.link,
             as_of=as_of,
             **{
@@ -265,6 +294,15 @@ def _notices(
                 )
             },
         )  # fmt: skip
+
+
+def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of a look as it is stored, without the event."""
+    return {name: _plain(row[name]) for name in _RESULT_COLUMNS}
+
+
+def _day(text: str | None) -> date | None:
+    return date.fromisoformat(text) if text else None
 
 
 def _event(events: dict[str, DriftEvent], event_id: Any) -> dict[str, Any] | None:

@@ -119,7 +119,8 @@ def notice(**changes: Any) -> DriftNotice:
         "event_id": uuid.uuid4(), "notice": "open", "payer": "Aetna", "cpt_group": "ALL", "signal": "denial_rate",
         "direction": "worsening", "severity": 0.7, "effect": 0.052, "baseline": 0.101, "current": 0.153,
         "n_baseline": 5000, "n_current": 900, "maturity": 0.72, "p_value": 1e-5, "q_value": 2e-4,
-        "as_of": date(2026, 5, 1), "change_date": date(2026, 4, 2), "explanation": "Aetna denies more.",
+        "as_of": date(2026, 5, 1), "change_date": date(2026, 4, 2),
+        "headline": "Aetna denies more: 10.1 % → 15.3 %", "sentences": ("Aetna denies more.",), "facts": (("Before", "10.1 %"),),
         "chart_png": None, "link": "http://127.0.0.1:3020/runs",
     }  # fmt: skip
     return DriftNotice(**{**values, **changes})

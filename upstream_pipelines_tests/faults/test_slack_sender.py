@@ -30,7 +30,8 @@ def _message(explanation: str = "Aetna denies more.", payer: str = "Aetna") -> M
         event_id=uuid.UUID(int=7), notice="open", payer=payer, cpt_group="ALL", signal="denial_rate",
         direction="worsening", severity=0.7, effect=0.052, baseline=0.101, current=0.153, n_baseline=5000,
         n_current=900, maturity=0.72, p_value=1e-5, q_value=2e-4, as_of=date(2026, 5, 1),
-        change_date=date(2026, 4, 2), explanation=explanation, chart_png=PNG, link="https://upstream.example/runs",
+        change_date=date(2026, 4, 2), sentences=(explanation,),
+        headline=f"{payer} denies more: 10.1 % → 15.3 %", facts=(("Before", "10.1 %"),), chart_png=PNG, link="https://upstream.example/runs",
     )  # fmt: skip
     content = {**drift_entry(notice).content, "customer": {"slug": "acme", "name": "Acme Health"}}
     return build_message(content, "2026-05-01T00:00:00+00:00")
@@ -110,7 +111,7 @@ def _send(receiver: Any, message: Message, *, channel: str | None = None, token:
 def test_a_webhook_message_has_a_fallback_text_blocks_and_the_delivery_id(receiver: Any, slack: FakeSlack) -> None:
     assert _send(receiver, _message()).state == "sent"
     (post,) = slack.posts
-    assert post["text"].startswith("Aetna: denial rate up")
+    assert post["text"].startswith("Aetna denies more: 10.1 %")
     assert post["metadata"]["event_payload"] == {"delivery_id": "5f0c"}
     assert "<https://upstream.example/runs|Open in Upstream>" in json.dumps(post["blocks"], ensure_ascii=False)
 

@@ -30,7 +30,12 @@ def _notice(**changes: Any) -> DriftNotice:
         "signal": "denial_rate", "direction": "worsening", "severity": 0.7, "effect": 0.052, "baseline": 0.101,
         "current": 0.153, "n_baseline": 5000, "n_current": 900, "maturity": 0.72, "p_value": 1e-5, "q_value": 2e-4,
         "as_of": date(2026, 5, 1), "change_date": date(2026, 4, 2),
-        "explanation": "Aetna denies more since about 2 April.", "chart_png": None, "link": "http://u/runs",
+        "headline": "Aetna denies more: 10.1 % → 15.3 %, about $12,000 a month",
+        "sentences": ("Aetna denies more, since about April 2.", "This costs about $12,000 a month."),
+        "facts": (("Before", "10.1 % on 5,000 decided lines"), ("Costs", "about $12,000 a month ($8,100 to $16,000)")),
+        "change_date_low": date(2026, 3, 28), "change_date_high": date(2026, 4, 5), "complete_to": date(2026, 4, 30),
+        "confidence": 0.98, "contributions": {"change": 0.05, "by": {"cpt_group": [{"name": "Imaging", "total": 0.05}]}},
+        "money": {"per_month": 12034.5, "low": 8100.0, "high": 16000.0}, "chart_png": None, "link": "http://u/runs",
     }  # fmt: skip
     return DriftNotice(**{**values, **changes})
 
@@ -41,39 +46,21 @@ def _message(entry: Entry, name: str = "Acme Health") -> Message:
     )
 
 
-@pytest.mark.parametrize(
-    ("changes", "subject"),
-    [
-        ({}, "Aetna: denial rate up 10.1 % → 15.3 % (worsening) \N{EN DASH} Acme Health"),
-        (
-            {"signal": "decision_lag", "baseline": 12.0, "current": 19.0, "effect": 7.0},
-            "Aetna: decision lag up 12.0 days → 19.0 days (worsening) \N{EN DASH} Acme Health",
-        ),
-        (
-            {"signal": "allowed_amount", "baseline": 1.0, "current": 0.95, "effect": -0.05},
-            "Aetna: allowed amount down 5.0 % (worsening) \N{EN DASH} Acme Health",
-        ),
-        (
-            {"cpt_group": "Surgery", "effect": None, "baseline": None, "current": None},
-            "Aetna, Surgery: denial rate changed unknown → unknown (worsening) \N{EN DASH} Acme Health",
-        ),
-        (
-            {"notice": "resolved", "current": 0.104},
-            "Resolved: Aetna: denial rate is 10.4 % \N{EN DASH} Acme Health",
-        ),
-    ],
-)
-def test_the_subject_says_who_what_and_how_much(changes: dict[str, Any], subject: str) -> None:
-    assert _message(drift_entry(_notice(**changes))).subject == subject
+def test_the_subject_says_who_what_how_much_and_what_it_costs() -> None:
+    assert (
+        _message(drift_entry(_notice())).subject
+        == "Aetna denies more: 10.1 % → 15.3 %, about $12,000 a month \N{EN DASH} Acme Health"
+    )
 
 
-def test_the_text_says_since_when_how_sure_how_complete_on_how_many_lines_and_where() -> None:
-    text = _message(drift_entry(_notice())).text.replace("\N{NO-BREAK SPACE}", " ")
-    for part in (
-        "Aetna denies more since about 2 April.", "Since: 2026-04-02", "under 0.1 %", "Complete: 72 % decided",
-        "10.1 % on 5,000 lines", "15.3 % on 900 lines", "+5.2 points", "http://u/runs",
-    ):  # fmt: skip
-        assert part in text
+def test_text_html_and_slack_hold_every_sentence_fact_and_the_link() -> None:
+    message = _message(drift_entry(_notice(chart_png=b"png")))
+    for told in (message.text, message.html, repr(message.blocks)):
+        for part in (
+            "Aetna denies more, since about April 2.", "This costs about $12,000 a month.", "Costs",
+            "about $12,000 a month ($8,100 to $16,000)", "10.1 % on 5,000 decided lines", "http://u/runs",
+        ):  # fmt: skip
+            assert part in told
 
 
 def test_the_webhook_body_is_the_numbers_without_the_chart() -> None:
@@ -81,7 +68,13 @@ def test_the_webhook_body_is_the_numbers_without_the_chart() -> None:
     assert message.payload["type"] == "drift.event.opened"
     assert message.payload["timestamp"] == "2026-05-01T00:00:00+00:00"
     assert message.payload["data"]["customer"] == "acme"
-    assert message.payload["data"]["effect"] == 0.052
+    data = message.payload["data"]
+    assert data["effect"] == 0.052
+    assert (data["change_date_low"], data["change_date_high"]) == ("2026-03-28", "2026-04-05")
+    assert (data["complete_to"], data["maturity"], data["confidence"]) == ("2026-04-30", 0.72, 0.98)
+    assert data["money"] == {"per_month": 12034.5, "low": 8100.0, "high": 16000.0}
+    assert data["contributions"]["by"]["cpt_group"][0]["name"] == "Imaging"
+    assert data["explanation"] == "Aetna denies more, since about April 2. This costs about $12,000 a month."
     assert "chart" not in repr(message.payload)
     assert message.chart == b"png"
     assert 'src="cid:chart"' in message.html
@@ -102,13 +95,16 @@ def test_a_statistic_that_is_not_a_number_becomes_null() -> None:
 
 @given(st.text(min_size=1, max_size=300))
 def test_no_name_breaks_out_of_subject_html_or_blocks(name: str) -> None:
-    message = _message(drift_entry(_notice(payer=name, explanation=name)), name)
+    message = _message(drift_entry(_notice(payer=name, headline=name, sentences=(name,))), name)
     assert "\n" not in message.subject
     assert "\r" not in message.subject
-    hostile = _message(drift_entry(_notice(payer=f"<script>{name}", explanation=f"<b>{name}")))
+    hostile = _message(
+        drift_entry(_notice(headline=f"<script>{name}", sentences=(f"<b>{name}",), facts=(("<i>", f"<u>{name}"),)))
+    )
     assert "<script>" not in hostile.html
-    assert "<b>" not in hostile.html
-    assert "<script>" not in repr(hostile.blocks[1:])
+    for tag in ("<b>", "<i>", "<u>"):
+        assert tag not in hostile.html
+        assert tag not in repr(hostile.blocks[1:])
     assert len(hostile.blocks[0]["text"]["text"]) <= 150
 
 

@@ -1,0 +1,129 @@
+"""`upstream drift explain, lines`: an event explained, computed again, and the claim lines behind it.
+
+Not here: looks (drift.py), what people say of events (drift_events.py).
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from upstream_pipelines.cli.output import (
+    Json,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    progress,
+    short_command_settings,
+)
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.errors import ConflictError
+
+Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
+Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
+
+
+def explain(
+    slug: Slug,
+    event: Event,
+    *,
+    recompute: Annotated[
+        bool, typer.Option("--recompute", help="Compute the day it opened again, and say what differs.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """What an event is, where it comes from and what it costs; with --recompute, whether it comes out the same."""
+    from upstream_pipelines.drift.explaining import find_event
+    from upstream_pipelines.drift.explanation import facts_of, sentences_of
+    from upstream_pipelines.drift.recompute import recompute as compute_again
+
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = get_customer(conn, slug).customer_id
+        stored = find_event(conn, customer_id, event)
+        with progress("Computing …", quiet=json):
+            again = compute_again(conn, customer_id, stored) if recompute else None
+    if json:
+        document: dict[str, Any] = {"event": vars(stored.event), "row": stored.row}
+        if again is not None:
+            document["recomputed"] = {
+                "as_of": again.as_of, "same": not again.differences, "row": again.row,
+                "differences": {path: list(pair) for path, pair in again.differences.items()},
+            }  # fmt: skip
+        print_json(document)
+    else:
+        for sentence in sentences_of(stored.row):
+            out.print(sentence, markup=False)
+        print_fields(f"Event {stored.event.event_id}", dict(facts_of(stored.row)))
+        _print_sources(stored.row["detail"].get("explanation"))
+        out.print(f"The claim lines behind it: `upstream drift lines {slug} {str(stored.event.event_id)[:8]}`.")
+    if again is None:
+        return
+    if again.differences:
+        raise ConflictError(
+            f"Computed again as of {again.as_of} the event differs in {', '.join(sorted(again.differences)[:8])}: "
+            "lines known then were corrected since, or payers were renamed. --json has both values."
+        )
+    if not json:
+        out.print(f"Computed again as of {again.as_of}: the same event and explanation.")
+
+
+def _print_sources(told: Mapping[str, Any] | None) -> None:
+    from upstream_pipelines.drift.units import part_text
+
+    if told is None:
+        return
+    unit = told["unit"]
+    rows = [("part", name, part_text(unit, value)) for name, value in told["parts"].items()]
+    rows += [
+        (dimension.replace("_", " "), entry["name"], part_text(unit, entry["total"]))
+        for dimension, entries in told["by"].items()
+        for entry in entries
+    ]
+    print_table(
+        f"Where a change of {part_text(unit, told['change'])} comes from", ("by", "what", "contributes"), rows
+    )
+
+
+def lines(
+    slug: Slug,
+    event: Event,
+    file: Annotated[
+        Path | None, typer.Option("--csv", help="Write them to this new file, for your account only.")
+    ] = None,
+) -> None:
+    """The claim lines behind an event, as CSV: ids and where each came from, no amounts and no names."""
+    from upstream_pipelines.drift.explaining import LINE_COLUMNS, event_lines, find_event
+
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = get_customer(conn, slug).customer_id
+        stored = find_event(conn, customer_id, event)
+        if file is None:
+            writer = csv.DictWriter(sys.stdout, LINE_COLUMNS)
+            writer.writeheader()
+            writer.writerows(event_lines(conn, customer_id, stored))
+            return
+        try:
+            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            raise ConflictError(f"{file} is there already. Name a new file.") from None
+        count = 0
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as target:
+            writer = csv.DictWriter(target, LINE_COLUMNS)
+            writer.writeheader()
+            for row in event_lines(conn, customer_id, stored):
+                writer.writerow(row)
+                count += 1
+    out.print(f"{count:,} claim lines written to {file}.")

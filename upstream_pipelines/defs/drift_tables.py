@@ -1,0 +1,183 @@
+"""What people see of a look in the Dagster UI: events, their explanation and charts, figures, what lacks data.
+
+Not here: the look itself (drift_assets.py), the general form of tables (tables.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.defs.tables import chart, markdown_table
+from upstream_pipelines.drift.chart import drift_chart
+from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
+from upstream_pipelines.drift.explanation import NAMES, describe, title_of
+from upstream_pipelines.drift.store import LooksMade
+from upstream_pipelines.drift.units import effect_text, figure_text, money_text, part_text, percent, since_text
+
+_SHOWN_PAYERS = 12
+_DIMENSIONS = {
+    "cpt_group": "CPT group",
+    "procedure": "procedure",
+    "denial_code": "denial code",
+    "facility": "facility",
+}
+_PARTS = {"rate": "lines of the same kind", "mix": "another mix", "maturity": "age of the lines"}
+_ENTRIES = 5
+
+
+def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
+    """Counts, tables and charts of a customer's looks."""
+    last = made.rows[made.rows["as_of"].astype(str).str[:10] == str(made.last)].to_dict("records")
+    shown = [row for row in last if row["state"] in {"watch", *EXPLAINED_STATES}]
+    explained = [row for row in last if is_explained(row)]
+    metadata: dict[str, Any] = {
+        "as of": str(made.last),
+        "looks": (made.last - made.first).days + 1,
+        "events opened": made.count("open"),
+        "events resolved": made.count("resolved"),
+        "alerts written": made.alerts,
+        "events now": _events(shown),
+    }
+    if explained:
+        metadata["explanation"] = _explanations(customer.slug, explained)
+        metadata["where it comes from"] = _sources(explained)
+    for row in explained:
+        picture = made.pictures.get(str(row["event_id"]))
+        if picture is not None:
+            # In the alternative text a payer's name could end the image and begin a link.
+            alternative = f"{NAMES[row['signal']]} over time, event {short_id(row['event_id'])}"
+            metadata[f"event {short_id(row['event_id'])}"] = chart(picture, alternative)
+    figures = made.figures
+    largest = figures.groupby("payer")["n_current"].sum().sort_values(ascending=False).index[:_SHOWN_PAYERS]
+    of_largest = figures[figures["payer"].isin(largest)]
+    metadata |= {
+        "figures at equal maturity": _figures(of_largest),
+        "not enough data": _thin([row for row in last if row["state"] == "not_enough_data"]),
+    }
+    if len(of_largest):
+        picture = drift_chart(of_largest, f"{customer.name}: baseline against current, as of {made.last}")
+        metadata["chart"] = chart(picture, f"Baseline against current, as of {made.last}")
+    return metadata
+
+
+def _events(rows: list[dict[Any, Any]]) -> Any:
+    return markdown_table(
+        ("event", "payer", "signal", "direction", "state", "cause", "before", "now", "change", "a month", "since", "sure", "q",
+         "complete", "lines now"),
+        (
+            (
+                short_id(row["event_id"]) if row["event_id"] else None,
+                row["payer"], NAMES[row["signal"]], row["direction"], row["state"],
+                "data, not payer" if row["cause"] == "data" else "payer",
+                figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
+                effect_text(row["signal"], row["effect"]), _money(row), since_text(row["detail"]),
+                _sure(row["detail"].get("confidence")), row["q_value"], _share(row["maturity"]), row["n_current"],
+            )
+            for row in rows
+        ),
+        "No payer's behaviour has changed.",
+    )  # fmt: skip
+
+
+def _money(row: Mapping[str, Any]) -> str | None:
+    money = row["detail"].get("money")
+    if not money:
+        return "not known" if row["state"] in EXPLAINED_STATES else None
+    return f"{'gains ' if money['gain'] else ''}{money_text(money)}"
+
+
+def _explanations(slug: str, rows: list[dict[Any, Any]]) -> Any:
+    return markdown_table(
+        ("event", "in words", "worked out from", "claim lines behind it"),
+        (
+            (
+                short_id(row["event_id"]),
+                describe(row),
+                (row["detail"]["money"] or {}).get("basis", "no amounts in the source"),
+                f"upstream drift lines {slug} {short_id(row['event_id'])}",
+            )
+            for row in rows
+        ),
+        "No event.",
+    )
+
+
+def _sources(rows: list[dict[Any, Any]]) -> Any:
+    """Parts of each event's change, and the largest contributions of each dimension; each block adds up to the change."""
+    lines = []
+    for row in rows:
+        told = row["detail"]["explanation"]
+        if told is None:
+            continue
+        event, unit = short_id(row["event_id"]), told["unit"]
+        lines.append((event, "whole change", title_of(row), part_text(unit, told["change"])))
+        lines += [(event, "part", _PARTS[name], part_text(unit, value)) for name, value in told["parts"].items()]
+        for dimension, kind in _DIMENSIONS.items():
+            entries = told["by"].get(dimension, [])
+            lines += [
+                (event, kind, entry["name"], part_text(unit, entry["total"])) for entry in entries[:_ENTRIES]
+            ]
+            rest = sum(entry["total"] for entry in entries[_ENTRIES:])
+            if len(entries) > _ENTRIES:
+                lines.append((event, kind, "all others", part_text(unit, rest)))
+    return markdown_table(("event", "by", "what", "contributes"), lines, "Too few lines to take a change apart.")
+
+
+def _figures(figures: pd.DataFrame) -> Any:
+    return markdown_table(
+        (
+            "payer",
+            "signal",
+            "baseline",
+            "from",
+            "to",
+            "current",
+            "from",
+            "to",
+            "lines before",
+            "lines now",
+            "status",
+        ),
+        (
+            (
+                row["payer"],
+                NAMES[row["signal"]],
+                *(
+                    figure_text(row["signal"], row[f"{side}{end}"])
+                    for side in ("baseline", "current")
+                    for end in ("", "_low", "_high")
+                ),
+                row["n_baseline"],
+                row["n_current"],
+                row["status"],
+            )
+            for row in figures.to_dict("records")
+        ),
+        "No activity yet.",
+    )
+
+
+def _thin(rows: list[dict[Any, Any]]) -> Any:
+    return markdown_table(
+        ("payer", "signal", "lines needed", "by about", "smallest change that would show"),
+        (
+            (
+                row["payer"], NAMES[row["signal"]], row["detail"].get("lines_needed"), row["detail"].get("about_date"),
+                row["detail"].get("smallest_detectable"),
+            )
+            for row in rows
+        ),
+        "Every payer has enough data for every signal.",
+    )  # fmt: skip
+
+
+def _sure(confidence: float | None) -> str | None:
+    return f"over {percent(0.999)}" if confidence is not None and confidence > 0.999 else _share(confidence)
+
+
+def _share(value: Any) -> str | None:
+    return None if value is None or pd.isna(value) else percent(float(value), 0)

@@ -1,0 +1,125 @@
+"""Explanation and money of the live events of a look, from the customer's claims; and the claim lines behind one.
+
+Belongs here: reading what an event's row is explained with. Not here: the explanation itself (contributions.py), the
+dollars (money.py). Only production explains: a replay has no claims at hand, only what was counted of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.breakdown import REACH_DAYS, periods_of, read_breakdown
+from upstream_pipelines.drift.contributions import explain
+from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
+from upstream_pipelines.drift.money import money_of
+from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.verdicts import KeptEvent, kept_event
+from upstream_pipelines.errors import NotFoundError
+
+QUERIES = load_queries(__package__)
+EXPLAINED_STATES = frozenset({"open", "updated", "resolved"})
+LINE_COLUMNS = (
+    "claim_key", "claim_id", "line_number", "upload_id", "source_row_number", "submitted_date", "decided_date",
+    "outcome",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """An event with its newest row, as in a look."""
+
+    event: KeptEvent
+    row: dict[str, Any]
+
+
+def is_explained(row: Mapping[Any, Any]) -> bool:
+    """Whether a row is an event's and compares two periods: one that was closed for want of data has none."""
+    return row["state"] in EXPLAINED_STATES and "complete_to" in row["detail"]
+
+
+def explain_rows(
+    conn: Connection,
+    customer_id: int,
+    as_of: date,
+    *,
+    rows: Sequence[Mapping[str, Any]],
+    known: Sequence[DriftEvent],
+    settings: DriftSettings,
+) -> None:
+    """Put `explanation` and `money` (None where there is none to give) into the detail of each event's row.
+
+    `known` are the events handed to the look: a resolved one shortens the period before a later one.
+    """
+    for row in rows:
+        if not is_explained(row):
+            continue
+        periods = periods_of(row["detail"], settings.baseline_days, _not_before(row, known))
+        breakdown = read_breakdown(
+            conn, customer_id, row["payer"], periods, as_of, with_exposure=row["signal"] == "decision_lag"
+        )
+        row["detail"]["explanation"] = explain(breakdown, row)
+        row["detail"]["money"] = money_of(breakdown, row)
+
+
+def _not_before(row: Mapping[str, Any], known: Sequence[DriftEvent]) -> date | None:
+    """The day the latest earlier event of the same chart ended; for one that is the normal now, began."""
+    ends = [
+        event.started_on if event.memory.reason in NEW_NORMALS else event.resolved_on
+        for event in known
+        if event.state == "resolved"
+        and event.memory.reason != "withdrawn"
+        and (event.payer, event.cpt_group, event.signal) == (row["payer"], row["cpt_group"], row["signal"])
+        and str(event.event_id) != str(row["event_id"])
+        and event.started_on.isoformat() < row["detail"]["change_date"]
+    ]
+    return max((end for end in ends if end is not None), default=None)
+
+
+def find_event(conn: Connection, customer_id: int, begins: str) -> StoredEvent:
+    """An event by its id, or by as much of its beginning as is unique, with its newest row that compares two periods.
+
+    Raises:
+        NotFoundError: no event of this customer begins so, or no look at it is kept.
+        ConflictError: more than one begins so.
+    """
+    event = kept_event(conn, customer_id, begins)
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            QUERIES.select_event_row, {"customer_id": customer_id, "event_id": event.event_id}
+        ).fetchone()
+    if row is None:
+        raise NotFoundError(
+            f"No look at event {event.event_id} is kept any more. `upstream drift look SLUG` makes one."
+        )
+    return StoredEvent(event, row)
+
+
+def event_lines(conn: Connection, customer_id: int, stored: StoredEvent) -> Iterator[dict[str, Any]]:
+    """The claim lines behind an event as it stood after its last look, read as they are needed: `LINE_COLUMNS`.
+
+    Denials: the lines denied since the change. Decision lag: those decided since or still open. Allowed amount: those
+    paid since. Volume and mix: those submitted since.
+    """
+    periods = periods_of(stored.row["detail"], 1)
+    with conn.transaction(), conn.cursor("event_lines", row_factory=dict_row) as cursor:
+        yield from cursor.execute(
+            QUERIES.event_lines,
+            {
+                "customer_id": customer_id, "payer": stored.event.payer, "as_of": stored.row["as_of"],
+                "signal": stored.event.signal, "by": periods.by, "reach": REACH_DAYS,
+                "since_first": periods.since_first, "since_last": periods.since_last,
+            },
+        )  # fmt: skip
+
+
+def short_id(event_id: UUID | str) -> str:
+    """The beginning of an id that people are shown: unique among a customer's few events."""
+    return str(event_id)[:8]

@@ -1,0 +1,237 @@
+"""An event's explanation and money: true to what was put in, adding up, and the same when computed again."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.configuration import parse_configuration
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
+from upstream_pipelines.drift.breakdown import QUERIES, periods_of, read_breakdown
+from upstream_pipelines.drift.explaining import event_lines, find_event
+from upstream_pipelines.drift.money import money_of
+from upstream_pipelines.drift.recompute import recompute
+from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.errors import NotFoundError, UpstreamError
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import stage_waiting
+from upstream_pipelines.ingest.uploads import send_file
+from upstream_pipelines.settings import Settings
+
+TODAY = date(2026, 6, 1)
+CHANGE = TODAY - timedelta(days=60)
+GROUPS = {"97110": "Therapy", "992*": "Visits"}
+
+
+def all_paid() -> pd.DataFrame:
+    """Two payers whose behaviour does not change."""
+    claims = synthetic_claims(3, TODAY, 260)
+    return claims[claims["payer"].isin(["Aetna", "Cigna"])].reset_index(drop=True)
+
+
+def lines_in_the_end() -> pd.DataFrame:
+    """Since `CHANGE` Aetna denies half of the therapy lines at North that it used to pay, for authorization."""
+    rng = np.random.default_rng(11)
+    claims = all_paid()
+    claims["facility"] = rng.choice(["North", "South"], len(claims))
+    hit = (
+        (claims["payer"] == "Aetna")
+        & claims["cpt"].isin(["97110", "99213"])
+        & (claims["facility"] == "North")
+        & (claims["outcome"] == "PAID")
+        & (claims["decided_date"] >= pd.Timestamp(CHANGE))
+        & (rng.random(len(claims)) < 0.6)
+    )
+    # Denials take a fifth longer than payments in this generator, and go on doing so.
+    claims.loc[hit, "decided_date"] += (claims["decided_date"] - claims["submitted_date"])[hit] * 0.2
+    claims["decided_date"] = claims["decided_date"].dt.floor("D")
+    claims.loc[hit, ["outcome", "denial_reason_code"]] = ["DENIED", "CO-197"]
+    claims.loc[hit, "allowed_amount"] = np.nan
+    claims.loc[hit, "paid_amount"] = 0.0
+    return claims
+
+
+def send(conn: Connection, settings: Settings, customer: Customer, claims: pd.DataFrame, file: Path) -> None:
+    file.write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
+    send_file(conn, settings, customer, file)
+    stage_waiting(conn, settings, customer, source="csv", run_id="r")
+    merge_staged(conn, settings, customer, "r")
+    refresh_activity(conn, customer.customer_id)
+
+
+@pytest.fixture
+def customer(pipeline: Connection, settings: Settings, tmp_path: Path) -> Customer:
+    made, _ = create_customer(pipeline, "acme", "Acme")
+    asked = {"channels": [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}], "cpt_groups": GROUPS}
+    configure_customer(pipeline, made, parse_configuration(asked, "t"))
+    made = get_customer(pipeline, "acme")
+    send(pipeline, settings, made, as_known_on(lines_in_the_end(), TODAY), tmp_path / "claims.csv")
+    # What came on a customer's first day is its history; what the tests send later came later.
+    pipeline.execute("UPDATE uploads SET received_at = '2026-05-31 12:00+00'")
+    pipeline.execute("UPDATE claims SET first_seen_at = '2026-05-31 12:00+00'")
+    pipeline.execute("UPDATE claims SET decision_seen_at = first_seen_at WHERE decision_seen_at IS NOT NULL")
+    return made
+
+
+@pytest.fixture
+def opened(pipeline: Connection, customer: Customer) -> dict[str, Any]:
+    made = look(pipeline, Subject(customer.customer_id, "Acme", DriftSettings()), [TODAY])
+    rows = made.rows[(made.rows["state"] == "open") & (made.rows["signal"] == "denial_rate")]
+    assert len(rows) == 1
+    return {str(name): value for name, value in rows.iloc[0].to_dict().items()}
+
+
+def test_every_list_of_contributions_adds_up_to_the_change(opened: dict[str, Any]) -> None:
+    told = opened["detail"]["explanation"]
+    assert told["since"] - told["before"] == pytest.approx(told["change"], abs=1e-12)
+    assert sum(told["parts"].values()) == pytest.approx(told["change"], abs=1e-12)
+    for dimension in ("cpt_group", "facility", "denial_code"):
+        total = sum(entry["total"] for entry in told["by"][dimension])
+        assert total + told["parts"]["maturity"] == pytest.approx(told["change"], abs=1e-12), dimension
+
+
+def test_the_largest_contributors_are_those_that_were_put_in(opened: dict[str, Any]) -> None:
+    told = opened["detail"]["explanation"]
+    assert told["by"]["facility"][0]["name"] == "North"
+    assert told["by"]["facility"][0]["total"] > 0.9 * told["change"]
+    assert told["by"]["denial_code"][0]["name"] == "CO-197"
+    assert {entry["name"] for entry in told["by"]["cpt_group"][:2]} == {"Therapy", "Visits"}
+    assert told["parts"]["rate"] > 0.9 * told["change"]
+
+
+def test_the_money_is_what_the_denied_lines_would_have_been_allowed(opened: dict[str, Any]) -> None:
+    """Worked out from the lines themselves, before they were denied."""
+    money = opened["detail"]["money"]
+    whole = all_paid()
+    now = lines_in_the_end()
+    since = date.fromisoformat(opened["detail"]["change_date"])
+    lost = (
+        (whole["outcome"] == "PAID")
+        & (now["outcome"] == "DENIED")
+        & (now["decided_date"] >= pd.Timestamp(since))
+        & (now["decided_date"] < pd.Timestamp(TODAY))
+    )
+    a_month = whole.loc[lost, "allowed_amount"].sum() / (TODAY - since).days * 30.44
+    assert money["low"] < a_month < money["high"]
+    assert money["per_month"] == pytest.approx(a_month, rel=0.3)
+    assert (money["lost"], money["delayed"], money["gain"]) == (money["per_month"], None, False)
+    assert "gross" in money["basis"]
+
+
+def test_the_money_is_net_of_denials_that_were_paid_later(
+    pipeline: Connection, settings: Settings, customer: Customer, tmp_path: Path
+) -> None:
+    """Half of the old denials are paid on appeal; the lines come again, and their old versions are history."""
+    claims = as_known_on(lines_in_the_end(), TODAY)
+    old = claims[
+        (claims["outcome"] == "DENIED")
+        & (claims["payer"] == "Aetna")
+        & (claims["decided_date"] < pd.Timestamp(TODAY) - pd.Timedelta(days=90))
+    ].iloc[::2]
+    paid = old.assign(outcome="PAID", denial_reason_code=None, allowed_amount=80.0, paid_amount=64.0)
+    send(pipeline, settings, customer, paid, tmp_path / "appeals.csv")
+    pipeline.execute("UPDATE claims SET decision_seen_at = '2026-06-10' WHERE decision_seen_at > '2026-06-10'")
+    asked = {"customer_id": customer.customer_id, "payer": "Aetna", "stood_days": 90}
+    before = pipeline.execute(QUERIES.denial_outcomes, {**asked, "as_of": TODAY}).fetchone()
+    assert before is not None
+    assert before[2] == 0
+    made = look(pipeline, Subject(customer.customer_id, "Acme", DriftSettings()), [TODAY + timedelta(days=10)])
+    row = made.rows[made.rows["state"] == "open"].iloc[0]
+    after = pipeline.execute(QUERIES.denial_outcomes, {**asked, "as_of": TODAY + timedelta(days=11)}).fetchone()
+    assert after is not None
+    assert after[2] == len(old)
+    assert f"({len(old)} of {after[1]})" in _explained_on(pipeline, customer, TODAY + timedelta(days=11), row)
+
+
+def _explained_on(conn: Connection, customer: Customer, as_of: date, row: Any) -> str:
+    """What the money of a row would rest on, were it looked at that day."""
+    periods = periods_of(row["detail"], 180)
+    breakdown = read_breakdown(conn, customer.customer_id, "Aetna", periods, as_of, with_exposure=False)
+    money = money_of(breakdown, row)
+    assert money is not None
+    gross = money_of(replace(breakdown, overturned=(0, 0)), row)
+    assert gross is not None
+    with_outcome, overturned = breakdown.overturned
+    assert money["per_month"] == pytest.approx(gross["per_month"] * (1 - overturned / with_outcome))
+    return str(money["basis"])
+
+
+def test_a_later_load_changes_nothing_of_an_event_computed_again(
+    pipeline: Connection, settings: Settings, customer: Customer, opened: dict[str, Any], tmp_path: Path
+) -> None:
+    stored = find_event(pipeline, customer.customer_id, str(opened["event_id"])[:8])
+    assert recompute(pipeline, customer.customer_id, stored).differences == {}
+    # What was pending is decided, and new lines arrive.
+    later = as_known_on(lines_in_the_end(), TODAY + timedelta(days=40))
+    send(pipeline, settings, customer, later, tmp_path / "later.csv")
+    again = recompute(pipeline, customer.customer_id, stored)
+    assert again.differences == {}
+
+
+def test_a_correction_of_what_was_known_is_told_as_a_difference(
+    pipeline: Connection, customer: Customer, opened: dict[str, Any]
+) -> None:
+    stored = find_event(pipeline, customer.customer_id, str(opened["event_id"]))
+    pipeline.execute(
+        "UPDATE claims SET facility = 'West' WHERE facility = 'North' AND customer_id = %s",
+        (customer.customer_id,),
+    )
+    differences = recompute(pipeline, customer.customer_id, stored).differences
+    assert differences
+    assert all(path.startswith("detail.explanation.by.facility") for path in differences)
+
+
+def test_the_lines_behind_an_event_are_those_it_counts(
+    pipeline: Connection, customer: Customer, opened: dict[str, Any]
+) -> None:
+    stored = find_event(pipeline, customer.customer_id, str(opened["event_id"]))
+    rows = list(event_lines(pipeline, customer.customer_id, stored))
+    assert {row["outcome"] for row in rows} == {"DENIED"}
+    claims = as_known_on(lines_in_the_end(), TODAY)
+    since = pd.Timestamp(opened["detail"]["change_date"])
+    day = claims["decided_date" if opened["detail"]["by"] == "decision" else "submitted_date"]
+    denied = claims[(claims["payer"] == "Aetna") & (claims["outcome"] == "DENIED") & (day >= since)]
+    assert {(row["claim_id"], row["line_number"]) for row in rows} == set(
+        zip(denied["claim_id"], denied["line_number"], strict=True)
+    )
+
+
+def test_an_event_is_found_by_a_beginning_that_is_its_own_and_by_no_pattern(
+    pipeline: Connection, customer: Customer, opened: dict[str, Any]
+) -> None:
+    assert find_event(pipeline, customer.customer_id, str(opened["event_id"])[:8]).row["payer"] == "Aetna"
+    for wrong in ("%", "________", "no-such"):
+        with pytest.raises(NotFoundError):
+            find_event(pipeline, customer.customer_id, wrong)
+
+
+def test_the_commands_tell_an_event_and_write_its_lines_for_one_account_only(
+    settings: Settings, opened: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    event, runner = str(opened["event_id"])[:8], CliRunner()
+    told = runner.invoke(app, ["drift", "explain", "acme", event, "--recompute"], catch_exceptions=False)
+    assert told.exit_code == 0
+    for part in ("Aetna denies more", "This costs about $", "North", "CO-197", "the same event and explanation"):
+        assert part in told.output, part
+    file = tmp_path / "lines.csv"
+    assert runner.invoke(app, ["drift", "lines", "acme", event, "--csv", str(file)]).exit_code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert len(file.read_text().splitlines()) > 100
+    with pytest.raises(UpstreamError, match="there already"):
+        runner.invoke(app, ["drift", "lines", "acme", event, "--csv", str(file)], catch_exceptions=False)
