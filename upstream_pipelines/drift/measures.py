@@ -24,8 +24,8 @@ HELD_SHARE = 0.6  # of the threshold must stay when the most striking days are l
 STRIKING_DAYS: dict[Signal, int] = {
     "denial_rate": 3,
     "decision_lag": 5,
-    "allowed_amount": 2,
-    "volume": 7,
+    "allowed_amount": 1,
+    "volume": 5,
     "procedure_mix": 2,
     "authorization_denials": 3,
 }

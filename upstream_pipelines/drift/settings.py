@@ -87,7 +87,7 @@ class DriftSettings(BaseModel):
     change_days: int = Field(
         default=120, ge=28, le=180, description="How long ago a change may have begun, at most."
     )
-    shortest_change_days: int = Field(default=4, ge=2, le=28, description="Shortest change looked for.")
+    shortest_change_days: int = Field(default=3, ge=2, le=28, description="Shortest change looked for.")
     minimum_baseline_lines: int = Field(default=60, ge=10, description="Decided lines a baseline needs.")
     minimum_current_lines: int = Field(default=20, ge=5, description="Decided lines a comparison needs since.")
     minimum_counted: float = Field(
