@@ -15,7 +15,8 @@ from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.event_chart import LABELS, event_chart
 from upstream_pipelines.drift.event_series import EventPoints, event_points
-from upstream_pipelines.drift.settings import Signal
+from upstream_pipelines.drift.flow import dollars_per_month
+from upstream_pipelines.drift.settings import DriftSettings, Signal
 
 TODAY = date(2026, 6, 1)
 CHANGE = TODAY - timedelta(days=45)
@@ -25,8 +26,7 @@ BASELINES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def detector() -> Detector:
+def _claims() -> pd.DataFrame:
     """Aetna pays 8 % less and submits half as many visits since `CHANGE`; Cigna stays as it was."""
     claims = synthetic_claims(8, TODAY, 330)
     claims = claims[claims["payer"].isin(["Aetna", "Cigna"])].reset_index(drop=True)
@@ -34,7 +34,12 @@ def detector() -> Detector:
     claims.loc[aetna & (claims["decided_date"] >= pd.Timestamp(CHANGE)), "allowed_amount"] *= 0.92
     gone = aetna & (claims["submitted_date"] >= pd.Timestamp(CHANGE)) & claims["cpt"].isin(["99213", "99214"])
     gone &= np.random.default_rng(1).random(len(claims)) < 0.6
-    return Detector(*activity_from_claims(as_known_on(claims[~gone], TODAY)))
+    return as_known_on(claims[~gone], TODAY)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    return Detector(*activity_from_claims(_claims()))
 
 
 def points(detector: Detector, signal: str, by: str = "decision", payer: str = "Aetna") -> EventPoints:
@@ -95,3 +100,19 @@ def test_the_completeness_curves_rise_to_all_and_stop_where_nothing_is_known(det
     assert curves["before"][-1] > 0.97
     assert len(curves["since"]) <= (TODAY - CHANGE).days
     assert np.abs(curves["since"][10:30] - curves["before"][10:30]).max() < 0.1
+
+
+def test_a_change_under_the_dollar_floor_is_only_watched(detector: Detector) -> None:
+    """The floor is asked only where amounts are known: nothing unknown is called small."""
+    found = detector.look(TODAY).rows
+    dear = found[(found["signal"] == "allowed_amount") & (found["state"] == "open")].iloc[0]
+    cost = dollars_per_month(detector.view(TODAY), 0, "allowed_amount", float(dear["effect"]))
+    assert cost is not None
+    for floor, state in ((0.9 * cost, "open"), (1.1 * cost, "watch")):
+        lifted = DriftSettings(minimum_dollars_per_month=floor)
+        rows = Detector(*activity_from_claims(_claims()), lifted).look(TODAY).rows
+        row = rows[(rows["signal"] == "allowed_amount") & (rows["payer"] == "Aetna")].iloc[0]
+        assert row["state"] == state
+        assert row["detail"].get("waits_for") == ("dollars" if state == "watch" else None)
+    bare = Detector(*activity_from_claims(_claims().drop(columns="allowed_amount")))
+    assert dollars_per_month(bare.view(TODAY), 0, "volume", -0.5) is None

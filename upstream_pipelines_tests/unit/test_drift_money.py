@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from upstream_pipelines.drift.breakdown import EXPOSURE_KEYS, EXPOSURE_SUMS, KEYS, SUMS, Breakdown, Periods
 from upstream_pipelines.drift.contributions import explain
-from upstream_pipelines.drift.money import DAYS_PER_MONTH, effect_interval, money_of
+from upstream_pipelines.drift.flow import DAYS_PER_MONTH
+from upstream_pipelines.drift.money import effect_interval, money_of
 
 CHANGE = date(2026, 4, 1)
 PERIODS = Periods(
