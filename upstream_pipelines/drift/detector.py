@@ -34,6 +34,7 @@ from upstream_pipelines.drift.events import (
 )
 from upstream_pipelines.drift.factors import Exclusion
 from upstream_pipelines.drift.facts import Facts, day_number, facts_from_frames
+from upstream_pipelines.drift.flow import dollars_per_month
 from upstream_pipelines.drift.measures import (
     HELD_SHARE,
     Change,
@@ -225,13 +226,17 @@ class Detector:
 
     def _waits_for(
         self, charts: Charts, change: Change, found: Comparison, z: float, needed: float
-    ) -> Literal["evidence", "effect", "persistence", "matured_cohorts", "other_denials"] | None:
+    ) -> Literal["evidence", "effect", "dollars", "persistence", "matured_cohorts", "other_denials"] | None:
         """The first thing the change lacks to become an event."""
         settings = self.settings
         if z < needed:
             return "evidence"
         if not is_material(change.signal, found, change.sign, settings):
             return "effect"
+        if settings.minimum_dollars_per_month > 0:
+            dollars = dollars_per_month(charts.view, change.payer, change.signal, found.effect)
+            if dollars is not None and dollars < settings.minimum_dollars_per_month:
+                return "dollars"
         if not holds_without_striking_days(charts, change, needed * HELD_SHARE, settings):
             return "persistence"
         if change.signal in RATE_SIGNALS and not denial_confirmed(charts, change, needed, settings):

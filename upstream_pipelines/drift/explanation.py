@@ -273,7 +273,7 @@ def _sure(row: Mapping[str, Any]) -> str | None:
         )  # fmt: skip
     if q is not None:
         chance = f"under 0.1{SPACE}%" if q < 0.001 else f"about {percent(q)}"
-        words.append(f"chance of a false alarm among today's charts {chance} (q)")
+        words.append(f"chance of a false alarm among today's charts {chance}")
     return ", ".join(words) or None
 
 

@@ -10,20 +10,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from upstream_pipelines.drift.breakdown import Breakdown
-from upstream_pipelines.drift.counts import View
-from upstream_pipelines.drift.facts import UNDECIDED
+from upstream_pipelines.drift.flow import DAYS_PER_MONTH
 from upstream_pipelines.drift.measures import WIDTH
 from upstream_pipelines.drift.price_moves import price_moves
-from upstream_pipelines.drift.settings import RATE_SIGNALS, Signal
+from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import number_of
 
-DAYS_PER_MONTH = 30.44
-FLOW_DAYS = 90  # the stretch whose flow of lines and dollars stands for the present
-SMALLEST_LEFT = 0.05  # of a flow: a payer that went away altogether has none to divide by
 FEWEST_OUTCOMES = 20  # denials with an outcome before a customer's own overturn share is believed
 KINDS = ("lost", "delayed", "under_priced", "not_submitted", "lower_valued")
 KIND_OF: dict[str, str] = {
@@ -34,42 +29,6 @@ KIND_OF: dict[str, str] = {
     "volume": "not_submitted",
     "procedure_mix": "lower_valued",
 }
-
-
-@dataclass(frozen=True)
-class Flow:
-    """A payer's flow a day: lines decided, allowed dollars; and allowed dollars a line that was not denied."""
-
-    decided: float
-    allowed: float
-    allowed_per_line: float
-
-
-def flow_of(view: View, payer: int) -> Flow:
-    """The flow of the last 90 days of decisions."""
-    rows = view.rows(payer)
-    counts = (rows.age != UNDECIDED) & (rows.submitted + rows.age > view.horizon - FLOW_DAYS)
-    dollars, lines = float(rows.allowed[counts].sum()), float(rows.lines[counts].sum())
-    passed = lines - float(rows.denied[counts].sum())
-    return Flow(lines / FLOW_DAYS, dollars / FLOW_DAYS, dollars / passed if passed > 0 else 0.0)
-
-
-def dollars_per_month(view: View, payer: int, signal: Signal, effect: float) -> float | None:
-    """The size of an effect in dollars a month, 0 or more; None where the source sends no amounts.
-
-    `effect` is in the unit of a row: difference of a rate, days, relative change of prices, lines or dollars a line.
-    For the decision lag: dollars outstanding at any time. Coarser than `money_of`, which knows each line's procedure,
-    but of what a look has at hand.
-    """
-    flow = flow_of(view, payer)
-    if flow.allowed <= 0:
-        return None
-    if signal in RATE_SIGNALS:
-        return abs(effect) * flow.decided * DAYS_PER_MONTH * flow.allowed_per_line
-    if signal == "decision_lag":
-        return abs(effect) * flow.allowed
-    # The flow is what is left after the change; the effect is relative to what there was before.
-    return abs(effect) * flow.allowed * DAYS_PER_MONTH / max(1.0 + effect, SMALLEST_LEFT)
 
 
 def money_of(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -76,6 +76,11 @@ class DriftSettings(BaseModel):
     minimum_mix_change: float = Field(
         default=0.05, ge=0, le=1, description="Material share of lines that moved to other codes (0.05: 5 %)."
     )
+    minimum_dollars_per_month: float = Field(
+        default=0.0,
+        ge=0,
+        description="Changes that come to less a month are only watched, where the source sends amounts (0: off).",
+    )
     holiday_country: str = Field(
         default="US",
         pattern=r"^[A-Z]{2}$",

@@ -13,8 +13,9 @@ import pytest
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.detector import Detector
-from upstream_pipelines.drift.explanation import describe
+from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline
 from upstream_pipelines.drift.figures import payer_figures, wilson
+from upstream_pipelines.drift.units import rounded_dollars
 
 START = date(2025, 1, 6)
 
@@ -68,7 +69,7 @@ def test_figures_of_time_and_price_are_those_put_in(figures: pd.DataFrame) -> No
 
 def test_a_payer_with_too_little_has_a_status_and_no_figures(figures: pd.DataFrame) -> None:
     tiny = figures[figures["payer"] == "Tiny $1"]
-    assert len(tiny) == 3
+    assert len(tiny) == 6
     assert tiny["current"].isna().all()
     assert tiny["status"].str.startswith("not enough data").all()
 
@@ -92,34 +93,118 @@ def test_the_chart_is_a_png_of_900_pixels(figures: pd.DataFrame) -> None:
 ROW: dict[str, Any] = {
     "payer": "Alpha", "signal": "denial_rate", "direction": "worsening", "state": "open", "baseline": 0.1,
     "current": 0.153, "effect": 0.053, "q_value": 0.0004, "n_baseline": 4200, "n_current": 910, "maturity": 0.72,
-    "detail": {"change_date": "2026-03-05", "waits_for": "persistence"},
+    "severity": 0.5, "cause": "payer",
+    "detail": {
+        "change_date": "2026-03-05", "change_date_low": "2026-02-26", "change_date_high": "2026-03-11",
+        "complete_to": "2026-04-30", "confidence": 0.9996, "waits_for": "persistence",
+        "money": {"per_month": 12034.0, "low": 8112.0, "high": 15999.0, "delayed": None, "gain": False},
+        "explanation": {
+            "unit": "share of decided lines", "change": 0.055,
+            "parts": {"rate": 0.05, "mix": 0.002, "maturity": 0.003},
+            "by": {
+                "cpt_group": [{"name": "Imaging", "total": 0.04}, {"name": "Visits", "total": 0.012}],
+                "facility": [{"name": "North", "total": 0.01}, {"name": "South", "total": 0.009}],
+                "denial_code": [{"name": "CO-197", "total": 0.05}, {"name": "CO-16", "total": 0.002}],
+            },
+        },
+    },
 }  # fmt: skip
 
 
-def test_an_event_is_told_with_size_date_certainty_completeness_and_lines() -> None:
-    told = describe(ROW)
-    for part in ("Alpha: denial rate rose from 10.0% to 15.3%", "March 5, 2026", "worsening", "under 0.1 %",
-                 "72% complete", "910 decided lines", "4,200"):  # fmt: skip
-        assert part in told
-    slower = describe({**ROW, "signal": "decision_lag", "baseline": 14.0, "current": 21.0, "effect": 7.0})
-    assert "median decision time rose from 14 to 21 days" in slower
-    price = describe({**ROW, "signal": "allowed_amount", "effect": -0.048, "q_value": 0.02, "maturity": None})
-    assert "fell by 4.8%" in price
-    assert "about 2.0%" in price
-    assert "complete" not in price
+def told(**changes: Any) -> str:
+    return describe({**ROW, **changes}).replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it_costs() -> None:
+    text = told()
+    for part in (
+        "Alpha denies more: 15.3 % of decided lines, up from 10.0 %, since about March 5, 2026 (Feb 26 to Mar 11).",
+        "This costs about $12,000 a month ($8,100 to $16,000).",
+        "+5.0 points on lines of the same kind, +0.2 points from another mix of procedures",
+        "The largest part comes from CPT group Imaging (+4.0 points), denial code CO-197 (+5.0 points).",
+        "How sure: very sure, chance of a false alarm among today's charts under 0.1 %.",
+        "Based on 910 decided lines against 4,200 before; complete: 72 % of the lines sent since then are decided,",
+        "counted up to April 30, 2026.",
+    ):
+        assert part in text
+    assert "facility" not in text  # no facility carries a quarter of it
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"signal": "decision_lag", "baseline": 14.0, "current": 21.0, "effect": 7.0},
+         "Alpha decides later: half of the lines are decided after 21 days, up from 14"),
+        ({"signal": "allowed_amount", "baseline": 1.0, "current": 0.95, "effect": -0.05},
+         "Alpha allows less for the same procedures: 5.0 % less than before"),
+        ({"signal": "volume", "baseline": 260.0, "current": 180.0, "effect": -0.308},
+         "Fewer claim lines go to Alpha: 180 a week where 260 were to be expected (-30.8 %)"),
+        ({"signal": "procedure_mix", "baseline": 0.0, "current": 0.12, "effect": -0.06},
+         "Lower-valued procedures are billed to Alpha: 12 % of the lines are others than before, 6.0 % fewer dollars"),
+        ({"signal": "authorization_denials", "baseline": 0.02, "current": 0.05, "effect": 0.03},
+         "Alpha denies more for missing authorization: 5.0 % of decided lines, up from 2.0 %"),
+        ({"direction": "improving", "current": 0.05, "effect": -0.05},
+         "Alpha denies less: 5.0 % of decided lines, down from 10.0 %"),
+    ],
+)  # fmt: skip
+def test_each_signal_has_its_own_words(changes: dict[str, Any], said: str) -> None:
+    assert told(**changes).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "Alpha denies more: 10.0 % → 15.3 %, about $12,000 a month"),
+        ({"signal": "decision_lag", "baseline": 14.0, "current": 21.0, "effect": 7.0},
+         "Alpha decides later: 14.0 → 21.0 days, about $12,000 a month"),
+        ({"signal": "volume", "baseline": 260.0, "current": 180.0, "effect": -0.308},
+         "Fewer claim lines go to Alpha: 260 → 180 lines a week, about $12,000 a month"),
+    ],
+)  # fmt: skip
+def test_the_headline_has_payer_signal_size_and_money(changes: dict[str, Any], said: str) -> None:
+    assert headline({**ROW, **changes}).replace("\N{NO-BREAK SPACE}", " ") == said
+    ended = headline({**ROW, **changes, "state": "resolved"}, "resolved")
+    assert ended.startswith(f"Resolved: Alpha: {NAMES[changes.get('signal', 'denial_rate')]} is ")
+
+
+def test_a_change_of_the_data_says_so_first_and_costs_nothing() -> None:
+    row = {**ROW, "cause": "data", "detail": {**ROW["detail"], "data_reasons": ["late_file"]}}
+    assert headline(row, "open", "data").startswith("Data, not payer: Alpha denies more")
+    assert "$" not in headline(row, "open", "data")
+    assert "Data, not payer: Many of the claims" in describe(row)
+    assert "$" not in describe(row)
+
+
+def test_facts_are_at_most_what_a_slack_section_holds_and_name_the_money() -> None:
+    facts = facts_of(ROW)
+    assert len(facts) <= 10
+    assert dict(facts)["Costs"] == "about $12,000 a month ($8,100 to $16,000)"
+    unpriced = {**ROW, "detail": {**ROW["detail"], "money": None}}
+    assert "no amounts" in dict(facts_of(unpriced))["Costs"]
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [(0.3, "$0"), (7.4, "$7"), (12.6, "$13"), (1249, "$1,200"), (99_600, "$100,000"), (-5130, "-$5,100")],
+)
+def test_dollars_for_people_have_two_digits(amount: float, text: str) -> None:
+    assert rounded_dollars(amount) == text
 
 
 def test_every_state_is_told_as_what_it_is() -> None:
-    assert "Only watched: a single week" in describe({**ROW, "state": "watch"})
-    assert "back at the baseline" in describe({**ROW, "state": "resolved"})
-    renewed = describe({**ROW, "state": "resolved", "detail": {"reason": "became_the_normal"}})
+    assert "Only watched, no alarm: a single week" in told(state="watch")
+    assert "back at the baseline" in told(state="resolved")
+    renewed = told(state="resolved", detail={"reason": "became_the_normal"})
     assert "new normal" in renewed
+    closed = {"payer": "Alpha", "signal": "volume", "state": "resolved", "detail": {"reason": "payer_gone"}}
+    assert "no claims bear this payer's name" in describe(closed)
+    assert headline(closed, "resolved") == "Resolved: Alpha: claim volume is no longer compared"
     lacking = {
         "lines_needed": 42, "about_date": "2026-05-01", "smallest_detectable": 0.19, "reason": "too_few_lines",
     }  # fmt: skip
-    told = describe({**ROW, "state": "not_enough_data", "baseline": None, "detail": lacking})
-    assert "42 more decided lines" in told
-    assert "May 1, 2026" in told
-    assert "19 points" in told
-    stopped = describe({**ROW, "state": "not_enough_data", "detail": {**lacking, "about_date": None}})
+    text = told(state="not_enough_data", baseline=None, detail=lacking)
+    assert "42 more decided lines" in text
+    assert "May 1, 2026" in text
+    assert "19 points" in text
+    stopped = told(state="not_enough_data", detail={**lacking, "about_date": None})
     assert "none come at present" in stopped
