@@ -100,7 +100,7 @@ def test_a_dropped_file_and_a_posted_batch_become_claims_and_the_schedules_job_a
     mail = got.mails[0]
     assert mail["To"] == "billing@acme.example"
     assert "Aetna" in str(mail["Subject"])
-    assert "denial rate" in str(mail["Subject"])
+    assert "denies more" in str(mail["Subject"])
     assert any(part.get_content_type() == "image/png" for part in mail.walk())
     assert "Aetna" in json.dumps(got.slack[0])
     assert got.webhooks[0]["type"] == "drift.event.opened"
