@@ -14,6 +14,7 @@ from upstream_pipelines.drift.factors import BY_DECISION, Exclusion
 from upstream_pipelines.drift.facts import Bools, Facts, Floats, Ints
 from upstream_pipelines.drift.scan import Series
 
+SCATTER_DAYS = 28
 PRICE_PRIOR = 5.0  # lines' worth of the customer's usual scatter given to each code
 SMALLEST_PRICE_SCATTER = 0.01  # a fee schedule has no scatter at all; a hundredth keeps rounding from being news
 FEWEST_CODE_LINES = 5  # below, a code's mean says nothing
@@ -46,9 +47,16 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     cell = payer * strata + facts.price_stratum[rows]
     count = _counts(cell, weight, size)
     mean = _shares(_counts(cell, weight * level, size), count)
-    within = np.maximum(_counts(cell, weight * spread, size) - count * mean**2, 0.0)
-    usual = within.sum() / max((count - 1).clip(min=0).sum(), 1.0)
-    scatter = (within + PRICE_PRIOR * usual) / (np.maximum(count - 1, 0) + PRICE_PRIOR)
+    # Scatter within four weeks: around one mean for the whole year a cut would count as the scatter of just those codes
+    # that were cut, and they would weigh least.
+    blocks = view.days // SCATTER_DAYS + 2
+    block = cell * blocks + np.clip(day // SCATTER_DAYS - view.first_decision_day // SCATTER_DAYS, 0, blocks - 1)
+    in_block, sum_of_block = (_counts(block, values, size * blocks) for values in (weight, weight * level))
+    between = _shares(sum_of_block**2, in_block).reshape(size, blocks).sum(axis=1)
+    within = np.maximum(_counts(cell, weight * spread, size) - between, 0.0)
+    freedom = np.maximum(count - (in_block.reshape(size, blocks) > 0).sum(axis=1), 0.0)
+    usual = within.sum() / max(freedom.sum(), 1.0)
+    scatter = (within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR)
     scatter = np.maximum(scatter, SMALLEST_PRICE_SCATTER**2)
     reach = np.maximum(np.sqrt(16 * scatter[cell] / lines), 0.25)
     apart = level - mean[cell]
