@@ -11,7 +11,7 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: setup demo up test lint types bench screenshots lock clean
+.PHONY: setup demo up test lint types bench arena screenshots lock clean
 
 setup: $(VENV)/.installed-dev
 
@@ -34,6 +34,10 @@ types: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/path.py
 	$(BIN)/python benchmarks/look.py
+
+# Two to three minutes; `make arena LONG=1` is the run that docs/arena.md reports, and writes it.
+arena: $(VENV)/.installed-dev
+	$(BIN)/python -m benchmarks.drift_arena $(if $(LONG),--long --publish)
 
 screenshots: $(VENV)/.installed-dev
 	$(BIN)/python docs/take_screenshots.py

@@ -1,4 +1,4 @@
-"""The command: python -m benchmarks.drift_arena. Chooses what is run, prints the tables, writes the summary."""
+"""The command: python -m benchmarks.drift_arena. Chooses what is run; prints, draws and writes what came out."""
 
 from __future__ import annotations
 
@@ -7,45 +7,103 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
-from benchmarks.drift_arena.cases import CASES, SEEDS_PER_CASE
+from benchmarks.drift_arena.bars import bars
+from benchmarks.drift_arena.cases import CASES, SEEDS_PER_CASE, Case
+from benchmarks.drift_arena.contestants import product_hash
+from benchmarks.drift_arena.libraries import LIBRARIES, LibraryEnvironmentError, ensure_environment
+from benchmarks.drift_arena.page import page
+from benchmarks.drift_arena.plots import draw
 from benchmarks.drift_arena.runner import HERE, Plan, run
+from benchmarks.drift_arena.simulator import source_hash
 from benchmarks.drift_arena.summary import summarise
-from benchmarks.drift_arena.tables import text
+from benchmarks.drift_arena.tables import table, text
 
 REPORTED_SEEDS = 900_000
-CONTESTANTS = ("product", "fixed rule", "oracle")
+CONTESTANTS = ("product", "fixed rule", *LIBRARIES, "oracle")
+ROOT = HERE.parent.parent
 
 
 def main() -> None:
     """Run the arena as the command line says."""
     options = _options()
-    names = _chosen(options.cases)
-    customers = tuple(
-        (case.name, index)
-        for case in CASES
-        if case.name in names
-        for index in range(options.customers or (case.long if options.long else case.short))
-    )
-    plan = Plan(
-        options.seed,
-        options.results_dir,
-        {each: tuple(one for one in customers if takes_part(each, one[0])) for each in options.contestants},
-        json.loads(options.product_settings),
-    )
-    last = options.seed + max(case.offset for case in CASES) + SEEDS_PER_CASE - 1
-    print(f"{len(customers)} customers, seeds {options.seed} to {last}, {', '.join(options.contestants)}")
+    contestants = [each for each in options.contestants if not (options.without_libraries and each in LIBRARIES)]
+    if any(each in LIBRARIES for each in contestants):
+        try:
+            ensure_environment()
+        except LibraryEnvironmentError as error:
+            sys.exit(str(error))
+    cases = [case for case in CASES if case.name in _chosen(options.cases)]
+    customers = {each: customers_of(each, cases, options.long, options.customers) for each in contestants}
+    plan = Plan(options.seed, options.results_dir, customers, json.loads(options.product_settings))
+    count = len({each for own in customers.values() for each in own})
+    told = _told(options, count)
+    print(f"{count} customers, seeds {told['first_seed']} to {told['last_seed']}, {', '.join(contestants)}")
     started = time.perf_counter()
-    summary = summarise(run(plan, options.jobs))
-    print(f"{time.perf_counter() - started:.0f} s\n")
+    results = run(plan, options.jobs)
+    seconds = time.perf_counter() - started
+    computed = sum(each["seconds"] for own in results.values() for each in own)
+    print(f"{seconds:.0f} s; {computed:.0f} s of work in all, what was kept from before included\n")
+    # What a run from nothing takes, also when this one went on from kept results.
+    told |= {"seconds": round(computed), "minutes": computed / options.jobs / 60}
+    summary = {"run": told, **summarise(results)}
     print(text(summary))
-    if options.json:
-        options.json.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    if "product" in summary["contestants"]:
+        rows = [
+            [bar.asked, bar.measured, "yes" if bar.met else "NO"]
+            for bar in bars(summary["contestants"]["product"])
+        ]
+        print("\n" + table(("bar", "measured", "met"), rows) if rows else "")
+    _write(summary, options)
 
 
 def takes_part(contestant: str, case: str) -> bool:
     """Whether a contestant runs on a case. The oracle needs the unchanged customers and the changes only."""
     return contestant != "oracle" or case == "null" or case.startswith("change")
+
+
+def customers_of(
+    contestant: str, cases: list[Case], long: bool, customers: int | None
+) -> tuple[tuple[str, int], ...]:
+    """The customers a contestant runs on: case and index; the libraries on the first few only."""
+    chosen = []
+    for case in cases:
+        count = customers or (case.long if long else case.short)
+        if contestant in LIBRARIES:
+            count = min(count, case.libraries_long if long else case.libraries_short)
+        if takes_part(contestant, case.name):
+            chosen += [(case.name, index) for index in range(count)]
+    return tuple(chosen)
+
+
+def _told(options: argparse.Namespace, customers: int) -> dict[str, Any]:
+    """What names the run, kept beside its figures."""
+    from upstream_pipelines.drift.settings import METHOD_VERSION
+
+    arguments = [each for each in sys.argv[1:] if each != "--publish"]
+    return {
+        "command": " ".join(["python -m benchmarks.drift_arena", *arguments]),
+        "customers": customers,
+        "first_seed": options.seed,
+        "last_seed": options.seed + max(case.offset for case in CASES) + SEEDS_PER_CASE - 1,
+        "simulator": source_hash(),
+        "method_version": METHOD_VERSION,
+        "method": product_hash(),
+    }
+
+
+def _write(summary: dict[str, Any], options: argparse.Namespace) -> None:
+    """The summary, figures and page: into the results' folder, or to where they are published."""
+    report = options.results_dir / "report"
+    numbers, images, words = report / "results.json", report / "images", report / "arena.md"
+    if options.publish:
+        numbers, images, words = HERE / "results.json", ROOT / "docs" / "images", ROOT / "docs" / "arena.md"
+    report.mkdir(parents=True, exist_ok=True)
+    numbers.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    drawn = draw(summary, images)
+    words.write_text(page(summary))
+    print("\nwritten: " + ", ".join(str(path) for path in (numbers, words, *drawn)))
 
 
 def _chosen(wanted: list[str]) -> set[str]:
@@ -72,6 +130,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--customers", type=int, help="customers a case, instead of the short or long number")
     parser.add_argument("--contestants", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS))
+    parser.add_argument("--without-libraries", action="store_true", help="leave Evidently and NannyML out")
     parser.add_argument(
         "--product-settings", default="{}", help="drift settings that override the defaults, as JSON"
     )
@@ -79,7 +138,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--results-dir", type=Path, default=HERE / ".results", help="finished results, for resuming"
     )
-    parser.add_argument("--json", type=Path, help="also write the summary there")
+    parser.add_argument("--publish", action="store_true", help="write results.json, docs/arena.md and its images")
     return parser.parse_args()
 
 

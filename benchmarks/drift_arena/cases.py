@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from benchmarks.drift_arena.calendar import thanksgiving
+from benchmarks.drift_arena.almanac import thanksgiving
 from benchmarks.drift_arena.simulator import Arrival, Change, Customer, Payer
 from benchmarks.drift_arena.world import CODE_GROUPS, CODES, draw_payer
 
@@ -73,13 +73,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class Case:
-    """`count(long)` customers; seeds are base + offset + index, at most 1000 a case."""
+    """`short` or `long` customers, and fewer for the slow libraries; seeds are base + offset + index, below 1000."""
 
     name: str
     offset: int
     short: int
     long: int
     build: Callable[[str, int, int], Setup]
+    libraries_short: int = 0
+    libraries_long: int = 0
 
     def setup(self, base: int, index: int) -> Setup:
         """Customer `index` of this case under a seed base."""
@@ -224,7 +226,7 @@ def _decoy(case: str, index: int, seed: int) -> Setup:
         day = WARM_UP + BEFORE
         start = thanksgiving(2022 + index % 3) - timedelta(days=day)
     whole = decoy in ("holiday_week", "resent_file", "late_file", "corrections")
-    growth = {"growth_half": 1.5, "growth_double": 2.0}.get(decoy)
+    growth = {"growth_by_half": 1.5, "growth_doubling": 2.0}.get(decoy)
     payers, trials = [], []
     for each in range(PAYERS):
         struck = whole or each < CHANGED
@@ -255,20 +257,20 @@ def _decoy(case: str, index: int, seed: int) -> Setup:
 
 
 DECOYS = (
-    "mix_change", "longer_lag", "growth_half", "growth_double", "holiday_week", "rename", "resent_file", "late_file",
+    "mix_change", "longer_lag", "growth_by_half", "growth_doubling", "holiday_week", "rename", "resent_file", "late_file",
     "corrections",
 )  # fmt: skip
 # A whole-customer decoy strikes ten payers at once; they share their accident, so more customers than 50 / 10.
 CASES = (
-    Case("null", 0, 4, 60, _quiet),
+    Case("null", 0, 4, 60, _quiet, 1, 3),
     Case("null_denials_slower", 1000, 1, 20, _slower),
     Case("null_denials_faster", 2000, 1, 20, _faster),
     Case("null_doubling", 3000, 1, 20, _doubling),
-    Case("change", 4000, 11, 88, _bar),  # 11 cells, 5 a customer: 40 trials each
+    Case("change", 4000, 11, 88, _bar, 2, 11),  # 11 cells, 5 a customer: 40 trials each
     Case("change_other", 5000, 0, 93, _other),  # 31 cells: 15 each
     Case("change_ramp", 6000, 0, 39, _ramps),  # 13 cells: 15 each
     *(
-        Case(f"decoy_{name}", 7000 + 1000 * each, 1, 10, _decoy)
+        Case(f"decoy_{name}", 7000 + 1000 * each, 1, 10, _decoy, 0, 1)
         for each, name in enumerate(DECOYS)
     ),
 )  # fmt: skip

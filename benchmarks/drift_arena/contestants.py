@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.drift_arena.calendar import Bools, Floats, Ints
+from benchmarks.drift_arena.almanac import Bools, Floats, Ints
 from benchmarks.drift_arena.cases import Setup
 from benchmarks.drift_arena.simulator import Lines, claims_frame
 

@@ -59,6 +59,11 @@ def median_interval(delays: Sequence[float]) -> tuple[float | None, float | None
     return first, last
 
 
+def customer_years(result: Result) -> float:
+    """How long a customer was watched; libraries look less often."""
+    return float(len(result["looks"]) * result.get("days_a_look", 1) / 365.0)
+
+
 def own_payer(result: Result, name: str) -> str:
     """The payer's first name, for one that goes by another later."""
     return str(result["renamed"].get(name, name))
@@ -70,7 +75,7 @@ def false_events(results: Iterable[Result]) -> dict[str, Any]:
     years = 0.0
     by_signal: dict[str, int] = {}
     for result in results:
-        years += len(result["looks"]) / 365.0
+        years += customer_years(result)
         for alarm in result["alarms"]:
             if alarm["cause"] == "data":
                 data += 1

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from benchmarks.drift_arena.calendar import Bools, Calendar, Floats, Ints, calendar
+from benchmarks.drift_arena.almanac import Bools, Calendar, Floats, Ints, calendar
 from benchmarks.drift_arena.cases import SIZES, Setup
 from benchmarks.drift_arena.simulator import (
     EXTRA_WAIT_SHAPE,
@@ -182,7 +182,8 @@ def _spread(sight: Sight, day: Ints, look: Ints, weight: Floats) -> Floats:
     number = len(sight.looks)
     rows = day - sight.first
     used = (look < number) & (rows >= 0) & (rows < sight.count) & np.isfinite(weight)
-    flat = np.bincount(rows[used] * number + look[used], weights=weight[used], minlength=sight.count * number)
+    flat = np.zeros(sight.count * number)
+    np.add.at(flat, rows[used] * number + look[used], weight[used])
     cells: Floats = np.cumsum(flat.reshape(sight.count, number), axis=1)
     return cells
 

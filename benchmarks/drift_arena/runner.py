@@ -15,7 +15,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from benchmarks.drift_arena import contestants, oracle
+from benchmarks.drift_arena import contestants, libraries, oracle
 from benchmarks.drift_arena.cases import CASES, Setup
 from benchmarks.drift_arena.progress import progress
 from benchmarks.drift_arena.simulator import Lines, simulate, source_hash
@@ -46,7 +46,10 @@ class Task:
 
 def contestant_hash(contestant: str, settings: dict[str, Any]) -> str:
     """Names a contestant's method; results of another method are not taken for its own."""
-    names = {"oracle": ("oracle.py",)}.get(contestant, ("contestants.py",))
+    side = ("contestants.py", "libraries.py", "library_side.py", "libraries.txt")
+    names = {"oracle": ("oracle.py",), **dict.fromkeys(libraries.LIBRARIES, side)}.get(
+        contestant, ("contestants.py",)
+    )
     text = b"".join((HERE / name).read_bytes() for name in names)
     if contestant == "product":
         text += (contestants.product_hash() + json.dumps(settings, sort_keys=True)).encode()
@@ -124,4 +127,4 @@ def _run(contestant: str, setup: Setup, lines: Lines, settings: dict[str, Any]) 
         return contestants.run_fixed_rule(setup, lines)
     if contestant == "oracle":
         return oracle.run_oracle(setup, lines)
-    raise ValueError(f"No contestant {contestant!r}.")
+    return libraries.run_library(contestant, setup, lines)

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from benchmarks.drift_arena.calendar import Bools, Calendar, Floats, Ints, calendar
+from benchmarks.drift_arena.almanac import Bools, Calendar, Floats, Ints, calendar
 
 Arrival = Literal["same day", "nightly", "weekly", "ragged"]
 
@@ -134,7 +134,7 @@ class Lines:
 def source_hash() -> str:
     """Names the simulated world: any change of its modules gives another, so that no old result is taken for new."""
     here = Path(__file__).parent
-    text = b"".join((here / name).read_bytes() for name in ("calendar.py", "simulator.py", "world.py", "cases.py"))
+    text = b"".join((here / name).read_bytes() for name in ("almanac.py", "simulator.py", "world.py", "cases.py"))
     return hashlib.sha256(text).hexdigest()[:12]
 
 

@@ -9,7 +9,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.drift_arena.cases import FOUND_WITHIN, PAYERS, SIZES
-from benchmarks.drift_arena.measures import Result, changes_found, decoy_alarms, false_events, quantile
+from benchmarks.drift_arena.measures import (
+    Result,
+    changes_found,
+    customer_years,
+    decoy_alarms,
+    false_events,
+    quantile,
+)
 from benchmarks.drift_arena.oracle import scenario_name, threshold
 
 NAMES = {(signal, size): name for signal, size, name in SIZES}
@@ -31,7 +38,7 @@ class Oracle:
 
     def __init__(self, results: Sequence[Result]) -> None:
         quiet = [each for each in results if each["case"] == "null"]
-        self.payer_years = sum(len(each["looks"]) / 365.0 * len(each["payers"]) for each in quiet)
+        self.payer_years = sum(customer_years(each) * len(each["payers"]) for each in quiet)
         self.peaks: dict[str, list[float]] = {}
         for each in quiet:
             for name, by_payer in each["peaks"].items():

@@ -9,7 +9,7 @@ import string
 
 import numpy as np
 
-from benchmarks.drift_arena.calendar import Floats
+from benchmarks.drift_arena.almanac import Floats
 from benchmarks.drift_arena.simulator import OTHER_REASONS, Payer
 
 GROUPS = ("Visits", "Imaging", "Laboratory", "Procedures")

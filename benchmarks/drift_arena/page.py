@@ -1,0 +1,126 @@
+"""The results page, written from a summary alone, so that no figure in it is typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from benchmarks.drift_arena.bars import bars
+from benchmarks.drift_arena.tables import (
+    CHANGE_HEAD,
+    DECOY_HEAD,
+    FALSE_HEAD,
+    change_rows,
+    decoy_rows,
+    false_event_rows,
+)
+
+INTRODUCTION = """\
+# The drift arena: what the detector finds, misses and invents
+
+This page is written by the command that measures: `{command}`. Every figure below is of that one run ({customers}
+simulated customers, seeds {first_seed} to {last_seed}, {minutes:.0f} minutes on two cores). The detector was tuned on
+other seeds (from 100000 on). The numbers, with every single delay, are in
+[`benchmarks/drift_arena/results.json`](../benchmarks/drift_arena/results.json); `make arena` is a short run of the
+same.
+
+The simulated world is [`simulator.py`](../benchmarks/drift_arena/simulator.py) and
+[`world.py`](../benchmarks/drift_arena/world.py); they import nothing of the product. A customer has ten payers of 3 to
+500 lines a weekday, each with its own prices, codes, denial rate (5 to 15 %), log-normal lags that differ for payments
+and denials, growth, month edges, and weeks that differ more than chance would have them; federal holidays; files that
+come daily, nightly, weekly or raggedly; appeals, and lines that never get an answer. A contestant looks every day,
+after 300 days of history, and sees what was in the files before that day.
+"""
+
+CONTESTANTS = """\
+## The contestants
+
+| contestant | what it is |
+| --- | --- |
+| product | `upstream_pipelines.drift.replay` at its defaults |
+| fixed rule | the last 14 days of submissions against the 90 before, decided lines only, at least 30 on both sides: denials by 5 points or half, median days by 3 or half, mean allowed amount by 10 % |
+| evidently | Evidently 0.7, `ValueDrift` at its defaults per payer, 14 against 90 days of decided lines (codes: of submitted lines), looks on every seventh day, on the first {library_customers} of the customers |
+| nannyml | NannyML 0.13, `UnivariateDriftCalculator` at its defaults on the same lines and looks |
+| oracle | a likelihood-ratio CUSUM told the rates before and after, lag curve, calendar and over-dispersion; not when or whether. Its threshold per signal is set on the unchanged customers so that its rate of false events is that of the contestant it is compared with |
+
+A rule without events of its own has one event while it fires, and the next after 14 quiet days.
+"""
+
+FALSE_EVENTS = """\
+## False events
+
+Nothing changes; every event is false. {looks} The last rows hold what the obvious methods are biased by: denials twice
+as slow as payments, twice as fast, and a volume that doubles over the history. *Cause data*: events told to the data
+engineers and to no customer, not counted as false.
+
+![False events a customer-year](images/arena_false_events.png)
+"""
+
+CHANGES = """\
+## Changes found
+
+A change holds for the lines submitted from its day on; one of prices by decision day for those decided from then on.
+It is found if the right payer, signal and direction opens as an event in the 120 days after; the delay counts from the
+first day of the change, and a missed one counts as longer than any. A slower payer makes every line wait so many days
+more on average. *By chance*: how many unchanged payers of the same customers raise the same alarm in the same days.
+*Leaks*: changed payers with an event of a signal that did not change. *Ratio*: median delay over the oracle's, with
+a bootstrap interval.
+
+![Delay and share found](images/arena_delays.png)
+"""
+
+DECOYS = """\
+## Decoys
+
+Things that are no change of the payer's behaviour, or one of another signal. Wrong: an event about the payer of any
+signal that did not change, in the 120 days after. *Unchanged payers*: the share of untouched payers of the same
+customers with any event in those days, which is what false events alone give.
+
+![Wrong alarms on decoys](images/arena_decoys.png)
+"""
+
+
+def page(summary: dict[str, Any]) -> str:
+    """The page in Markdown."""
+    contestants, run = summary["contestants"], summary["run"]
+    names = list(contestants)
+    command = run["command"]
+    parts = [INTRODUCTION.format(**run)]
+    if "product" in contestants:
+        parts.append(_bars(contestants["product"], command))
+    libraries = [name for name in names if name in ("evidently", "nannyml")]
+    count = contestants[libraries[0]]["customers"] if libraries else 0
+    parts.append(CONTESTANTS.format(library_customers=count))
+    parts.append(FALSE_EVENTS.format(looks=_looks(contestants)))
+    parts.append(_table(FALSE_HEAD, false_event_rows(summary), command))
+    for introduction, head, rows_of, which in (
+        (CHANGES, CHANGE_HEAD, change_rows, "changes"),
+        (DECOYS, DECOY_HEAD, decoy_rows, "decoys"),
+    ):
+        parts.append(introduction)
+        parts += [
+            f"### {name}: {which}\n\n" + _table(head, rows_of(each[which]), command)
+            for name, each in contestants.items()
+            if each[which]
+        ]
+    return "\n".join(part.rstrip() + "\n" for part in parts)
+
+
+def _looks(contestants: dict[str, Any]) -> str:
+    told = [f"{name} {1000 * each['seconds_a_look']:.0f} ms" for name, each in contestants.items()]
+    return f"A look at a customer takes {', '.join(told)}."
+
+
+def _bars(product: dict[str, Any], command: str) -> str:
+    rows = bars(product)
+    missed = sum(not bar.met for bar in rows)
+    text = "## The bars\n\n"
+    text += "All are met.\n\n" if not missed else f"{missed} of {len(rows)} are not met; they come first.\n\n"
+    ordered = sorted(rows, key=lambda bar: bar.met)
+    told = [[bar.asked, bar.measured, "yes" if bar.met else "**no**"] for bar in ordered]
+    return text + _table(("bar", "measured", "met"), told, command)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], command: str) -> str:
+    lines = ["| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows]]
+    return "\n".join(lines) + f"\n\nMeasured by `{command}`.\n"
