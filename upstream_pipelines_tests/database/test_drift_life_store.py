@@ -194,6 +194,7 @@ def test_data_is_told_to_those_who_watch_data_and_the_payer_once_it_turns_out_to
     content = pipeline.execute("SELECT content FROM alerts LIMIT 1").fetchone()
     assert content is not None
     assert content[0]["data"]["cause"] == "data"
+    assert content[0]["words"]["headline"].startswith("Data, not payer: ")
     assert "Data, not payer" in content[0]["data"]["explanation"]
     troubles.clear()
     look(pipeline, subject, [on(9), on(6), on(3)])
