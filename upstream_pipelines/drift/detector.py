@@ -113,7 +113,13 @@ class Detector:
         counts = {signal: int(part.sum()) for signal, part in testable.items()}
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
-            needed = threshold(signal, counts, self.settings.false_events_per_year, len(chart.z))
+            needed = {
+                sign: threshold(
+                    signal, counts, self.settings.false_events_per_year, len(chart.z),
+                    worsening=direction_of(signal, sign) == "worsening",
+                )
+                for sign in (1, -1)
+            }  # fmt: skip
             strongest = {sign: chart.strongest(sign) for sign in (1, -1)}
             for payer in np.flatnonzero(charts.view.present):
                 name = self.facts.payers[payer]
@@ -122,15 +128,15 @@ class Detector:
                     renewed, row = self._carry_on(charts, int(payer), event, as_of)
                     events.append(renewed)
                 elif not testable[signal][payer]:
-                    row = self._too_little(charts, int(payer), signal, as_of, needed)
+                    row = self._too_little(charts, int(payer), signal, as_of, min(needed.values()))
                 else:
-                    sign = 1 if strongest[1][0][payer] >= strongest[-1][0][payer] else -1
+                    sign = max((1, -1), key=lambda way: strongest[way][0][payer] / needed[way])
                     z, at, column = (part[payer] for part in strongest[sign])
-                    if z < needed * self.settings.watch_share:
+                    if z < needed[sign] * self.settings.watch_share:
                         continue
                     split = chart.last - int(chart.lengths[column]) + 1
                     change = Change(signal, int(payer), chart.by[at], split, sign)
-                    opened, row = self._alarm(charts, change, float(z), needed, as_of)
+                    opened, row = self._alarm(charts, change, float(z), needed[sign], as_of)
                     if opened is not None:
                         events.append(opened)
                 key = (signal, int(payer))
@@ -260,10 +266,16 @@ class Detector:
                 break
         # Nearer to the baseline than to the shift that opened the event: that is what the likelihood ratio of the
         # recent days says too. 2 standard errors keep a loud event from being called calm.
+        # A mix is back when it is near, whichever way what a line is worth points by chance.
+        shift, z = (
+            (recent.current, abs(recent.z))
+            if event.signal == "procedure_mix"
+            else (sign * recent.shift, sign * recent.z)
+        )
         calm = (
             recent.n_current >= settings.minimum_current_lines
-            and sign * recent.shift < 0.5 * sign * memory.shift_at_opening
-            and sign * recent.z < 2.0
+            and shift < 0.5 * sign * memory.shift_at_opening
+            and z < 2.0
         )
         calm_since = (memory.calm_since or as_of) if calm else None
         reason: Ending | None = None

@@ -45,7 +45,10 @@ BUDGET_WEIGHTS: dict[Signal, float] = {
     "authorization_denials": 1.0,
 }
 """How the budget of false events is shared out: the denial rate has the least evidence a line, and the most worth."""
-PAYER_BUDGET = 0.06  # of the customer's budget for one payer: 2 % in the four months after something harmless
+IMPROVING_WEIGHT = (
+    0.25  # of the budget of a change for the worse: a change for the better alarms nobody by default
+)
+PAYER_BUDGET = 0.04  # of the customer's budget for one payer: 1.6 % in the five months around something harmless
 
 
 @dataclass(frozen=True)
@@ -237,17 +240,21 @@ def _by_position(values: Floats, block: int) -> Floats:
     return result
 
 
-def threshold(signal: Signal, testable: Mapping[Signal, int], false_events_per_year: float, scans: int) -> float:
+def threshold(
+    signal: Signal, testable: Mapping[Signal, int], false_events_per_year: float, scans: int, *, worsening: bool
+) -> float:
     """The evidence an event needs so that all charts of a customer together alarm falsely within the budget.
 
-    `testable` counts the payers each signal can be judged for; every one has a chart up and one down. `scans` is how
-    many ways each chart is scanned (by decision day, by submission day). No payer gets more than `PAYER_BUDGET`,
-    however few there are: what a customer with three payers takes for an alarm is right as often as with thirty.
+    `testable` counts the payers each signal can be judged for; every one has a chart for the worse and one for the
+    better. `scans` is how many ways each chart is scanned (by decision day, by submission day). No payer gets more than
+    `PAYER_BUDGET`, however few there are: what a customer with three payers takes for an alarm is right as often as
+    with thirty.
     """
-    everyone = sum(2 * BUDGET_WEIGHTS[each] * count for each, count in testable.items())
-    one_payer = 2 * sum(BUDGET_WEIGHTS.values())
+    weights = {each: (_weight(each, worsening=True), _weight(each, worsening=False)) for each in testable}
+    everyone = sum(sum(weights[each]) * count for each, count in testable.items())
+    one_payer = sum(sum(pair) for pair in weights.values())
     share = min(false_events_per_year / max(everyone, 1e-9), PAYER_BUDGET * false_events_per_year / one_payer)
-    allowed = share * BUDGET_WEIGHTS[signal]
+    allowed = share * _weight(signal, worsening=worsening)
     low, high = 1.5, 12.0  # the rate falls from 1 on
     for _ in range(60):
         middle = (low + high) / 2
@@ -256,6 +263,11 @@ def threshold(signal: Signal, testable: Mapping[Signal, int], false_events_per_y
         else:
             high = middle
     return high
+
+
+def _weight(signal: Signal, *, worsening: bool) -> float:
+    # The evidence of a changed mix has no direction; what it is worth has.
+    return BUDGET_WEIGHTS[signal] * (1.0 if worsening or signal == "procedure_mix" else IMPROVING_WEIGHT)
 
 
 def look_p_value(z: Floats, scans: int) -> Floats:

@@ -73,15 +73,24 @@ def test_an_empty_history_has_no_evidence() -> None:
 
 def test_more_charts_and_a_smaller_budget_ask_for_more_evidence() -> None:
     def needed(payers: int, budget: float, scans: int) -> float:
-        return threshold("denial_rate", dict.fromkeys(SIGNALS, payers), budget, scans)
+        return threshold("denial_rate", dict.fromkeys(SIGNALS, payers), budget, scans, worsening=True)
 
-    assert needed(60, 1.0, 2) > needed(20, 1.0, 2) > needed(20, 10.0, 2)
+    assert needed(60, 1.0, 2) > needed(30, 1.0, 2) > needed(30, 10.0, 2)
     assert needed(60, 1.0, 2) > needed(60, 1.0, 1)
     assert 3.5 < needed(10, 1.0, 2) < 4.5
 
 
+def test_a_change_for_the_better_needs_more_evidence_but_for_the_mix_which_has_no_direction() -> None:
+    counts = dict.fromkeys(SIGNALS, 10)
+    better, worse = (
+        {signal: threshold(signal, counts, 1.0, 1, worsening=worsening) for signal in SIGNALS}
+        for worsening in (False, True)
+    )
+    assert [signal for signal in SIGNALS if better[signal] <= worse[signal]] == ["procedure_mix"]
+
+
 def test_a_customer_with_few_payers_is_not_alarmed_more_often_by_each() -> None:
-    few, more = (threshold("volume", dict.fromkeys(SIGNALS, payers), 1.0, 1) for payers in (1, 16))
+    few, more = (threshold("volume", dict.fromkeys(SIGNALS, payers), 1.0, 1, worsening=True) for payers in (1, 25))
     assert few == more
 
 
