@@ -1,6 +1,7 @@
 """Which days are ordinary: weekdays, month edges, public holidays and what they do to the days around them.
 
-Belongs here: days alone. Not here: any count of lines or decisions.
+Belongs here: days alone. Not here: any count of lines or decisions. What was worked out is kept: a sweep asks for the
+same days for every customer. The arrays are not to be written into.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ EDGE_FIRST, EDGE_LAST = 2, 3  # working days at either end of a month that are c
 CHRISTMAS = (12, 23), (1, 2)  # the weeks around the year's end are no measure of anything
 
 
+@lru_cache(maxsize=512)
 def working_calendar(first: int, days: int, country: str) -> tuple[Bools, Ints]:
     """Which of the `days` days from `first` on are ordinary, and the month-edge class of each (0 middle, 1 first, 2 last).
 
@@ -37,6 +39,7 @@ def working_calendar(first: int, days: int, country: str) -> tuple[Bools, Ints]:
     return ~np.isin(day, near) & ~year_end, edge.astype(np.int64)
 
 
+@lru_cache(maxsize=512)
 def decision_days(first: int, days: int, country: str) -> Ints:
     """For each of the `days` days from `first` on: 1 for a public holiday on a weekday, 2 for the working day after it, else 0.
 

@@ -23,7 +23,7 @@ from upstream_pipelines.drift.factors import (
 )
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
 from upstream_pipelines.drift.prices import price_series
-from upstream_pipelines.drift.scan import By, Series, Windows, dispersion, evidence, windows
+from upstream_pipelines.drift.scan import By, Series, Windows, dispersion, evidence, stacked, windows
 from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, mix_evidence, mix_of, mix_windows, volume_series
 
@@ -101,13 +101,9 @@ def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings
         "volume": (volume_series(view, of("volume"), settings.holiday_country),),
         "authorization_denials": denial_series(view, "authorization_denials", of("authorization_denials")),
     }
-    charts = {
-        signal: _mix_chart(view, mix_of(view, of(signal)), settings)
-        if signal == "procedure_mix"
-        else _chart(signal, view, series[signal], settings)
-        for signal in SIGNALS
-    }
-    return Charts(view=view, cube=cube, by_signal=charts)
+    charts = _charts(view, series, settings)
+    charts["procedure_mix"] = _mix_chart(view, mix_of(view, of("procedure_mix")), settings)
+    return Charts(view=view, cube=cube, by_signal={signal: charts[signal] for signal in SIGNALS})
 
 
 def last_day(view: View, signal: Signal) -> int:
@@ -119,21 +115,41 @@ def _lengths(settings: DriftSettings) -> Ints:
     return np.arange(settings.shortest_change_days, settings.change_days + 1)
 
 
-def _chart(signal: Signal, view: View, series: Sequence[Series], settings: DriftSettings) -> Chart:
-    lengths = _lengths(settings)
-    scatter, freedom = pooled_dispersion([dispersion(item) for item in series])
-    sums = [windows(item, lengths, settings.baseline_days) for item in series]
-    return Chart(
-        signal=signal,
-        last=last_day(view, signal),
-        lengths=lengths,
-        by=[item.by for item in series],
-        z=[evidence(item, part, scatter, freedom) for item, part in zip(series, sums, strict=True)],
-        valid=[_valid(item, part, settings) for item, part in zip(series, sums, strict=True)],
-        dispersion=scatter,
-        freedom=freedom,
-        series=series,
-    )
+SCANNED_TOGETHER: Sequence[Sequence[Signal]] = (
+    ("denial_rate", "authorization_denials"),
+    ("decision_lag",),
+    ("allowed_amount",),
+    ("volume",),
+)
+"""Signals whose series scatter in the same way: with 20 payers the number of array operations costs more than their size."""
+
+
+def _charts(view: View, series: Mapping[Signal, Sequence[Series]], settings: DriftSettings) -> dict[Signal, Chart]:
+    lengths, payers = _lengths(settings), len(view.facts.payers)
+    every = [item for items in series.values() for item in items]
+    own = dict(zip(map(id, every), dispersion(every), strict=True))
+    charts = {}
+    for signals in SCANNED_TOGETHER:
+        scans = [(signal, item) for signal in signals for item in series[signal]]
+        scatter = {signal: pooled_dispersion([own[id(item)] for item in series[signal]]) for signal in signals}
+        together = stacked([item for _, item in scans])
+        sums = windows(together, lengths, settings.baseline_days)
+        scale, freedom = (np.concatenate([scatter[signal][part] for signal, _ in scans]) for part in (0, 1))
+        z, valid = evidence(together, sums, scale, freedom), _valid(together, sums, settings)
+        for signal in signals:
+            rows = [slice(at * payers, (at + 1) * payers) for at, (name, _) in enumerate(scans) if name == signal]
+            charts[signal] = Chart(
+                signal=signal,
+                last=last_day(view, signal),
+                lengths=lengths,
+                by=[item.by for item in series[signal]],
+                z=[z[part] for part in rows],
+                valid=[valid[part] for part in rows],
+                dispersion=scatter[signal][0],
+                freedom=scatter[signal][1],
+                series=series[signal],
+            )
+    return charts
 
 
 def _mix_chart(view: View, mix: Mix, settings: DriftSettings) -> Chart:

@@ -45,16 +45,17 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     strata = max(facts.price_strata, 1)
     size = len(facts.payers) * strata
     cell = payer * strata + facts.price_stratum[rows]
-    count = _counts(cell, weight, size)
-    mean = _shares(_counts(cell, weight * level, size), count)
     # Scatter within four weeks: around one mean for the whole year a cut would count as the scatter of just those codes
     # that were cut, and they would weigh least.
     blocks = view.days // SCATTER_DAYS + 2
     block = cell * blocks + np.clip(day // SCATTER_DAYS - view.first_decision_day // SCATTER_DAYS, 0, blocks - 1)
-    in_block, sum_of_block = (_counts(block, values, size * blocks) for values in (weight, weight * level))
-    between = _shares(sum_of_block**2, in_block).reshape(size, blocks).sum(axis=1)
-    within = np.maximum(_counts(cell, weight * spread, size) - between, 0.0)
-    freedom = np.maximum(count - (in_block.reshape(size, blocks) > 0).sum(axis=1), 0.0)
+    in_block, sum_of_block = (
+        _counts(block, values, size * blocks).reshape(size, blocks) for values in (weight, weight * level)
+    )
+    count = in_block.sum(axis=1)
+    mean = _shares(sum_of_block.sum(axis=1), count)
+    within = np.maximum(_counts(cell, weight * spread, size) - _shares(sum_of_block**2, in_block).sum(axis=1), 0.0)
+    freedom = np.maximum(count - (in_block > 0).sum(axis=1), 0.0)
     usual = within.sum() / max(freedom.sum(), 1.0)
     scatter = (within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR)
     scatter = np.maximum(scatter, SMALLEST_PRICE_SCATTER**2)

@@ -10,8 +10,8 @@ the visible history at each look, so no state can be lost or depend on how often
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -103,6 +103,25 @@ class Windows:
     trials: tuple[Floats, Floats] | None = None
     moments: tuple[Floats, Floats] | None = None
     seconds: tuple[Floats, Floats] | None = None
+
+
+def stacked(series: Sequence[Series]) -> Series:
+    """Series of one kind as one, the payers of each after those of the one before."""
+    first = series[0]
+    if len(series) == 1:
+        return first
+
+    def all_of(name: str) -> Floats:
+        return np.concatenate([getattr(item, name) for item in series])
+
+    return replace(
+        first,
+        observed=all_of("observed"),
+        expected=all_of("expected"),
+        variance=all_of("variance"),
+        lines=all_of("lines"),
+        trials=None if first.trials is None else all_of("trials"),
+    )
 
 
 def windows(series: Series, lengths: Ints, baseline_days: int) -> Windows:
@@ -205,33 +224,35 @@ def _ratio(top: Floats, bottom: Floats) -> Floats:
     return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
 
 
-def dispersion(series: Series, block: int = 7) -> tuple[Floats, Floats]:
+def dispersion(series: Sequence[Series], block: int = 7) -> list[tuple[Floats, Floats]]:
     """Over-dispersion per payer (1: as independent lines would scatter) and the degrees of freedom it was learnt with.
 
     From the differences of neighbouring weeks, so that a level shift, the very thing looked for, spoils one
     difference only. Weeks begin on the day of the week on which the customer's weeks differ most: weeks cut at any
-    other day mix two and show half of what whole weeks differ by.
+    other day mix two and show half of what whole weeks differ by. All series (of equal length) are done at once.
     """
-    both_scales = series.variance is series.expected
-    fields = [series.observed, series.expected] + ([] if both_scales else [series.variance])
-    total = np.zeros((len(fields), len(series.observed), series.observed.shape[1] + 1))
-    np.cumsum(np.stack(fields), axis=2, out=total[:, :, 1:])
-    blocks = total[:, :, block:] - total[:, :, :-block]
-    observed, expected, variance = blocks[0], blocks[1], blocks[1 if both_scales else 2]
+    fields = np.stack([[item.observed, item.expected, item.variance] for item in series], axis=1)
+    total = np.zeros((*fields.shape[:-1], fields.shape[-1] + 1))
+    np.cumsum(fields, axis=-1, out=total[..., 1:])
+    observed, expected, variance = total[..., block:] - total[..., :-block]
     enough: Bools = variance > 0.5
-    rate = _ratio(observed, expected)
-    noise = np.divide(variance, expected**2, out=np.zeros_like(variance), where=enough)
-    both = enough[:, block:] & enough[:, :-block]
-    apart = np.where(both, (rate[:, block:] - rate[:, :-block]) ** 2, 0.0)
-    scale = np.where(both, noise[:, block:] + noise[:, :-block], 1.0)
-    by_start, pairs = _by_position(np.stack([apart / scale, both]), block)
-    begin = int(np.argmax(_ratio(by_start.sum(axis=0), pairs.sum(axis=0))))
-    own = np.divide(by_start[:, begin], pairs[:, begin], out=np.ones(len(pairs)), where=pairs[:, begin] > 0)
-    # Neighbouring differences share a week: 2 independent ones in 3.
-    return own, pairs[:, begin] * (2 / 3)
+    inverse = np.divide(1.0, expected, out=np.zeros_like(expected), where=enough)
+    rate = observed * inverse
+    noise = variance * inverse**2
+    both = enough[..., block:] & enough[..., :-block]
+    apart = (rate[..., block:] - rate[..., :-block]) ** 2
+    apart = np.divide(apart, noise[..., block:] + noise[..., :-block], out=np.zeros_like(apart), where=both)
+    by_start, pairs = (_by_position(values, block) for values in (apart, both))
+    found = []
+    for sums, counts in zip(by_start, pairs, strict=True):
+        begin = int(np.argmax(_ratio(sums.sum(axis=0), counts.sum(axis=0))))
+        own = np.divide(sums[:, begin], counts[:, begin], out=np.ones(len(counts)), where=counts[:, begin] > 0)
+        # Neighbouring differences share a week: 2 independent ones in 3.
+        found.append((own, counts[:, begin] * (2 / 3)))
+    return found
 
 
-def _by_position(values: Floats, block: int) -> Floats:
+def _by_position(values: Floats | Bools, block: int) -> Floats:
     """Sums over the days of each position within a block: the last axis becomes `block` long."""
     whole = -(-values.shape[-1] // block) * block
     padded = np.zeros((*values.shape[:-1], whole))

@@ -54,13 +54,13 @@ def test_evidence_points_up_for_more_and_down_for_less() -> None:
 
 def test_dispersion_finds_clumps_and_is_hardly_moved_by_a_level_shift() -> None:
     rng = np.random.default_rng(4)
-    plain, _ = dispersion(counts(rng, 6.0))
-    clumped, freedom = dispersion(counts(rng, 6.0, clump=3))
+    plain, _ = dispersion([counts(rng, 6.0)])[0]
+    clumped, freedom = dispersion([counts(rng, 6.0, clump=3)])[0]
     shifted = counts(rng, 6.0)
     shifted.observed[:, 200:] *= 1.5
     assert plain.mean() == pytest.approx(1.0, abs=0.1)
     assert clumped.mean() == pytest.approx(3.0, abs=0.3)
-    assert dispersion(shifted)[0].mean() < 1.6
+    assert dispersion([shifted])[0][0].mean() < 1.6
     assert 20 < freedom[0] < 43
 
 
@@ -68,7 +68,7 @@ def test_an_empty_history_has_no_evidence() -> None:
     zeros = np.zeros((2, 100))
     series = Series("decision", zeros, zeros, zeros, zeros, zeros)
     assert not evidence(series, windows(series, np.array([10]), 60), np.ones(2), np.ones(2)).any()
-    assert dispersion(series)[0].tolist() == [1.0, 1.0]
+    assert dispersion([series])[0][0].tolist() == [1.0, 1.0]
 
 
 def test_more_charts_and_a_smaller_budget_ask_for_more_evidence() -> None:
