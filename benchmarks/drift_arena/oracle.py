@@ -2,8 +2,9 @@
 
 For one payer and one change it knows the rates, lags, prices and volumes before and after, the calendar, the habit of
 the files and the over-dispersion of weeks; it does not know whether or when the change comes. At a look it sees what
-every contestant sees. Its statistic is the largest sum of log-likelihood ratios over the days since any day, divided
-by the over-dispersion; lines still open count by the chance to be open at their age. Not here: other contestants.
+every contestant sees. Its statistic is the largest sum of log-likelihood ratios over the days since any day; lines
+still open count by the chance to be open at their age. The lines of a week share its luck: their sum is divided by the
+over-dispersion of as many lines as the week has shown since that day. Not here: other contestants.
 """
 
 from __future__ import annotations
@@ -137,7 +138,7 @@ def _first_look(looks: Ints, seen: Ints) -> Ints:
 
 def statistic(sight: Sight, change: Change) -> Floats:
     """The CUSUM at each look: the largest sum of evidence since any day, at least 0."""
-    evidence, dispersion = {
+    of_week = {
         "denial_rate": _denial,
         "authorization_denials": _denial,
         "decision_lag": _lag,
@@ -145,9 +146,32 @@ def statistic(sight: Sight, change: Change) -> Floats:
         "volume": _volume,
         "procedure_mix": _mix,
     }[change.signal](sight, change)
-    since = np.cumsum(evidence[::-1], axis=0)
-    peak: Floats = np.maximum(since.max(axis=0), 0.0) / dispersion
+    starts, week = _weeks(sight)
+    whole = of_week[starts]
+    later = np.cumsum(whole[::-1], axis=0)[::-1] - whole
+    peak: Floats = np.maximum((of_week + later[week]).max(axis=0), 0.0)
     return peak
+
+
+def _weeks(sight: Sight) -> tuple[Ints, Ints]:
+    """The first day of each week in reach, and the number of the week of each day."""
+    weeks = sight.days.week[sight.first : sight.first + sight.count]
+    _, starts, number = np.unique(weeks, return_index=True, return_inverse=True)
+    return starts, number
+
+
+def _rest_of_week(sight: Sight, cells: Floats) -> Floats:
+    """Sums over the rest of its week from each day on, by look."""
+    starts, week = _weeks(sight)
+    since = np.cumsum(cells[::-1], axis=0)[::-1]
+    after = np.concatenate([since[starts[1:]], np.zeros((1, cells.shape[1]))])
+    rest: Floats = since - after[week]
+    return rest
+
+
+def _shared_luck(sight: Sight, evidence: Floats, lines: Floats, a_line: float) -> Floats:
+    """Evidence of the rest of each week, its lines' variance inflated by `a_line` for every line beside them."""
+    return _rest_of_week(sight, evidence) / (1.0 + a_line * _rest_of_week(sight, lines))
 
 
 def excursion_peaks(path: Floats) -> Floats:
@@ -204,11 +228,7 @@ def _ages(sight: Sight) -> Ints:
     return age
 
 
-def _lines_a_week(sight: Sight) -> float:
-    return float(sight.expected.mean() * 7)
-
-
-def _denial(sight: Sight, change: Change) -> tuple[Floats, float]:
+def _denial(sight: Sight, change: Change) -> Floats:
     payer = sight.payer
     before = np.minimum(payer.code_denial[sight.code], 0.9)
     share = float(payer.mix @ np.minimum(payer.code_denial, 0.9))
@@ -226,10 +246,12 @@ def _denial(sight: Sight, change: Change) -> tuple[Floats, float]:
     ratio = np.log(_mixed(share_after, open_paid, open_denied) / _mixed(share, open_paid, open_denied))
     evidence += _open(sight) * ratio[_ages(sight)]
     level = share if change.signal == "denial_rate" else share * payer.authorization_share
-    return evidence, 1.0 + _lines_a_week(sight) * payer.week_denial_sd**2 * level / (1.0 - level)
+    # Open lines speak too, and of the same week's luck.
+    seen = _spread(sight, sight.submitted, sight.seen_at, np.ones(len(sight.code)))
+    return _shared_luck(sight, evidence, seen, payer.week_denial_sd**2 * level / (1.0 - level))
 
 
-def _lag(sight: Sight, change: Change) -> tuple[Floats, float]:
+def _lag(sight: Sight, change: Change) -> Floats:
     payer = sight.payer
     curves = [_decided_by(payer, extra) for extra in (0.0, change.size)]
     last = sight.decided - sight.submitted
@@ -250,7 +272,8 @@ def _lag(sight: Sight, change: Change) -> tuple[Floats, float]:
     share = float(payer.mix @ payer.code_denial)
     still = [_mixed(share, *_still_open(payer, extra)) for extra in (0.0, change.size)]
     evidence += _open(sight) * np.log(still[1] / still[0])[_ages(sight)]
-    return evidence, 1.0 + _lines_a_week(sight) * (payer.week_lag_sd / payer.lag_sigma) ** 2
+    decided = _spread(sight, sight.submitted, sight.decided_at, np.ones(len(sight.code)))
+    return _shared_luck(sight, evidence, decided, (payer.week_lag_sd / payer.lag_sigma) ** 2)
 
 
 def _decided_by(payer: Payer, extra: float) -> Floats:
@@ -282,25 +305,33 @@ def _mixed(denial: float, paid: Floats, denied: Floats) -> Floats:
     return (1.0 - denial) * paid + denial * denied
 
 
-def _price(sight: Sight, change: Change) -> tuple[Floats, float]:
+def _price(sight: Sight, change: Change) -> Floats:
     payer, shift = sight.payer, float(np.log1p(change.size))
     ratio = (shift * sight.residual - shift * shift / 2) / payer.price_sd**2
     day = sight.decided if change.on == "decision" else sight.submitted
-    return (
-        _spread(sight, day, sight.decided_at, ratio),
-        1.0 + _lines_a_week(sight) * (1.0 - payer.denial) * (payer.week_price_sd / payer.price_sd) ** 2,
-    )
+    evidence = _spread(sight, day, sight.decided_at, ratio)
+    paid = _spread(sight, day, sight.decided_at, np.where(np.isfinite(ratio), 1.0, np.nan))
+    return _shared_luck(sight, evidence, paid, (payer.week_price_sd / payer.price_sd) ** 2)
 
 
-def _volume(sight: Sight, change: Change) -> tuple[Floats, float]:
+def _volume(sight: Sight, change: Change) -> Floats:
+    """The weekly factor is integrated out: as a gamma variable of its variance it gives a closed form."""
     day = sight.first + np.arange(sight.count)
-    sent = np.bincount(sight.submitted - sight.first, minlength=sight.count)[: sight.count]
-    ratio = sent * np.log1p(change.size) - sight.expected[day] * change.size
-    evidence = ratio[:, None] * (sight.files[day][:, None] < sight.looks[None, :])
-    return evidence, 1.0 + _lines_a_week(sight) * sight.payer.week_volume_sd**2
+    known = sight.files[day][:, None] < sight.looks[None, :]
+    counted = np.bincount(sight.submitted - sight.first, minlength=sight.count)[: sight.count]
+    sent = counted.astype(np.float64)[:, None] * known
+    expected = sight.expected[day][:, None] * known
+    starts, week = _weeks(sight)
+    rest, rest_expected = _rest_of_week(sight, sent), _rest_of_week(sight, expected)
+    whole, whole_expected = rest[starts][week], rest_expected[starts][week]
+    shape = sight.payer.week_volume_sd**-2
+    ratio: Floats = rest * np.log1p(change.size) - (whole + shape) * np.log1p(
+        change.size * rest_expected / (shape + whole_expected)
+    )
+    return ratio
 
 
-def _mix(sight: Sight, change: Change) -> tuple[Floats, float]:
+def _mix(sight: Sight, change: Change) -> Floats:
     """The size of the change is in the payer's other mix already; the over-dispersion is the groups' weekly wobble."""
     assert change.signal == "procedure_mix"
     payer = sight.payer
@@ -309,7 +340,8 @@ def _mix(sight: Sight, change: Change) -> tuple[Floats, float]:
     centred = ratio - payer.mix @ ratio
     within = float(payer.mix @ centred**2)
     # All codes of a group share their ratio, so its groups are the distinct values.
-    shares = [float(payer.mix[np.isclose(centred, value)].sum()) for value in np.unique(centred.round(9))]
     values = np.unique(centred.round(9))
-    wobble = float(np.sum((np.array(shares) * values) ** 2)) * payer.week_mix_sd**2
-    return evidence, 1.0 + _lines_a_week(sight) * wobble / within
+    shares = np.array([float(payer.mix[np.isclose(centred, value)].sum()) for value in values])
+    wobble = float(np.sum((shares * values) ** 2)) * payer.week_mix_sd**2
+    seen = _spread(sight, sight.submitted, sight.seen_at, np.ones(len(sight.code)))
+    return _shared_luck(sight, evidence, seen, wobble / within)

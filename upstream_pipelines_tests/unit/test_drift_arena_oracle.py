@@ -15,6 +15,7 @@ from benchmarks.drift_arena.oracle import (
     _lag,
     _mix,
     _price,
+    _weeks,
     excursion_peaks,
     look_at,
     run_oracle,
@@ -101,10 +102,10 @@ def test_its_rate_of_false_events_holds_on_other_customers() -> None:
 def test_the_likelihood_ratio_of_a_line_is_one_on_average_where_nothing_changes() -> None:
     """True of any likelihood ratio under the old rates, and of nothing that has them wrong."""
     setup = setup_of(31, [None], lines=400.0)
-    customer = replace(
-        setup.customer,
-        payers=(replace(setup.customer.payers[0], week_denial_sd=0.0, week_lag_sd=0.0, week_price_sd=0.0),),
+    steady = replace(
+        setup.customer.payers[0], week_denial_sd=0.0, week_lag_sd=0.0, week_price_sd=0.0, week_mix_sd=0.0
     )
+    customer = replace(setup.customer, payers=(steady,))
     setup = replace(setup, customer=customer)
     sight = look_at(replace(setup, looks=(419,)), simulate(customer), 0)
     drawn = np.random.default_rng(1).choice(len(sight.code), 300, replace=False)
@@ -113,7 +114,7 @@ def test_the_likelihood_ratio_of_a_line_is_one_on_average_where_nothing_changes(
         if change.signal == "volume":  # has no evidence by line
             continue
         evidence = EVIDENCE.get(change.signal, _denial)
-        ratios = [np.exp(evidence(one, change)[0][:, -1].sum()) for one in one_each]
+        ratios = [np.exp(evidence(one, change)[_weeks(one)[0], -1].sum()) for one in one_each]
         error = np.std(ratios) / np.sqrt(len(ratios))
         assert np.mean(ratios) == pytest.approx(1.0, abs=4 * error + 0.01), change
 
