@@ -1,0 +1,133 @@
+"""What an earlier program left behind is read by this one after the migrations."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import date
+from pathlib import Path
+
+import psycopg
+import pytest
+from alembic import command
+from psycopg.types.json import Jsonb
+from pydantic import SecretStr
+from sqlalchemy.engine import URL
+
+from upstream_pipelines.db import migrate as migrations
+from upstream_pipelines.db.engine import Connection, connect, dispose_engines, engine
+from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.store import Subject, look, read_activity, refresh_activity
+from upstream_pipelines.settings import Settings
+
+EVENT = uuid.UUID(int=7)
+MEMORY = {
+    "by": "decision", "baseline": 0.1, "current_at_opening": 0.2, "shift_at_opening": 0.7, "evidence_at_opening": 6.0,
+    "n_baseline": 900, "calm_since": None, "reason": None,
+}  # fmt: skip
+STATE = {
+    "event_id": str(EVENT), "payer": "Aetna", "cpt_group": "ALL", "signal": "denial_rate", "direction": "worsening",
+    "state": "updated", "started_on": "2026-03-02", "opened_on": "2026-04-01", "last_look": "2026-05-01",
+    "resolved_on": None, "memory": MEMORY,
+}  # fmt: skip
+
+
+@pytest.fixture
+def database_at(server_url: URL, tmp_path: Path) -> Iterator[Callable[[str], Settings]]:
+    """Makes an empty database at a revision; dropped afterwards."""
+    name = f"test_{uuid.uuid4().hex}"
+    url = server_url.set(database=name)
+    settings = Settings(home=tmp_path, database_url=SecretStr(url.render_as_string(hide_password=False)))
+
+    def make(revision: str) -> Settings:
+        with psycopg.connect(url.render_as_string(hide_password=False), autocommit=True) as conn:
+            migrations._ensure_roles(conn)
+        with engine(settings, "upstream_owner").connect() as owner:
+            config = migrations._config()
+            config.attributes["connection"] = owner
+            command.upgrade(config, revision)
+            owner.commit()
+        return settings
+
+    with psycopg.connect(server_url.render_as_string(hide_password=False), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0")
+        try:
+            yield make
+        finally:
+            dispose_engines()
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _customer(conn: Connection) -> int:
+    row = conn.execute(
+        "INSERT INTO customers (slug, name) VALUES ('acme', 'Acme') RETURNING customer_id"
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def test_a_live_event_of_the_first_method_lives_on(database_at: Callable[[str], Settings]) -> None:
+    """Its memory knows no interval of the change date; without one every look of that customer would fail."""
+    settings = database_at("0002")
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = _customer(conn)
+        conn.execute(
+            """INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state,
+                                         started_on, opened_on, last_look, memory, method_version, settings)
+               VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', 'worsening', 'updated', '2026-03-02', '2026-04-01',
+                       '2026-05-01', %s, '1', '{}')""",
+            (customer_id, EVENT, Jsonb(MEMORY)),
+        )
+        conn.execute(
+            "INSERT INTO drift_looks VALUES (%s, '2026-04-30', '1', '{}'), (%s, '2026-05-01', '1', '{}')",
+            (customer_id, customer_id),
+        )
+        conn.execute(
+            """INSERT INTO drift_results (customer_id, as_of, payer, cpt_group, signal, direction, state, event_id,
+                                          n_baseline, n_current, event)
+               VALUES (%s, '2026-04-30', 'Aetna', 'ALL', 'denial_rate', 'worsening', 'updated', %s, 900, 90, %s)""",
+            (customer_id, EVENT, Jsonb(STATE)),
+        )
+    dispose_engines()
+    migrations.migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        subject = Subject(customer_id, "Acme", DriftSettings())
+        for day in (date(2026, 5, 1), date(2026, 5, 2)):
+            rows = look(conn, subject, [day]).rows
+            assert [(row["event_id"], row["state"]) for row in rows.to_dict("records")] == (
+                [(EVENT, "resolved")] if day == date(2026, 5, 1) else []
+            )
+        memory = conn.execute("SELECT memory ->> 'change_low', cause FROM drift_events").fetchone()
+        assert memory == ("2026-03-02", "payer")
+
+
+def test_the_days_of_all_claims_are_counted_again_for_six_signals(database_at: Callable[[str], Settings]) -> None:
+    """The migration runs as the tables' owner, whom row-level security shows no claim."""
+    settings = database_at("0001")
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = _customer(conn)
+        conn.execute(
+            """INSERT INTO uploads (customer_id, upload_id, source, file_name, sha256, byte_count)
+               VALUES (%s, %s, 'csv', 'a.csv', '\\x00', 1)""",
+            (customer_id, EVENT),
+        )
+        conn.execute(
+            """INSERT INTO claims (customer_id, claim_key, row_hash, payer, payer_name, cpt, cpt_group, modifiers,
+                                   submitted_date, decided_date, outcome, allowed_amount, source, upload_id,
+                                   source_row_number, first_seen_at, decision_seen_at, updated_at)
+               SELECT %s, gen_random_uuid(), gen_random_uuid(), 'Aetna', 'Aetna', '99213', 'OTHER', modifiers,
+                      '2026-03-02', '2026-03-12', 'PAID', 90, 'csv', %s, number, now(), now(), now()
+                 FROM (VALUES (1, NULL), (2, '25'), (3, '25')) AS lines (number, modifiers)""",
+            (customer_id, EVENT),
+        )
+    dispose_engines()
+    migrations.migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        assert conn.execute("SELECT kind, day FROM touched_days ORDER BY kind").fetchall() == [
+            ("decided", date(2026, 3, 12)),
+            ("submitted", date(2026, 3, 2)),
+        ]
+        refresh_activity(conn, customer_id)
+        _, prices, codes = read_activity(conn, customer_id)
+    assert codes["lines"].tolist() == [3]
+    assert sorted(zip(prices["modifiers"], prices["lines"], strict=True)) == [("", 1), ("25", 2)]
