@@ -50,13 +50,15 @@ SELECT i.customer_id, 'submitted', i.submitted_date FROM incoming AS i
 UNION SELECT c.customer_id, 'submitted', c.submitted_date
   FROM claims AS c JOIN incoming AS i ON i.customer_id = c.customer_id AND i.claim_key = c.claim_key
 UNION SELECT i.customer_id, 'decided', i.decided_date FROM incoming AS i WHERE i.decided_date IS NOT NULL
-UNION SELECT c.customer_id, 'decided', c.decided_date
+UNION SELECT c.customer_id, 'decided', day.decided
   FROM claims AS c JOIN incoming AS i ON i.customer_id = c.customer_id AND i.claim_key = c.claim_key
- WHERE c.decided_date IS NOT NULL
+ CROSS JOIN LATERAL (VALUES (c.decided_date), (c.first_decided_date)) AS day (decided)
+ WHERE day.decided IS NOT NULL
 ON CONFLICT DO NOTHING;
 
 -- name: merge_incoming
--- First and decision sightings are the upload's arrival, so that merging again gives the same times.
+-- First and decision sightings are the upload's arrival, so that merging again gives the same times. What was decided
+-- first is kept when another decision replaces it: drift counts a denial as one, whatever became of it later.
 MERGE INTO claims AS c
 USING (SELECT i.*, u.received_at FROM incoming AS i
          JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id) AS i
@@ -72,6 +74,17 @@ WHEN MATCHED THEN UPDATE SET
     authorization_obtained = i.authorization_obtained, diagnosis_codes = i.diagnosis_codes, units = i.units,
     provider_npi = i.provider_npi, facility = i.facility, source = i.source, upload_id = i.upload_id,
     source_row_number = i.source_row_number, version = c.version + 1, updated_at = now(),
+    first_decided_date = CASE WHEN c.first_outcome IS NULL AND c.decided_date IS NOT NULL AND c.outcome <> 'PENDING'
+        THEN c.decided_date ELSE c.first_decided_date END,
+    first_outcome = CASE WHEN c.first_outcome IS NULL AND c.decided_date IS NOT NULL AND c.outcome <> 'PENDING'
+        THEN c.outcome ELSE c.first_outcome END,
+    first_denial_reason_code = CASE WHEN c.first_outcome IS NULL THEN c.denial_reason_code
+        ELSE c.first_denial_reason_code END,
+    first_allowed_amount = CASE WHEN c.first_outcome IS NULL THEN c.allowed_amount ELSE c.first_allowed_amount END,
+    first_paid_amount = CASE WHEN c.first_outcome IS NULL THEN c.paid_amount ELSE c.first_paid_amount END,
+    first_units = CASE WHEN c.first_outcome IS NULL THEN c.units ELSE c.first_units END,
+    first_decision_seen_at = CASE WHEN c.first_outcome IS NULL THEN c.decision_seen_at
+        ELSE c.first_decision_seen_at END,
     decision_seen_at = CASE
         WHEN i.decided_date IS NULL OR i.outcome = 'PENDING' THEN NULL
         WHEN c.decision_seen_at IS NULL OR c.outcome <> i.outcome OR c.decided_date <> i.decided_date
@@ -130,11 +143,12 @@ WITH payers AS (
       FROM payers AS p, codes AS k
      WHERE c.customer_id = %(customer_id)s AND c.payer = p.payer AND c.cpt = k.cpt
        AND (c.payer_name, c.cpt_group) IS DISTINCT FROM (p.payer_name, k.cpt_group)
-    RETURNING c.submitted_date, c.decided_date
+    RETURNING c.submitted_date, c.decided_date, c.first_decided_date
 ), touched AS (
     INSERT INTO touched_days (customer_id, kind, day)
     SELECT %(customer_id)s, 'submitted', submitted_date FROM changed
     UNION SELECT %(customer_id)s, 'decided', decided_date FROM changed WHERE decided_date IS NOT NULL
+    UNION SELECT %(customer_id)s, 'decided', first_decided_date FROM changed WHERE first_decided_date IS NOT NULL
     ON CONFLICT DO NOTHING
 )
 SELECT count(*) FROM changed;

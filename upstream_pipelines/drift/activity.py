@@ -33,6 +33,10 @@ PRICE_KEYS = ["payer", "cpt", "modifiers", "cpt_group", "decided_day", "decision
 PRICE_SUMS = ["lines", "sum_log_allowed", "sum_log_allowed_sq", "allowed"]
 CODE_KEYS = ["payer", "cpt", "cpt_group", "submitted_day", "submitted_known_day"]
 
+FIRST_DECISION = (
+    "first_decided_date", "first_outcome", "first_denial_reason_code", "first_allowed_amount", "first_paid_amount",
+    "first_units", "first_decision_seen_at",
+)  # fmt: skip
 DECIDED_OUTCOMES = ("PAID", "DENIED", "OTHER")
 NOT_DENIALS = ("CO45", "PR1", "PR2", "PR3")
 AUTHORIZATION_CODES = r"(?:CO|PR|OA|PI)?(?:15|197|198)"
@@ -57,7 +61,8 @@ def activity_from_claims(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | N
 
     `claims` has a row per line: payer (or payer_name), submitted_date, decided_date, outcome, and optionally cpt,
     modifiers, cpt_group, billed_amount, allowed_amount, paid_amount, units, denial_reason_code, first_seen_at,
-    decision_seen_at. `cpt_groups` maps a code to its group, default OTHER; without it the column cpt_group counts.
+    decision_seen_at, and the columns of `FIRST_DECISION` for lines whose first decision another has replaced: the first
+    counts. `cpt_groups` maps a code to its group, default OTHER; without it the column cpt_group counts.
     Days come back as datetime64[s] without a time, decision_age as Int64 (<NA>: undecided).
 
     Raises:
@@ -87,7 +92,7 @@ def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.Dat
             f"Claims lack the column(s) {', '.join(missing)}. Give one row per line with payer (or payer_name), "
             "submitted_date, decided_date and outcome."
         )
-    rows = claims.loc[claims["submitted_date"].notna() & claims[payer].notna()]
+    rows = _first_decided(claims.loc[claims["submitted_date"].notna() & claims[payer].notna()])
     submitted, decided = _days(rows, "submitted_date"), _days(rows, "decided_date")
     outcome = rows["outcome"].astype("string").str.upper()
     unknown = sorted(set(outcome.dropna()) - {*DECIDED_OUTCOMES, "PENDING"})
@@ -127,6 +132,20 @@ def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.Dat
             "paid": _amount(rows, "paid_amount").fillna(0.0),
             "priced": priced,
             "log_allowed": np.log(np.where(priced, per_unit, 1.0)),
+        }
+    )
+
+
+def _first_decided(rows: pd.DataFrame) -> pd.DataFrame:
+    """The lines with their first decision, where another has replaced it and the frame tells."""
+    if "first_outcome" not in rows.columns:
+        return rows
+    replaced = rows["first_outcome"].notna()
+    first = {name: name.removeprefix("first_") for name in FIRST_DECISION if name in rows.columns}
+    return rows.assign(
+        **{
+            name: rows[first_name].where(replaced, rows[name] if name in rows.columns else None)
+            for first_name, name in first.items()
         }
     )
 

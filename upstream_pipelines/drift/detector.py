@@ -10,9 +10,8 @@ production, a replay and a backfill give the same rows.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, timedelta
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -44,34 +43,17 @@ from upstream_pipelines.drift.measures import (
     completeness,
     holds_without_striking_days,
     is_material,
-    severity,
+    usual_decision_days,
 )
+from upstream_pipelines.drift.rows import LookResult, frame_of
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.severity import severity
 from upstream_pipelines.drift.shortage import Shortage, shortage_of
 from upstream_pipelines.drift.source_patterns import data_behind
 
-ROW_COLUMNS = [
-    "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
-    "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "event_id", "detail",
-]  # fmt: skip
 ALL_GROUPS = "ALL"
 BEFORE_EVERYTHING = -(10**6)
-
-
-@dataclass(frozen=True)
-class LookResult:
-    """`records`: a row per event, watched chart and payer and signal without enough data. `events`: the new state of each
-    event handed in that was not resolved, and of each opened now.
-    """
-
-    records: list[dict[str, Any]]
-    events: list[DriftEvent]
-
-    @cached_property
-    def rows(self) -> pd.DataFrame:
-        """The records as a frame; made when asked for, since a year of looks needs but one."""
-        return _frame(self.records)
 
 
 class Detector:
@@ -104,7 +86,6 @@ class Detector:
         """
         charts = self.charts(as_of, live)
         going = {(event.payer, event.signal): event for event in live if event.state != "resolved"}
-        p_values, q_values = self._p_values(charts)
         rows: list[dict[str, Any]] = []
         events: list[DriftEvent] = []
         testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
@@ -139,11 +120,8 @@ class Detector:
                     opened, row = self._alarm(charts, change, float(z), needed[sign], as_of)
                     if opened is not None:
                         events.append(opened)
-                key = (signal, int(payer))
-                row["p_value"], row["q_value"] = p_values.get(key), q_values.get(key)
-                if row["state"] != "not_enough_data" and key in q_values:
-                    row["detail"]["confidence"] = round(1.0 - q_values[key], 6)
                 rows.append(row)
+        self._add_chances(charts, rows)
         seen = {event.event_id for event in events}
         for event in going.values():
             if event.event_id not in seen:
@@ -173,20 +151,32 @@ class Detector:
                     result += [Exclusion(position, signal, first, last) for signal in label.signals or SIGNALS]
         return result
 
-    def _p_values(self, charts: Charts) -> tuple[dict[tuple[Signal, int], float], dict[tuple[Signal, int], float]]:
-        """The p-value of each testable chart at this look (either direction), and q over all of them."""
+    def _add_chances(self, charts: Charts, rows: Sequence[dict[str, Any]]) -> None:
+        """Give each row with evidence its p-value at this look, and q over all charts of the look.
+
+        A row counts with its own evidence, not with the strongest of its chart: that may be for another change.
+        """
+        index = {name: position for position, name in enumerate(self.facts.payers)}
+        judged = {(row["signal"], index[row["payer"]]): row for row in rows if row["state"] != "not_enough_data"}
         keys: list[tuple[Signal, int]] = []
         values = []
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
+            tested = chart.testable() & charts.view.present
             if signal == "decision_lag" and not charts.view.sees_open:
-                continue
-            payers = np.flatnonzero(chart.testable() & charts.view.present)
+                tested[:] = False
+            z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])
+            for (of_signal, payer), row in judged.items():
+                if of_signal == signal:
+                    tested[payer], z[payer] = True, row["detail"]["evidence"]
+            payers = np.flatnonzero(tested)
             keys += [(signal, int(payer)) for payer in payers]
-            z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])[payers]
-            values.append(look_p_value(z, len(chart.z)))
+            values.append(look_p_value(z[payers], len(chart.z)))
         p = np.concatenate(values)
-        return dict(zip(keys, p.tolist(), strict=True)), dict(zip(keys, false_discovery(p).tolist(), strict=True))
+        chances = dict(zip(keys, zip(p.tolist(), false_discovery(p).tolist(), strict=True), strict=True))
+        for key, row in judged.items():
+            row["p_value"], row["q_value"] = chances[key]
+            row["detail"]["confidence"] = round(1.0 - row["q_value"], 6)
 
     def _alarm(
         self, charts: Charts, change: Change, z: float, needed: float, as_of: date
@@ -194,7 +184,12 @@ class Detector:
         """Open an event, or say why the chart is only watched."""
         found = compare(charts, change, self.settings)
         row = self._row(charts, change, found, as_of)
-        earliest, latest = (_date(day) for day in change_interval(charts.by_signal[change.signal], change))
+        earliest, latest = (
+            _date(day)
+            for day in change_interval(
+                charts.by_signal[change.signal], change, usual_decision_days(charts, change.payer)
+            )
+        )
         row["detail"] |= {
             "evidence": round(z, 4),
             "threshold": round(needed, 4),
@@ -298,8 +293,10 @@ class Detector:
             shown = replace(shown, baseline=memory.baseline, effect=recent.current - memory.baseline)
         row = self._row(charts, change, shown, as_of)
         row["state"], row["event_id"] = renewed.state, renewed.event_id
+        # How sure it is rests on all days since the change; once the recent ones deny it, on these.
+        evidence = abs(recent.z) if calm else abs(compare(charts, change, settings).z)
         row["detail"] |= {
-            "evidence": round(abs(recent.z), 4),
+            "evidence": round(evidence, 4),
             "change_date_low": memory.change_low.isoformat(),
             "change_date_high": memory.change_high.isoformat(),
         }
@@ -366,17 +363,6 @@ def _intervals(found: Comparison) -> dict[str, float]:
     }
 
 
-def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=ROW_COLUMNS)
-    numbers = ["baseline", "current", "effect", "p_value", "q_value", "severity", "maturity"]
-    counts = ["n_baseline", "n_current"]
-    words = ["payer", "cpt_group", "signal", "direction", "state", "cause"]
-    # Told, since a look without rows would else give columns of another type.
-    return frame.astype(
-        dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64") | dict.fromkeys(words, "str")
-    )
-
-
 def _date(day: int) -> date:
     return date(1970, 1, 1) + timedelta(days=day)
 
@@ -395,4 +381,4 @@ def replay_looks(
         result = detector.look(as_of, known)
         memory |= {event.event_id: event for event in result.events}
         records += result.records
-    return _frame(records).drop(columns=["event_id", "detail"])
+    return frame_of(records).drop(columns=["event_id", "detail"])

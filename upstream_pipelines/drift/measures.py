@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from upstream_pipelines.drift.charts import Chart, Charts
-from upstream_pipelines.drift.counts import RECENT_DAYS, View
+from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_SUBMISSION, cell_days
 from upstream_pipelines.drift.facts import Floats, Floats32
-from upstream_pipelines.drift.scan import By, Series, Windows, evidence, sums_of
+from upstream_pipelines.drift.scan import GROWTH_PRIOR, By, Series, Windows, evidence, sums_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
 
@@ -35,7 +35,8 @@ WIDTH = 1.96  # standard errors: 95 %
 WIDEST = (
     5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
 )
-NEAR = WIDTH**2  # twice the log-likelihood within which a change day is as likely as the best: 95 %
+NEAR = 7.35  # twice the log-likelihood within which a change day is as likely as the best, at 95 %: no regular
+# parameter, whose limit is 3.84, but the time of a step (two independent random walks with drift)
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,23 @@ def _compare_volume(chart: Chart, series: Series, payer: int, before: slice, sin
     z = float(_evidence_of(chart, series, payer, sums)[0, 0])
     ratio = n1 / awaited if awaited > 0 else 1.0
     scatter = float(chart.dispersion[payer])
-    error0, error1 = (float(WIDTH * np.sqrt(scatter / max(part, 0.5))) for part in (n0, n1))
+    error0 = _error_ahead(expected[before], time[before], expected[since], time[since]) * WIDTH * np.sqrt(scatter)
+    error1 = WIDTH * np.sqrt(scatter / max(n1, 0.5))
     shift = float(np.log((n1 + 0.5) / (awaited + 0.5)))
     return Comparison(
         z, shift, usual, usual * ratio, ratio - 1.0, round(n0), round(n1),
         _around(usual, error0), _around(usual * ratio, error1),
     )  # fmt: skip
+
+
+def _error_ahead(known: Floats, time: Floats, ahead: Floats, time_ahead: Floats) -> float:
+    """Standard error of what level and growth let expect, as a share of it: the further ahead, the larger."""
+    s0, s1, s2 = float(known.sum()), float((known * time).sum()), float((known * time**2).sum()) + GROWTH_PRIOR
+    determinant = s0 * s2 - s1**2
+    if determinant <= 0 or ahead.sum() <= 0:
+        return 1.0
+    at = float((ahead * time_ahead).sum() / ahead.sum())
+    return float(np.sqrt((s2 - 2 * at * s1 + at**2 * s0) / determinant))
 
 
 def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice) -> Comparison:
@@ -179,10 +191,18 @@ def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice
     z = mix_evidence(x0[None, :, None], x1[None, :, None], chart.dispersion[[payer]], chart.freedom[[payer]])[0, 0]
     sign = 1.0 if worth1 > worth0 else -1.0
     pooled = (x0 + x1) / max(n0 + n1, 1.0)
-    error = np.sqrt(chart.dispersion[payer] * pooled * (1 - pooled) * (1 / max(n0, 1.0) + 1 / max(n1, 1.0)))
+    scatter = float(chart.dispersion[payer])
+    error = np.sqrt(scatter * pooled * (1 - pooled) * (1 / max(n0, 1.0) + 1 / max(n1, 1.0)))
     # Chance alone moves shares by 0.8 standard errors on average: that much of the distance is none.
     by_chance = float(0.5 * np.sqrt(2 / np.pi) * error.sum())
     apart = max(float(0.5 * np.abs(share1 - share0).sum()) - by_chance, 0.0) if n1 > 0 else 0.0
+    # Of half the sum of the shares' moves with the signs they have; what chance adds may be wholly wrong besides.
+    way = np.sign(share1 - share0)
+    moved = sum(
+        scatter * (float(share @ way**2) - float(share @ way) ** 2) / max(lines, 1.0)
+        for share, lines in ((share0, n0), (share1, n1))
+    )
+    error_of_distance = float(0.5 * WIDTH * np.sqrt(max(moved, 0.0))) + by_chance
     return Comparison(
         z=float(sign * z),
         shift=sign * apart,
@@ -192,23 +212,28 @@ def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice
         n_baseline=round(n0),
         n_current=round(n1),
         baseline_interval=(0.0, 0.0),
-        current_interval=(max(apart - by_chance, 0.0), min(apart + by_chance, 1.0)),
+        current_interval=(max(apart - error_of_distance, 0.0), min(apart + error_of_distance, 1.0)),
     )
 
 
-def change_interval(chart: Chart, change: Change) -> tuple[int, int]:
+def change_interval(chart: Chart, change: Change, usual_days: int) -> tuple[int, int]:
     """The days between which the change began, at 95 %: those whose likelihood is near that of the best.
 
-    The likelihood is that of two levels, so that the interval is one of the change day alone.
+    The likelihood is that of two levels, so that the interval is one of the change day alone. `usual_days` is how long
+    the payer's decisions usually take.
     """
     at = list(chart.by).index(change.by)
     z = np.where(chart.valid[at][change.payer], change.sign * chart.z[at][change.payer], -np.inf)
     split = chart.last - chart.lengths + 1
     best = float(z.max())
     likely = split[(z > 0) & (z**2 >= best**2 - NEAR)] if np.isfinite(best) and best > 0 else split[:0]
-    if not len(likely):
-        return change.split, change.split
-    return int(min(likely.min(), change.split)), int(max(likely.max(), change.split))
+    first, last = (
+        (int(min(likely.min(), change.split)), int(max(likely.max(), change.split)))
+        if len(likely)
+        else (change.split, change.split)
+    )
+    # A price is seen on the day of the decision, and may have changed with what was submitted before it.
+    return first - usual_days if change.signal == "allowed_amount" else first, last
 
 
 def _series_of(chart: Chart, change: Change) -> Series:
@@ -244,6 +269,12 @@ def hazard_of(table: tuple[Floats, Floats], prior: Floats | None = None, weight:
     top = decided if prior is None else decided + weight * prior
     bottom = still + weight
     return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+
+
+def usual_decision_days(charts: Charts, payer: int) -> int:
+    """Median days from submission to decision of one payer, over all days in view."""
+    view = charts.view
+    return round(median_of(hazard_of(life_table(charts, payer, BY_SUBMISSION, (view.start, view.horizon)))))
 
 
 def survival_of(hazard: Floats) -> Floats:
@@ -354,27 +385,3 @@ def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
     if signal not in RATE_SIGNALS:
         return 1.0
     return float(view.decided[:, payer, since].sum() / total)
-
-
-def severity(signal: Signal, comparison: Comparison, view: View, payer: int, *, settings: DriftSettings) -> float:
-    """0..1 from the size of the effect against what is material, weighed by the payer's share of billed dollars.
-
-    Four times the material size gives a half; a payer of less than its even share of the money up to a half less.
-    """
-    unit = {
-        "denial_rate": settings.minimum_rate_points,
-        "authorization_denials": settings.minimum_authorization_points,
-        "decision_lag": settings.minimum_lag_days,
-        "allowed_amount": settings.minimum_price_change,
-        "volume": settings.minimum_volume_change,
-        "procedure_mix": settings.minimum_mix_change,
-    }[signal]
-    change = comparison.current if signal == "procedure_mix" else comparison.effect
-    size = abs(change) / max(unit, 1e-9)
-    by_effect = size / (size + 4.0)
-    billed = view.billed_lately
-    if billed.sum() <= 0:
-        return by_effect
-    share = billed[payer] / billed.sum()
-    even = 1.0 / max(int((view.total[:, -RECENT_DAYS:].sum(axis=1) > 0).sum()), 1)
-    return float(by_effect * (0.5 + 0.5 * min(share / even, 1.0)))

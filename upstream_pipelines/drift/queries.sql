@@ -1,5 +1,8 @@
 -- Counting activity, and keeping what each look found.
 --
+-- Decisions are the first of each line (first_decisions): a denial that is paid later was a denial all the same, and
+-- a correction takes nothing from what earlier days knew.
+--
 -- Known days. A look at a past day must use nothing that became known after it. A fact is known from its own
 -- day on, or from the day it was first seen where that is later. What arrived on the customer's first day is
 -- its history from before the platform watched: it counts from its own days on, so that a look at a day
@@ -24,7 +27,7 @@ WITH first_day AS (
            regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
            (c.first_seen_at AT TIME ZONE 'UTC')::date AS seen,
            (c.decision_seen_at AT TIME ZONE 'UTC')::date AS decision_seen
-      FROM claims AS c
+      FROM first_decisions AS c
      WHERE c.customer_id = %(customer_id)s AND c.submitted_date = ANY(%(days)s)
 ), judged AS (
     SELECT l.*, l.decided AND l.outcome = 'DENIED' AND l.code NOT IN ('CO45', 'PR1', 'PR2', 'PR3') AS denied,
@@ -57,7 +60,7 @@ WITH first_day AS (
     SELECT c.payer_name, c.cpt, c.cpt_group, c.submitted_date,
            CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
                 ELSE greatest(c.submitted_date, (c.first_seen_at AT TIME ZONE 'UTC')::date) END AS known
-      FROM claims AS c CROSS JOIN first_day AS f
+      FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.submitted_date = ANY(%(days)s)
 )
 INSERT INTO payer_codes (customer_id, payer, cpt, cpt_group, submitted_day, submitted_known_day, lines)
@@ -69,7 +72,8 @@ SELECT %(customer_id)s, payer_name, cpt, cpt_group, submitted_date, known, count
 DELETE FROM payer_prices WHERE customer_id = %(customer_id)s AND decided_day = ANY(%(days)s);
 
 -- name: insert_prices
--- Sums of the logarithm of the allowed amount a unit, over paid lines, by code and modifiers (claims_decided).
+-- Sums of the logarithm of the allowed amount a unit, over paid lines, by code and modifiers (claims_decided,
+-- claims_first_decided).
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
 ), lines AS (
@@ -78,8 +82,10 @@ WITH first_day AS (
               / CASE WHEN c.units > 0 THEN c.units::double precision ELSE 1 END) AS log_allowed,
            CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
                 ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END AS known
-      FROM claims AS c CROSS JOIN first_day AS f
-     WHERE c.customer_id = %(customer_id)s AND c.decided_date = ANY(%(days)s)
+      FROM first_decisions AS c CROSS JOIN first_day AS f
+     WHERE c.customer_id = %(customer_id)s
+       AND (c.latest_decided_date = ANY(%(days)s) OR c.first_decided_date = ANY(%(days)s))
+       AND c.decided_date = ANY(%(days)s)
        AND c.outcome = 'PAID' AND c.allowed_amount > 0
 )
 INSERT INTO payer_prices (customer_id, payer, cpt, modifiers, cpt_group, decided_day, decision_known_day, lines,
@@ -337,7 +343,7 @@ WITH first_day AS (
            CASE WHEN c.outcome = 'PAID' AND c.allowed_amount > 0
                 THEN ln(c.allowed_amount::double precision
                         / CASE WHEN c.units > 0 THEN c.units::double precision ELSE 1 END) END AS log_allowed
-      FROM claims AS c CROSS JOIN first_day AS f
+      FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
        AND c.submitted_date BETWEEN %(before_first)s::date - %(reach)s::integer AND %(since_last)s::date
        AND (CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
@@ -397,7 +403,7 @@ WITH first_day AS (
                            ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END)
                      < %(as_of)s::date
                 THEN greatest(c.decided_date, c.submitted_date) END AS decided_day
-      FROM claims AS c CROSS JOIN first_day AS f
+      FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
        AND c.submitted_date BETWEEN %(before_first)s::date - %(reach)s::integer AND %(since_last)s::date
        AND (CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
@@ -465,7 +471,7 @@ WITH first_day AS (
                            ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END)
                      < %(as_of)s::date
                 THEN greatest(c.decided_date, c.submitted_date) END AS decided_day
-      FROM claims AS c CROSS JOIN first_day AS f
+      FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
        AND c.submitted_date BETWEEN %(since_first)s::date - %(reach)s::integer AND %(since_last)s::date
        AND (CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date

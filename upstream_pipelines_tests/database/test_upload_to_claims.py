@@ -384,7 +384,8 @@ def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
     with ingest.conn.cursor() as cursor:
         rows = cursor.execute(
             """SELECT payer_name, cpt, modifiers, cpt_group, submitted_date, decided_date, outcome, billed_amount,
-                      allowed_amount, paid_amount, units, denial_reason_code FROM claims"""
+                      allowed_amount, paid_amount, units, denial_reason_code, first_decided_date, first_outcome,
+                      first_denial_reason_code, first_allowed_amount, first_units FROM claims"""
         ).fetchall()
         names = [column.name for column in cursor.description or ()]
     made = activity_from_claims(pd.DataFrame(rows, columns=names))
@@ -396,6 +397,23 @@ def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
             _comparable(sql_frame[list(pandas_frame.columns)], keys),
             _comparable(pandas_frame, keys),
             check_dtype=False,
+        )
+
+
+def test_a_denial_paid_later_and_a_corrected_decision_stay_what_they_were_first(ingest: Ingest) -> None:
+    """Counted by its latest version a denial leaves the old cohorts only, and every payer seems to deny more of late."""
+    ingest.load(_file(_row("A", "DENIED", "2026-02-03", allowed=""), _row("B", "PAID", "2026-02-03")))
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    before = read_activity(ingest.conn, ingest.customer.customer_id)
+    assert before.activity["denied"].sum() == 1
+    ingest.load(_file(_row("A", "PAID", "2026-03-20"), _row("B", "PAID", "2026-02-05", allowed="70")))
+    ingest.load(_file(_row("A", "PAID", "2026-03-20", allowed="60"), _row("B", "PENDING", "", allowed="")))
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    after = read_activity(ingest.conn, ingest.customer.customer_id)
+    for then, now in zip(before, after, strict=True):
+        columns = [name for name in then.columns if not name.endswith("known_day")]
+        pd.testing.assert_frame_equal(
+            then.sort_values(columns, ignore_index=True), now.sort_values(columns, ignore_index=True)
         )
 
 

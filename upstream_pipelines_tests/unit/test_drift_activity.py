@@ -166,3 +166,11 @@ def test_no_line_is_lost_or_counted_twice(rows: list[tuple[Any, ...]]) -> None:
     assert prices["lines"].sum() == sum(row[3] == "PAID" and bool(row[4]) for row in decided)
     shuffled, _, _ = activity_from_claims(claims.sample(frac=1, random_state=1))
     pd.testing.assert_frame_equal(activity, shuffled)
+
+
+def test_a_line_counts_with_its_first_decision_where_another_replaced_it() -> None:
+    first = {"first_decided_date": "2026-01-12", "first_outcome": "DENIED", "first_denial_reason_code": "CO-197"}
+    activity, prices, _ = activity_from_claims(pd.concat([lines(), lines(**first)]))
+    counted = activity[["decision_age", "lines", "denied", "denied_authorization"]]
+    assert sorted(counted.to_numpy().tolist()) == [[7, 1, 1, 1], [10, 1, 0, 0]]
+    assert prices["lines"].sum() == 1

@@ -1,0 +1,43 @@
+"""The rows of a look, as records and as a frame. Not here: how they come about (detector.py)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from upstream_pipelines.drift.events import DriftEvent
+
+ROW_COLUMNS = [
+    "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
+    "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "event_id", "detail",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LookResult:
+    """`records`: a row per event, watched chart and payer and signal without enough data. `events`: the new state of each
+    event handed in that was not resolved, and of each opened now.
+    """
+
+    records: list[dict[str, Any]]
+    events: list[DriftEvent]
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """The records as a frame; made when asked for, since a year of looks needs but one."""
+        return frame_of(self.records)
+
+
+def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of looks as a frame of `ROW_COLUMNS`."""
+    frame = pd.DataFrame(rows, columns=ROW_COLUMNS)
+    numbers = ["baseline", "current", "effect", "p_value", "q_value", "severity", "maturity"]
+    counts = ["n_baseline", "n_current"]
+    words = ["payer", "cpt_group", "signal", "direction", "state", "cause"]
+    # Told, since a look without rows would else give columns of another type.
+    return frame.astype(
+        dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64") | dict.fromkeys(words, "str")
+    )
