@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from upstream_pipelines.drift.detector import BEFORE_EVERYTHING, Detector, LookResult
+from upstream_pipelines.drift.detector import BEFORE_EVERYTHING, Detector
 from upstream_pipelines.drift.events import DriftEvent, event_id_for
 from upstream_pipelines.drift.facts import day_number
+from upstream_pipelines.drift.rows import LookResult
 from upstream_pipelines.drift.settings import DriftSettings, LabelledDays
 
 START = date(2024, 1, 1)
