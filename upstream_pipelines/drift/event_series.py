@@ -44,7 +44,8 @@ class EventPoints:
 
     `points` has a row per line (one, but for the mix: one per code) and block: first day, days, value, low, high
     (95 %), expected (volume only), complete. `curves` has the share decided by age of the lines submitted before
-    the change and since it. `baseline` and `current` are (value, low, high) as in the row.
+    the change and since it. `baseline` is (value, low, high) as in the row, `change` the day and its interval,
+    `complete_to` the last day that counts.
     """
 
     signal: str
