@@ -52,7 +52,7 @@ def look(
     from upstream_pipelines.defs.drift_assets import look_at, look_days
     from upstream_pipelines.defs.home import dagster_instance
     from upstream_pipelines.drift.store import refresh_activity
-    from upstream_pipelines.drift.units import figure_text, money_text, since_text
+    from upstream_pipelines.drift.units import complete_text, figure_text, money_text, since_text
 
     if as_of is not None and (first is not None or last is not None):
         raise ConfigurationError("Give --as-of for one look, or --from and --to for daily ones; not both.")
@@ -110,7 +110,7 @@ def look(
                     money_text(row["detail"].get("money")),
                     since_text(row["detail"]),
                     row["q_value"],
-                    None if row["maturity"] is None else f"{row['maturity']:.0%}",
+                    complete_text(row["signal"], row["maturity"]),
                 )
                 for row in shown
             ),

@@ -14,17 +14,19 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.tables import chart, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
-from upstream_pipelines.drift.explanation import NAMES, describe, title_of
+from upstream_pipelines.drift.explanation import DIMENSIONS, NAMES, describe, title_of
 from upstream_pipelines.drift.store import LooksMade
-from upstream_pipelines.drift.units import effect_text, figure_text, money_text, part_text, percent, since_text
+from upstream_pipelines.drift.units import (
+    complete_text,
+    effect_text,
+    figure_text,
+    money_text,
+    part_text,
+    percent,
+    since_text,
+)
 
 _SHOWN_PAYERS = 12
-_DIMENSIONS = {
-    "cpt_group": "CPT group",
-    "procedure": "procedure",
-    "denial_code": "denial code",
-    "facility": "facility",
-}
 _PARTS = {"rate": "lines of the same kind", "mix": "another mix", "maturity": "age of the lines"}
 _ENTRIES = 5
 
@@ -75,7 +77,8 @@ def _events(rows: list[dict[Any, Any]]) -> Any:
                 "data, not payer" if row["cause"] == "data" else "payer",
                 figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
                 effect_text(row["signal"], row["effect"]), _money(row), since_text(row["detail"]),
-                _sure(row["detail"].get("confidence")), row["q_value"], _share(row["maturity"]), row["n_current"],
+                _sure(row["detail"].get("confidence")), row["q_value"],
+                complete_text(row["signal"], row["maturity"]), row["n_current"],
             )
             for row in rows
         ),
@@ -116,7 +119,7 @@ def _sources(rows: list[dict[Any, Any]]) -> Any:
         event, unit = short_id(row["event_id"]), told["unit"]
         lines.append((event, "whole change", title_of(row), part_text(unit, told["change"])))
         lines += [(event, "part", _PARTS[name], part_text(unit, value)) for name, value in told["parts"].items()]
-        for dimension, kind in _DIMENSIONS.items():
+        for dimension, kind in DIMENSIONS.items():
             entries = told["by"].get(dimension, [])
             lines += [
                 (event, kind, entry["name"], part_text(unit, entry["total"])) for entry in entries[:_ENTRIES]

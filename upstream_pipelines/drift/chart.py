@@ -34,10 +34,10 @@ BASELINE_COLOUR, CURRENT_COLOUR, NOTE_COLOUR = "#8a94a6", "#1f5fbf", "#5b6472"
 
 
 def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
-    """Draw the rows of `payer_figures`: per payer the baseline (grey) and current (blue) value with 95 % intervals.
+    """Draw the rows of `figures_of`: per payer the baseline (grey) and current (blue) value with 95 % intervals.
 
-    900 pixels wide, three signals a row; the height grows with the payers. How complete the current block is stands
-    at the right of each panel.
+    900 pixels wide, three signals a row; the height grows with the payers. How much of the current block is decided
+    stands at the right of each panel.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -55,7 +55,14 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
     figure.legend(
         handles=[
             Line2D([], [], color=BASELINE_COLOUR, marker="o", linewidth=2, label="baseline"),
-            Line2D([], [], color=CURRENT_COLOUR, marker="o", linewidth=2, label="current (right: share complete)"),
+            Line2D(
+                [],
+                [],
+                color=CURRENT_COLOUR,
+                marker="o",
+                linewidth=2,
+                label="current (right: share of its lines decided)",
+            ),
         ],
         loc="outside lower center",
         ncols=2,
@@ -91,9 +98,9 @@ def _panel(axes: Any, rows: pd.DataFrame, signal: str, payers: list[str]) -> Non
                 value, low, high = (row[key] * SCALE[signal] for key in (name, f"{name}_low", f"{name}_high"))
                 axes.plot([low, high], [at + offset] * 2, color=colour, linewidth=2, solid_capstyle="round")
                 axes.plot([value], [at + offset], marker="o", markersize=5, color=colour)
-        complete = f"{row['maturity']:.0%}" if pd.notna(row["maturity"]) else ""
+        decided = f"{row['maturity']:.0%}" if pd.notna(row["maturity"]) else ""
         axes.annotate(
-            complete if drawn else "not enough data",
+            decided if drawn else "not enough data",
             (1.0, at),
             xycoords=("axes fraction", "data"),
             ha="right",

@@ -31,7 +31,6 @@ from upstream_pipelines.drift.units import number_of
 SHOWN = 12
 """Names kept of each dimension; the others are one entry, so that the list still adds up."""
 OTHERS = "all others"
-DAYS_PER_WEEK = 7.0
 
 
 def explain(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -119,22 +118,24 @@ def _lag(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def _volume(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Lines a week against those the calendar and trend let expect, at the baseline's shares."""
-    expected = number_of(row["baseline"])
-    total = breakdown.total("before", "lines")
-    if expected is None or total <= 0:
+    """The row's lines a week and those it expected, each shared out as the lines of its period were.
+
+    The row knows weekdays, holidays and growth. Lines counted here over days of the calendar do not: of an office
+    that is open on weekdays, a period from Friday to Monday would show half of what it should.
+    """
+    before, since = number_of(row["baseline"]), number_of(row["current"])
+    if before is None or since is None or breakdown.total("before", "lines") <= 0:
         return None
-    weeks = breakdown.periods.since_days / DAYS_PER_WEEK
     by = {}
     for dimension in ("cpt_group", "facility"):
         names, lines, _ = _cube(breakdown.of(dimension), "lines")
-        by[dimension] = _entries(
-            names, total=lines[1].sum(axis=0) / weeks - expected * lines[0].sum(axis=0) / total
-        )
-    since = breakdown.total("since", "lines") / weeks
+        counts = lines.sum(axis=1)
+        share0 = counts[0] / counts[0].sum()
+        # Without a line since the change each is missed as it was expected.
+        share1 = counts[1] / counts[1].sum() if counts[1].any() else share0
+        by[dimension] = _entries(names, total=since * share1 - before * share0)
     return {
-        "unit": "lines a week", "before": expected, "since": since, "change": since - expected,
-        "parts": {}, "by": by,
+        "unit": "lines a week", "before": before, "since": since, "change": since - before, "parts": {}, "by": by,
     }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Whether a change is the payer's, or comes from the customer's own files and mappings: "data, not payer".
 
 Belongs here: which troubles explain a row of a look, the cause that follows, and its words. Not here: finding the
-troubles, in the counts (source_patterns.py) or among the uploads (store.py).
+troubles, in the counts (source_patterns.py) or among the uploads
+(upload_troubles.py).
 
 A trouble explains a change when it began about when the change did and still covers a fair part of the days that are
 compared. So a hole that was filled, or a file that was refused once, explains less and less, and a change that
@@ -30,7 +31,6 @@ SPREADING_DAYS = (
 )
 COVERED_SHARE = 0.25  # of the days compared: a quarter of the days at nothing is a material change of any signal
 CLEAR_DAYS = 7  # without an explanation make the payer the cause
-RECENT_DAYS = 28  # the stretch that says whether an event still holds
 JUDGED_STATES = frozenset({"watch", "open", "updated"})
 
 
@@ -126,13 +126,15 @@ def announcements(row: Mapping[str, Any], before: Cause | None) -> list[tuple[Li
     return []
 
 
-def explanations(row: Mapping[str, Any], troubles: Iterable[Trouble]) -> dict[str, dict[str, Any]]:
+def explanations(
+    row: Mapping[str, Any], troubles: Iterable[Trouble], recent_days: int
+) -> dict[str, dict[str, Any]]:
     """The troubles that explain a row, by code, each with what is known about it."""
     found: dict[str, dict[str, Any]] = {}
     if row["state"] not in JUDGED_STATES:
         return found
     for trouble in troubles:
-        if explains(trouble, row):
+        if explains(trouble, row, recent_days):
             about: dict[str, Any] = {"first_day": trouble.first_day.isoformat()}
             if trouble.last_day is not None:
                 about["last_day"] = trouble.last_day.isoformat()
@@ -142,10 +144,11 @@ def explanations(row: Mapping[str, Any], troubles: Iterable[Trouble]) -> dict[st
     return found
 
 
-def explains(trouble: Trouble, row: Mapping[str, Any]) -> bool:
+def explains(trouble: Trouble, row: Mapping[str, Any], recent_days: int) -> bool:
     """Whether the trouble began about when the row's change did and covers enough of the days compared.
 
-    `row`: payer, and a detail with change_date, by, complete_to and, where known, change_date_low and _high.
+    Those are the days since the change, or the last `recent_days` of them, by which an event is judged that goes on
+    (settings.recent_days). `row`: payer, and a detail with change_date, by, complete_to and, where known, change_date_low and _high.
     """
     detail = row["detail"]
     if trouble.payers is not None and row["payer"] not in trouble.payers:
@@ -163,7 +166,7 @@ def explains(trouble: Trouble, row: Mapping[str, Any]) -> bool:
         return False
     return trouble.last_day is None or any(
         _share(trouble.first_day, trouble.last_day, first, complete_to) >= COVERED_SHARE
-        for first in (changed, max(changed, complete_to - timedelta(RECENT_DAYS - 1)))
+        for first in (changed, max(changed, complete_to - timedelta(recent_days - 1)))
     )
 
 

@@ -235,7 +235,7 @@ class Detector:
         if not is_material(change.signal, found, change.sign, settings):
             return "effect"
         if settings.minimum_dollars_per_month > 0:
-            dollars = dollars_per_month(charts.view, change.payer, change.signal, found.effect)
+            dollars = dollars_per_month(charts.view, change.payer, change.signal, found.effect, change.split)
             if dollars is not None and dollars < settings.minimum_dollars_per_month:
                 return "dollars"
         if not holds_without_striking_days(charts, change, needed * HELD_SHARE, settings):

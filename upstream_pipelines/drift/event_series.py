@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ import pandas as pd
 
 from upstream_pipelines.drift.charts import Chart, Charts
 from upstream_pipelines.drift.counts import PayerRows, View
-from upstream_pipelines.drift.facts import UNDECIDED, Floats, day_number
+from upstream_pipelines.drift.facts import UNDECIDED, Floats, day_number, day_of
 from upstream_pipelines.drift.figures import wilson
 from upstream_pipelines.drift.measures import WIDTH, hazard_of, median_of
 from upstream_pipelines.drift.scan import By, Series
@@ -44,7 +44,8 @@ class EventPoints:
 
     `points` has a row per line (one, but for the mix: one per code) and block: first day, days, value, low, high
     (95 %), expected (volume only), complete. `curves` has the share decided by age of the lines submitted before
-    the change and since it. `baseline` and `current` are (value, low, high) as in the row.
+    the change and since it. `baseline` is (value, low, high) as in the row, `change` the day and its interval,
+    `complete_to` the last day that counts.
     """
 
     signal: str
@@ -136,7 +137,7 @@ def event_points(detector: Detector, charts: Charts, row: Mapping[str, Any]) -> 
     lines = _MEASURED[signal](asked, spans)
     complete = [_is_complete(asked, span) for span in spans]
     records = [
-        [name, _day(first), last - first + 1, *values, done]
+        [name, day_of(first), last - first + 1, *values, done]
         for name, series in lines.items()
         for (first, last), values, done in zip(spans, series, complete, strict=True)
     ]
@@ -146,11 +147,11 @@ def event_points(detector: Detector, charts: Charts, row: Mapping[str, Any]) -> 
         points=pd.DataFrame(records, columns=COLUMNS).dropna(subset=["value"]),
         baseline=baseline,
         change=(
-            _day(split),
-            _day(day_number(detail["change_date_low"])),
-            _day(day_number(detail["change_date_high"])),
+            day_of(split),
+            day_of(day_number(detail["change_date_low"])),
+            day_of(day_number(detail["change_date_high"])),
         ),
-        complete_to=_day(asked.chart.last),
+        complete_to=day_of(asked.chart.last),
         curves={
             "before": decided_by_age(rows, (split - days, split - 1), charts.view),
             "since": decided_by_age(rows, (split, asked.end), charts.view),
@@ -304,6 +305,7 @@ def life_table_of(rows: PayerRows, by: By, span: tuple[int, int], view: View) ->
     """Decisions, and lines open, by age, of one payer on the decision (or submission) days of `span`.
 
     A line is open at each age from 0 to its decision, or to the last day of `span` (of the view, by submission).
+    `measures.life_table` is the comparison's and leaves out the days that belong to no baseline; a picture shows them.
     """
     submitted, age, lines = rows.submitted, rows.age, rows.lines
     end = span[1] if by == "decision" else view.horizon
@@ -332,7 +334,3 @@ def decided_by_age(rows: PayerRows, span: tuple[int, int], view: View) -> Floats
 
 def _number(value: Any) -> float:
     return NAN if value is None else float(value)
-
-
-def _day(number: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=number)

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upstream_pipelines.drift.data_trouble import data_sentences
+from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import (
     SPACE,
     as_day,
@@ -61,7 +62,7 @@ ENDINGS = {
 }
 """By the reason in a resolved row's detail (events.Ending)."""
 _DATA = "Data, not payer: "
-_DIMENSIONS = {
+DIMENSIONS = {
     "cpt_group": "CPT group",
     "procedure": "procedure",
     "denial_code": "denial code",
@@ -236,7 +237,7 @@ def _source(row: Mapping[str, Any]) -> str | None:
 def _contributors(told: Mapping[str, Any]) -> list[str]:
     """Of each dimension the entry with most of the change, in words, if it is a quarter of it or more."""
     found = []
-    for dimension, kind in _DIMENSIONS.items():
+    for dimension, kind in DIMENSIONS.items():
         entries = told["by"].get(dimension, [])
         if len(entries) < 2 or entries[0]["name"] in {"all others", "not given", "UNSPECIFIED"}:
             continue
@@ -264,6 +265,9 @@ def _certainty(row: Mapping[str, Any]) -> str | None:
 
 
 def _sure(row: Mapping[str, Any]) -> str | None:
+    """In words, from the evidence; and q, the share of chance findings to be expected among today's charts that show
+    as much as this one. An event that goes on has no q of its own: its evidence is that of the day it opened.
+    """
     confidence, q = number_of((row.get("detail") or {}).get("confidence")), number_of(row.get("q_value"))
     words = []
     if confidence is not None:
@@ -272,24 +276,31 @@ def _sure(row: Mapping[str, Any]) -> str | None:
             else "fairly sure" if confidence >= 0.5 else "not sure"
         )  # fmt: skip
     if q is not None:
-        chance = f"under 0.1{SPACE}%" if q < 0.001 else f"about {percent(q)}"
-        words.append(f"chance of a false alarm among today's charts {chance}")
+        share = f"under 0.1{SPACE}%" if q < 0.001 else f"about {percent(q)}"
+        words.append(f"of the charts that show at least as much today {share} would do so by chance")
+    elif words and row["state"] in {"updated", "resolved"}:
+        words.append("by the evidence on the day it opened")
     return ", ".join(words) or None
 
 
 def _complete(row: Mapping[str, Any], maturity: float) -> str:
+    """The share decided, for the rates, which wait for decisions; nothing of the other signals is still to come."""
     up_to = (row.get("detail") or {}).get("complete_to")
-    until = f", counted up to {day_text(up_to)}" if up_to else ""
-    if row["signal"] in {"denial_rate", "authorization_denials"}:
-        return f"{percent(maturity, 0)} of the lines sent since then are decided{until}"
-    return f"{percent(maturity, 0)}{until}"
+    until = day_text(up_to) if up_to else None
+    if row["signal"] in RATE_SIGNALS:
+        counted = f", counted up to {until}" if until else ""
+        return f"{percent(maturity, 0)} of the lines sent since then are decided{counted}"
+    return f"counted as they come{f', up to {until}' if until else ''}"
 
 
 def _basis(row: Mapping[str, Any]) -> str:
     unit = "submitted lines" if row["signal"] in {"volume", "procedure_mix"} else "decided lines"
     basis = f"Based on {int(row['n_current']):,} {unit} against {int(row['n_baseline']):,} before"
     maturity = number_of(row.get("maturity"))
-    return f"{basis}." if maturity is None else f"{basis}; complete: {_complete(row, maturity)}."
+    if maturity is None:
+        return f"{basis}."
+    word = "complete: " if row["signal"] in RATE_SIGNALS else ""
+    return f"{basis}; {word}{_complete(row, maturity)}."
 
 
 def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:

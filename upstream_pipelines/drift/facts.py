@@ -6,11 +6,14 @@ Belongs here: reading the frames, known days, lateness. Not here: what a look co
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import date, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+
+from upstream_pipelines.errors import UpstreamError
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -20,6 +23,12 @@ Bools = npt.NDArray[np.bool_]
 UNDECIDED = -1
 NEVER = np.iinfo(np.int64).max
 EPOCH = 719163  # date(1970, 1, 1).toordinal()
+
+
+class DayError(UpstreamError):
+    """What was given as a day is missing or is none."""
+
+    code = "day"
 
 
 @dataclass(frozen=True)
@@ -163,8 +172,23 @@ def _numbers(values: pd.Series) -> Floats:
 
 
 def day_number(value: Any) -> int:
-    """A date, timestamp or ISO text as days since 1970-01-01."""
-    stamp = pd.Timestamp(value)
+    """A date, timestamp or ISO text as days since 1970-01-01.
+
+    Raises:
+        DayError: it is none of these, or missing. Text of another form is no date: 05/02/2026 has two readings.
+    """
+    try:
+        day = datetime.fromisoformat(value) if isinstance(value, str) else value
+    except ValueError:
+        day = None
+    if not isinstance(day, date | np.datetime64) or pd.isna(day):
+        raise DayError("A day is missing or is no date. Give a date, a timestamp or ISO text such as 2026-05-01.")
+    stamp = pd.Timestamp(day)
     if stamp.tzinfo is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
     return stamp.toordinal() - EPOCH
+
+
+def day_of(number: int) -> date:
+    """The date of so many days since 1970-01-01: the inverse of `day_number`."""
+    return date.fromordinal(EPOCH + number)

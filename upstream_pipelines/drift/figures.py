@@ -14,20 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from upstream_pipelines.drift.charts import Charts
+from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_DECISION, BY_SUBMISSION
 from upstream_pipelines.drift.facts import UNDECIDED
 from upstream_pipelines.drift.measures import (
     WIDTH,
     Change,
     compare,
-    completeness,
     hazard_of,
     life_table,
     median_of,
@@ -45,7 +44,9 @@ class Figure:
     """One payer and signal. Rates and mix are 0..1, decision times days, prices an index with the baseline at 1,
     volumes lines a week.
 
-    Values are nan where `status` says why. `maturity` is the share decided of the lines submitted in the block.
+    Values are nan where `status` says why. `maturity` is the share decided of the lines submitted in the block, nan
+    where there are none. A rate waits for it; of the other signals nothing is still to come, and it says only how much
+    of the block's work has been answered.
     """
 
     payer: str
@@ -62,13 +63,8 @@ class Figure:
     status: str
 
 
-def payer_figures(detector: Detector, as_of: date) -> pd.DataFrame:
-    """A row per payer with lines and signal, as `Figure`, of what was known before `as_of`."""
-    return figures_of(detector, detector.charts(as_of))
-
-
 def figures_of(detector: Detector, charts: Charts) -> pd.DataFrame:
-    """The same from the charts of a look."""
+    """A row per payer with lines and signal, as `Figure`, from the charts of a look."""
     payers = np.flatnonzero(charts.view.present)
     rows = [
         asdict(_figure(charts, int(payer), detector.facts.payers[payer], signal, detector.settings))
@@ -84,14 +80,21 @@ def _figure(charts: Charts, payer: int, name: str, signal: Signal, settings: Dri
     view, maturity = charts.view, NAN
     for days in settings.block_days:
         first = int(view.ends[payer]) - days + 1
-        maturity = completeness(view, payer, first, signal)
+        maturity = _decided_share(view, payer, first)
         baseline, current, (n0, n1) = _MEASURED[signal](charts, payer, days, settings)
         immature = signal in RATE_SIGNALS and not maturity >= settings.maturity_floor
         if n1 < settings.minimum_current_lines or n0 < settings.minimum_baseline_lines or immature:
             continue
-        complete = "" if np.isnan(maturity) else f", {maturity:.0%} complete"
-        return Figure(name, signal, *baseline, *current, n0, n1, maturity, f"last {days} days{complete}")
+        word = f"{maturity:.0%} complete" if signal in RATE_SIGNALS else "counted as they come"
+        return Figure(name, signal, *baseline, *current, n0, n1, maturity, f"last {days} days, {word}")
     return _empty(name, signal, maturity, f"not enough data in {settings.block_days[-1]} days")
+
+
+def _decided_share(view: View, payer: int, first: int) -> float:
+    """Share decided of the lines submitted from `first` on; nan where there are none."""
+    since = slice(max(first - view.start, 0), None)
+    total = view.total[payer, since].sum()
+    return float(view.decided[:, payer, since].sum() / total) if total > 0 else NAN
 
 
 def _empty(name: str, signal: str, maturity: float, status: str) -> Figure:

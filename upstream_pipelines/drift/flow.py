@@ -12,8 +12,7 @@ from upstream_pipelines.drift.facts import UNDECIDED
 from upstream_pipelines.drift.settings import RATE_SIGNALS, Signal
 
 DAYS_PER_MONTH = 30.44
-FLOW_DAYS = 90  # the stretch whose flow stands for the present
-SMALLEST_LEFT = 0.05  # of a flow: a payer that went away altogether has none to divide by
+FLOW_DAYS = 90  # the stretch before a change whose flow is the usual one
 
 
 @dataclass(frozen=True)
@@ -25,28 +24,32 @@ class Flow:
     allowed_per_line: float
 
 
-def flow_of(view: View, payer: int) -> Flow:
-    """The flow of the last 90 days of decisions."""
+def flow_of(view: View, payer: int, changed: int) -> Flow:
+    """The flow of the last 90 days of decisions before the day `changed`, or of as many as the payer has."""
     rows = view.rows(payer)
-    counts = (rows.age != UNDECIDED) & (rows.submitted + rows.age > view.horizon - FLOW_DAYS)
+    day = rows.submitted + rows.age
+    earlier = (rows.age != UNDECIDED) & (day < changed)
+    first = max(changed - FLOW_DAYS, int(day[earlier].min())) if earlier.any() else changed
+    counts = earlier & (day >= first)
+    days = max(changed - first, 1)
     dollars, lines = float(rows.allowed[counts].sum()), float(rows.lines[counts].sum())
     passed = lines - float(rows.denied[counts].sum())
-    return Flow(lines / FLOW_DAYS, dollars / FLOW_DAYS, dollars / passed if passed > 0 else 0.0)
+    return Flow(lines / days, dollars / days, dollars / passed if passed > 0 else 0.0)
 
 
-def dollars_per_month(view: View, payer: int, signal: Signal, effect: float) -> float | None:
-    """The size of an effect in dollars a month, 0 or more; None where the source sends no amounts.
+def dollars_per_month(view: View, payer: int, signal: Signal, effect: float, changed: int) -> float | None:
+    """The size of an effect in dollars a month, 0 or more; None where the source sent no amounts before `changed`.
 
     `effect` is in the unit of a row: difference of a rate, days, relative change of prices, lines or dollars a line.
-    For the decision lag: dollars outstanding at any time. Coarser than `money_of`, which knows each line's procedure,
-    but of what a look has at hand.
+    `changed` is the change's first day (days since 1970): every effect is one on the flow before it. For the decision
+    lag: dollars outstanding at any time. Coarser than `money_of`, which knows each line's procedure, but of what a
+    look has at hand.
     """
-    flow = flow_of(view, payer)
+    flow = flow_of(view, payer, changed)
     if flow.allowed <= 0:
         return None
     if signal in RATE_SIGNALS:
         return abs(effect) * flow.decided * DAYS_PER_MONTH * flow.allowed_per_line
     if signal == "decision_lag":
         return abs(effect) * flow.allowed
-    # The flow is what is left after the change; the effect is relative to what there was before.
-    return abs(effect) * flow.allowed * DAYS_PER_MONTH / max(1.0 + effect, SMALLEST_LEFT)
+    return abs(effect) * flow.allowed * DAYS_PER_MONTH

@@ -17,10 +17,7 @@ import pandas as pd
 from upstream_pipelines.drift.breakdown import Breakdown
 from upstream_pipelines.drift.decomposition import split_within
 from upstream_pipelines.drift.facts import Floats
-
-FEWEST_LINES = 5  # of a code in each period: fewer say nothing of its price
-PRIOR_LINES = 5.0  # lines' worth of the payer's usual scatter given to each code
-SMALLEST_SCATTER = 0.01  # of log prices: a fee schedule has none, and a hundredth is no news
+from upstream_pipelines.drift.prices import FEWEST_CODE_LINES, PRICE_PRIOR, SMALLEST_PRICE_SCATTER
 
 Code = tuple[str, str]
 """CPT and modifiers."""
@@ -53,14 +50,14 @@ def price_moves(breakdown: Breakdown) -> PriceMoves | None:
     count, total, squares, allowed = (
         by_code(rows, codes, name) for name in ("priced", "sum_log_allowed", "sum_log_allowed_sq", "allowed")
     )
-    both = (count >= FEWEST_LINES).all(axis=0)
+    both = (count >= FEWEST_CODE_LINES).all(axis=0)
     if not both.any():
         return None
     mean = np.divide(total, count, out=np.zeros_like(total), where=count > 0)
     within = np.maximum(squares - total * mean, 0.0).sum(axis=0)
     freedom = np.maximum(count - 1, 0.0).sum(axis=0)
     usual = within[both].sum() / max(freedom[both].sum(), 1.0)
-    scatter = np.maximum((within + PRIOR_LINES * usual) / (freedom + PRIOR_LINES), SMALLEST_SCATTER**2)
+    scatter = np.maximum((within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR), SMALLEST_PRICE_SCATTER**2)
     moved = np.where(both, mean[1] - mean[0], 0.0)
     now = np.where(both, allowed[1], 0.0)
     old = now * np.exp(-moved)

@@ -1,7 +1,7 @@
 """What the counts themselves show of the source: renamed payers, holes, late files, all payers moving at once.
 
 Belongs here: patterns in lines and decisions a day, pure, known before the look. Not here: which row they explain
-(data_trouble.py), troubles known from uploads (store.py).
+(data_trouble.py), troubles known from uploads (upload_troubles.py).
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -19,8 +18,9 @@ import numpy as np
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.data_trouble import JUDGED_STATES, Trouble, explanations
-from upstream_pipelines.drift.facts import Facts, Floats, Ints, day_number
+from upstream_pipelines.drift.facts import Facts, Floats, Ints, day_number, day_of
 from upstream_pipelines.drift.scan import By
+from upstream_pipelines.drift.settings import DriftSettings
 
 SEEN_DAYS = 240  # looked over: the longest change (120 days) and a fair stretch before it
 STEP_DAYS = 28  # compared on either side of a step
@@ -67,13 +67,17 @@ class Step:
 
 
 def data_behind(
-    rows: Sequence[dict[str, Any]], facts: Facts, charts: Charts, troubles: Sequence[Trouble]
+    rows: Sequence[dict[str, Any]],
+    facts: Facts,
+    charts: Charts,
+    troubles: Sequence[Trouble],
+    recent_days: int = DriftSettings().recent_days,
 ) -> list[dict[str, dict[str, Any]]]:
     """For each row what explains it, by code: `troubles` known of uploads, and what the counts show themselves."""
     if not any(row["state"] in JUDGED_STATES for row in rows):
         return [{} for _ in rows]
     known = [*troubles, *patterns_in(charts.view)]
-    found = [explanations(row, known) for row in rows]
+    found = [explanations(row, known, recent_days) for row in rows]
     for row, codes in zip(rows, found, strict=True):
         if row["state"] in JUDGED_STATES and moved_together(charts, facts, row):
             codes["all_payers_at_once"] = {}
@@ -145,7 +149,7 @@ def _renamed(names: Sequence[str], counts: Floats, start: int) -> list[Trouble]:
                 if _one_renaming(gone, come):
                     first = start + min(step.at for step in (*gone, *come))
                     payers = tuple(names[step.payer] for step in (*gone, *come))
-                    found.append(Trouble("renamed_payer", _date(first), None, payers))
+                    found.append(Trouble("renamed_payer", day_of(first), None, payers))
     return found
 
 
@@ -178,7 +182,7 @@ def _aliases(names: Sequence[str], first: Ints, counts: Floats, start: int) -> l
             error = np.sqrt(OVER * (before / STEP_DAYS + (after + taken) / length))
             takes = taken >= ALIAS_SHARE * before and before - after >= 0.5 * taken - 2 * error
             if takes and alike(names[old], names[new]):
-                found.append(Trouble("unmapped_alias", _date(int(first[new])), None, (names[old], names[new])))
+                found.append(Trouble("unmapped_alias", day_of(int(first[new])), None, (names[old], names[new])))
     return found
 
 
@@ -217,7 +221,7 @@ def _holes(total: Floats, start: int, by: By) -> list[Trouble]:
 def _hole(run: Sequence[int], usual: Floats, start: int, by: By) -> list[Trouble]:
     if len(run) < HOLE_DAYS or usual[list(run)].sum() < FEWEST_LINES:
         return []
-    return [Trouble("days_without_claims", _date(start + run[0]), _date(start + run[-1]), by=by)]
+    return [Trouble("days_without_claims", day_of(start + run[0]), day_of(start + run[-1]), by=by)]
 
 
 def _late(lateness: Floats, start: int, by: By) -> list[Trouble]:
@@ -234,7 +238,7 @@ def _late(lateness: Floats, start: int, by: By) -> list[Trouble]:
     days = np.flatnonzero((late_lines > 0) & (late_lines >= LATE_SHARE * lateness.sum(axis=1)))
     runs = np.split(days, np.flatnonzero(np.diff(days) > 3) + 1)  # a weekend does not end a run
     return [
-        Trouble("late_file", _date(start + int(run[0])), _date(start + int(run[-1])), by=by)
+        Trouble("late_file", day_of(start + int(run[0])), day_of(start + int(run[-1])), by=by)
         for run in runs
         if len(run) and late_lines[run].sum() >= FEWEST_LINES
     ]
@@ -270,7 +274,3 @@ def moved_together(charts: Charts, facts: Facts, row: Mapping[str, Any]) -> bool
     pooled = np.log((o1[others].sum() + 0.5) / e1[others].sum()) - np.log(o0[others].sum() / e0[others].sum())
     error = np.sqrt(OVER * (1 / o0[others].sum() + 1 / max(o1[others].sum(), 1.0)))
     return bool(sign * pooled >= TOGETHER_EVIDENCE * error)
-
-
-def _date(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)

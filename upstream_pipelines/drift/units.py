@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
+from upstream_pipelines.drift.settings import RATE_SIGNALS
+
 SPACE = "\N{NO-BREAK SPACE}"  # keeps a figure and its unit on one line
 _UNSEEN = 0.0005
-RATES = frozenset({"denial_rate", "authorization_denials", "procedure_mix"})
+SHARES = RATE_SIGNALS | {"procedure_mix"}
 
 
 def number_of(value: Any) -> float | None:
@@ -33,7 +35,7 @@ def figure_text(signal: str, value: Any) -> str | None:
     number = number_of(value)
     if number is None:
         return None
-    if signal in RATES:
+    if signal in SHARES:
         return percent(number)
     if signal == "decision_lag":
         return f"{number:.1f}{SPACE}days"
@@ -45,7 +47,7 @@ def effect_text(signal: str, effect: Any) -> str | None:
     number = number_of(effect)
     if number is None:
         return None
-    if signal in {"denial_rate", "authorization_denials"}:
+    if signal in RATE_SIGNALS:
         return f"{100 * number:+.1f}{SPACE}points"
     if signal == "decision_lag":
         return f"{number:+.1f}{SPACE}days"
@@ -63,6 +65,14 @@ def part_text(unit: str, value: float) -> str:
     if unit.startswith("dollars"):
         return f"{'-' if value < 0 else '+'}${abs(value):,.2f} a line"
     return f"{value:+,.0f} {unit.partition(' ')[0] if unit.startswith('decisions') else unit}"
+
+
+def complete_text(signal: str, maturity: Any) -> str | None:
+    """How complete a row's figures are. A rate waits for decisions; nothing of the other signals is still to come."""
+    number = number_of(maturity)
+    if number is None:
+        return None
+    return percent(number, 0) if signal in RATE_SIGNALS else "as they come"
 
 
 def rounded_dollars(amount: float) -> str:

@@ -253,7 +253,16 @@ WEEK = Trouble("failed_upload", DAY, DAY + timedelta(days=6))
 def test_a_trouble_explains_what_began_with_it_as_long_as_it_covers_a_quarter(
     trouble: Trouble, row: dict[str, Any], expected: bool
 ) -> None:
-    assert explains(trouble, row) is expected
+    assert explains(trouble, row, 28) is expected
+
+
+def test_the_recent_days_are_those_of_the_settings() -> None:
+    """A hole of a week, soon after the change: a quarter of the last four weeks, and less of all the days since."""
+    hole = Trouble("days_without_claims", DAY, DAY + timedelta(days=6))
+    row = {**ROW, "detail": {**ROW["detail"], "complete_to": (DAY + timedelta(days=27)).isoformat()}}
+    early = {**row, "detail": {**row["detail"], "change_date": (DAY - timedelta(days=9)).isoformat()}}
+    assert explains(hole, early, 28)
+    assert not explains(hole, early, 56)
 
 
 def test_troubles_of_neighbouring_uploads_are_one_and_none_is_known_before_its_day_or_after_it_was_put_right() -> (

@@ -15,7 +15,8 @@ from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.event_chart import LABELS, event_chart
 from upstream_pipelines.drift.event_series import EventPoints, event_points
-from upstream_pipelines.drift.flow import dollars_per_month
+from upstream_pipelines.drift.facts import day_number
+from upstream_pipelines.drift.flow import DAYS_PER_MONTH, dollars_per_month
 from upstream_pipelines.drift.settings import DriftSettings, Signal
 
 TODAY = date(2026, 6, 1)
@@ -106,7 +107,8 @@ def test_a_change_under_the_dollar_floor_is_only_watched(detector: Detector) -> 
     """The floor is asked only where amounts are known: nothing unknown is called small."""
     found = detector.look(TODAY).rows
     dear = found[(found["signal"] == "allowed_amount") & (found["state"] == "open")].iloc[0]
-    cost = dollars_per_month(detector.view(TODAY), 0, "allowed_amount", float(dear["effect"]))
+    changed = day_number(dear["detail"]["change_date"])
+    cost = dollars_per_month(detector.view(TODAY), 0, "allowed_amount", float(dear["effect"]), changed)
     assert cost is not None
     for floor, state in ((0.9 * cost, "open"), (1.1 * cost, "watch")):
         lifted = DriftSettings(minimum_dollars_per_month=floor)
@@ -115,4 +117,34 @@ def test_a_change_under_the_dollar_floor_is_only_watched(detector: Detector) -> 
         assert row["state"] == state
         assert row["detail"].get("waits_for") == ("dollars" if state == "watch" else None)
     bare = Detector(*activity_from_claims(_claims().drop(columns="allowed_amount")))
-    assert dollars_per_month(bare.view(TODAY), 0, "volume", -0.5) is None
+    assert dollars_per_month(bare.view(TODAY), 0, "volume", -0.5, changed) is None
+
+
+@pytest.mark.parametrize(
+    ("signal", "effect", "dollars"),
+    [
+        ("volume", -0.9, 0.9 * 1000 * DAYS_PER_MONTH), ("volume", 0.5, 0.5 * 1000 * DAYS_PER_MONTH),
+        ("allowed_amount", -0.05, 0.05 * 1000 * DAYS_PER_MONTH), ("decision_lag", 7.0, 7000.0),
+        ("denial_rate", 0.1, 10 * DAYS_PER_MONTH * 0.1 * 1000 / 8),
+    ],
+)  # fmt: skip
+def test_the_dollars_of_a_change_are_those_of_the_days_before_it(
+    signal: Signal, effect: float, dollars: float
+) -> None:
+    """Ten lines a day, eight of them paid 125 dollars; from the change on nine tenths stay away."""
+    day = np.repeat(np.arange(200), 10)
+    day = day[(day < 170) | (np.arange(len(day)) % 10 == 0)]
+    place = np.arange(len(day)) % 10
+    denied = (place >= 8) & (day < 170)
+    claims = pd.DataFrame(
+        {
+            "payer": "Aetna", "submitted_date": pd.Timestamp(2025, 1, 1) + pd.to_timedelta(day, unit="D"),
+            "decided_date": pd.Timestamp(2025, 1, 11) + pd.to_timedelta(day, unit="D"),
+            "outcome": np.where(denied, "DENIED", "PAID"), "allowed_amount": np.where(denied, 0.0, 125.0),
+        }
+    )  # fmt: skip
+    view = Detector(*activity_from_claims(claims)).view(date(2025, 8, 1))
+    changed = day_number(date(2025, 1, 11) + timedelta(days=170))
+    assert dollars_per_month(view, 0, signal, effect, changed) == pytest.approx(dollars)
+    # A payer that is known for 30 days has the flow of those.
+    assert dollars_per_month(view, 0, signal, effect, day_number("2025-02-10")) == pytest.approx(dollars)

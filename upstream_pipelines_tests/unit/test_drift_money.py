@@ -130,6 +130,35 @@ def test_lower_prices_cost_each_codes_own_dollars() -> None:
     assert told["by"]["procedure"][0]["name"] == "90"
 
 
+def test_a_volume_that_only_met_a_weekend_is_not_explained_by_anyone() -> None:
+    """50 lines on every weekday, 30 of surgery; the days since the change run from Friday to Monday."""
+    friday = date(2026, 4, 3)
+    rows = []
+    for dimension, groups in (
+        ("all", {"": 50}), ("cpt_group", {"Surgery": 30, "Visits": 20}), ("facility", {"North": 50})
+    ):  # fmt: skip
+        for name, a_day in groups.items():
+            rows.append(cell(dimension, "before", name, lines=60 * a_day))
+            rows.append(cell(dimension, "since", name, lines=2 * a_day))
+    periods = Periods(
+        "submission", friday - timedelta(days=84), friday - timedelta(days=1), friday, friday + timedelta(days=3)
+    )
+    told = explain(Breakdown(periods, pd.DataFrame(rows), None, 84, (0, 0)), row("volume", 250.0, 250.0, 0.0))
+    assert told is not None
+    assert told["change"] == 0.0
+    assert all(abs(entry["total"]) < EXACT for entries in told["by"].values() for entry in entries)
+
+
+def test_a_volume_that_stopped_is_missed_by_each_as_it_was_expected() -> None:
+    whole = breakdown()
+    stopped = replace(whole, cells=whole.cells[whole.cells["period"] == "before"])
+    told = explain(stopped, row("volume", 70.0, 0.0, -1.0))
+    assert told is not None
+    assert {entry["name"]: entry["total"] for entry in told["by"]["cpt_group"]} == pytest.approx(
+        {"Surgery": -42.0, "Visits": -28.0}
+    )
+
+
 def test_an_improvement_is_a_gain_and_its_amounts_are_positive() -> None:
     better = {**row("denial_rate", 0.08, 0.03, -0.05, 0.01), "direction": "improving"}
     money = money_of(breakdown(), better)
@@ -207,9 +236,14 @@ def test_contributions_of_every_signal_add_up_to_its_change(data: st.DataObject)
     for signal in (
         "denial_rate", "authorization_denials", "decision_lag", "allowed_amount", "volume", "procedure_mix"
     ):  # fmt: skip
-        told = explain(whole, row(signal, 10.0, 8.0, -0.2))
+        asked = row(signal, 10.0, 8.0, -0.2)
+        told = explain(whole, asked)
         if told is None:
             continue
+        if signal == "volume":
+            # It is the row's own change that is shared out: only the row knows the calendar.
+            assert (told["before"], told["since"]) == (asked["baseline"], asked["current"])
+            assert told["change"] == asked["current"] - asked["baseline"]
         scale = 1 + abs(told["change"]) + max(abs(e["total"]) for entries in told["by"].values() for e in entries)
         if told["parts"]:
             assert abs(sum(told["parts"].values()) - told["change"]) < EXACT * scale, signal

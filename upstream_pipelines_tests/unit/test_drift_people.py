@@ -14,7 +14,7 @@ from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline
-from upstream_pipelines.drift.figures import payer_figures, wilson
+from upstream_pipelines.drift.figures import figures_of, wilson
 from upstream_pipelines.drift.units import rounded_dollars
 
 START = date(2025, 1, 6)
@@ -45,7 +45,8 @@ def customer(seed: int = 1) -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def figures() -> pd.DataFrame:
-    return payer_figures(Detector(*activity_from_claims(customer())), START + timedelta(days=300))
+    detector = Detector(*activity_from_claims(customer()))
+    return figures_of(detector, detector.charts(START + timedelta(days=300)))
 
 
 def test_figures_compare_both_sides_at_the_same_maturity(figures: pd.DataFrame) -> None:
@@ -56,6 +57,15 @@ def test_figures_compare_both_sides_at_the_same_maturity(figures: pd.DataFrame) 
     assert row["baseline_low"] < row["baseline"] < row["baseline_high"]
     assert 0.3 <= row["maturity"] < 1
     assert f"{row['maturity']:.0%} complete" in row["status"]
+
+
+def test_what_waits_for_no_decision_shows_the_decided_share_and_calls_nothing_complete(
+    figures: pd.DataFrame,
+) -> None:
+    alpha = figures[figures["payer"] == "Alpha"].set_index("signal")
+    others = alpha.loc[["decision_lag", "allowed_amount", "volume", "procedure_mix"]]
+    assert others["status"].str.endswith("counted as they come").all()
+    assert others["maturity"].tolist() == [alpha["maturity"]["denial_rate"]] * 4
 
 
 def test_figures_of_time_and_price_are_those_put_in(figures: pd.DataFrame) -> None:
@@ -122,12 +132,28 @@ def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it
         "This costs about $12,000 a month ($8,100 to $16,000).",
         "+5.0 points on lines of the same kind, +0.2 points from another mix of procedures",
         "The largest part comes from CPT group Imaging (+4.0 points), denial code CO-197 (+5.0 points).",
-        "How sure: very sure, chance of a false alarm among today's charts under 0.1 %.",
+        "How sure: very sure, of the charts that show at least as much today under 0.1 % would do so by chance.",
         "Based on 910 decided lines against 4,200 before; complete: 72 % of the lines sent since then are decided,",
         "counted up to April 30, 2026.",
     ):
         assert part in text
     assert "facility" not in text  # no facility carries a quarter of it
+
+
+def test_an_event_that_goes_on_is_as_sure_as_it_was_when_it_opened() -> None:
+    """A later look weighs the recent days only: its q would be that of another question."""
+    assert "How sure: very sure, by the evidence on the day it opened." in told(state="updated", q_value=None)
+    assert "How sure" not in told(state="updated", q_value=float("nan"), detail={"change_date": "2026-03-05"})
+
+
+@pytest.mark.parametrize("signal", ["decision_lag", "allowed_amount", "volume", "procedure_mix"])
+def test_what_waits_for_no_decision_is_not_called_complete(signal: str) -> None:
+    text = told(signal=signal, maturity=1.0)
+    assert "before; counted as they come, up to April 30, 2026." in text
+    assert "100 %" not in text
+    assert dict(facts_of({**ROW, "signal": signal, "maturity": 1.0}))["Complete"].startswith(
+        "counted as they come"
+    )
 
 
 @pytest.mark.parametrize(
