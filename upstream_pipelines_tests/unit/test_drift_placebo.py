@@ -205,7 +205,7 @@ def test_what_came_after_the_night_is_not_looked_at() -> None:
     assert one is not None
     assert other is not None
     for was, now in zip(one, other, strict=True):
-        keys = [name for name in was if was[name].dtype.kind not in "fi"] + ["lines"]
+        keys = [str(name) for name in was if was[name].dtype.kind not in "fi"] + ["lines"]
         was_sorted, now_sorted = (frame.sort_values(keys, ignore_index=True) for frame in (was, now))
         pd.testing.assert_frame_equal(was_sorted, now_sorted, rtol=1e-9)
     assert placebo(then, SETTINGS, 5, 20, until=early) == placebo(later, SETTINGS, 5, 20, until=early)
