@@ -22,7 +22,6 @@ from benchmarks.drift_arena.simulator import (
     LONGEST_LAG,
     LOST,
     MODIFIER_PRICES,
-    OVERTURNED,
     Change,
     Lines,
     Payer,
@@ -31,7 +30,7 @@ from benchmarks.drift_arena.simulator import (
 )
 
 REACH = 200  # days before the first look on which a change may have begun
-STRAY = 0.005  # share of decisions the lag curve does not tell of (appeals, weekends); bounds a line's evidence
+STRAY = 0.005  # share of decisions the lag curve does not tell of (weekends); bounds a line's evidence
 SMALLEST_PEAK = 0.3  # excursions below are not kept: no threshold is that low
 
 
@@ -239,8 +238,7 @@ def _denial(sight: Sight, change: Change) -> Floats:
         after, share_after = before + change.size, share + change.size
         authorization = before * payer.authorization_share
         denied = np.where(sight.authorization, np.log((authorization + change.size) / authorization), 0.0)
-    kept = 1.0 - OVERTURNED
-    paid = np.log((1.0 - kept * after) / (1.0 - kept * before))
+    paid = np.log((1.0 - after) / (1.0 - before))
     evidence = _spread(sight, sight.submitted, sight.decided_at, np.where(sight.denied, denied, paid))
     open_paid, open_denied = _still_open(payer, 0.0)
     ratio = np.log(_mixed(share_after, open_paid, open_denied) / _mixed(share, open_paid, open_denied))
@@ -295,10 +293,9 @@ def _decided_by(payer: Payer, extra: float) -> Floats:
 
 
 def _still_open(payer: Payer, extra: float) -> tuple[Floats, Floats]:
-    """Share of the paid and of the denied lines still open at each age, the lost and the overturned included."""
+    """Share of the paid and of the denied lines still open at each age, the lost included."""
     paid, denied = 1.0 - _decided_by(payer, extra)
-    later = np.concatenate([np.ones(52), denied[:-52]])
-    return LOST + (1 - LOST) * paid, LOST + (1 - LOST) * ((1 - OVERTURNED) * denied + OVERTURNED * later)
+    return LOST + (1 - LOST) * paid, LOST + (1 - LOST) * denied
 
 
 def _mixed(denial: float, paid: Floats, denied: Floats) -> Floats:

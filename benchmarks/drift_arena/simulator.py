@@ -7,7 +7,7 @@ payers and billing offices work. Not here: which customers are simulated (cases.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Literal
@@ -21,7 +21,7 @@ Arrival = Literal["same day", "nightly", "weekly", "ragged"]
 
 LONGEST_LAG = 240  # days; a line not decided by then stays open
 LOST = 0.01  # of the lines never get a decision
-OVERTURNED = 0.02  # of the denials are paid on appeal, after 30 to 75 more days
+OVERTURNED = 0.15  # of the denials are paid on appeal, 30 to 75 days after them
 WEEKEND_DECISIONS = 0.3  # of the decisions that fall on a weekend are made there (auto-adjudication), others wait
 EXTRA_WAIT_SHAPE = 4.0  # a payer that grows slower by d days makes each line wait d days more on average, gamma
 MODIFIERS = ("", "25", "26", "51")
@@ -110,10 +110,11 @@ class Customer:
 
 @dataclass(frozen=True)
 class Lines:
-    """All lines of a customer in the end, an array each. `decided` is -1 for a line that never is.
+    """All lines of a customer, an array each, with their first decisions. `decided` is -1 for a line that never is.
 
     `seen` and `decision_seen` are the days on which the line and its decision were in the customer's files; a look
-    on a day knows what was seen before that day.
+    on a day knows what was seen before that day. `final_...` are the same of the last decision, which differs where
+    `revised`: by an appeal or a correction.
     """
 
     payer: Ints
@@ -129,6 +130,11 @@ class Lines:
     decision_seen: Ints
     facility: Ints
     renamed: Bools
+    revised: Bools
+    final_decided: Ints
+    final_denied: Bools
+    final_allowed: Floats
+    final_seen: Ints
 
 
 def source_hash() -> str:
@@ -199,19 +205,18 @@ def _payer_lines(customer: Customer, index: int, days: Calendar, seen: Ints) -> 
     wait = median * week_lag[week] * np.exp(spread * rng.standard_normal(count))
     extra = days_slower(payer, submitted)
     wait += extra * rng.gamma(EXTRA_WAIT_SHAPE, 1.0 / EXTRA_WAIT_SHAPE, count)
-    overturned = denied & (rng.random(count) < OVERTURNED)
-    wait = np.where(overturned, wait + rng.uniform(30, 75, count), wait)
-    denied &= ~overturned
     decided = submitted + np.maximum(np.ceil(wait), 1).astype(np.int64)
     lost = (rng.random(count) < LOST) | (decided > submitted + LONGEST_LAG)
     decided = np.where(lost, 0, decided)
     weekend = (days.weekday[decided] >= 5) & (rng.random(count) < WEEKEND_DECISIONS)
     decided = np.where(weekend, decided, days.next_work[decided])
+    overturned = denied & ~lost & (rng.random(count) < OVERTURNED)
+    appealed = np.where(overturned, days.next_work[decided + rng.integers(30, 76, count)], decided)
 
     modifier = rng.choice(len(MODIFIERS), count, p=MODIFIER_SHARES)
     list_price = payer.price[code] * np.array(MODIFIER_PRICES)[modifier]
     noise = np.exp(payer.price_sd * rng.standard_normal(count)) * week_price[days.week[decided]]
-    allowed = np.maximum(list_price * noise * price_factor(payer, submitted, decided), 0.01)
+    allowed = np.maximum(list_price * noise * price_factor(payer, submitted, decided), 0.01).round(2)
     billed = payer.price[code] * rng.uniform(1.6, 2.4, count)
     facility = rng.choice(3, count, p=(0.6, 0.3, 0.1))
 
@@ -219,10 +224,13 @@ def _payer_lines(customer: Customer, index: int, days: Calendar, seen: Ints) -> 
     if customer.resent is not None:
         again = ~lost & (decided >= customer.resent - 7) & (decided < customer.resent)
         decision_seen = np.where(again, np.maximum(decision_seen, customer.resent + 2), decision_seen)
+    final_seen = np.where(overturned, np.maximum(seen[appealed], decision_seen), decision_seen)
+    decided, appealed, denied = np.where(lost, -1, decided), np.where(lost, -1, appealed), denied & ~lost
     renamed = np.zeros(count, np.bool_) if payer.renamed_on is None else submitted >= payer.renamed_on
     return (
-        np.full(count, index), code, modifier, submitted, np.where(lost, -1, decided), denied & ~lost, reason,
-        np.where(denied | lost, 0.0, allowed.round(2)), billed.round(2), seen[submitted], decision_seen, facility, renamed,
+        np.full(count, index), code, modifier, submitted, decided, denied, reason, np.where(denied | lost, 0.0, allowed),
+        billed.round(2), seen[submitted], decision_seen, facility, renamed, overturned, appealed, denied & ~overturned,
+        np.where(denied & ~overturned | lost, 0.0, allowed), final_seen,
     )  # fmt: skip
 
 
@@ -294,31 +302,45 @@ def _shares(weights: Floats) -> Floats:
 
 
 def _corrected(customer: Customer, lines: Lines) -> Lines:
-    """Of a month's decided lines 5 % revised: denials turned into payments, payments repriced, all seen again."""
+    """Of a month's decided lines 5 % revised: half of the denials paid, payments repriced, all seen again."""
     assert customer.corrected is not None
     rng = np.random.default_rng([customer.seed, 901])
     recent = (lines.decided >= customer.corrected - 30) & (lines.decided < customer.corrected)
     revised = recent & (rng.random(len(lines.payer)) < 0.05)
     price = np.array([payer.price for payer in customer.payers])[lines.payer, lines.code]
     repriced = price * np.array(MODIFIER_PRICES)[lines.modifier] * np.exp(rng.normal(0.0, 0.15, len(price)))
-    turned = revised & lines.denied & (rng.random(len(price)) < 0.5)
+    denied = lines.denied & (rng.random(len(price)) >= 0.5)
     again = customer.corrected + rng.integers(0, 5, len(price))
     return Lines(
         **{
             **vars(lines),
-            "denied": lines.denied & ~turned,
-            "allowed": np.where(revised & (~lines.denied | turned), repriced.round(2), lines.allowed),
-            "decision_seen": np.where(revised, np.maximum(lines.decision_seen, again), lines.decision_seen),
+            "revised": lines.revised | revised,
+            "final_decided": np.where(revised, lines.decided, lines.final_decided),
+            "final_denied": np.where(revised, denied, lines.final_denied),
+            "final_allowed": np.where(revised, np.where(denied, 0.0, repriced.round(2)), lines.final_allowed),
+            "final_seen": np.where(revised, np.maximum(lines.decision_seen, again), lines.final_seen),
         }
     )
 
 
-def claims_frame(customer: Customer, lines: Lines) -> pd.DataFrame:
-    """The lines as a product's claims table would hold them in the end, a row a line, sorted by submission."""
+def claims_frame(customer: Customer, lines: Lines, *, versions: bool = True) -> pd.DataFrame:
+    """The lines as a product's claims table would hold them in the end, a row a line, sorted by submission.
+
+    The decision is the last one; the columns `first_...` hold the first where another replaced it, and are empty
+    elsewhere. Without `versions` the decision is the first and those columns are left out.
+    """
     names = [payer.name for payer in customer.payers]
     names += [payer.renamed_to or payer.name for payer in customer.payers]
-    reasons = (AUTHORIZATION, *OTHER_REASONS)
-    outcome = np.where(lines.decided < 0, 2, lines.denied.astype(np.int64))
+    first = _decision(customer, lines)
+    decision = first
+    if versions:
+        last = replace(
+            lines, decided=lines.final_decided, denied=lines.final_denied, allowed=lines.final_allowed,
+            decision_seen=lines.final_seen,
+        )  # fmt: skip
+        decision = _decision(customer, last) | {
+            f"first_{name}": values.where(lines.revised) for name, values in first.items()
+        }
     frame = pd.DataFrame(
         {
             "payer": _words(lines.payer + len(customer.payers) * lines.renamed, names),
@@ -327,19 +349,29 @@ def claims_frame(customer: Customer, lines: Lines) -> pd.DataFrame:
             "modifiers": _words(lines.modifier, MODIFIERS),
             "facility": _words(lines.facility, ("North", "South", "Clinic")),
             "submitted_date": _dates(customer, lines.submitted),
-            "decided_date": _dates(customer, lines.decided),
-            "outcome": _words(outcome, ("PAID", "DENIED", "PENDING")),
             "billed_amount": lines.billed,
-            "allowed_amount": lines.allowed,
-            "paid_amount": (lines.allowed * 0.82).round(2),
-            "denial_reason_code": _words(np.where(lines.denied, lines.reason, len(reasons)), (*reasons, None)),
+            **decision,
         }
     )
     if customer.arrival != "same day" or customer.late is not None:
         frame["first_seen_at"] = _dates(customer, lines.seen)
-    if customer.arrival != "same day" or any((customer.late, customer.resent, customer.corrected)):
-        frame["decision_seen_at"] = _dates(customer, lines.decision_seen)
     return frame.iloc[np.argsort(lines.submitted, kind="stable")].reset_index(drop=True)
+
+
+def _decision(customer: Customer, lines: Lines) -> dict[str, pd.Series]:
+    """The columns of the lines' decisions."""
+    reasons = (AUTHORIZATION, *OTHER_REASONS)
+    outcome = np.where(lines.decided < 0, 2, lines.denied.astype(np.int64))
+    columns = {
+        "decided_date": _dates(customer, lines.decided),
+        "outcome": _words(outcome, ("PAID", "DENIED", "PENDING")),
+        "allowed_amount": pd.Series(lines.allowed),
+        "paid_amount": pd.Series((lines.allowed * 0.82).round(2)),
+        "denial_reason_code": _words(np.where(lines.denied, lines.reason, len(reasons)), (*reasons, None)),
+    }
+    if customer.arrival != "same day" or any((customer.late, customer.resent, customer.corrected)):
+        columns["decision_seen_at"] = _dates(customer, lines.decision_seen)
+    return columns
 
 
 def _words(index: Ints, words: tuple[str | None, ...] | list[str]) -> pd.Series:

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.drift_arena.cases import FOUND_WITHIN, PAYERS, SIZES
 from benchmarks.drift_arena.measures import (
+    FOUND_AS,
     Result,
     changes_found,
     customer_years,
@@ -55,14 +56,14 @@ class Oracle:
         name = scenario_name(trial["signal"], trial["size"], trial["on"])
         return threshold(self.peaks[name], self.payer_years, a_chart)
 
-    def delays(self, trials: Sequence[tuple[str, int, str]], a_chart: float) -> list[float] | None:
-        """Days from each change to the oracle's alarm; None where it was not run on all of them."""
+    def delays(self, trials: Sequence[tuple[str, int, str]], a_chart: dict[str, float]) -> list[float] | None:
+        """Days from each change to the oracle's alarm at a rate by signal; None where it was not run on all of them."""
         if not self.peaks or any(each not in self.paths for each in trials):
             return None
         delays = []
         for each in trials:
             trial, path = self.paths[each]
-            over = np.flatnonzero(np.asarray(path)[:FOUND_WITHIN] >= self.height(trial, a_chart))
+            over = np.flatnonzero(np.asarray(path)[:FOUND_WITHIN] >= self.height(trial, a_chart[trial["signal"]]))
             delays.append(float(over[0] + 1) if len(over) else math.inf)
         return delays
 
@@ -73,11 +74,7 @@ def _of(results: list[Result], oracle: Oracle) -> dict[str, Any]:
         cases.setdefault(result["case"], []).append(result)
     signals = sorted({signal for each in results for signal in each["signals"]})
     quiet = {name: false_events(own) for name, own in cases.items() if name.startswith("null")}
-    a_chart = None
-    if "null" in quiet:
-        # With no false event in the run, the rate is taken as half an event.
-        events = max(quiet["null"]["events"], 0.5)
-        a_chart = events / quiet["null"]["customer_years"] / (PAYERS * len(signals) * DIRECTIONS)
+    a_chart = chart_rates(quiet["null"]) if "null" in quiet else None
     looks = sum(len(each["looks"]) for each in results)
     return {
         "customers": len(results),
@@ -95,7 +92,25 @@ def _of(results: list[Result], oracle: Oracle) -> dict[str, Any]:
     }
 
 
-def _changes(cases: dict[str, list[Result]], oracle: Oracle, a_chart: float | None) -> list[dict[str, Any]]:
+def chart_rates(quiet: dict[str, Any]) -> dict[str, float]:
+    """By signal the false events a year and payer that would pass for a change of it being found.
+
+    A contestant spends its false events on the signals as it likes, and the oracle gets as many on each: those of the
+    signals a change may rightly be found as, of one direction where only one is right. With none in the run the
+    rate is taken as half an event.
+    """
+    rates = {}
+    for signal in dict.fromkeys(signal for signal, _, _ in SIZES):
+        right = FOUND_AS.get(signal, (signal,))
+        own = sum(quiet["by_signal_a_year"].get(each, 0.0) for each in right)
+        directions = 1 if signal == "procedure_mix" else DIRECTIONS
+        rates[signal] = max(own, 0.5 / quiet["customer_years"]) / (PAYERS * directions)
+    return rates
+
+
+def _changes(
+    cases: dict[str, list[Result]], oracle: Oracle, a_chart: dict[str, float] | None
+) -> list[dict[str, Any]]:
     found = changes_found(each for name, own in cases.items() if name.startswith("change") for each in own)
     order = [(signal, size) for signal, size, _ in SIZES]
     cells = []

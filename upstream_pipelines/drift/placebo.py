@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from upstream_pipelines.drift.activity import Activity
+from upstream_pipelines.drift.activity import ACTIVITY_KEYS, ACTIVITY_SUMS, Activity
 from upstream_pipelines.drift.calendar import working_calendar
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
@@ -86,9 +86,11 @@ def placebo(
 
 def _looked_over(detector: Detector, history: Activity, until: date) -> list[DriftEvent]:
     """The events of looks every four weeks over the whole history, each as it stands at the end."""
-    if history.activity.empty:
+    rows = history.activity
+    known = rows.loc[_day(rows["submitted_known_day"]) < day_number(until), "submitted_day"]
+    if known.empty:
         return []
-    days = (until - history.activity["submitted_day"].min().date()).days
+    days = (until - known.min().date()).days
     memory: dict[Any, DriftEvent] = {}
     for back in range(days // LOOKED_OVER_DAYS * LOOKED_OVER_DAYS, -1, -LOOKED_OVER_DAYS):
         result = detector.look(until - timedelta(days=back), list(memory.values()))
@@ -116,7 +118,7 @@ def shuffled(
 
     Only submissions old enough to be decided are used: a young week would look undecided for ever.
     """
-    rows = history.activity.loc[_day(history.activity["submitted_known_day"]) < day_number(until)]
+    rows, prices, codes = _known(history, day_number(until))
     if rows.empty:
         return None
     submitted = _day(rows["submitted_day"])
@@ -142,8 +144,24 @@ def shuffled(
     activity["decision_known_day"] = decided.astype("datetime64[s]")
     return Activity(
         activity,
-        _moved(history.prices, places, first, {"decided_day": ["decision_known_day"]}),
-        _moved(history.codes, places, first, {"submitted_day": ["submitted_known_day"]}),
+        _moved(prices, places, first, {"decided_day": ["decision_known_day"]}),
+        _moved(codes, places, first, {"submitted_day": ["submitted_known_day"]}),
+    )
+
+
+def _known(history: Activity, until: int) -> Activity:
+    """What was known before `until`: a line decided since then is an undecided one, and has no outcome or payment."""
+    rows = history.activity.loc[_day(history.activity["submitted_known_day"]) < until].copy()
+    later = rows["decision_age"].notna().to_numpy() & (_day(rows["decision_known_day"]) >= until)
+    rows.loc[later, "decision_age"] = pd.NA
+    rows.loc[later, "decision_known_day"] = pd.NaT
+    rows.loc[later, ["denied", "denied_authorization", "allowed", "paid"]] = 0
+    # Lines that differed only in their decisions are one row again.
+    rows = rows.groupby(ACTIVITY_KEYS, dropna=False, sort=True, as_index=False)[ACTIVITY_SUMS].sum()
+    return Activity(
+        rows,
+        history.prices.loc[_day(history.prices["decision_known_day"]) < until],
+        history.codes.loc[_day(history.codes["submitted_known_day"]) < until],
     )
 
 

@@ -28,6 +28,7 @@ from benchmarks.drift_arena.measures import (
 )
 from benchmarks.drift_arena.page import page
 from benchmarks.drift_arena.simulator import Lines, simulate
+from benchmarks.drift_arena.summary import chart_rates
 
 CELL = ("denial_rate", 1.5, 50.0, 0, "submission")
 
@@ -143,8 +144,9 @@ def test_the_fixed_rule_fires_on_what_it_is_for() -> None:
     denied = np.where(day < 150, ordinal < 2, ordinal < 8)
     allowed = np.where(denied, 0.0, 100.0)
     lines = Lines(
-        zeros, zeros, zeros, day, day + 1, denied, zeros, allowed, allowed, day, day + 1, zeros, denied & False
-    )
+        zeros, zeros, zeros, day, day + 1, denied, zeros, allowed, allowed, day, day + 1, zeros, denied & False,
+        denied & False, day + 1, denied, allowed, day + 1,
+    )  # fmt: skip
     setup = _case("null").setup(1, 0)
     quiet = Setup("null", 0, setup.customer, tuple(range(120, 195)), ())
     raised = run_fixed_rule(quiet, lines)["alarms"]
@@ -185,6 +187,40 @@ def test_the_command_prints_tables_and_writes_figures_and_page(
     assert summary["contestants"]["fixed rule"]["decoys"]["rename"]["payers"] == 5
     assert (tmp_path / "report" / "images" / "arena_decoys.png").read_bytes().startswith(b"\x89PNG")
     assert summary["run"]["command"] in (tmp_path / "report" / "arena.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "seed"), [([], 100_000), (["--long"], 900_000), (["--long", "--seed", "7"], 7)]
+)
+def test_only_the_long_run_uses_the_seeds_that_are_reported(
+    arguments: list[str], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["arena", *arguments])
+    assert command._options().seed == seed
+
+
+@pytest.mark.parametrize(
+    ("ratio", "met"), [(1.5, True), (1.549, False), (1.501, False), (0.9, True), (None, False)]
+)
+def test_a_bar_is_held_to_the_ratio_as_measured(ratio: float | None, met: bool) -> None:
+    cell = changes_found([result(alarm(345))])[CELL] | {
+        "name": "x", "signal": "denial_rate", "size": 1.5, "volume": 50, "ramp": 0, "on": "submission", "ratio": ratio,
+        "oracle_median": 10.0,
+    }  # fmt: skip
+    found, delay = bars({"false_events": {}, "decoys": {}, "changes": [cell]})
+    assert found.met
+    assert delay.met is met
+
+
+def test_the_oracle_gets_the_false_events_of_the_same_signal() -> None:
+    quiet = {"customer_years": 10.0, "by_signal_a_year": {"denial_rate": 0.4, "procedure_mix": 0.2}}
+    rates = chart_rates(quiet)
+    # Ten payers, two directions; where there was none, half an event in ten years.
+    assert rates["denial_rate"] == pytest.approx(0.4 / 20)
+    assert rates["volume"] == pytest.approx(0.05 / 20)
+    # A mix may be found either way, and an authorisation change as one of the denial rate.
+    assert rates["procedure_mix"] == pytest.approx(0.2 / 10)
+    assert rates["authorization_denials"] == pytest.approx(0.4 / 20)
 
 
 def test_an_unknown_case_is_refused_with_the_names_there_are() -> None:

@@ -185,14 +185,30 @@ def test_the_same_seed_gives_the_same_and_another_another() -> None:
 
 
 def test_what_came_after_the_night_is_not_looked_at() -> None:
-    claims = history()
-    early = START + timedelta(days=300)
-    known = claims[claims["submitted_date"] < pd.Timestamp(early)]
-    one, other = (shuffled(activity_from_claims(frame), SETTINGS, 5, until=early) for frame in (known, claims))
+    """Lines, prices and codes seen later, and decisions made or seen later, of days long before too."""
+    claims, early = history(), START + timedelta(days=300)
+    rng, night = np.random.default_rng(8), pd.Timestamp(early)
+    wait = pd.to_timedelta(np.where(rng.random(len(claims)) < 0.2, rng.integers(1, 90, len(claims)), 0), unit="D")
+    claims["first_seen_at"] = claims["submitted_date"] + wait
+    claims["decision_seen_at"] = np.maximum(claims["decided_date"] + wait[::-1], claims["first_seen_at"])
+    late = claims.sample(200, random_state=1).assign(payer="Alpha", cpt="NEW", first_seen_at=night)
+    late["decision_seen_at"] = late["decided_date"].where(late["decided_date"] > night, night)
+    claims = pd.concat([claims, late], ignore_index=True)
+    known = claims[claims["first_seen_at"] < night].copy()
+    undecided = ~(known["decision_seen_at"] < night)
+    assert (undecided & (known["decided_date"] < night)).sum() > 50
+    known.loc[undecided, ["decided_date", "decision_seen_at"]] = pd.NaT
+    known.loc[undecided, "outcome"] = "PENDING"
+    known.loc[undecided, "allowed_amount"] = np.nan
+    then, later = (activity_from_claims(frame) for frame in (known, claims))
+    one, other = (shuffled(frames, SETTINGS, 5, until=early) for frames in (then, later))
     assert one is not None
     assert other is not None
-    assert one.activity["submitted_day"].max() == other.activity["submitted_day"].max()
-    assert one.activity["lines"].sum() == other.activity["lines"].sum()
+    for was, now in zip(one, other, strict=True):
+        keys = [str(name) for name in was if was[name].dtype.kind not in "fi"] + ["lines"]
+        was_sorted, now_sorted = (frame.sort_values(keys, ignore_index=True) for frame in (was, now))
+        pd.testing.assert_frame_equal(was_sorted, now_sorted, rtol=1e-9)
+    assert placebo(then, SETTINGS, 5, 20, until=early) == placebo(later, SETTINGS, 5, 20, until=early)
 
 
 @pytest.mark.parametrize("days", [0, 1, 60, 200])
