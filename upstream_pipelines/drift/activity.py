@@ -40,6 +40,7 @@ FIRST_DECISION = (
 DECIDED_OUTCOMES = ("PAID", "DENIED", "OTHER")
 NOT_DENIALS = ("CO45", "PR1", "PR2", "PR3")
 AUTHORIZATION_CODES = r"(?:CO|PR|OA|PI)?(?:15|197|198)"
+_ISO_DAY = r"\d{4}-\d{2}-\d{2}(?:[T ]|$)"
 
 
 class ClaimsFrameError(UpstreamError):
@@ -66,7 +67,8 @@ def activity_from_claims(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | N
     Days come back as datetime64[s] without a time, decision_age as Int64 (<NA>: undecided).
 
     Raises:
-        ClaimsFrameError: a needed column is missing or holds something else than dates.
+        ClaimsFrameError: a needed column is missing, or one holds something else than dates, than outcomes, or than
+            finite numbers.
     """
     lines = _typed(claims, cpt_groups)
     activity = lines.groupby(ACTIVITY_KEYS, dropna=False, sort=True, as_index=False)[ACTIVITY_SUMS].sum()
@@ -92,8 +94,10 @@ def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.Dat
             f"Claims lack the column(s) {', '.join(missing)}. Give one row per line with payer (or payer_name), "
             "submitted_date, decided_date and outcome."
         )
-    rows = _first_decided(claims.loc[claims["submitted_date"].notna() & claims[payer].notna()])
-    submitted, decided = _days(rows, "submitted_date"), _days(rows, "decided_date")
+    submitted = _days(claims, "submitted_date")
+    counts = submitted.notna() & claims[payer].notna()
+    rows, submitted = _first_decided(claims.loc[counts]), submitted.loc[counts]
+    decided = _days(rows, "decided_date")
     outcome = rows["outcome"].astype("string").str.upper()
     unknown = sorted(set(outcome.dropna()) - {*DECIDED_OUTCOMES, "PENDING"})
     if unknown:
@@ -159,18 +163,36 @@ def _days(rows: pd.DataFrame, column: str) -> pd.Series:
     if column not in rows.columns:
         return pd.Series(pd.NaT, index=rows.index, dtype="datetime64[s]")
     values = rows[column]
-    try:
-        if isinstance(values.dtype, pd.DatetimeTZDtype):
-            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-        elif not pd.api.types.is_datetime64_dtype(values.dtype):
-            # Strings, date objects and zoned stamps alike; mixed zones need utc=True to be read at all.
-            values = pd.to_datetime(values.astype("object"), utc=True, format="mixed").dt.tz_localize(None)
-    except (ValueError, TypeError):
-        raise ClaimsFrameError(
-            f"Column {column} does not hold dates. Give dates, timestamps or ISO text."
-        ) from None
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        values = values.dt.tz_convert("UTC").dt.tz_localize(None)
+    elif not pd.api.types.is_datetime64_dtype(values.dtype):
+        values = _read_days(values.astype("object"), column)
     days: pd.Series = values.dt.floor("D").astype("datetime64[s]")
     return days
+
+
+def _read_days(values: pd.Series, column: str) -> pd.Series:
+    """Text, date objects and zoned stamps alike, of which each prints as ISO text; blank text is missing.
+
+    Text of another form has two readings, and both make dates: 05/02/2026 read the wrong way round is no error
+    anywhere, but a change of every payer.
+    """
+    text = values.astype("string").str.strip()
+    text = text.where(text != "")
+    if not text.str.match(_ISO_DAY).fillna(value=True).all():
+        raise _no_dates(column)
+    try:
+        # Mixed zones need utc=True to be read at all.
+        days: pd.Series = pd.to_datetime(text, utc=True, format="ISO8601").dt.tz_localize(None)
+    except ValueError:
+        raise _no_dates(column) from None
+    return days
+
+
+def _no_dates(column: str) -> ClaimsFrameError:
+    return ClaimsFrameError(
+        f"Column {column} holds something else than dates. Give dates, timestamps or ISO text (YYYY-MM-DD)."
+    )
 
 
 def _text(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -183,6 +205,10 @@ def _amount(rows: pd.DataFrame, column: str) -> pd.Series:
     if column not in rows.columns:
         return pd.Series(np.nan, index=rows.index, dtype="float64")
     try:
-        return pd.to_numeric(rows[column].astype("object"), errors="raise").astype("float64")
+        amounts = pd.to_numeric(rows[column].astype("object"), errors="raise").astype("float64")
     except (ValueError, TypeError):
         raise ClaimsFrameError(f"Column {column} does not hold numbers. Give decimals or floats.") from None
+    # No amount is infinite: it is what a division by zero left behind, and one alone makes every mean infinite.
+    if np.isinf(amounts).any():
+        raise ClaimsFrameError(f"Column {column} holds infinite numbers. Leave out what is not known.")
+    return amounts

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from upstream_pipelines.drift import replay
 from upstream_pipelines.drift.activity import (
     ACTIVITY_KEYS,
     ACTIVITY_SUMS,
@@ -20,6 +21,7 @@ from upstream_pipelines.drift.activity import (
     ClaimsFrameError,
     activity_from_claims,
 )
+from upstream_pipelines.drift.facts import DayError, day_number, day_of
 
 
 def lines(**columns: Any) -> pd.DataFrame:
@@ -123,6 +125,44 @@ def test_prices_are_per_unit_and_leave_out_what_has_none() -> None:
 def test_days_may_be_text_dates_or_timestamps(day: Any) -> None:
     activity, _, _ = activity_from_claims(lines(submitted_date=day))
     assert activity["submitted_day"].tolist() == [pd.Timestamp("2026-01-05")]
+
+
+@pytest.mark.parametrize(
+    "day",
+    ["05/02/2026", "5.2.2026", "Jan 5 2026", "2026-1-5", "2026-02-30", "2026", "20260105", 20260105, 1.5, True],
+)
+def test_what_is_no_iso_day_is_refused_and_not_guessed(day: Any) -> None:
+    """Half of all days read the other way round are days as well: they would move and open events."""
+    for column in ("submitted_date", "decided_date", "first_seen_at"):
+        with pytest.raises(ClaimsFrameError, match=column) as error:
+            activity_from_claims(pd.concat([lines(), lines(**{column: day})]))
+        assert str(day) not in str(error.value)
+
+
+def test_blank_text_is_a_missing_day() -> None:
+    assert activity_from_claims(lines(submitted_date=" "))[0].empty
+    assert activity_from_claims(lines(decided_date=""))[0]["decision_age"].isna().all()
+
+
+@pytest.mark.parametrize("column", ["allowed_amount", "billed_amount", "units"])
+def test_infinite_amounts_are_refused(column: str) -> None:
+    with pytest.raises(ClaimsFrameError, match=f"{column} holds infinite"):
+        activity_from_claims(lines(**{column: float("inf")}))
+
+
+@pytest.mark.parametrize(
+    "day", [None, pd.NaT, np.datetime64("NaT"), float("nan"), "05/02/2026", "", 20260501, True]
+)
+def test_a_look_at_no_day_says_so(day: Any) -> None:
+    with pytest.raises(DayError, match="ISO text"):
+        replay(lines(), [day])
+
+
+@given(st.dates(date(1900, 1, 1), date(2200, 1, 1)))
+def test_a_day_and_its_number_are_turned_into_each_other(day: date) -> None:
+    assert day_of(day_number(day)) == day
+    assert day_number(day.isoformat()) == day_number(pd.Timestamp(day)) == day_number(np.datetime64(day))
+    assert day_number(day) == (day - date(1970, 1, 1)).days
 
 
 def test_groups_come_from_the_mapping_or_from_the_column() -> None:
