@@ -25,6 +25,7 @@ import pandas as pd
 
 from upstream_pipelines.drift.activity import ACTIVITY_KEYS, ACTIVITY_SUMS, Activity
 from upstream_pipelines.drift.calendar import working_calendar
+from upstream_pipelines.drift.counts import LONGEST_AGE
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
 from upstream_pipelines.drift.facts import Bools, Ints, day_number
@@ -35,7 +36,6 @@ FEWEST_LOOKS = 14
 LOOKED_OVER_DAYS = 28
 FEWEST_OWN_WEEKS = 8  # of a payer; fewer would repeat one another
 SETTLED_SHARE = 0.99  # of decisions are made by the age at which a cohort counts as whole
-LONGEST_AGE = 120
 _MONDAY = 4  # 1970-01-05 was the first Monday; weeks count from there
 
 
