@@ -266,7 +266,7 @@ def _certainty(row: Mapping[str, Any]) -> str | None:
 
 def _sure(row: Mapping[str, Any]) -> str | None:
     """In words, from the evidence; and q, the share of chance findings to be expected among today's charts that show
-    as much as this one. An event that goes on has no q of its own: its evidence is that of the day it opened.
+    as much as this one or more.
     """
     confidence, q = number_of((row.get("detail") or {}).get("confidence")), number_of(row.get("q_value"))
     words = []
@@ -278,8 +278,6 @@ def _sure(row: Mapping[str, Any]) -> str | None:
     if q is not None:
         share = f"under 0.1{SPACE}%" if q < 0.001 else f"about {percent(q)}"
         words.append(f"of the charts that show at least as much today {share} would do so by chance")
-    elif words and row["state"] in {"updated", "resolved"}:
-        words.append("by the evidence on the day it opened")
     return ", ".join(words) or None
 
 

@@ -140,10 +140,10 @@ def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it
     assert "facility" not in text  # no facility carries a quarter of it
 
 
-def test_an_event_that_goes_on_is_as_sure_as_it_was_when_it_opened() -> None:
-    """A later look weighs the recent days only: its q would be that of another question."""
-    assert "How sure: very sure, by the evidence on the day it opened." in told(state="updated", q_value=None)
-    assert "How sure" not in told(state="updated", q_value=float("nan"), detail={"change_date": "2026-03-05"})
+def test_what_is_not_known_of_how_sure_is_not_said() -> None:
+    assert "How sure: very sure. " in told(q_value=None)
+    assert "How sure" not in told(q_value=float("nan"), detail={"change_date": "2026-03-05"})
+    assert "about 12.0 % would do so by chance" in told(q_value=0.12)
 
 
 @pytest.mark.parametrize("signal", ["decision_lag", "allowed_amount", "volume", "procedure_mix"])
