@@ -32,7 +32,7 @@ from upstream_pipelines.drift.events import (
     sign_of,
 )
 from upstream_pipelines.drift.factors import Exclusion
-from upstream_pipelines.drift.facts import Facts, day_number, facts_from_frames
+from upstream_pipelines.drift.facts import Facts, day_number, day_of, facts_from_frames
 from upstream_pipelines.drift.flow import dollars_per_month
 from upstream_pipelines.drift.measures import (
     HELD_SHARE,
@@ -128,7 +128,11 @@ class Detector:
                 # All its claims bear another name now, and it would stay open for ever.
                 events.append(event.closed("payer_gone", as_of))
                 rows.append(events[-1].closing_row)
-        events = with_causes(rows, events, data_behind(rows, self.facts, charts, known_before(troubles, as_of)))
+        events = with_causes(
+            rows,
+            events,
+            data_behind(rows, self.facts, charts, known_before(troubles, as_of), self.settings.recent_days),
+        )
         return LookResult(records=rows, events=events)
 
     def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:
@@ -185,7 +189,7 @@ class Detector:
         found = compare(charts, change, self.settings)
         row = self._row(charts, change, found, as_of)
         earliest, latest = (
-            _date(day)
+            day_of(day)
             for day in change_interval(
                 charts.by_signal[change.signal], change, usual_decision_days(charts, change.payer)
             )
@@ -201,7 +205,7 @@ class Detector:
             row["state"] = "watch"
             row["detail"]["waits_for"] = waits_for
             return None, row
-        started_on = _date(change.split)
+        started_on = day_of(change.split)
         event = DriftEvent(
             event_id=event_id_for(row["payer"], ALL_GROUPS, change.signal, started_on, as_of),
             payer=row["payer"],
@@ -321,9 +325,9 @@ class Detector:
             "maturity": completeness(view, payer, max(change.split, view.start), change.signal),
             "event_id": None,
             "detail": {
-                "change_date": _date(change.split).isoformat(),
+                "change_date": day_of(change.split).isoformat(),
                 "by": change.by,
-                "complete_to": _date(charts.by_signal[change.signal].last).isoformat(),
+                "complete_to": day_of(charts.by_signal[change.signal].last).isoformat(),
                 **_intervals(found),
                 "over_dispersion": round(float(charts.by_signal[change.signal].dispersion[payer]), 4),
             },
@@ -346,7 +350,7 @@ class Detector:
             "event_id": None,
             "detail": {
                 "lines_needed": lack.lines_needed,
-                "about_date": None if lack.about_day is None else _date(lack.about_day).isoformat(),
+                "about_date": None if lack.about_day is None else day_of(lack.about_day).isoformat(),
                 "smallest_detectable": lack.smallest_detectable,
                 "reason": lack.reason,
             },
@@ -363,10 +367,6 @@ def _intervals(found: Comparison) -> dict[str, float]:
     }
 
 
-def _date(day: int) -> date:
-    return date(1970, 1, 1) + timedelta(days=day)
-
-
 def replay_looks(
     claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSettings | None = None
 ) -> pd.DataFrame:
@@ -375,7 +375,7 @@ def replay_looks(
     memory: dict[Any, DriftEvent] = {}
     records: list[dict[str, Any]] = []
     for day in as_of_days:
-        as_of = _date(day_number(day))
+        as_of = day_of(day_number(day))
         oldest = as_of - timedelta(days=detector.settings.memory_days)
         known = [event for event in memory.values() if event.resolved_on is None or event.resolved_on >= oldest]
         result = detector.look(as_of, known)

@@ -20,7 +20,6 @@ from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.data_trouble import JUDGED_STATES, Trouble, explanations
 from upstream_pipelines.drift.facts import Facts, Floats, Ints, day_number, day_of
 from upstream_pipelines.drift.scan import By
-from upstream_pipelines.drift.settings import DriftSettings
 
 SEEN_DAYS = 240  # looked over: the longest change (120 days) and a fair stretch before it
 STEP_DAYS = 28  # compared on either side of a step
@@ -71,7 +70,7 @@ def data_behind(
     facts: Facts,
     charts: Charts,
     troubles: Sequence[Trouble],
-    recent_days: int = DriftSettings().recent_days,
+    recent_days: int,
 ) -> list[dict[str, dict[str, Any]]]:
     """For each row what explains it, by code: `troubles` known of uploads, and what the counts show themselves."""
     if not any(row["state"] in JUDGED_STATES for row in rows):
