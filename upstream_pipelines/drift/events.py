@@ -91,6 +91,19 @@ class DriftEvent(BaseModel):
             update={"state": "resolved", "last_look": as_of, "resolved_on": as_of, "memory": memory}
         )
 
+    def before(self, as_of: date) -> DriftEvent | None:
+        """The event as the look at `as_of` was handed it, as far as that shows in rows of others; None where it opened
+        later. What is frozen is the same at every look, and an interrupted calm changes nothing but the event itself.
+        """
+        if self.opened_on >= as_of:
+            return None
+        if self.resolved_on is not None and self.resolved_on < as_of:
+            return self
+        calm_since = self.memory.calm_since
+        kept = calm_since if calm_since is not None and calm_since < as_of else None
+        memory = self.memory.model_copy(update={"calm_since": kept, "reason": None})
+        return self.model_copy(update={"state": "updated", "resolved_on": None, "memory": memory})
+
     @property
     def closing_row(self) -> dict[str, Any]:
         """The row of the look that closed an event for which there is nothing to compare any more."""

@@ -125,25 +125,30 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR UPDATE;
 SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
 
 -- name: select_present_events
--- The events as they stand now, with what people had accepted by a day: the live ones, and those resolved not long
--- ago, whose days are still kept out of the baseline; without memory_days all (primary key of drift_events).
-SELECT jsonb_build_object('event_id', e.event_id, 'payer', e.payer, 'cpt_group', e.cpt_group, 'signal', e.signal,
-           'direction', e.direction, 'state', e.state, 'cause', e.cause, 'started_on', e.started_on,
-           'opened_on', e.opened_on, 'last_look', e.last_look, 'resolved_on', e.resolved_on,
-           'memory', CASE WHEN a.accepted_on IS NULL THEN e.memory
-                          ELSE e.memory || jsonb_build_object('accepted_on', a.accepted_on) END)
-  FROM drift_events AS e
+-- The events that the look of a day goes on with: as they stand now, or, where the last look was that of the same day
+-- and is made again, as they stood before it (those it opened are left out). With what people had accepted by that
+-- day: the live ones, and those resolved not long ago, whose days are still kept out of the baseline; without
+-- memory_days all (primary key of drift_events).
+SELECT CASE WHEN a.accepted_on IS NULL THEN e.event
+            ELSE jsonb_set(e.event, '{memory,accepted_on}', to_jsonb(a.accepted_on)) END
+  FROM (SELECT customer_id, event_id,
+               CASE WHEN last_look = %(as_of)s THEN before_last_look
+                    ELSE jsonb_build_object('event_id', event_id, 'payer', payer, 'cpt_group', cpt_group,
+                        'signal', signal, 'direction', direction, 'state', state, 'cause', cause,
+                        'started_on', started_on, 'opened_on', opened_on, 'last_look', last_look,
+                        'resolved_on', resolved_on, 'memory', memory) END AS event
+          FROM drift_events WHERE customer_id = %(customer_id)s) AS e
   LEFT JOIN drift_acceptances AS a
     ON a.customer_id = e.customer_id AND a.event_id = e.event_id AND a.accepted_on <= %(as_of)s
- WHERE e.customer_id = %(customer_id)s
-   AND (%(memory_days)s::integer IS NULL OR e.state <> 'resolved'
-        OR e.resolved_on >= %(as_of)s::date - %(memory_days)s::integer)
+ WHERE e.event IS NOT NULL
+   AND (%(memory_days)s::integer IS NULL OR e.event ->> 'state' <> 'resolved'
+        OR (e.event ->> 'resolved_on')::date >= %(as_of)s::date - %(memory_days)s::integer)
  ORDER BY e.event_id;
 
 -- name: select_events_before
--- The events as they stood before a day already looked at, with what people had accepted by that day: those live in
--- the last look before it, and those resolved not long ago. For the last day looked at, only events that are the
--- present ones too: what only a look back had found does not live on (primary key of drift_results).
+-- The events as the looks kept have them before a day earlier than the last one looked at, with what people had
+-- accepted by that day: those live in the last look before it, and those resolved not long ago. An earlier look back
+-- may have put others into these rows than were told of; they are for seeing only (primary key of drift_results).
 SELECT CASE WHEN a.accepted_on IS NULL THEN r.event
             ELSE jsonb_set(r.event, '{memory,accepted_on}', to_jsonb(a.accepted_on)) END
   FROM (SELECT DISTINCT ON (event_id) event_id, event, state, as_of FROM drift_results
@@ -154,16 +159,16 @@ SELECT CASE WHEN a.accepted_on IS NULL THEN r.event
  WHERE CASE WHEN r.state = 'resolved' THEN r.as_of >= %(as_of)s::date - %(memory_days)s::integer
             ELSE r.as_of = (SELECT max(as_of) FROM drift_looks
                              WHERE customer_id = %(customer_id)s AND as_of < %(as_of)s) END
-   AND (NOT %(present)s OR EXISTS (SELECT FROM drift_events AS e
-                                    WHERE e.customer_id = %(customer_id)s AND e.event_id = r.event_id))
  ORDER BY r.event_id;
 
 -- name: withdraw_events
--- Live events of which a look made again on the same day, with more data, found nothing: they are over.
+-- Events that a look opened and, made again on the same day with more data, does not find: they are over. An event of
+-- an earlier day never ends so: every look is handed all that live.
 UPDATE drift_events
    SET state = 'resolved', last_look = %(as_of)s, resolved_on = %(as_of)s, updated_at = now(),
        memory = jsonb_set(memory, '{reason}', '"withdrawn"')
- WHERE customer_id = %(customer_id)s AND state <> 'resolved' AND event_id <> ALL (%(going)s::uuid[])
+ WHERE customer_id = %(customer_id)s AND state <> 'resolved' AND opened_on = %(as_of)s
+   AND event_id <> ALL (%(going)s::uuid[])
 RETURNING event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, last_look, resolved_on,
           memory;
 
@@ -309,7 +314,8 @@ SELECT %(customer_id)s, %(as_of)s, r.payer, r.cpt_group, r.signal, r.direction, 
        n_current bigint, maturity double precision, cause text, detail jsonb, event jsonb);
 
 -- name: upsert_events
--- The events' present state, in one statement.
+-- The events' present state, in one statement. As they stood before is kept beside it, and stays where a look is made
+-- again: rows of earlier days may be replaced by a look back at any time.
 INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
                           last_look, resolved_on, cause, memory, method_version, settings, updated_at)
 SELECT %(customer_id)s, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.started_on, r.opened_on,
@@ -319,7 +325,14 @@ SELECT %(customer_id)s, r.event_id, r.payer, r.cpt_group, r.signal, r.direction,
 ON CONFLICT (customer_id, event_id) DO UPDATE
    SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on, cause = excluded.cause,
        last_look = excluded.last_look, resolved_on = excluded.resolved_on, memory = excluded.memory,
-       method_version = excluded.method_version, settings = excluded.settings, updated_at = now();
+       method_version = excluded.method_version, settings = excluded.settings, updated_at = now(),
+       before_last_look = CASE WHEN drift_events.last_look >= excluded.last_look THEN drift_events.before_last_look
+           ELSE jsonb_build_object('event_id', drift_events.event_id, 'payer', drift_events.payer,
+               'cpt_group', drift_events.cpt_group, 'signal', drift_events.signal,
+               'direction', drift_events.direction, 'state', drift_events.state, 'cause', drift_events.cause,
+               'started_on', drift_events.started_on, 'opened_on', drift_events.opened_on,
+               'last_look', drift_events.last_look, 'resolved_on', drift_events.resolved_on,
+               'memory', drift_events.memory) END;
 
 -- name: breakdown
 -- One payer's lines before and since a change, summed in one pass by procedure, facility, reason and age. Known

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -17,9 +17,10 @@ from psycopg.rows import dict_row
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.explaining import StoredEvent, explain_rows
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
-from upstream_pipelines.drift.store import events_before, plain_row, read_activity
+from upstream_pipelines.drift.store import every_event, plain_row, read_activity
 from upstream_pipelines.drift.upload_troubles import read_troubles
 from upstream_pipelines.errors import ConflictError, NotFoundError
 
@@ -43,7 +44,7 @@ def recompute(conn: Connection, customer_id: int, stored: StoredEvent) -> Recomp
     correction replaces them) or payers were renamed; `differences` then says in what.
 
     Raises:
-        NotFoundError: the look that opened the event is not kept any more.
+        NotFoundError: the look that opened the event was replaced by a look back.
         ConflictError: it was made by another version of the method.
     """
     event = stored.event
@@ -51,15 +52,17 @@ def recompute(conn: Connection, customer_id: int, stored: StoredEvent) -> Recomp
     with conn.cursor(row_factory=dict_row) as cursor:
         before = cursor.execute(QUERIES.select_opening, key).fetchone()
     if before is None:
-        raise NotFoundError(f"The look of {event.opened_on} that opened this event is not kept any more.")
+        raise NotFoundError(
+            f"The look of {event.opened_on} that opened this event was made again since, as a look back from other "
+            "events or settings, and found another event or none: there is nothing to compare with any more."
+        )
     if before["method_version"] != METHOD_VERSION:
         raise ConflictError(
             f"This event was found by version {before['method_version']} of the method and this program has version "
             f"{METHOD_VERSION}. Compute it again with the release that found it."
         )
     settings = DriftSettings.model_validate(before["settings"])
-    # As a look back sees them; the present would bring this very event.
-    known = events_before(conn, key, date.max, settings)
+    known = _known_then(conn, customer_id, event.opened_on, settings)
     troubles = read_troubles(conn, customer_id, (event.opened_on, event.opened_on), settings)
     detector = Detector(*read_activity(conn, customer_id), settings)
     rows = [plain_row(row) for row in detector.look(event.opened_on, known, troubles).rows.to_dict("records")]
@@ -67,6 +70,17 @@ def recompute(conn: Connection, customer_id: int, stored: StoredEvent) -> Recomp
     explain_rows(conn, customer_id, event.opened_on, rows=found, known=known, settings=settings)
     row = found[0] if found else {}
     return Recomputed(event.opened_on, row, _differences(before["row"], row))
+
+
+def _known_then(conn: Connection, customer_id: int, as_of: date, settings: DriftSettings) -> list[DriftEvent]:
+    """The events handed to the look that counted. From the events and not from the results: a look back leaves other
+    events there.
+    """
+    oldest = as_of - timedelta(days=settings.memory_days)
+    then = [event.before(as_of) for event in every_event(conn, customer_id)]
+    return [
+        event for event in then if event is not None and (event.resolved_on is None or event.resolved_on >= oldest)
+    ]
 
 
 def _differences(stored: Mapping[str, Any], now: Mapping[str, Any], path: str = "") -> dict[str, tuple[Any, Any]]:

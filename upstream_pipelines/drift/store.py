@@ -218,10 +218,12 @@ def _look_once(
 def events_before(
     conn: Connection, key: dict[str, Any], last: date | None, settings: DriftSettings
 ) -> list[DriftEvent]:
-    """The events a look goes on with: the present ones, or for a day looked at before, those of that time."""
-    values = {**key, "memory_days": settings.memory_days, "present": key["as_of"] == last}
-    forward = last is None or key["as_of"] > last
-    found = conn.execute(QUERIES.select_present_events if forward else QUERIES.select_events_before, values)
+    """The events a look goes on with: the present ones, as they stood before the last look where that is made again;
+    for an earlier day those that the looks kept have, which may be of a look back.
+    """
+    values = {**key, "memory_days": settings.memory_days}
+    present = last is None or key["as_of"] >= last
+    found = conn.execute(QUERIES.select_present_events if present else QUERIES.select_events_before, values)
     return [DriftEvent.model_validate(row[0]) for row in found]
 
 
@@ -233,7 +235,7 @@ def every_event(conn: Connection, customer_id: int) -> list[DriftEvent]:
 
 
 def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[dict[str, Any]]:
-    """Rows of live events that this look, made again with more data, does not know: closed before others may open."""
+    """Rows of events that this look opened and, made again, does not find: closed before others may open."""
     with conn.cursor(row_factory=dict_row) as cursor:
         closed = cursor.execute(QUERIES.withdraw_events, {**key, "going": going}).fetchall()
     events = [DriftEvent.model_validate(row) for row in closed]

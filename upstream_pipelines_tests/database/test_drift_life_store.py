@@ -17,8 +17,10 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
 from upstream_pipelines.drift import placebo_store, store
 from upstream_pipelines.drift.data_trouble import Trouble
+from upstream_pipelines.drift.explaining import find_event
 from upstream_pipelines.drift.placebo import Placebo
 from upstream_pipelines.drift.placebo_store import due_customers, measure, poisson_interval, published_rate
+from upstream_pipelines.drift.recompute import recompute
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
 from upstream_pipelines.drift.upload_troubles import read_troubles
@@ -152,6 +154,74 @@ def test_a_day_looked_at_again_with_other_data_takes_back_what_it_had_found(
     second = list_events(pipeline, subject.customer_id)[0]
     assert (second.state, second.event_id != event_id) == ("open", True)
     assert told(pipeline).count(("payers", "drift", "open")) == 2
+
+
+def _present(conn: Connection) -> list[tuple[Any, ...]]:
+    return conn.execute(
+        "SELECT event_id, state, opened_on, last_look, resolved_on, memory, before_last_look FROM drift_events ORDER BY 1"
+    ).fetchall()
+
+
+BACK_TO_TODAY = [on(back) for back in range(30, -1, -5)]
+
+
+@pytest.mark.parametrize(
+    "looks",
+    [
+        [BACK_TO_TODAY],
+        [BACK_TO_TODAY[:-1], [on(0)]],
+        [[on(1)], [on(0)]],
+        [BACK_TO_TODAY[:-1], BACK_TO_TODAY[:3], [on(1)], [on(0)], [on(0)]],
+    ],
+    ids=["up to the last day", "up to yesterday, then the last day", "yesterday", "many times over"],
+)
+def test_looks_at_past_days_up_to_the_last_one_leave_the_events_as_they_were(
+    pipeline: Connection, subject: Subject, looks: list[list[date]]
+) -> None:
+    """The look back finds the event under another day of opening, and the last day's look must not go on with that."""
+    event_id = opened_by(pipeline, subject, on(1))
+    look(pipeline, subject, [on(0)])
+    before, alerts = _present(pipeline), told(pipeline)
+    for days in looks:
+        assert look(pipeline, subject, days).alerts == 0
+    assert _present(pipeline) == before
+    assert told(pipeline) == alerts
+    look(pipeline, subject, [on(-1)])
+    assert [(event.event_id, event.state) for event in list_events(pipeline, subject.customer_id)] == [
+        (event_id, "updated")
+    ]
+    assert told(pipeline) == alerts
+
+
+def test_a_backfill_with_other_settings_ends_with_the_events_of_the_present(
+    pipeline: Connection, subject: Subject
+) -> None:
+    """With a threshold no change passes, the days before find nothing; the event of the present is judged and kept."""
+    event_id = opened_by(pipeline, subject, on(3))
+    look(pipeline, subject, [on(0)])
+    deaf = SETTINGS.model_copy(update={"minimum_price_change": 0.9})
+    made = look(pipeline, Subject(subject.customer_id, "Acme", deaf), BACK_TO_TODAY)
+    assert made.alerts == 0
+    assert [(event.event_id, event.state) for event in list_events(pipeline, subject.customer_id)] == [
+        (event_id, "updated")
+    ]
+
+
+def test_an_event_computed_again_after_a_look_back_is_the_same_or_said_to_be_replaced(
+    pipeline: Connection, subject: Subject
+) -> None:
+    event_id = opened_by(pipeline, subject, on(3))
+    look(pipeline, subject, [on(0)])
+    look(pipeline, subject, [on(back) for back in range(30, 3, -5)])
+    assert (
+        recompute(
+            pipeline, subject.customer_id, find_event(pipeline, subject.customer_id, str(event_id))
+        ).differences
+        == {}
+    )
+    look(pipeline, subject, [on(3)])
+    with pytest.raises(NotFoundError, match="look back"):
+        recompute(pipeline, subject.customer_id, find_event(pipeline, subject.customer_id, str(event_id)))
 
 
 def test_a_look_back_that_finds_an_event_earlier_leaves_one_live_event_and_looks_go_on(

@@ -1,0 +1,26 @@
+"""Events as they stood before their last look, so that looks back cannot change what they were at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import op
+
+from upstream_pipelines.errors import ConfigurationError
+
+revision = "0005"
+down_revision = "0004"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the column, and fill it from the results kept. The SQL is in the file beside this one."""
+    statements = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
+    # The driver itself: SQLAlchemy always passes parameters, and then a % in the SQL is a placeholder.
+    op.get_bind().connection.cursor().execute(statements)
+
+
+def downgrade() -> None:
+    """Refused: an older program would not keep what the looks made with it started from."""
+    raise ConfigurationError("This migration is not taken back; restore the backup made before it instead.")
