@@ -27,7 +27,7 @@ from upstream_pipelines.quality.checks import check_for
 from upstream_pipelines.quality.rules import READING_RULES, RULES, Rule, active_rules
 
 SAMPLE_ROWS = 10
-_PHI_RULES = ("phi_in_payer", "phi_in_denial_text")
+_PHI_RULES = ("phi_in_payer", "phi_in_denial_text", "phi_in_facility")
 _INVALID_DATE_RULES = ("date_form", "date_order_known", "no_future_date")
 
 

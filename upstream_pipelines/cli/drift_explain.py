@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -26,7 +27,10 @@ from upstream_pipelines.cli.output import (
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
-from upstream_pipelines.errors import ConflictError
+from upstream_pipelines.errors import ConfigurationError, ConflictError
+
+# What a spreadsheet takes for a formula where a cell begins with it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
@@ -50,7 +54,7 @@ def explain(
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer_id = get_customer(conn, slug).customer_id
-        stored = find_event(conn, customer_id, event)
+        stored = find_event(conn, customer_id, event, slug=slug)
         with progress("Computing …", quiet=json):
             again = compute_again(conn, customer_id, stored) if recompute else None
     if json:
@@ -103,27 +107,59 @@ def lines(
     ] = None,
 ) -> None:
     """The claim lines behind an event, as CSV: ids and where each came from, no amounts and no names."""
-    from upstream_pipelines.drift.explaining import LINE_COLUMNS, event_lines, find_event
+    from upstream_pipelines.drift.explaining import event_lines, find_event
 
     settings = short_command_settings()
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer_id = get_customer(conn, slug).customer_id
-        stored = find_event(conn, customer_id, event)
-        if file is None:
-            writer = csv.DictWriter(sys.stdout, LINE_COLUMNS)
-            writer.writeheader()
-            writer.writerows(event_lines(conn, customer_id, stored))
-            return
-        try:
-            handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise ConflictError(f"{file} is there already. Name a new file.") from None
-        count = 0
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as target:
-            writer = csv.DictWriter(target, LINE_COLUMNS)
-            writer.writeheader()
-            for row in event_lines(conn, customer_id, stored):
-                writer.writerow(row)
-                count += 1
+        stored = find_event(conn, customer_id, event, slug=slug)
+        with closing(event_lines(conn, customer_id, stored)) as rows:
+            if file is None:
+                _to_pipe(rows)
+                return
+            count = _to_file(rows, file)
     out.print(f"{count:,} claim lines written to {file}.")
+
+
+def _to_pipe(rows: Iterable[Mapping[str, Any]]) -> None:
+    try:
+        _write(rows, sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # `head` has what it wanted. What is still in the buffer must go nowhere when Python flushes it at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _to_file(rows: Iterable[Mapping[str, Any]], file: Path) -> int:
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise ConflictError(f"{file} is there already. Name a new file.") from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{file} cannot be written: {error.strerror}. Name a new file in a folder of yours."
+        ) from None
+    try:
+        with os.fdopen(handle, "w", newline="", encoding="utf-8") as target:
+            return _write(rows, target)
+    except OSError as error:
+        file.unlink()
+        raise ConfigurationError(f"{file} was not written: {error.strerror}. Nothing of it is kept.") from None
+
+
+def _write(rows: Iterable[Mapping[str, Any]], target: TextIO) -> int:
+    from upstream_pipelines.drift.explaining import LINE_COLUMNS
+
+    writer = csv.DictWriter(target, LINE_COLUMNS)
+    writer.writeheader()
+    count = 0
+    for row in rows:
+        writer.writerow({name: _cell(value) for name, value in row.items()})
+        count += 1
+    return count
+
+
+def _cell(value: Any) -> Any:
+    """As it is, but for text that a spreadsheet would run: an apostrophe before it makes it text."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value

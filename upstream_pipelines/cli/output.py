@@ -18,14 +18,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from upstream_pipelines.settings import Settings, read_settings
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
 err = Console(stderr=True, highlight=False)
-# A pipe or a log has no width of its own; 80 columns would fold every table.
-out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+# A pipe or a log has no width of its own; 80 columns would fold every table. Names come from customers' files: "[/ppo]"
+# in one is no markup, and ":x:" no picture.
+out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
 
 
 def short_command_settings() -> Settings:
@@ -52,11 +54,11 @@ def _plain(value: Any) -> Any:
 
 def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table for people; None as a dash, numbers with thousands separators."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=Text(title, style="bold"), title_justify="left")
     for header in headers:
         table.add_column(header, overflow="fold")
     for row in rows:
-        table.add_row(*(_shown(value) for value in row))
+        table.add_row(*(Text(_shown(value)) for value in row))
     out.print(table)
 
 
@@ -78,9 +80,9 @@ def _shown(value: Any) -> str:
 
 def print_fields(title: str, fields: Mapping[str, Any]) -> None:
     """Names and values under each other."""
-    table = Table(title=title, title_justify="left", title_style="bold", show_header=False)
+    table = Table(title=Text(title, style="bold"), title_justify="left", show_header=False)
     for name, value in fields.items():
-        table.add_row(name, _shown(value))
+        table.add_row(Text(name), Text(_shown(value)))
     out.print(table)
 
 
@@ -90,5 +92,5 @@ def progress(text: str, *, quiet: bool) -> Iterator[None]:
     if quiet or not err.is_terminal:
         yield
         return
-    with err.status(text):
+    with err.status(Text(text)):
         yield

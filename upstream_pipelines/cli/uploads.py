@@ -83,7 +83,8 @@ def run_ingest(settings: Settings, slug: str) -> None:
         err.print(f"The run {result.run_id} failed; the Dagster UI shows it (`upstream up`).")
         for event in result.all_events:
             if event.is_step_failure and event.step_failure_data.error is not None:
-                err.print(event.step_failure_data.error.cls_name or "error", event.step_failure_data.error.message)
+                trouble = event.step_failure_data.error
+                err.print(trouble.cls_name or "error", trouble.message, markup=False)
 
 
 def _finished(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:

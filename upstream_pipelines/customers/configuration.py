@@ -54,6 +54,19 @@ class ConfigurationFile(BaseModel):
     alert_rules: tuple[AlertRule, ...] | None = None
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as it is, but a day that no calendar has (2026-13-01) stays text: its key is named when it is checked."""
+
+    def construct_yaml_timestamp(self, node: yaml.ScalarNode) -> Any:
+        try:
+            return super().construct_yaml_timestamp(node)
+        except ValueError:
+            return node.value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _Loader.construct_yaml_timestamp)
+
+
 def read_configuration_file(path: Path, present: CustomerConfiguration) -> ConfigurationFile:
     """Read and check a customer's YAML file; keys it does not mention stay as they are in `present`.
 
@@ -68,16 +81,16 @@ def read_configuration_file(path: Path, present: CustomerConfiguration) -> Confi
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read as UTF-8 text ({type(error).__name__}).") from error
     try:
-        content = yaml.safe_load(text)
+        content = yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader of our own
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
         raise ConfigurationError(
             f"{path} is not YAML{line}. Correct the file and run the command again."
         ) from None
-    except (ValueError, RecursionError) as error:  # a day or a number that Python refuses, a bottomless list
+    except (ValueError, RecursionError) as error:  # a number that Python refuses, a bottomless list
         raise ConfigurationError(
-            f"{path} holds a value that cannot be read ({type(error).__name__}). Put days and long numbers in quotes."
+            f"{path} holds a value that cannot be read ({type(error).__name__}). Put long numbers in quotes."
         ) from None
     return parse_configuration(content if content is not None else {}, str(path), present)
 

@@ -50,17 +50,23 @@ def look_days(as_of: str | None, from_day: str | None) -> list[date]:
     Raises:
         ConfigurationError: no date, or the span is turned round.
     """
-    try:
-        last = date.fromisoformat(as_of) if as_of else datetime.now(UTC).date()
-        first = date.fromisoformat(from_day) if from_day else last
-    except ValueError as error:
-        raise ConfigurationError(f"{error}. Write days as YYYY-MM-DD.") from None
+    last = _day(as_of) if as_of else datetime.now(UTC).date()
+    first = _day(from_day) if from_day else last
     if last > datetime.now(UTC).date():
         # The looks of every day until then would count as looks back, and alarm nobody.
         raise ConfigurationError(f"The day {last} has not come yet (UTC). Give today or a past day.")
     if first > last:
         raise ConfigurationError(f"The first day {first} is after the last day {last}. Turn them round.")
     return [first + timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{text!r} is no day of the calendar. Write days as YYYY-MM-DD, such as 2026-03-31."
+        ) from None
 
 
 def partition_link(settings: Settings, slug: str) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 import requests
 from dagster_graphql import DagsterGraphQLClient
+from rich.text import Text
 from upath import UPath
 
 from upstream_pipelines.cli.output import err, out, print_table
@@ -84,7 +85,7 @@ def run_demo(settings: Settings) -> bool:
 
 
 def _say(stage: str, text: str) -> None:
-    out.print(f"[bold]{stage:>10}[/]  {text}")
+    out.print(Text.assemble((f"{stage:>10}", "bold"), f"  {text}"))
 
 
 def _sign_up(settings: Settings, customers: list[DemoCustomer], receivers: Receivers) -> dict[str, str]:

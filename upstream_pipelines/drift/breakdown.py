@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.scan import By
+from upstream_pipelines.quality.phi import kinds_in
 
 QUERIES = load_queries(__package__)
 
@@ -31,6 +32,9 @@ REACH_DAYS = 180
 STOOD_DAYS = 90
 """A denial that nobody overturned for so long counts as one that stands: appeals are due within 60 to 180 days, and
 most that succeed have done so by then."""
+
+WITHHELD = "name withheld"
+LONGEST_NAME = 60  # characters; a name of a place has fewer, a remark more
 
 SHORTEST_BEFORE = 28  # days
 KEYS = ["dimension", "period", "age_bin", "name", "cpt", "modifiers"]
@@ -136,4 +140,25 @@ def _frame(
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, values).fetchall()
     frame = pd.DataFrame(rows, columns=[*keys, *sums])
-    return frame.astype(dict.fromkeys(sums, "float64") | {"age_bin": "int64"})
+    return _withheld(frame.astype(dict.fromkeys(sums, "float64") | {"age_bin": "int64"}), keys, sums)
+
+
+def _withheld(frame: pd.DataFrame, keys: list[str], sums: list[str]) -> pd.DataFrame:
+    """The same sums, without names that may be a patient's: what is read here goes into alerts, charts and reports.
+
+    A source may write anything into its column of facilities. What looks like personal data, and what is no short
+    plain text, is called `WITHHELD`; sums that now bear one name are added up.
+    """
+    texts = [key for key in ("name", "cpt", "modifiers") if key in keys]
+    hidden = {text: WITHHELD for key in texts for text in frame[key].unique() if not _may_be_shown(text)}
+    if not hidden:
+        return frame
+    return (
+        frame.assign(**{key: frame[key].replace(hidden) for key in texts})
+        .groupby(keys, as_index=False)[sums]
+        .sum()
+    )
+
+
+def _may_be_shown(name: str) -> bool:
+    return len(name) <= LONGEST_NAME and name.isprintable() and not kinds_in(name)

@@ -6,7 +6,7 @@ dollars (money.py). Only production explains: a replay has no claims at hand, on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -22,7 +22,7 @@ from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.drift.verdicts import KeptEvent, kept_event
-from upstream_pipelines.errors import NotFoundError
+from upstream_pipelines.errors import ConfigurationError, NotFoundError
 
 QUERIES = load_queries(__package__)
 EXPLAINED_STATES = frozenset({"open", "updated", "resolved"})
@@ -83,13 +83,20 @@ def _not_before(row: Mapping[str, Any], known: Sequence[DriftEvent]) -> date | N
     return max((end for end in ends if end is not None), default=None)
 
 
-def find_event(conn: Connection, customer_id: int, begins: str) -> StoredEvent:
+def find_event(conn: Connection, customer_id: int, begins: str, *, slug: str = "SLUG") -> StoredEvent:
     """An event by its id, or by as much of its beginning as is unique, with its newest row that compares two periods.
 
+    `slug` is the customer's, for what an error tells to type.
+
     Raises:
+        ConfigurationError: no id is given.
         NotFoundError: no event of this customer begins so, or no look at it is kept.
         ConflictError: more than one begins so.
     """
+    if not begins.strip():
+        raise ConfigurationError(
+            f"Give the id of an event, or its beginning. `upstream drift list {slug}` shows them."
+        )
     event = kept_event(conn, customer_id, begins)
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(
@@ -97,12 +104,12 @@ def find_event(conn: Connection, customer_id: int, begins: str) -> StoredEvent:
         ).fetchone()
     if row is None:
         raise NotFoundError(
-            f"No look at event {event.event_id} is kept any more. `upstream drift look SLUG` makes one."
+            f"No look at event {event.event_id} is kept any more. `upstream drift look {slug}` makes one."
         )
     return StoredEvent(event, row)
 
 
-def event_lines(conn: Connection, customer_id: int, stored: StoredEvent) -> Iterator[dict[str, Any]]:
+def event_lines(conn: Connection, customer_id: int, stored: StoredEvent) -> Generator[dict[str, Any]]:
     """The claim lines behind an event as it stood after its last look, read as they are needed: `LINE_COLUMNS`.
 
     Denials: the lines denied since the change. Decision lag: those decided since or still open. Allowed amount: those

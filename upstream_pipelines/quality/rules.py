@@ -117,8 +117,8 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ),
 )  # fmt: skip
 
-#: Beyond the default fourteen: the order of the two optional dates, never more than a warning by default.
-ORDER_RULES: tuple[Rule, ...] = (
+#: Beyond the default fourteen, on optional fields: never more than a warning by default.
+FURTHER_RULES: tuple[Rule, ...] = (
     Rule(
         "service_on_or_before_submitted", ("service_date",), "warning", "consistency",
         "The service was given on or before the day the claim was submitted.",
@@ -130,6 +130,12 @@ ORDER_RULES: tuple[Rule, ...] = (
         "The payment was made on or after the day of the decision.",
         "A payment before its decision is a wrong date or a wrong column.",
         "The payment date lies before the decided date. Check which column holds which date.",
+    ),
+    Rule(
+        "phi_in_facility", ("facility",), "warning", "validity",
+        "The facility holds no personal data (SSN, MRN, phone, e-mail, date of birth, person name).",
+        "Facilities are named in alerts, charts and reports; such a name is withheld there.",
+        "The facility holds what looks like personal data. Check whether the columns are shifted.",
     ),
 )  # fmt: skip
 
@@ -193,7 +199,7 @@ READING_RULES: tuple[Rule, ...] = (
     ),
 )  # fmt: skip
 
-GRADABLE_RULES = DEFAULT_RULES + ORDER_RULES
+GRADABLE_RULES = DEFAULT_RULES + FURTHER_RULES
 RULES: dict[str, Rule] = {rule.name: rule for rule in READING_RULES + GRADABLE_RULES}
 
 #: These guard columns that hold no NULL; a row that fails them cannot be stored at all.

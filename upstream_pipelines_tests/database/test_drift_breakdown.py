@@ -197,6 +197,27 @@ def test_words_in_place_of_a_reason_code_are_not_repeated(pipeline: Connection, 
     assert names == {"", "CO197", "CO16", "N99", "not given", "other"}
 
 
+def test_what_may_be_a_patients_name_is_withheld_and_its_lines_are_counted(
+    pipeline: Connection, customer_id: int
+) -> None:
+    before = read(pipeline, customer_id, "decision")
+    pipeline.execute("UPDATE claims SET facility = 'CANARY, JANE' WHERE facility = 'North' AND line_number = 1")
+    pipeline.execute("UPDATE claims SET facility = repeat('as she said ', 6) WHERE facility IS NULL")
+    pipeline.execute("UPDATE claims SET cpt_group = 'CANARY, JOHN' WHERE cpt = '99213'")
+    after = read(pipeline, customer_id, "decision")
+    assert set(after.of("facility")["name"]) == {"South", "name withheld"}
+    assert set(after.of("cpt_group")["name"]) == {"OTHER", "name withheld"}
+    assert after.exposure is not None
+    everything = f"{after.cells.to_csv()} {after.exposure.to_csv()}"
+    assert "CANARY" not in everything
+    assert "she said" not in everything
+    for dimension in ("facility", "procedure_facility"):
+        was = before.of(dimension).assign(
+            name=lambda rows: rows["name"].replace({"North": "name withheld", "not given": "name withheld"})
+        )
+        same(after.of(dimension), was.groupby(KEYS, as_index=False)[SUMS].sum(), KEYS)
+
+
 def test_what_a_source_covers_of_the_baseline_is_told(pipeline: Connection, customer_id: int) -> None:
     found = read(pipeline, customer_id, "decision")
     assert found.before_days == 120

@@ -18,19 +18,21 @@ from pydantic import SecretStr
 from sqlalchemy.engine import URL
 from typer.testing import CliRunner
 
+from upstream_pipelines.alerts.content import build_message
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines
+from upstream_pipelines.defs.drift_tables import drift_metadata
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.breakdown import QUERIES, periods_of, read_breakdown
-from upstream_pipelines.drift.explaining import event_lines, find_event
+from upstream_pipelines.drift.explaining import event_lines, find_event, is_explained
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.recompute import recompute
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
-from upstream_pipelines.errors import NotFoundError, UpstreamError
+from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file
@@ -227,6 +229,27 @@ def test_a_later_load_changes_nothing_of_an_event_computed_again(
     assert all(path.startswith("detail.explanation.by.facility") for path in differences)
 
 
+def test_a_patients_name_in_the_facility_reaches_no_message_and_no_metadata(
+    pipeline: Connection, customer: Customer
+) -> None:
+    """The facility with all of the change is one that a source filled with its patients."""
+    pipeline.execute("UPDATE claims SET facility = 'CANARY, JANE' WHERE facility = 'North'")
+    made = look(pipeline, Subject(customer.customer_id, "Acme", DriftSettings()), [TODAY])
+    told = [row["detail"]["explanation"] for row in made.rows.to_dict("records") if is_explained(row)]
+    assert {entry["name"] for entry in told[0]["by"]["facility"]} == {"name withheld", "South"}
+    kept = pipeline.execute("SELECT content FROM alerts").fetchall()
+    messages = [
+        build_message({**content, "customer": {"slug": "acme", "name": "Acme"}}, "2026-06-01T00:00:00+00:00")
+        for (content,) in kept
+    ]
+    assert any("name withheld" in message.text for message in messages)
+    everything = (
+        made.rows.to_csv(), kept, messages, drift_metadata(customer, made),
+        pipeline.execute("SELECT detail FROM drift_results").fetchall(),
+    )  # fmt: skip
+    assert "CANARY" not in repr(everything)
+
+
 def test_the_lines_behind_an_event_are_those_it_counts(shared: Shared, opened: dict[str, Any]) -> None:
     with connect(shared.settings, "upstream_pipeline") as conn:
         event = find_event(conn, shared.customer_id, str(opened["event_id"]))
@@ -248,6 +271,9 @@ def test_an_event_is_found_by_a_beginning_that_is_its_own_and_by_no_pattern(shar
         for wrong in ("%", "________", "no-such"):
             with pytest.raises(NotFoundError):
                 find_event(conn, shared.customer_id, wrong)
+        for none in ("", "  "):
+            with pytest.raises(ConfigurationError, match="`upstream drift list acme` shows them"):
+                find_event(conn, shared.customer_id, none, slug="acme")
 
 
 def test_the_commands_tell_an_event_and_write_its_lines_for_one_account_only(

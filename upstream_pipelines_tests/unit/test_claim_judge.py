@@ -95,6 +95,7 @@ def test_each_error_rejects_its_row_under_field_and_rule_and_no_other_row(
         (DENIED, {"denial_reason_code": ""}, "denied_has_reason_code"),
         (GOOD, {"service_date": "2026-01-06"}, "service_on_or_before_submitted"),
         (GOOD, {"payment_date": "2026-01-31"}, "payment_on_or_after_decided"),
+        (GOOD, {"facility": "SMITH, JANE"}, "phi_in_facility"),
         (GOOD, {"units": "two"}, "units_form"),
         (GOOD, {"authorization_required": "perhaps"}, "flag_form"),
     ],
@@ -166,7 +167,7 @@ def test_a_customer_can_switch_and_grade_rules() -> None:
 
 def test_all_fourteen_default_rules_are_reported_even_where_nothing_failed() -> None:
     findings = _judge(GOOD)[2].findings()
-    assert len(findings) == 16
+    assert len(findings) == 17
     assert findings["failing_rows"].tolist() == [0] * 16
 
 

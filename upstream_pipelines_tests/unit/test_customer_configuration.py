@@ -59,6 +59,15 @@ def test_a_file_that_is_no_yaml_is_refused_with_the_line(tmp_path: Path) -> None
         read_configuration_file(path, CustomerConfiguration())
 
 
+def test_a_day_that_no_calendar_has_is_named_by_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    path.write_text("drift:\n  calendar:\n    - {label: x, first_day: 2026-03-01, last_day: 2026-13-01}\n")
+    with pytest.raises(ConfigurationError, match=r"drift\.calendar\.0\.last_day"):
+        read_configuration_file(path, CustomerConfiguration())
+    path.write_text("drift:\n  calendar:\n    - {label: x, first_day: 2026-03-01, last_day: 2026-12-01}\n")
+    assert read_configuration_file(path, CustomerConfiguration()).stored.drift.calendar[0].last_day.month == 12
+
+
 def test_a_secret_in_a_wrong_channel_is_not_repeated() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse_configuration(
