@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from upstream_pipelines.cli.output import (
     Json,
+    err,
     out,
     print_fields,
     print_json,
@@ -27,7 +28,7 @@ from upstream_pipelines.customers.store import configure_customer, get_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.drift.settings import LabelledDays
-from upstream_pipelines.errors import ConfigurationError, NotFoundError
+from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
@@ -49,11 +50,11 @@ def list_(slug: Slug, *, json: Json = False) -> None:
         return
     print_table(
         f"{customer.name}: events",
-        ("event", "payer", "signal", "direction", "state", "cause", "since", "opened", "resolved"),
+        ("event", "payer", "signal", "direction", "state", "cause", "since", "opened", "accepted", "resolved"),
         (
             (
                 str(event.event_id)[:8], event.payer, event.signal, event.direction, event.state, event.cause,
-                event.started_on, event.opened_on, event.resolved_on,
+                event.started_on, event.opened_on, event.accepted_on, event.resolved_on,
             )
             for event in events
         ),
@@ -76,16 +77,36 @@ def accept(
     today = datetime.now(UTC).date()
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
-        accepted = accept_event(
+        said = accept_event(
             conn, customer.customer_id, event, accepted_on=today, accepted_by=getpass.getuser(), note=note
         )
     if json:
-        print_json({**vars(accepted), "accepted_on": today, "note": note})
+        print_json(
+            {
+                **vars(said.event), "accepted_on": said.accepted_on, "note": said.note, "already": said.before,
+                "resolved_from_look": said.first_look,
+            }
+        )  # fmt: skip
         return
-    out.print(
-        f"From {today} on, the {accepted.signal} of {accepted.payer} since {accepted.started_on} is the new normal; the "
-        f"next look says so (`upstream drift {slug}` makes one now)."
-    )
+    if said.before:
+        kept = f"the note kept is: {said.note}" if said.note else "without a note"
+        out.print(
+            f"Already accepted on {said.accepted_on} by {said.accepted_by}, {kept}. Nothing is changed.",
+            markup=False,
+        )
+    else:
+        out.print(
+            f"From {said.accepted_on} on, the {said.event.signal} of {said.event.payer} since {said.event.started_on} "
+            "is the new normal.",
+            markup=False,
+        )
+    out.print(_takes_effect(said.first_look, today, slug), markup=False)
+
+
+def _takes_effect(first_look: date, today: date, slug: str) -> str:
+    if first_look > today:
+        return f"The event opened in today's look, so that the look of {first_look} is the first to resolve it."
+    return f"The next look resolves it (`upstream drift {slug}` makes one now)."
 
 
 def label(  # noqa: PLR0917  options, all given by name
@@ -108,21 +129,30 @@ def label(  # noqa: PLR0917  options, all given by name
     json: Json = False,
 ) -> None:
     """Label days that are unlike others: they belong to no baseline and no current period. Without options: list them."""
+    span = {"--from": first, "--to": last, "--payer": payer, "--signal": signal}
+    given = [name for name, value in {**span, "--label": text, "--incident": incident or None}.items() if value]
+    if remove is not None and (event is not None or given):
+        raise ConfigurationError("--remove takes a label back and goes with no other option.")
+    if event is not None and any(value is not None for value in span.values()):
+        raise ConfigurationError(
+            "--event takes the days, payer and signal from the event: leave --from, --to, --payer and --signal out, "
+            "or leave --event out."
+        )
     settings = short_command_settings()
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn, conn.transaction():
         customer = get_customer(conn, slug)
         calendar = customer.configuration.drift.calendar
+        changed = remove is not None or event is not None or bool(given)
         if remove is not None:
             kept = tuple(days for days in calendar if days.label != remove)
             if kept == calendar:
                 raise NotFoundError(f"No days are labelled {remove!r}. `upstream drift label {slug}` lists them.")
             calendar = _store(conn, customer, kept)
         elif event is not None:
-            calendar = _store(
-                conn, customer, (*calendar, _of_event(conn, customer, event, text, incident=incident))
-            )
-        elif text is not None or first is not None:
+            made = _of_event(conn, customer, event, text, incident=incident)
+            calendar = _store(conn, customer, (*calendar, _new(made, calendar, slug)))
+        elif given:
             made = _labelled(
                 {
                     "label": text, "kind": "incident" if incident else "calendar", "first_day": first,
@@ -130,7 +160,8 @@ def label(  # noqa: PLR0917  options, all given by name
                     "signals": tuple(signal) if signal else None,
                 }
             )  # fmt: skip
-            calendar = _store(conn, customer, (*calendar, made))
+            calendar = _store(conn, customer, (*calendar, _new(made, calendar, slug)))
+            _warn_of_unknown(conn, customer, made)
     if json:
         print_json([days.model_dump(mode="json") for days in calendar])
         return
@@ -145,6 +176,29 @@ def label(  # noqa: PLR0917  options, all given by name
             for days in calendar
         ),
     )  # fmt: skip
+    if changed:
+        out.print(f"The next look goes by this (`upstream drift {slug}` makes one now).", markup=False)
+
+
+def _new(made: LabelledDays, calendar: tuple[LabelledDays, ...], slug: str) -> LabelledDays:
+    if any(days.label == made.label for days in calendar):
+        raise ConflictError(
+            f"There are days labelled {made.label!r} already, and --remove would take back both. Give another --label, "
+            f"or take the old one back first; `upstream drift label {slug}` lists them."
+        )
+    return made
+
+
+def _warn_of_unknown(conn: Connection, customer: Customer, made: LabelledDays) -> None:
+    from upstream_pipelines.drift.verdicts import unknown_payers
+
+    unknown = unknown_payers(conn, customer.customer_id, made.payers or ())
+    if unknown:
+        err.print(
+            f"No claims bear the name {' or '.join(repr(name) for name in unknown)}: the label is stored, and means "
+            "nothing until some do. Names are those of the looks, after payer_aliases.",
+            markup=False,
+        )
 
 
 def _of_event(
@@ -153,17 +207,22 @@ def _of_event(
     from upstream_pipelines.drift.verdicts import kept_event
 
     kept = kept_event(conn, customer.customer_id, event)
-    return LabelledDays(
-        label=text or f"event {str(kept.event_id)[:8]}",
-        kind="incident" if incident else "calendar",
-        first_day=kept.started_on,
-        last_day=kept.resolved_on or max(datetime.now(UTC).date(), kept.started_on),
-        payers=(kept.payer,),
-        signals=(kept.signal,),
-    )
+    return _labelled(
+        {
+            "label": f"event {str(kept.event_id)[:8]}" if text is None else text,
+            "kind": "incident" if incident else "calendar", "first_day": kept.started_on,
+            "last_day": kept.resolved_on or max(datetime.now(UTC).date(), kept.started_on), "payers": (kept.payer,),
+            "signals": (kept.signal,),
+        }
+    )  # fmt: skip
 
 
 def _labelled(values: dict[str, Any]) -> LabelledDays:
+    # Only here: a stored configuration that has such a label already must still load.
+    if not str(values["label"] or "").isprintable():
+        raise ConfigurationError(
+            "These days cannot be labelled: the label has line breaks or control characters. Write it on one line."
+        )
     try:
         return LabelledDays.model_validate(values)
     except ValidationError as error:

@@ -174,21 +174,38 @@ RETURNING event_id, payer, cpt_group, signal, direction, state, cause, started_o
 
 -- name: select_kept_event
 -- An event as it stands now, by the beginning of its id; a second row says that more begin so (primary key).
-SELECT event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, resolved_on
-  FROM drift_events WHERE customer_id = %(customer_id)s AND event_id::text LIKE %(begins)s
- ORDER BY event_id LIMIT 2;
+SELECT e.event_id, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause, e.started_on, e.opened_on,
+       e.last_look, e.resolved_on, e.memory ->> 'reason' AS reason, a.accepted_on
+  FROM drift_events AS e
+  LEFT JOIN drift_acceptances AS a ON a.customer_id = e.customer_id AND a.event_id = e.event_id
+ WHERE e.customer_id = %(customer_id)s AND e.event_id::text LIKE %(begins)s
+ ORDER BY e.event_id LIMIT 2;
 
 -- name: select_events
 -- A customer's events for listing, the live ones first (primary key).
-SELECT event_id, payer, cpt_group, signal, direction, state, cause, started_on, opened_on, resolved_on
-  FROM drift_events WHERE customer_id = %(customer_id)s
- ORDER BY state = 'resolved', opened_on DESC, payer, signal;
+SELECT e.event_id, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause, e.started_on, e.opened_on,
+       e.last_look, e.resolved_on, e.memory ->> 'reason' AS reason, a.accepted_on
+  FROM drift_events AS e
+  LEFT JOIN drift_acceptances AS a ON a.customer_id = e.customer_id AND a.event_id = e.event_id
+ WHERE e.customer_id = %(customer_id)s
+ ORDER BY e.state = 'resolved', e.opened_on DESC, e.payer, e.signal;
 
 -- name: insert_acceptance
--- People's word that an event is the new normal; the first one counts (primary key).
-INSERT INTO drift_acceptances (customer_id, event_id, accepted_on, accepted_by, note)
-VALUES (%(customer_id)s, %(event_id)s, %(accepted_on)s, %(accepted_by)s, %(note)s)
-ON CONFLICT (customer_id, event_id) DO NOTHING;
+-- People's word that an event is the new normal; the first one counts, and is returned (primary key).
+WITH said AS (
+    INSERT INTO drift_acceptances (customer_id, event_id, accepted_on, accepted_by, note)
+    VALUES (%(customer_id)s, %(event_id)s, %(accepted_on)s, %(accepted_by)s, %(note)s)
+    ON CONFLICT (customer_id, event_id) DO NOTHING
+    RETURNING accepted_on, accepted_by, note
+)
+SELECT accepted_on, accepted_by, note, false AS before FROM said
+UNION ALL
+SELECT accepted_on, accepted_by, note, true FROM drift_acceptances
+ WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s;
+
+-- name: select_payers
+-- Names under which a customer has claims, among some (unique key of payer_activity, by customer).
+SELECT DISTINCT lower(payer) FROM payer_activity WHERE customer_id = %(customer_id)s AND lower(payer) = ANY(%(names)s);
 
 -- name: select_upload_troubles
 -- Days on which uploads failed, lost a good part of their rows, or brought mostly rows that were there already, each

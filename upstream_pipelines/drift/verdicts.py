@@ -6,8 +6,9 @@ acceptance (detector.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from psycopg.rows import class_row
 
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.drift.events import Cause, Direction, State
+from upstream_pipelines.drift.events import Cause, Direction, Ending, State
 from upstream_pipelines.drift.settings import Signal
 from upstream_pipelines.errors import ConflictError, NotFoundError
 
@@ -24,7 +25,7 @@ QUERIES = load_queries(__package__)
 
 @dataclass(frozen=True)
 class KeptEvent:
-    """An event as it stands now, without its memory."""
+    """An event as it stands now, without its memory; `reason` of its end, `accepted_on` if people said it is normal."""
 
     event_id: UUID
     payer: str
@@ -35,7 +36,29 @@ class KeptEvent:
     cause: Cause
     started_on: date
     opened_on: date
+    last_look: date
     resolved_on: date | None
+    reason: Ending | None
+    accepted_on: date | None
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """People's word on an event, the first one said: `before` if it had been said already.
+
+    `first_look`: the first day whose look resolves the event.
+    """
+
+    event: KeptEvent
+    accepted_on: date
+    accepted_by: str
+    note: str
+    before: bool
+
+    @property
+    def first_look(self) -> date:
+        """A look made again does not know the events that it opens itself: those are resolved a day later."""
+        return max(self.accepted_on, self.event.last_look, self.event.opened_on + timedelta(days=1))
 
 
 def kept_event(conn: Connection, customer_id: int, begins: str) -> KeptEvent:
@@ -58,10 +81,12 @@ def kept_event(conn: Connection, customer_id: int, begins: str) -> KeptEvent:
 
 def accept_event(
     conn: Connection, customer_id: int, begins: str, *, accepted_on: date, accepted_by: str, note: str = ""
-) -> KeptEvent:
-    """Call an event the new normal from `accepted_on` on: the next look at or after that day resolves it.
+) -> Acceptance:
+    """Call an event the new normal from `accepted_on` on: the next look at or after that day resolves it, of an event
+    that opened on that day the look of the day after.
 
-    The days before the event then leave the baseline. Saying it twice changes nothing.
+    The days before the event then leave the baseline. The first word counts: said again, it is returned and nothing
+    changes.
 
     Raises:
         NotFoundError: this customer has no such event.
@@ -77,8 +102,19 @@ def accept_event(
             "customer_id": customer_id, "event_id": event.event_id, "accepted_on": accepted_on,
             "accepted_by": accepted_by, "note": note,
         }  # fmt: skip
-        conn.execute(QUERIES.insert_acceptance, values)
-    return event
+        found = conn.execute(QUERIES.insert_acceptance, values).fetchone()
+    if found is None:
+        raise ConflictError(
+            f"Event {event.event_id} was accepted by someone else just now. Look at the list again."
+        )
+    return Acceptance(event, *found)
+
+
+def unknown_payers(conn: Connection, customer_id: int, names: Sequence[str]) -> list[str]:
+    """Those of the names under which this customer has no claims; letter case does not count."""
+    values = {"customer_id": customer_id, "names": [name.lower() for name in names]}
+    known = {row[0] for row in conn.execute(QUERIES.select_payers, values)}
+    return [name for name in names if name.lower() not in known]
 
 
 def list_events(conn: Connection, customer_id: int) -> list[KeptEvent]:

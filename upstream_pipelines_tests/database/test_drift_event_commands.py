@@ -86,6 +86,15 @@ def test_the_days_of_an_event_become_an_incident_of_its_payer_and_signal() -> No
         ("--label", "x", "--from", "soon"),
         ("--label", "x", "--from", "2026-03-02", "--to", "2026-03-01"),
         ("--label", "x", "--from", "2026-03-02", "--signal", "denials"),
+        ("--incident",),
+        ("--payer", "Aetna"),
+        ("--signal", "volume"),
+        ("--to", "2026-03-02"),
+        ("--label", "two\nlines", "--from", "2026-03-02"),
+        ("--label", "\x1b[31mred", "--from", "2026-03-02"),
+        ("--label", "", "--from", "2026-03-02"),
+        ("--label", "a\tb", "--event", "1111"),
+        ("--label", "", "--event", "1111"),
     ],
 )
 def test_days_that_cannot_be_labelled_are_refused_and_nothing_is_stored(
@@ -96,6 +105,48 @@ def test_days_that_cannot_be_labelled_are_refused_and_nothing_is_stored(
     assert get_customer(pipeline, "acme").configuration.drift.calendar == ()
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--event", "1111", "--from", "2026-03-02"),
+        ("--event", "1111", "--payer", "Aetna"),
+        ("--remove", "x", "--label", "y"),
+        ("--remove", "x", "--event", "1111"),
+        ("--remove", "x", "--incident"),
+    ],
+)
+def test_options_of_a_label_that_exclude_each_other_are_refused(
+    pipeline: Connection, words: tuple[str, ...]
+) -> None:
+    """One of them would be ignored without a word."""
+    with pytest.raises(ConfigurationError, match="--"):
+        typed("label", "acme", *words)
+    assert get_customer(pipeline, "acme").configuration.drift.calendar == ()
+
+
+def test_a_label_is_there_once_or_taking_it_back_would_take_both() -> None:
+    typed("label", "acme", "--label", "outage", "--from", "2026-03-02")
+    for words in (("--from", "2026-05-02"), ("--event", "1111")):
+        with pytest.raises(ConflictError, match="already"):
+            typed("label", "acme", "--label", "outage", *words)
+    assert [days["first_day"] for days in typed("label", "acme")] == ["2026-03-02"]
+
+
+def test_a_label_says_that_a_look_is_needed_and_which_payer_has_no_claims(pipeline: Connection) -> None:
+    pipeline.execute(
+        """INSERT INTO payer_activity (customer_id, payer, cpt_group, submitted_day, submitted_known_day, lines, denied,
+                                       denied_authorization, billed, allowed, paid)
+           SELECT customer_id, 'Aetna', 'OTHER', '2026-03-02', '2026-03-02', 1, 0, 0, 0, 0, 0 FROM customers"""
+    )
+    words = ["--label", "outage", "--from", "2026-03-02", "--payer", "AETNA", "--payer", "Etna"]
+    made = CliRunner().invoke(app, ["drift", "label", "acme", *words])
+    assert made.exit_code == 0
+    assert "'Etna'" in made.stderr
+    assert "AETNA" not in made.stderr
+    assert "`upstream drift acme` makes one now" in made.stdout
+    assert "makes one now" not in CliRunner().invoke(app, ["drift", "label", "acme"]).stdout
+
+
 def test_an_event_is_accepted_by_the_beginning_of_its_id(pipeline: Connection) -> None:
     accepted = typed("accept", "acme", "1111", "--note", "new contract")
     assert (accepted["event_id"], accepted["note"]) == (str(EVENT), "new contract")
@@ -103,6 +154,13 @@ def test_an_event_is_accepted_by_the_beginning_of_its_id(pipeline: Connection) -
         "SELECT event_id, accepted_on, note, accepted_by <> '' FROM drift_acceptances"
     ).fetchone()
     assert row == (EVENT, datetime.now(UTC).date(), "new contract", True)
+    again = typed("accept", "acme", "1111", "--note", "something else")
+    assert (again["already"], again["note"]) == (True, "new contract")
+    shown = CliRunner().invoke(app, ["drift", "accept", "acme", "1111", "--note", "something else"]).stdout
+    assert "Already accepted" in shown
+    assert "new contract" in shown
+    (listed,) = typed("list", "acme")["events"]
+    assert listed["accepted_on"] == datetime.now(UTC).date().isoformat()
     pipeline.execute("UPDATE drift_events SET state = 'resolved', resolved_on = '2026-05-02'")
     with pytest.raises(ConflictError):
         typed("accept", "acme", "1111")

@@ -97,7 +97,10 @@ def test_the_look_after_an_acceptance_resolves_the_event_and_says_why(
     accept_event(
         pipeline, subject.customer_id, str(event_id)[:8], accepted_on=on(5), accepted_by="ann", note="new contract"
     )
-    accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(1), accepted_by="bob")
+    again = accept_event(
+        pipeline, subject.customer_id, str(event_id), accepted_on=on(1), accepted_by="bob", note="other"
+    )
+    assert (again.before, again.accepted_on, again.accepted_by, again.note) == (True, on(5), "ann", "new contract")
     kept = pipeline.execute("SELECT accepted_on, accepted_by, note FROM drift_acceptances").fetchall()
     assert kept == [(on(5), "ann", "new contract")], "the first word counts"
     look(pipeline, subject, [on(6), on(5), on(4), on(0)])
@@ -124,6 +127,25 @@ def test_a_look_back_before_the_acceptance_does_not_know_of_it(pipeline: Connect
     look(pipeline, subject, [on(5)])
     look(pipeline, subject, [on(7), on(6)])
     assert [state for _, state, _ in results(pipeline, event_id)] == ["open", "updated", "updated", "resolved"]
+
+
+@pytest.mark.parametrize("made_again", [True, False])
+def test_an_acceptance_holds_from_the_look_it_names(
+    pipeline: Connection, subject: Subject, *, made_again: bool
+) -> None:
+    """Of an event that is older the same day's look made again; of one that opened that day the next day's."""
+    event_id = opened_by(pipeline, subject, on(2))
+    if made_again:
+        look(pipeline, subject, [on(1)])
+    accepted_on = on(1) if made_again else on(2)
+    said = accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=accepted_on, accepted_by="ann")
+    assert (said.before, said.first_look) == (False, on(1))
+    look(pipeline, subject, [accepted_on])
+    (event,) = list_events(pipeline, subject.customer_id)
+    assert (event.state, event.accepted_on) == ("resolved" if made_again else "open", accepted_on)
+    look(pipeline, subject, [on(1)])
+    (event,) = list_events(pipeline, subject.customer_id)
+    assert (event.state, event.resolved_on, event.reason) == ("resolved", on(1), "accepted_as_normal")
 
 
 def test_an_event_that_is_over_or_unknown_cannot_be_accepted(pipeline: Connection, subject: Subject) -> None:
