@@ -23,11 +23,15 @@ from benchmarks.drift_arena.tables import table, text
 
 CONTESTANTS = ("product", "fixed rule", *LIBRARIES, "oracle")
 ROOT = HERE.parent.parent
+PUBLISHED = HERE / "results.json"
 
 
 def main() -> None:
     """Run the arena as the command line says."""
     options = _options()
+    if options.redraw:
+        _write(json.loads(PUBLISHED.read_text()), options)
+        return
     contestants = [each for each in options.contestants if not (options.without_libraries and each in LIBRARIES)]
     if any(each in LIBRARIES for each in contestants):
         try:
@@ -102,9 +106,9 @@ def _write(summary: dict[str, Any], options: argparse.Namespace) -> None:
     """The summary, figures and page: into the results' folder, or to where they are published."""
     report = options.results_dir / "report"
     numbers, images, words = report / "results.json", report / "images", report / "arena.md"
-    if options.publish:
-        numbers, images, words = HERE / "results.json", ROOT / "docs" / "images", ROOT / "docs" / "arena.md"
-    report.mkdir(parents=True, exist_ok=True)
+    if options.publish or options.redraw:
+        numbers, images, words = PUBLISHED, ROOT / "docs" / "images", ROOT / "docs" / "arena.md"
+    numbers.parent.mkdir(parents=True, exist_ok=True)
     numbers.write_text(json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
     drawn = draw(summary, images)
     words.write_text(page(summary))
@@ -146,6 +150,9 @@ def _options() -> argparse.Namespace:
         "--results-dir", type=Path, default=HERE / ".results", help="finished results, for resuming"
     )
     parser.add_argument("--publish", action="store_true", help="write results.json, docs/arena.md and its images")
+    parser.add_argument(
+        "--redraw", action="store_true", help="write page and images again from results.json, run nothing"
+    )
     options = parser.parse_args()
     if options.seed is None:
         # What is looked at while tuning must never be what is reported.

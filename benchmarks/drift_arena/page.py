@@ -83,9 +83,9 @@ LIMITS = """\
 ## What this does not show
 
 The payers of a customer are independent of each other and of the season: no deductible that starts anew in January, no
-code set that changes for all at once. A customer of this world has ten payers; the budget of false events is one for the customer, so that with more
-payers each change takes a little longer to be found. Of the decoys, four strike all ten payers of a customer at once:
-their intervals are wider than they look.
+code set that changes for all at once. A customer of this world has ten payers; the budget of false events is one for
+the customer, so that with more payers each change takes a little longer to be found. Of the decoys, four strike all
+ten payers of a customer at once: their intervals are wider than they look.
 """
 
 
