@@ -49,8 +49,7 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
             webhook is the same bytes.
     """
     customer, data = content["customer"], content["data"]
-    words = content.get("words")
-    wording = _drift(words) if words is not None else _WORDINGS[content["type"]](data)
+    wording = _wording(content)
     chart = base64.b64decode(content["chart_png"]) if content.get("chart_png") else None
     sentences = wording.sentences
     if content.get("chart_omitted"):
@@ -74,6 +73,14 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
     )
 
 
+def _wording(content: Mapping[str, Any]) -> _Wording:
+    if "words" in content:
+        return _drift(content["words"])
+    if content["type"] in {"drift.event.opened", "drift.event.resolved"}:
+        return _drift_without_words(content["type"], content["data"])
+    return _WORDINGS[content["type"]](content["data"])
+
+
 def _drift(words: Mapping[str, Any]) -> _Wording:
     """A drift event comes with its words: they need the figures of its look."""
     return _Wording(
@@ -81,6 +88,30 @@ def _drift(words: Mapping[str, Any]) -> _Wording:
         sentences=tuple(words["sentences"]),
         facts=tuple((name, value) for name, value in words["facts"]),
     )
+
+
+def _drift_without_words(kind: str, data: Mapping[str, Any]) -> _Wording:
+    """A drift event written by an earlier release, which kept no words; it waits until its receiver answers again."""
+    signal = data["signal"]
+    before, now = (_figure(signal, data[name]) for name in ("baseline", "current"))
+    about = f"{data['payer']}: {signal.replace('_', ' ')}"
+    return _Wording(
+        headline=f"Resolved: {about} is {now}" if kind.endswith("resolved") else f"{about} {before} → {now}",
+        sentences=(data["explanation"],),
+        facts=(
+            ("Before", f"{before}, on {data['n_baseline']:,} lines"),
+            ("Now", f"{now}, on {data['n_current']:,} lines"),
+            ("Since", data["change_date"] or "not known"),
+        ),
+    )
+
+
+def _figure(signal: str, value: float | None) -> str:
+    if value is None:
+        return "unknown"
+    if signal == "decision_lag":
+        return f"{value:.1f}\N{NO-BREAK SPACE}days"
+    return f"{100 * value:.1f}\N{NO-BREAK SPACE}%{' of before' if signal == 'allowed_amount' else ''}"
 
 
 def _run_failed(data: Mapping[str, Any]) -> _Wording:

@@ -17,6 +17,9 @@ _COLUMNS = (
     "p_value", "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "detail",
 )  # fmt: skip
 
+_HEADERS = (
+    "day", "event", "payer", "signal", "turn", "state", "cause", "before", "now", "a month", "since", "q", "decided",
+)  # fmt: skip
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 
@@ -52,7 +55,6 @@ def look(
     from upstream_pipelines.defs.drift_assets import look_at, look_days
     from upstream_pipelines.defs.home import dagster_instance
     from upstream_pipelines.drift.store import refresh_activity
-    from upstream_pipelines.drift.units import complete_text, figure_text, money_text, since_text
 
     if as_of is not None and (first is not None or last is not None):
         raise ConfigurationError("Give --as-of for one look, or --from and --to for daily ones; not both.")
@@ -81,39 +83,11 @@ def look(
     events = [row for row in rows if row["state"] != "not_enough_data"]
     shown = [row for row in events if row["state"] in {"open", "resolved"} or row["as_of"] == str(days[-1])]
     if shown:
+        first_column = 0 if len(days) > 1 else 1  # the day of one look stands in the title
         print_table(
             f"{customer.name}: {len(days)} look{'s' if len(days) > 1 else ''} up to {days[-1]}",
-            (
-                "day",
-                "event",
-                "payer",
-                "signal",
-                "direction",
-                "state",
-                "before",
-                "now",
-                "money",
-                "since",
-                "q",
-                "complete",
-            ),
-            (
-                (
-                    row["as_of"],
-                    None if row["event_id"] is None else row["event_id"][:8],
-                    row["payer"],
-                    row["signal"],
-                    row["direction"],
-                    row["state"],
-                    figure_text(row["signal"], row["baseline"]),
-                    figure_text(row["signal"], row["current"]),
-                    money_text(row["detail"].get("money")),
-                    since_text(row["detail"]),
-                    row["q_value"],
-                    complete_text(row["signal"], row["maturity"]),
-                )
-                for row in shown
-            ),
+            _HEADERS[first_column:],
+            (_told(row)[first_column:] for row in shown),
         )
     elif made.figures.empty:
         out.print(f"{customer.name} has no claims before {days[-1]} yet.")
@@ -130,6 +104,33 @@ def look(
         )
     if made.alerts:
         out.print(f"{made.alerts} alerts wait in the outbox; `upstream alerts deliver {slug}` sends them now.")
+
+
+def _told(row: dict[str, Any]) -> tuple[Any, ...]:
+    """A row of a look for the table, which is to be read at 140 columns."""
+    from upstream_pipelines.drift.explanation import NAMES, WAITS_FOR
+    from upstream_pipelines.drift.settings import RATE_SIGNALS
+    from upstream_pipelines.drift.units import brief_figure, brief_money, chance_text, complete_text, short_day
+
+    signal, detail, state = row["signal"], row["detail"], row["state"]
+    if state == "watch" and detail.get("waits_for") in WAITS_FOR:
+        state = f"watch, for {WAITS_FOR[detail['waits_for']]}"
+    return (
+        short_day(row["as_of"]),
+        None if row["event_id"] is None else row["event_id"][:8],
+        row["payer"],
+        NAMES[signal],
+        "worse" if row["direction"] == "worsening" else "better",
+        state,
+        row["cause"],
+        brief_figure(signal, row["baseline"]),
+        brief_figure(signal, row["current"]),
+        # A change of the data costs nobody anything.
+        None if row["cause"] == "data" else brief_money(detail.get("money")),
+        short_day(detail["change_date"]) if detail.get("change_date") else None,
+        chance_text(row["q_value"]),
+        complete_text(signal, row["maturity"]) if signal in RATE_SIGNALS else None,
+    )
 
 
 def _plain(row: dict[Any, Any]) -> dict[str, Any]:

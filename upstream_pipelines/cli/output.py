@@ -30,6 +30,9 @@ err = Console(stderr=True, highlight=False)
 out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else 140)
 
 
+_SHORT = 9  # characters
+
+
 def short_command_settings() -> Settings:
     """Settings for a command that ends: its log is for trouble only, unless UPSTREAM_LOG_LEVEL says otherwise."""
     os.environ.setdefault("UPSTREAM_LOG_LEVEL", "WARNING")
@@ -55,10 +58,13 @@ def _plain(value: Any) -> Any:
 def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table for people; None as a dash, numbers with thousands separators."""
     table = Table(title=Text(title, style="bold"), title_justify="left")
-    for header in headers:
-        table.add_column(header, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_shown(value)) for value in row))
+    cells = [[_shown(value) for value in row] for row in rows]
+    for number, header in enumerate(headers):
+        # Where the table is too wide it is the long texts that are folded, not the ids, days and figures.
+        short = all(len(row[number]) <= _SHORT for row in cells)
+        table.add_column(header, overflow="fold", no_wrap=short)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
     out.print(table)
 
 

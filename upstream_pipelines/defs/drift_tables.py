@@ -14,7 +14,7 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.tables import chart, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
-from upstream_pipelines.drift.explanation import DIMENSIONS, NAMES, describe, title_of
+from upstream_pipelines.drift.explanation import DIMENSIONS, NAMES, describe, lack_text, title_of
 from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines.drift.units import (
     complete_text,
@@ -87,6 +87,8 @@ def _events(rows: list[dict[Any, Any]]) -> Any:
 
 
 def _money(row: Mapping[str, Any]) -> str | None:
+    if row["cause"] == "data":
+        return None  # a change of the data costs nobody anything
     money = row["detail"].get("money")
     if not money:
         return "not known" if row["state"] in EXPLAINED_STATES else None
@@ -166,10 +168,11 @@ def _figures(figures: pd.DataFrame) -> Any:
 
 def _thin(rows: list[dict[Any, Any]]) -> Any:
     return markdown_table(
-        ("payer", "signal", "lines needed", "by about", "smallest change that would show"),
+        ("payer", "signal", "why", "lines needed", "by about", "smallest change that would show"),
         (
             (
-                row["payer"], NAMES[row["signal"]], row["detail"].get("lines_needed"), row["detail"].get("about_date"),
+                row["payer"], NAMES[row["signal"]], lack_text(row["signal"], row["detail"].get("reason")),
+                row["detail"].get("lines_needed"), row["detail"].get("about_date"),
                 row["detail"].get("smallest_detectable"),
             )
             for row in rows

@@ -5,7 +5,8 @@ the arithmetic (decomposition.py), wording (explanation.py).
 
 Every explanation has the same form: `before`, `since` and `change` in `unit`; `parts` of the change; and `by`, for
 each dimension a list of {name, total, ...} with the largest first. In each list the totals, together with the part
-`maturity` where there is one, add up to the change.
+`maturity` where there is one, add up to the change. `share` is the part of the lines (of codes of denials: of the
+denials before; of prices: of the dollars) that bears the name: so much of the change it would have, were all alike.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ def explain(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | No
 
 def _denials(column: str) -> Callable[[Breakdown, Mapping[str, Any]], dict[str, Any] | None]:
     def explained(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None:
-        splits: dict[str, tuple[list[str], RateSplit]] = {}
+        splits: dict[str, tuple[list[str], RateSplit, Floats]] = {}
         for dimension in ("cpt_group", "facility"):
             names, counted, lines = _cube(breakdown.of(dimension), column)
             split = split_rate(counted, lines)
             if split is None:
                 return None
-            splits[dimension] = (names, split)
+            splits[dimension] = (names, split, _share(lines.sum(axis=1)).mean(axis=0))
         reasons, denied, decided = _cube(breakdown.of("denial_code"), column)
         by_reason = split_by_reason(denied, decided.sum(axis=2))
         main = splits["cpt_group"][1]
@@ -73,13 +74,17 @@ def _denials(column: str) -> Callable[[Breakdown, Mapping[str, Any]], dict[str, 
             },
             "by": {
                 **{
-                    dimension: _entries(names, rate=split.rate, mix=split.mix)
-                    for dimension, (names, split) in splits.items()
+                    dimension: _entries(names, share=share, rate=split.rate, mix=split.mix)
+                    for dimension, (names, split, share) in splits.items()
                 },
                 # Reasons that moved nothing, and "", the lines that are not denied, are left out.
                 "denial_code": [
                     entry
-                    for entry in _entries([_reason_name(reason) for reason in reasons], total=by_reason)
+                    for entry in _entries(
+                        [_reason_name(reason) for reason in reasons],
+                        total=by_reason,
+                        share=_share(denied.sum(axis=1))[0],
+                    )
                     if entry["total"]
                 ],
             },
@@ -102,7 +107,7 @@ def _lag(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
         if not expected[1].sum() > 0:
             return None
         split = split_shortfall(observed, expected)
-        by[dimension] = _entries(names, rate=split.pace, mix=split.mix)
+        by[dimension] = _entries(names, share=_share(expected)[1], rate=split.pace, mix=split.mix)
         if totals is None:
             totals = float(expected[1].sum()), float(observed[1].sum())
             parts = {"rate": float(split.pace.sum()), "mix": float(split.mix.sum())}
@@ -130,10 +135,10 @@ def _volume(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | No
     for dimension in ("cpt_group", "facility"):
         names, lines, _ = _cube(breakdown.of(dimension), "lines")
         counts = lines.sum(axis=1)
-        share0 = counts[0] / counts[0].sum()
-        # Without a line since the change each is missed as it was expected.
-        share1 = counts[1] / counts[1].sum() if counts[1].any() else share0
-        by[dimension] = _entries(names, total=since * share1 - before * share0)
+        share0, share1 = _share(counts)
+        if not share1.any():
+            share1 = share0  # without a line since the change each is missed as it was expected
+        by[dimension] = _entries(names, total=since * share1 - before * share0, share=share0)
     return {
         "unit": "lines a week", "before": before, "since": since, "change": since - before, "parts": {}, "by": by,
     }  # fmt: skip
@@ -147,6 +152,9 @@ def _prices(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | N
     whole = float(moves.old_dollars.sum())
     part = moves.dollars / whole
     facilities, by_facility = moves_by_facility(breakdown, moves)
+    rows = breakdown.of("procedure_facility")
+    allowed = rows[rows["period"] == "since"].groupby("name")["allowed"].sum().reindex(facilities, fill_value=0.0)
+    dollars, groups = moves.old_dollars / whole, _groups(breakdown, moves.codes)
     return {
         "unit": "share of allowed dollars",
         "before": 1.0,
@@ -154,9 +162,13 @@ def _prices(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | N
         "change": moves.change,
         "parts": {"rate": moves.change},
         "by": {
-            "procedure": _entries([_code_name(code) for code in moves.codes], total=part),
-            "cpt_group": _entries(*_summed(_groups(breakdown, moves.codes), part)),
-            "facility": _entries(facilities, total=by_facility / whole),
+            "procedure": _entries([_code_name(code) for code in moves.codes], total=part, share=dollars),
+            "cpt_group": _entries(*_summed(groups, part), share=_summed(groups, dollars)[1]),
+            "facility": _entries(
+                facilities,
+                total=by_facility / whole,
+                share=_share(np.asarray(allowed, dtype=np.float64)),
+            ),
         },
     }
 
@@ -175,6 +187,7 @@ def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
     middle = float((share.mean(axis=0) * price).sum())
     part = moved * (price - middle)
     before, since = (float((share[period] * price).sum()) for period in (0, 1))
+    groups = _groups(breakdown, codes)
     # The shares add up to 1 in both periods, so the constant `middle` changes nothing but who is credited.
     return {
         "unit": "dollars a line, at the prices before" if price.any() else "share of lines",
@@ -190,7 +203,7 @@ def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
                 share_before=share[0],
                 share_since=share[1],
             ),
-            "cpt_group": _entries(*_summed(_groups(breakdown, codes), part)),
+            "cpt_group": _entries(*_summed(groups, part), share=_summed(groups, share.mean(axis=0))[1]),
         },
     }
 
@@ -250,14 +263,24 @@ def _summed(names: Sequence[str], values: Floats) -> tuple[list[str], Floats]:
     return [str(name) for name in sums.index], np.asarray(sums, dtype=np.float64)
 
 
+def _share(counts: Floats) -> Floats:
+    """Each name's part of the last axis's sum; 0 where that is 0."""
+    whole = counts.sum(axis=-1, keepdims=True)
+    return np.asarray(np.divide(counts, whole, out=np.zeros_like(counts), where=whole > 0), dtype=np.float64)
+
+
 def _entries(
-    names: Sequence[str], total: Floats | None = None, order: Floats | None = None, **parts: Floats
+    names: Sequence[str],
+    total: Floats | None = None,
+    order: Floats | None = None,
+    share: Floats | None = None,
+    **parts: Floats,
 ) -> list[dict[str, Any]]:
     """The largest by size of `order` (default: the total), the others in one entry."""
     if total is None:
         total = np.sum(list(parts.values()), axis=0)
     ranked = np.argsort(-np.abs(total if order is None else order), kind="stable")
-    values = {"total": total, **parts}
+    values = {"total": total, **parts} | ({} if share is None else {"share": share})
     kept = [
         {"name": names[at], **{name: float(value[at]) for name, value in values.items()}} for at in ranked[:SHOWN]
     ]

@@ -14,6 +14,7 @@ from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import (
     SPACE,
     as_day,
+    chance_text,
     day_text,
     effect_text,
     figure_text,
@@ -37,6 +38,10 @@ _REASON = {
     "too_few_lines": "too few decided claim lines",
     "open_lines_not_in_source": "the source sends no claims that are still open",
 }
+_NONE_OF_THEM = {
+    "denial_rate": "no denials so far",
+    "authorization_denials": "no denials for authorization so far",
+}
 _WAITS = {
     "evidence": "the evidence is not strong enough yet",
     "effect": "the change is too small to matter",
@@ -45,6 +50,15 @@ _WAITS = {
     "other_denials": "denials for other reasons changed alike, so that it is the denial rate that changed",
     "matured_cohorts": "claims old enough to be fully decided do not confirm it yet",
 }
+WAITS_FOR = {
+    "evidence": "more evidence",
+    "effect": "a larger change",
+    "dollars": "more dollars",
+    "persistence": "another week",
+    "other_denials": "other denials to differ",
+    "matured_cohorts": "older claims",
+}
+"""The same in few words, for a table."""
 _SIZES = {
     "denial_rate": "{points:.0f} points",
     "authorization_denials": "{points:.0f} points",
@@ -63,6 +77,7 @@ ENDINGS = {
 }
 """By the reason in a resolved row's detail (events.Ending)."""
 _DATA = "Data, not payer: "
+_WORTH_NAMING, _ABOVE_ITS_SHARE, _NEARLY_ALL = 0.25, 1.5, 0.8
 DIMENSIONS = {
     "cpt_group": "CPT group",
     "procedure": "procedure",
@@ -92,6 +107,13 @@ def sentences_of(row: Mapping[str, Any]) -> list[str]:
         if row["state"] == "watch" and detail.get("waits_for") in _WAITS else None,
     ]  # fmt: skip
     return [sentence for sentence in said if sentence]
+
+
+def lack_text(signal: str, reason: str | None) -> str:
+    """Why a chart cannot be judged."""
+    if reason == "no_such_denials":
+        return _NONE_OF_THEM[signal]
+    return _REASON.get(reason or "", "not enough data")
 
 
 def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer") -> str:
@@ -135,7 +157,7 @@ def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     costs = row["state"] != "resolved" and row.get("cause") != "data"
     if money and costs:
         facts.append((_money_word(signal, money), money_text(money) or "unknown"))
-    elif costs:
+    elif costs and "money" in detail:
         facts.append(("Costs", "not known: no amounts in the source"))
     facts.extend(_largest(detail))
     facts.append(("How sure", _sure(row) or "not known"))
@@ -236,7 +258,10 @@ def _source(row: Mapping[str, Any]) -> str | None:
 
 
 def _contributors(told: Mapping[str, Any]) -> list[str]:
-    """Of each dimension the entry with most of the change, in words, if it is a quarter of it or more."""
+    """Of each dimension the entry with most of the change, in words, if it is a quarter of it or more and stands out.
+
+    A facility with 48 % of the lines and 50 % of the change is no source of it: the change is everywhere.
+    """
     found = []
     for dimension, kind in DIMENSIONS.items():
         entries = told["by"].get(dimension, [])
@@ -246,12 +271,19 @@ def _contributors(told: Mapping[str, Any]) -> list[str]:
         if "share_since" in first:
             # A shift of the mix is told by the code that moved most, whichever way its dollars went.
             size = f"{percent(first['share_before'], 0)} → {percent(first['share_since'], 0)} of the lines"
-        elif first["total"] * told["change"] > 0 and abs(first["total"]) >= 0.25 * abs(told["change"]):
+        elif _stands_out(first, told["change"]):
             size = part_text(told["unit"], first["total"])
         else:
             continue
         found.append(f"{kind} {first['name']} ({size})")
     return found
+
+
+def _stands_out(entry: Mapping[str, Any], change: float) -> bool:
+    """A quarter of the change or more, and clearly more than its share of the lines; or nearly all of it."""
+    part = entry["total"] / change if change else 0.0
+    share = entry.get("share")  # explanations from before it was kept have none
+    return part > _NEARLY_ALL or (share is not None and part >= _WORTH_NAMING and part > _ABOVE_ITS_SHARE * share)
 
 
 def _largest(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -277,7 +309,8 @@ def _sure(row: Mapping[str, Any]) -> str | None:
             else "fairly sure" if confidence >= 0.5 else "not sure"
         )  # fmt: skip
     if q is not None:
-        share = f"under 0.1{SPACE}%" if q < 0.001 else f"about {percent(q)}"
+        chance = chance_text(q) or ""
+        share = chance if chance.startswith("under") else f"about {chance}"
         words.append(f"of the charts that show at least as much today {share} would do so by chance")
     return ", ".join(words) or None
 
@@ -303,8 +336,9 @@ def _basis(row: Mapping[str, Any]) -> str:
 
 
 def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:
-    sentence = f"{subject} cannot be judged: {_REASON.get(detail.get('reason', ''), 'not enough data')}."
-    if detail.get("reason") == "open_lines_not_in_source":
+    reason = detail.get("reason")
+    sentence = f"{subject} cannot be judged: {lack_text(signal, reason)}."
+    if reason in {"open_lines_not_in_source", "no_such_denials"}:
         return sentence
     needed, about = detail.get("lines_needed"), detail.get("about_date")
     if needed:

@@ -23,7 +23,9 @@ GUESSED_DENIAL_RATE = 0.1  # where a payer has not denied anything yet
 class Shortage:
     """`lines_needed` more decided lines, at today's pace by `about_day` (days since 1970; None: no decisions come).
 
-    `smallest_detectable` is the smallest change the chart would show once they are there, in the signal's unit.
+    `smallest_detectable` is the smallest change the chart would show once they are there, in the signal's unit. Where
+    the lines are there and none of them was denied (for authorization), the reason is `no_such_denials`, and no
+    number of lines would do: 0 are needed, and the other two are None.
     """
 
     n_baseline: int
@@ -31,7 +33,7 @@ class Shortage:
     lines_needed: int
     about_day: int | None
     smallest_detectable: float | None
-    reason: Literal["too_few_lines", "open_lines_not_in_source"]
+    reason: Literal["too_few_lines", "open_lines_not_in_source", "no_such_denials"]
 
 
 def shortage_of(charts: Charts, signal: Signal, payer: int, needed: float, settings: DriftSettings) -> Shortage:
@@ -49,7 +51,10 @@ def shortage_of(charts: Charts, signal: Signal, payer: int, needed: float, setti
     if signal in RATE_SIGNALS:
         rate = seen / total if seen > 0 else GUESSED_DENIAL_RATE
         wanted = max(wanted, int(np.ceil(settings.minimum_counted / rate)))
-    lacking = max(int(np.ceil(wanted - total)), int(np.ceil(settings.minimum_current_lines - n1)), 1)
+    lacking = max(int(np.ceil(wanted - total)), int(np.ceil(settings.minimum_current_lines - n1)))
+    if signal in RATE_SIGNALS and not seen and lacking <= 0:
+        return Shortage(int(n0), int(n1), 0, None, None, "no_such_denials")
+    lacking = max(lacking, 1)
     pace = float(lines[-PACE_DAYS:].sum()) / PACE_DAYS
     open_missing = signal == "decision_lag" and not view.sees_open
     return Shortage(

@@ -14,6 +14,7 @@ from upstream_pipelines.drift.settings import RATE_SIGNALS
 
 SPACE = "\N{NO-BREAK SPACE}"  # keeps a figure and its unit on one line
 _UNSEEN = 0.0005
+_RAREST = 0.001
 SHARES = RATE_SIGNALS | {"procedure_mix"}
 
 
@@ -40,6 +41,14 @@ def figure_text(signal: str, value: Any) -> str | None:
     if signal == "decision_lag":
         return f"{number:.1f}{SPACE}days"
     return f"{number:,.0f} lines a week" if signal == "volume" else f"{percent(number)} of before"
+
+
+def brief_figure(signal: str, value: Any) -> str | None:
+    """The same for a narrow table, whose row names the signal."""
+    number = number_of(value)
+    if number is None or signal in SHARES or signal == "decision_lag":
+        return figure_text(signal, value)
+    return f"{number:,.0f} a week" if signal == "volume" else percent(number)
 
 
 def effect_text(signal: str, effect: Any) -> str | None:
@@ -75,6 +84,14 @@ def complete_text(signal: str, maturity: Any) -> str | None:
     return percent(number, 0) if signal in RATE_SIGNALS else "as they come"
 
 
+def chance_text(q: Any) -> str | None:
+    """A share of chance findings, as in "under 0.1 %"."""
+    number = number_of(q)
+    if number is None:
+        return None
+    return f"under 0.1{SPACE}%" if number < _RAREST else percent(number)
+
+
 def rounded_dollars(amount: float) -> str:
     """Dollars to two significant digits; "$0" below half a dollar."""
     size = abs(amount)
@@ -96,6 +113,14 @@ def money_text(money: Mapping[str, Any] | None) -> str | None:
     if money.get("low") is not None and money.get("high") is not None:
         amount += f" ({rounded_dollars(money['low'])} to {rounded_dollars(money['high'])})"
     return amount
+
+
+def brief_money(money: Mapping[str, Any] | None) -> str | None:
+    """The amount alone, for a narrow table: "$8,700" a month, a gain with a plus; of a lag "once", as it does not recur."""
+    if not money:
+        return None
+    once = " once" if money.get("delayed") is not None else ""
+    return f"{'+' if money['gain'] else ''}{rounded_dollars(money['per_month'])}{once}"
 
 
 def day_text(value: Any) -> str:

@@ -63,6 +63,42 @@ def test_text_html_and_slack_hold_every_sentence_fact_and_the_link() -> None:
             assert part in told
 
 
+@pytest.mark.parametrize(
+    ("signal", "baseline", "current", "change", "now"),
+    [
+        ("denial_rate", 0.101, 0.153, "10.1 % → 15.3 %", "15.3 %"),
+        ("decision_lag", 14.0, 21.0, "14.0 days → 21.0 days", "21.0 days"),
+        ("allowed_amount", 1.0, 0.95, "100.0 % of before → 95.0 % of before", "95.0 % of before"),
+        ("denial_rate", None, None, "unknown → unknown", "unknown"),
+    ],
+)
+def test_an_alert_that_waits_since_before_it_had_words_can_still_be_sent(
+    signal: str, baseline: float | None, current: float | None, change: str, now: str
+) -> None:
+    """Its receiver may have been out of reach during the upgrade; an error in here would come at every attempt."""
+    data = {
+        "event_id": str(uuid.UUID(int=7)), "payer": "Aetna", "cpt_group": "ALL", "signal": signal,
+        "direction": "worsening", "severity": 0.7, "effect": 0.052, "baseline": baseline, "current": current,
+        "n_baseline": 5000, "n_current": 900, "maturity": 0.72, "p_value": 1e-5, "q_value": 2e-4,
+        "as_of": "2026-05-01", "change_date": "2026-04-02" if baseline else None,
+        "explanation": "Aetna denies more since April 2.", "link": "http://u/runs",
+    }  # fmt: skip
+    for kind, said in (("opened", change), ("resolved", f"is {now}")):
+        content = {
+            "type": f"drift.event.{kind}", "data": data, "chart_png": "cG5n",
+            "customer": {"slug": "acme", "name": "Acme"},
+        }  # fmt: skip
+        message = build_message(content, "2026-05-01T00:00:00+00:00")
+        assert f"Aetna: {signal.replace('_', ' ')}" in message.subject
+        assert said in message.subject.replace("\N{NO-BREAK SPACE}", " ")
+        assert message.subject.startswith("Resolved: ") is (kind == "resolved")
+        for part in ("Aetna denies more since April 2.", "5,000 lines", "2026-04-02" if baseline else "not known"):
+            assert part in message.text
+            assert part in repr(message.blocks)
+        assert message.payload["data"] == {"customer": "acme", **data}
+        assert message.chart == b"png"
+
+
 def test_the_webhook_body_is_the_numbers_without_the_chart() -> None:
     message = _message(drift_entry(_notice(chart_png=b"png")))
     assert message.payload["type"] == "drift.event.opened"

@@ -168,7 +168,7 @@ def test_a_customer_can_switch_and_grade_rules() -> None:
 def test_all_fourteen_default_rules_are_reported_even_where_nothing_failed() -> None:
     findings = _judge(GOOD)[2].findings()
     assert len(findings) == 17
-    assert findings["failing_rows"].tolist() == [0] * 16
+    assert findings["failing_rows"].tolist() == [0] * 17
 
 
 def test_at_most_ten_row_numbers_are_kept_as_samples() -> None:

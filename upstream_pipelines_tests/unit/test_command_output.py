@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from upstream_pipelines.cli import output
+from upstream_pipelines.cli.drift import _told
 from upstream_pipelines.cli.drift_explain import _to_file, _write
 from upstream_pipelines.defs.drift_assets import look_days
 from upstream_pipelines.drift.explaining import LINE_COLUMNS
@@ -84,6 +85,32 @@ def test_a_reader_who_stops_early_leaves_no_stack_trace() -> None:
         started.stdout.close()
         assert started.stderr.read() == ""
     assert started.returncode == 0
+
+
+ROW: dict[str, Any] = {
+    "as_of": "2026-05-01", "event_id": "12345678-0000", "payer": "Blue Cross of Alabama", "signal": "volume",
+    "direction": "worsening", "state": "watch", "cause": "payer", "baseline": 2600.0, "current": 1800.0,
+    "q_value": 2e-6, "maturity": 1.0,
+    "detail": {
+        "change_date": "2026-03-05", "waits_for": "evidence",
+        "money": {"per_month": 8734.2, "low": 1.0, "high": 2.0, "delayed": None, "gain": False},
+    },
+}  # fmt: skip
+
+
+def test_a_look_is_told_in_words_that_fit_a_table() -> None:
+    told = [str(value).replace("\N{NO-BREAK SPACE}", " ") for value in _told(ROW)]
+    assert told == [
+        "May 1", "12345678", "Blue Cross of Alabama", "claim volume", "worse", "watch, for more evidence",
+         "payer", "2,600 a week", "1,800 a week", "$8,700", "Mar 5", "under 0.1 %",
+        "None",
+    ]  # fmt: skip
+
+
+def test_a_change_of_the_data_has_its_cause_and_no_price() -> None:
+    told = _told({**ROW, "cause": "data", "state": "open"})
+    assert "data" in told
+    assert "$" not in str(told)
 
 
 @pytest.mark.parametrize("text", ["yesterday", "2026-13-01", "03/31/2026"])

@@ -112,9 +112,15 @@ ROW: dict[str, Any] = {
             "unit": "share of decided lines", "change": 0.055,
             "parts": {"rate": 0.05, "mix": 0.002, "maturity": 0.003},
             "by": {
-                "cpt_group": [{"name": "Imaging", "total": 0.04}, {"name": "Visits", "total": 0.012}],
-                "facility": [{"name": "North", "total": 0.01}, {"name": "South", "total": 0.009}],
-                "denial_code": [{"name": "CO-197", "total": 0.05}, {"name": "CO-16", "total": 0.002}],
+                "cpt_group": [
+                    {"name": "Imaging", "total": 0.04, "share": 0.3}, {"name": "Visits", "total": 0.012, "share": 0.7},
+                ],
+                "facility": [
+                    {"name": "North", "total": 0.01, "share": 0.1}, {"name": "South", "total": 0.009, "share": 0.1},
+                ],
+                "denial_code": [
+                    {"name": "CO-197", "total": 0.05, "share": 0.9}, {"name": "CO-16", "total": 0.002, "share": 0.1},
+                ],
             },
         },
     },
@@ -138,6 +144,51 @@ def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it
     ):
         assert part in text
     assert "facility" not in text  # no facility carries a quarter of it
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "named"),
+    [
+        ({"total": -47.0, "share": 0.5}, {"total": -47.0, "share": 0.5}, False),  # everywhere
+        (
+            {"total": -60.0, "share": 0.5},
+            {"total": -34.0, "share": 0.5},
+            False,
+        ),  # 64 % of the change, half the lines
+        ({"total": -60.0, "share": 0.4}, {"total": -34.0, "share": 0.6}, True),
+        ({"total": -80.0, "share": 0.7}, {"total": -14.0, "share": 0.3}, True),  # nearly all of it
+        ({"total": -80.0}, {"total": -14.0}, True),
+        ({"total": -60.0}, {"total": -34.0}, False),  # told before shares were kept
+        ({"total": 60.0, "share": 0.1}, {"total": -154.0, "share": 0.9}, False),  # the other way
+    ],
+)
+def test_the_largest_part_is_named_only_where_it_stands_out(
+    first: dict[str, Any], second: dict[str, Any], named: bool
+) -> None:
+    explanation = {
+        "unit": "lines a week", "change": -94.0, "parts": {},
+        "by": {"facility": [{"name": "South Clinic", **first}, {"name": "North Clinic", **second}]},
+    }  # fmt: skip
+    row = {**ROW, "signal": "volume", "detail": {**ROW["detail"], "explanation": explanation}}
+    assert ("South Clinic" in describe(row)) is named
+    assert ("Comes from" in dict(facts_of(row))) is named
+
+
+def test_what_was_never_priced_is_not_said_to_lack_amounts() -> None:
+    """Events of an earlier release have no money with them, whatever the source sends."""
+    detail = {name: value for name, value in ROW["detail"].items() if name != "money"}
+    assert "Costs" not in dict(facts_of({**ROW, "detail": detail}))
+    assert "amounts" not in describe({**ROW, "detail": detail})
+
+
+@pytest.mark.parametrize(
+    ("signal", "said"),
+    [("authorization_denials", "no denials for authorization so far"), ("denial_rate", "no denials so far")],
+)
+def test_a_payer_that_denied_nothing_so_far_needs_no_more_lines(signal: str, said: str) -> None:
+    lacking = {"lines_needed": 0, "about_date": None, "smallest_detectable": None, "reason": "no_such_denials"}
+    text = told(signal=signal, state="not_enough_data", baseline=None, detail=lacking)
+    assert text.endswith(f"cannot be judged: {said}.")
 
 
 def test_what_is_not_known_of_how_sure_is_not_said() -> None:

@@ -260,6 +260,19 @@ def test_too_little_data_is_a_result_with_its_remedy() -> None:
     assert Detector(*activity_from_claims(claims)).look(START, []).rows.empty
 
 
+def test_a_payer_with_many_lines_and_no_denials_for_authorization_lacks_those_and_no_lines() -> None:
+    """Of payers with thousands it was said that one more is needed."""
+    claims = simulate(19, [Payer("Alpha"), *OTHERS], days=330)
+    claims["denial_reason_code"] = claims["denial_reason_code"].where(claims["outcome"] != "DENIED", "CO-16")
+    rows = Detector(*activity_from_claims(claims)).look(START + timedelta(days=320), []).rows
+    lacking = rows[(rows["signal"] == "authorization_denials") & (rows["state"] == "not_enough_data")]
+    assert set(lacking["payer"]) == set(claims["payer"])
+    for detail in lacking["detail"]:
+        assert detail == {
+            "lines_needed": 0, "about_date": None, "smallest_detectable": None, "reason": "no_such_denials",
+        }  # fmt: skip
+
+
 def test_a_source_that_shows_no_open_lines_says_nothing_about_lags() -> None:
     """Lines that appear only once decided make the newest look fast: an improvement that is none."""
     claims = simulate(20, [Payer("Alpha"), *OTHERS], days=330)
