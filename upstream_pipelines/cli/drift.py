@@ -87,8 +87,10 @@ def look(
         print_table(
             f"{customer.name}: {len(days)} look{'s' if len(days) > 1 else ''} up to {days[-1]}",
             _HEADERS[first_column:],
-            (_told(row)[first_column:] for row in shown),
+            (_told(row, made.kept)[first_column:] for row in shown),
         )
+        if any(row["event_id"] is not None and row["event_id"] not in made.kept for row in shown):
+            out.print("(past): found by looks back only. No such event is kept, and nobody is told of it.")
     elif made.figures.empty:
         out.print(f"{customer.name} has no claims before {days[-1]} yet.")
     else:
@@ -106,8 +108,8 @@ def look(
         out.print(f"{made.alerts} alerts wait in the outbox; `upstream alerts deliver {slug}` sends them now.")
 
 
-def _told(row: dict[str, Any]) -> tuple[Any, ...]:
-    """A row of a look for the table, which is to be read at 140 columns."""
+def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
+    """A row of a look for the table, which is to be read at 140 columns. `kept`: the ids that can be asked for."""
     from upstream_pipelines.drift.explanation import NAMES, WAITS_FOR
     from upstream_pipelines.drift.settings import RATE_SIGNALS
     from upstream_pipelines.drift.units import brief_figure, brief_money, chance_text, complete_text, short_day
@@ -117,7 +119,7 @@ def _told(row: dict[str, Any]) -> tuple[Any, ...]:
         state = f"watch, for {WAITS_FOR[detail['waits_for']]}"
     return (
         short_day(row["as_of"]),
-        None if row["event_id"] is None else row["event_id"][:8],
+        None if row["event_id"] is None else row["event_id"][:8] if row["event_id"] in kept else "(past)",
         row["payer"],
         NAMES[signal],
         "worse" if row["direction"] == "worsening" else "better",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -88,6 +89,7 @@ class Detector:
         going = {(event.payer, event.signal): event for event in live if event.state != "resolved"}
         rows: list[dict[str, Any]] = []
         events: list[DriftEvent] = []
+        labelled: set[UUID] = set()
         testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
         if not charts.view.sees_open:
             testable["decision_lag"][:] = False
@@ -105,6 +107,9 @@ class Detector:
             for payer in np.flatnonzero(charts.view.present):
                 name = self.facts.payers[payer]
                 event = going.get((name, signal))
+                if event is not None and self._is_labelled(event, _date(chart.last), as_of):
+                    labelled.add(event.event_id)
+                    continue
                 if event is not None:
                     renewed, row = self._carry_on(charts, int(payer), event, as_of)
                     events.append(renewed)
@@ -125,8 +130,9 @@ class Detector:
         seen = {event.event_id for event in events}
         for event in going.values():
             if event.event_id not in seen:
-                # All its claims bear another name now, and it would stay open for ever.
-                events.append(event.closed("payer_gone", as_of))
+                # Nothing is left to compare: its days were labelled, or all its claims bear another name now. It
+                # would stay open for ever.
+                events.append(event.closed("days_labelled" if event.event_id in labelled else "payer_gone", as_of))
                 rows.append(events[-1].closing_row)
         events = with_causes(
             rows,
@@ -142,7 +148,8 @@ class Detector:
         for event in events:
             if event.state != "resolved" or event.resolved_on is None or event.payer not in index:
                 continue
-            if event.memory.reason == "withdrawn":
+            # The label itself keeps the days out, and with it taken back they count again.
+            if event.memory.reason in {"withdrawn", "days_labelled"}:
                 continue
             first, last = day_number(event.started_on), day_number(event.resolved_on)
             if event.memory.reason in NEW_NORMALS:
@@ -154,6 +161,12 @@ class Detector:
                 if label.holds_for(name):
                     result += [Exclusion(position, signal, first, last) for signal in label.signals or SIGNALS]
         return result
+
+    def _is_labelled(self, event: DriftEvent, last: date, as_of: date) -> bool:
+        """Whether labels hold on all its days up to `last`; what people accepted ends as accepted."""
+        accepted_on = event.memory.accepted_on
+        labelled = self.settings.all_labelled(event.payer, event.signal, event.started_on, last)
+        return labelled and (accepted_on is None or accepted_on > as_of)
 
     def _add_chances(self, charts: Charts, rows: Sequence[dict[str, Any]]) -> None:
         """Give each row with evidence its p-value at this look, and q over all charts of the look.

@@ -25,7 +25,9 @@ State = Literal["open", "updated", "resolved"]
 Cause = Literal["payer", "data"]
 """What lies behind a change: the payer's behaviour, or the customer's own files and mappings (data_trouble.py)."""
 
-Ending = Literal["back_at_baseline", "became_the_normal", "accepted_as_normal", "payer_gone", "withdrawn"]
+Ending = Literal[
+    "back_at_baseline", "became_the_normal", "accepted_as_normal", "payer_gone", "days_labelled", "withdrawn"
+]
 NEW_NORMALS: frozenset[Ending] = frozenset({"became_the_normal", "accepted_as_normal"})
 """Endings after which the days before the event belong to no baseline any more, and its own days do."""
 

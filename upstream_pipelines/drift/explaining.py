@@ -19,6 +19,7 @@ from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.breakdown import REACH_DAYS, periods_of, read_breakdown
 from upstream_pipelines.drift.contributions import explain
 from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
+from upstream_pipelines.drift.explanation import ENDINGS
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.drift.verdicts import KeptEvent, kept_event
@@ -102,6 +103,8 @@ def find_event(conn: Connection, customer_id: int, begins: str, *, slug: str = "
         row = cursor.execute(
             QUERIES.select_event_row, {"customer_id": customer_id, "event_id": event.event_id}
         ).fetchone()
+    if row is None and event.reason is not None:
+        raise NotFoundError(f"Event {event.event_id} compares no two periods. {ENDINGS[event.reason]}")
     if row is None:
         raise NotFoundError(
             f"No look at event {event.event_id} is kept any more. `upstream drift look {slug}` makes one."

@@ -72,6 +72,7 @@ ENDINGS = {
     "became_the_normal": "This change has lasted so long that it is the new normal.",
     "accepted_as_normal": "This change was accepted as the new normal.",
     "payer_gone": "This change is closed: no claims bear this payer's name any more.",
+    "days_labelled": "This change is closed: its days are labelled as unlike others, and belong to no comparison.",
     "withdrawn": "This change is withdrawn: with what has arrived since, that day shows no such change.",
 }
 """By the reason in a resolved row's detail (events.Ending)."""

@@ -32,15 +32,16 @@ KIND_OF: dict[str, str] = {
 
 
 def money_of(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Dollars of an event (see the module), or None where the source sends no amounts or the row no effect.
+    """Dollars of an event (see the module), or None where the source sends no amounts, the row no effect, or
+    nothing is left to compare.
 
     Keys: per_month, low, high (95 %), one for each of `KINDS` (None where it does not apply), gain, basis. Of a
     decision lag `per_month` and `delayed` are the dollars outstanding at any time, more than before.
     """
-    effect = number_of(row["effect"])
-    if effect is None:
+    effect, signal = number_of(row["effect"]), str(row["signal"])
+    # Of no lines nothing is known, but of the volume: that none came is what it says.
+    if effect is None or (row.get("n_current") == 0 and signal != "volume"):
         return None
-    signal = str(row["signal"])
     if signal == "allowed_amount":
         return _under_priced(breakdown, row)
     worked_out = _WORKED_OUT[signal](breakdown, row)

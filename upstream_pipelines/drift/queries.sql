@@ -190,6 +190,10 @@ SELECT e.event_id, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause
  WHERE e.customer_id = %(customer_id)s
  ORDER BY e.state = 'resolved', e.opened_on DESC, e.payer, e.signal;
 
+-- name: select_known_ids
+-- Those of some ids that are a customer's events (primary key).
+SELECT event_id FROM drift_events WHERE customer_id = %(customer_id)s AND event_id = ANY(%(ids)s::uuid[]);
+
 -- name: insert_acceptance
 -- People's word that an event is the new normal; the first one counts, and is returned (primary key).
 WITH said AS (

@@ -5,7 +5,7 @@ Not here: any computation. The numbers below are the method's; each says why it 
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -116,6 +116,15 @@ class DriftSettings(BaseModel):
     calendar: tuple[LabelledDays, ...] = Field(
         default=(), description="Labelled days, which belong to no baseline and to no current period."
     )
+
+    def all_labelled(self, payer: str, signal: Signal, first: date, last: date) -> bool:
+        """Whether each day from `first` to `last` is labelled for this payer and signal."""
+        day = first
+        for label in sorted(self.calendar, key=lambda one: one.first_day):
+            holds = label.holds_for(payer) and (label.signals is None or signal in label.signals)
+            if holds and label.first_day <= day <= label.last_day:
+                day = label.last_day + timedelta(days=1)
+        return day > last
 
     @property
     def memory_days(self) -> int:

@@ -71,13 +71,15 @@ class ActivityTotals:
 @dataclass(frozen=True)
 class LooksMade:
     """What a span of looks found: rows as in `replay` with event_id and detail, alerts written; and of the last look
-    the figures by payer and a chart (PNG) of each live event by its id.
+    the figures by payer and a chart (PNG) of each live event by its id. `kept`: ids of the events in `rows` that there
+    are; what only a look at a past day shows is kept nowhere and cannot be asked for.
     """
 
     rows: pd.DataFrame
     alerts: int
     figures: pd.DataFrame
     pictures: Mapping[str, bytes]
+    kept: frozenset[str]
     first: date
     last: date
 
@@ -172,12 +174,15 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
         kept.append(rows)
         alerts += written
     charts = detector.charts(days[-1], known)
+    rows = pd.concat(kept, ignore_index=True)
+    ids = {"customer_id": subject.customer_id, "ids": [str(item) for item in rows["event_id"].dropna().unique()]}
     shown = [row for row in kept[-1].to_dict("records") if is_explained(row)]
     return LooksMade(
-        rows=pd.concat(kept, ignore_index=True),
+        rows=rows,
         alerts=alerts,
         figures=figures_of(detector, charts),
         pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS]),
+        kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
         first=days[0],
         last=days[-1],
     )

@@ -11,6 +11,7 @@ import pytest
 from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
+from upstream_pipelines.cli.drift import _told
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
@@ -189,3 +190,15 @@ def test_a_slug_alone_is_a_look() -> None:
     assert (row["state"], row["detail"]["reason"], row["cause"]) == ("resolved", "payer_gone", "payer")
     assert typed("list", "acme")["events"][0]["state"] == "resolved"
     assert typed("look", "acme", "--as-of", "2026-05-03") == []
+
+
+def test_the_table_of_a_look_shows_only_ids_that_can_be_asked_for() -> None:
+    """A look back finds events under ids of its own; `explain` would say that there is none such."""
+    row = {
+        "as_of": "2026-05-02", "event_id": str(EVENT), "payer": "Aetna", "signal": "denial_rate",
+        "direction": "worsening", "state": "updated", "cause": "payer", "baseline": 0.1, "current": 0.2,
+        "q_value": 0.001, "maturity": 0.9, "detail": {},
+    }  # fmt: skip
+    assert _told(row, frozenset({str(EVENT)}))[1] == "11111111"
+    assert _told(row, frozenset())[1] == "(past)"
+    assert _told({**row, "event_id": None}, frozenset())[1] is None

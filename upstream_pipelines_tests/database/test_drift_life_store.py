@@ -21,7 +21,7 @@ from upstream_pipelines.drift.explaining import find_event
 from upstream_pipelines.drift.placebo import Placebo
 from upstream_pipelines.drift.placebo_store import due_customers, measure, poisson_interval, published_rate
 from upstream_pipelines.drift.recompute import recompute
-from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings, LabelledDays
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
 from upstream_pipelines.drift.upload_troubles import read_troubles
 from upstream_pipelines.drift.verdicts import accept_event, kept_event, list_events
@@ -148,6 +148,21 @@ def test_an_acceptance_holds_from_the_look_it_names(
     assert (event.state, event.resolved_on, event.reason) == ("resolved", on(1), "accepted_as_normal")
 
 
+def test_an_event_whose_days_are_labelled_ends_so_and_says_so_where_nothing_else_is_kept(
+    pipeline: Connection, subject: Subject
+) -> None:
+    event_id = opened_by(pipeline, subject, on(1))
+    started_on = list_events(pipeline, subject.customer_id)[0].started_on
+    label = LabelledDays(label="x", first_day=started_on - timedelta(days=7), last_day=on(0), payers=("Aetna",))
+    labelled = Subject(subject.customer_id, "Acme", SETTINGS.model_copy(update={"calendar": (label,)}))
+    look(pipeline, labelled, [on(0)])
+    assert results(pipeline, event_id)[-1] == (on(0), "resolved", "days_labelled")
+    assert find_event(pipeline, subject.customer_id, str(event_id)).row["as_of"] == on(1), "compared before"
+    look(pipeline, labelled, [on(1)])
+    with pytest.raises(NotFoundError, match="days are labelled"):
+        find_event(pipeline, subject.customer_id, str(event_id))
+
+
 def test_an_event_that_is_over_or_unknown_cannot_be_accepted(pipeline: Connection, subject: Subject) -> None:
     event_id = opened_by(pipeline, subject, on(10))
     for begins in ("%", "zz", str(uuid4())):
@@ -205,7 +220,9 @@ def test_looks_at_past_days_up_to_the_last_one_leave_the_events_as_they_were(
     look(pipeline, subject, [on(0)])
     before, alerts = _present(pipeline), told(pipeline)
     for days in looks:
-        assert look(pipeline, subject, days).alerts == 0
+        made = look(pipeline, subject, days)
+        assert made.alerts == 0
+        assert made.kept == (frozenset({str(event_id)}) if days[-1] >= on(1) else frozenset())
     assert _present(pipeline) == before
     assert told(pipeline) == alerts
     look(pipeline, subject, [on(-1)])

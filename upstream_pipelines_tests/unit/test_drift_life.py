@@ -126,6 +126,13 @@ class Life:
             self.endings.append(memory.reason)
             expected = {
                 "accepted_as_normal": memory.accepted_on is not None,
+                "days_labelled": all(
+                    any(
+                        label.first_day <= event.started_on + timedelta(days=number) <= label.last_day
+                        for label in self.settings.calendar
+                    )
+                    for number in range((self.today - event.started_on).days)
+                ),
                 "payer_gone": event.payer not in self.world.names,
                 "back_at_baseline": memory.calm_since is not None
                 and (self.today - memory.calm_since).days >= self.settings.calm_days,
@@ -271,6 +278,27 @@ def test_labelled_days_are_in_no_baseline_and_no_current_period() -> None:
         ("Alpha", "allowed_amount"), ("Beta", "allowed_amount"),
     }  # fmt: skip
     assert {(event.payer, event.signal) for event in labelled.kept.values()} == {("Beta", "allowed_amount")}
+
+
+def test_an_event_whose_days_are_all_labelled_is_closed_and_its_days_count_again_without_the_label() -> None:
+    """It would go on for ever, compared on no lines."""
+    life = Life(5)
+    life.world.level[0] = 0.8
+    event = life.until("open")
+    label = LabelledDays(
+        label="x", first_day=event.started_on, last_day=life.today, payers=("Alpha",), signals=("allowed_amount",)
+    )
+    part = label.model_copy(update={"first_day": event.started_on + timedelta(days=1)})
+    for other in (part, label.model_copy(update={"payers": ("Beta",)})):
+        life.settings = life.settings.model_copy(update={"calendar": (other,)})
+        life.look()
+        assert set(life.living.values()) == {event.event_id}
+    life.settings = life.settings.model_copy(update={"calendar": (label,)})
+    closed = life.until("resolved", 1)
+    assert (closed.event_id, closed.memory.reason) == (event.event_id, "days_labelled")
+    life.settings = life.settings.model_copy(update={"calendar": ()})
+    again = life.until("open", 1)
+    assert abs((again.started_on - event.started_on).days) <= 2, "the days of the change, and not only those after"
 
 
 def test_an_event_of_a_name_that_is_gone_is_closed() -> None:

@@ -174,6 +174,13 @@ def test_without_amounts_there_is_no_money_rather_than_none_lost(signal: str) ->
     assert money_of(bare, row(signal, 1.0, 0.9, -0.1)) is None
 
 
+@pytest.mark.parametrize(("signal", "known"), [("denial_rate", False), ("procedure_mix", False), ("volume", True)])
+def test_no_lines_cost_nothing_that_is_known_unless_they_are_the_news(signal: str, *, known: bool) -> None:
+    asked = {**row(signal, 0.2, 0.1, -0.1), "n_current": 0}
+    assert (money_of(breakdown(), asked) is not None) == known
+    assert money_of(breakdown(), {**asked, "n_current": 1}) is not None
+
+
 def test_an_interval_of_baseline_and_current_makes_one_of_the_difference() -> None:
     asked = row("denial_rate", 0.10, 0.16, 0.06)
     asked["detail"] |= {"baseline_low": 0.06, "baseline_high": 0.14, "current_low": 0.13, "current_high": 0.19}
