@@ -107,7 +107,7 @@ class Detector:
             for payer in np.flatnonzero(charts.view.present):
                 name = self.facts.payers[payer]
                 event = going.get((name, signal))
-                if event is not None and self._is_labelled(event, _date(chart.last), as_of):
+                if event is not None and self._is_labelled(event, day_of(chart.last), as_of):
                     labelled.add(event.event_id)
                     continue
                 if event is not None:
