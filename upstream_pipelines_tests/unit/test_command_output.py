@@ -99,7 +99,7 @@ ROW: dict[str, Any] = {
 
 
 def test_a_look_is_told_in_words_that_fit_a_table() -> None:
-    told = [str(value).replace("\N{NO-BREAK SPACE}", " ") for value in _told(ROW)]
+    told = [str(value).replace("\N{NO-BREAK SPACE}", " ") for value in _told(ROW, frozenset({ROW["event_id"]}))]
     assert told == [
         "May 1", "12345678", "Blue Cross of Alabama", "claim volume", "worse", "watch, for more evidence",
          "payer", "2,600 a week", "1,800 a week", "$8,700", "Mar 5", "under 0.1 %",
@@ -107,9 +107,10 @@ def test_a_look_is_told_in_words_that_fit_a_table() -> None:
     ]  # fmt: skip
 
 
-def test_a_change_of_the_data_has_its_cause_and_no_price() -> None:
-    told = _told({**ROW, "cause": "data", "state": "open"})
+def test_a_change_of_the_data_has_its_cause_and_no_price_and_a_past_event_no_id() -> None:
+    told = _told({**ROW, "cause": "data", "state": "open"}, frozenset())
     assert "data" in told
+    assert "(past)" in told
     assert "$" not in str(told)
 
 
