@@ -77,7 +77,7 @@ def test_the_latest_findings_are_those_of_one_run_summed_per_rule(pipeline: Conn
     save_report(pipeline, customer, first, *_judged(GOOD, NO_PAYER))
     save_report(pipeline, customer, second, *_judged(NO_PAYER, GOOD, NO_PAYER, "ragged"))
     found = {finding["rule"]: finding for finding in latest_findings(pipeline, customer)}
-    assert len(found) == 17
+    assert len(found) == 18
     payer = found["payer_present"]
     assert (payer["checked_rows"], payer["failing_rows"], payer["severity"]) == (5, 3, "error")
     assert payer["samples"] == [

@@ -17,11 +17,13 @@ from upstream_pipelines.settings import Settings
 _COUNT = sql.SQL("SELECT count(customer_id) FROM {} WHERE customer_id = %s")
 
 
-def _tenant_tables(conn: Connection) -> list[str]:
+def _tenant_tables(conn: Connection, *kinds: str) -> list[str]:
+    """Tables and views with a customer; `kinds` as in pg_class.relkind, all kinds if none is given."""
     rows = conn.execute(
         """SELECT c.relname FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid
-            WHERE a.attname = 'customer_id' AND c.relkind IN ('r', 'p', 'v', 'm')
-              AND c.relnamespace = 'public'::regnamespace ORDER BY 1"""
+            WHERE a.attname = 'customer_id' AND c.relkind = ANY(%s)
+              AND c.relnamespace = 'public'::regnamespace ORDER BY 1""",
+        (list(kinds or ("r", "p", "v", "m")),),
     ).fetchall()
     return [row[0] for row in rows]
 
@@ -56,7 +58,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
         ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
     }  # fmt: skip
     with connect(settings, "upstream_pipeline") as lookup:
-        tables = [name for name in _tenant_tables(lookup) if name != "customers"]
+        tables = [name for name in _tenant_tables(lookup, "r", "p") if name != "customers"]
     url = settings.database_url
     assert url is not None
     with psycopg.connect(url.get_secret_value(), autocommit=True) as conn:

@@ -30,7 +30,7 @@ SELECT c.customer_id, c.claim_key, c.claim_id, c.line_number, c.payer_name, c.cp
        CASE WHEN c.first_outcome IS NULL THEN c.decision_seen_at ELSE c.first_decision_seen_at END
            AS decision_seen_at
   FROM claims AS c;
-GRANT SELECT ON first_decisions TO upstream_pipeline;
+GRANT SELECT ON first_decisions TO upstream_pipeline, upstream_api;
 
 -- As upstream_pipeline: no policy shows the owner a claim.
 SET LOCAL ROLE upstream_pipeline;
