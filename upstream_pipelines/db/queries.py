@@ -1,4 +1,4 @@
-"""Loads named SQL: each domain package keeps its statements in `queries.sql`.
+"""Loads SQL: each domain package keeps named statements in `queries.sql`, each migration its own in a file beside it.
 
 A statement starts with `-- name: some_name`; the comment lines below it say what it is for and
 which index serves it. Not here: any SQL.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any, LiteralString
 
 _NAME = re.compile(r"^-- name: ([a-z][a-z0-9_]*)\s*$", re.MULTILINE)
@@ -43,3 +44,12 @@ def load_queries(package: str) -> Queries:
     # The text comes from a file of this package, never from input: that is what LiteralString asks for.
     statements: dict[str, Any] = {name: body.strip() for name, body in zip(names, bodies, strict=True)}
     return Queries(package, statements)
+
+
+def execute_beside(migration: str) -> None:
+    """Run the statements of a migration (its `__file__`), which stand in the .sql file beside it, to be read as SQL."""
+    from alembic import op
+
+    statements = Path(migration).with_suffix(".sql").read_text(encoding="utf-8")
+    # The driver itself: SQLAlchemy always passes parameters, and then a % in the SQL is a placeholder.
+    op.get_bind().connection.cursor().execute(statements)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
-
+from upstream_pipelines.db.queries import execute_beside
 from upstream_pipelines.errors import ConfigurationError
 
 revision = "0003"
@@ -16,9 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     """Add the columns and tables. The SQL is in the file beside this one."""
-    statements = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8")
-    # The driver itself: SQLAlchemy always passes parameters, and then a % in the SQL is a placeholder.
-    op.get_bind().connection.cursor().execute(statements)
+    execute_beside(__file__)
 
 
 def downgrade() -> None:
