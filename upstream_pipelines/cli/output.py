@@ -56,15 +56,15 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table for people; None as a dash, numbers with thousands separators."""
+    """A table for people; None as a dash, numbers with thousands separators, a `Text` in its own colours."""
     table = Table(title=Text(title, style="bold"), title_justify="left")
-    cells = [[_shown(value) for value in row] for row in rows]
+    cells = [[value if isinstance(value, Text) else Text(_shown(value)) for value in row] for row in rows]
     for number, header in enumerate(headers):
         # Where the table is too wide it is the long texts that are folded, not the ids, days and figures.
         short = all(len(row[number]) <= _SHORT for row in cells)
         table.add_column(header, overflow="fold", no_wrap=short)
     for row in cells:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*row)
     out.print(table)
 
 

@@ -10,6 +10,7 @@ from types import FrameType
 from typing import NoReturn
 
 import typer
+from rich.text import Text
 
 from upstream_pipelines.cli.output import (
     Json,
@@ -84,7 +85,10 @@ def doctor(*, json: Json = False) -> None:
         print_table(
             "Doctor",
             ("", "part", "what is", "what to do"),
-            (("ok" if item.ok else "[red]not ok[/]", item.part, item.state, item.advice) for item in findings),
+            (
+                ("ok" if item.ok else Text("not ok", style="red"), item.part, item.state, item.advice)
+                for item in findings
+            ),
         )
     if not all(item.ok for item in findings):
         raise typer.Exit(1)

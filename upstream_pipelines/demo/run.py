@@ -273,7 +273,7 @@ def _summarise(demo: _Demo, seconds: float) -> bool:
                 "; ".join(f"{payer}: {signal}" for payer, signal in found) or "none",
                 f"{customer.expected[0]}: {customer.expected[1]}" if customer.expected else "none",
                 " / ".join(str(arrived[kind]) for kind in ("email", "slack", "webhook")),
-                "[green]as it should[/]" if right else "[red]not as it should[/]",
+                Text("as it should", style="green") if right else Text("not as it should", style="red"),
             )
         )
     print_table(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
 from upstream_pipelines.cli import output
 from upstream_pipelines.cli.drift import _told
@@ -41,6 +42,14 @@ def test_a_name_that_looks_like_markup_is_printed_as_it_is(
     """A payer named "Plan [/ppo]" would end every list of events with an error, for ever."""
     shown(name)
     assert capsys.readouterr().out.count(name) >= 2
+
+
+def test_a_coloured_cell_is_printed_in_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    """Markup is off for the sake of names, so colour written as markup would be printed with its brackets."""
+    output.print_table("Parts", ("state", "n"), [(Text("not ok", style="red"), None)])
+    shown = capsys.readouterr().out
+    assert "not ok" in shown
+    assert "[" not in shown.replace("\x1b[", "")
 
 
 @pytest.mark.parametrize("cell", ["=HYPERLINK(1)", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1"])
