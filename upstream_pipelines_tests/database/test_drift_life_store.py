@@ -1,9 +1,9 @@
-"""The life of events in the database: accepted, looked at again, of two causes; troubles of uploads; the placebo."""
+"""The life of events in the database: accepted, looked at again, of two causes; the placebo."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -12,18 +12,17 @@ import pandas as pd
 import pytest
 
 from upstream_pipelines.customers.configuration import parse_configuration
-from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer, set_status
+from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
 from upstream_pipelines.drift import placebo_store, store
 from upstream_pipelines.drift.data_trouble import Trouble
 from upstream_pipelines.drift.explaining import find_event
 from upstream_pipelines.drift.placebo import Placebo
-from upstream_pipelines.drift.placebo_store import due_customers, measure, poisson_interval, published_rate
+from upstream_pipelines.drift.placebo_store import measure, published_rate
 from upstream_pipelines.drift.recompute import recompute
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings, LabelledDays
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
-from upstream_pipelines.drift.upload_troubles import read_troubles
 from upstream_pipelines.drift.verdicts import accept_event, kept_event, list_events
 from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.ingest.merging import merge_staged
@@ -343,139 +342,6 @@ def test_a_change_that_was_data_and_went_away_is_never_told_as_a_payers(
     assert [entry for entry in told(pipeline) if entry[1] == "drift"] == []
 
 
-# ---- troubles of uploads
-
-
-def upload(conn: Connection, customer_id: int, day: date, status: str = "success", **values: Any) -> UUID:
-    upload_id = uuid4()
-    row: dict[str, Any] = {
-        "rows": 100, "rejected": 0, "duplicates": 0, "updated": 0, "byte_count": 1000, "file_name": f"{day}.csv",
-        "source": "csv", **values,
-    }  # fmt: skip
-    row["accepted"] = 0 if status == "failed" else row["rows"] - row["rejected"] - row["duplicates"]
-    conn.execute(
-        """INSERT INTO uploads (customer_id, upload_id, source, file_name, byte_count, status, rows, accepted, rejected,
-                                duplicates, updated, received_at)
-           VALUES (%(customer_id)s, %(upload_id)s, %(source)s, %(file_name)s, %(byte_count)s, %(status)s, %(rows)s,
-                   %(accepted)s, %(rejected)s, %(duplicates)s, %(updated)s, %(received_at)s)""",
-        {
-            **row, "customer_id": customer_id, "upload_id": upload_id, "status": status,
-            "received_at": datetime(day.year, day.month, day.day, 8, tzinfo=UTC),
-        },
-    )  # fmt: skip
-    return upload_id
-
-
-def weekly(conn: Connection, customer_id: int, unlike: dict[int, dict[str, Any]]) -> list[UUID]:
-    """Eight weekly uploads from eight weeks ago on, some unlike the others."""
-    return [upload(conn, customer_id, on(7 * (8 - week)), **unlike.get(week, {})) for week in range(8)]
-
-
-def found(conn: Connection, customer_id: int) -> list[tuple[str, date, date | None, date | None]]:
-    return [
-        (item.code, item.first_day, item.last_day, item.cleared_on)
-        for item in read_troubles(conn, customer_id, (on(30), on(0)), SETTINGS)
-    ]
-
-
-def week_of(number: int) -> tuple[date, date]:
-    """The days that the upload of a week was to bring."""
-    return on(7 * (8 - number)) - timedelta(days=6), on(7 * (8 - number))
-
-
-@pytest.mark.parametrize(
-    ("unlike", "code"),
-    [
-        ({"status": "failed", "rows": 0}, "failed_upload"),
-        ({"status": "partial", "rejected": 10}, "partial_upload"),
-        ({"duplicates": 90}, "resent_file"),
-        ({"updated": 80}, "resent_file"),
-    ],
-)
-def test_an_upload_gone_wrong_is_a_trouble_of_the_days_it_was_to_bring(
-    pipeline: Connection, unlike: dict[str, Any], code: str
-) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    weekly(pipeline, customer.customer_id, {5: unlike})
-    assert found(pipeline, customer.customer_id) == [(code, *week_of(5), None)]
-
-
-@pytest.mark.parametrize(
-    "unlike",
-    [
-        {},
-        {5: {"status": "partial", "rejected": 9}},
-        {0: {"status": "failed", "rows": 0}},
-        {week: {"duplicates": 90} for week in range(8)},
-    ],
-    ids=[
-        "nothing wrong",
-        "few rows rejected",
-        "the first day is history",
-        "mostly known rows are this source's habit",
-    ],
-)
-def test_what_is_small_or_usual_is_no_trouble(pipeline: Connection, unlike: dict[int, dict[str, Any]]) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    weekly(pipeline, customer.customer_id, unlike)
-    assert found(pipeline, customer.customer_id) == []
-
-
-def test_the_same_file_corrected_puts_a_trouble_right(pipeline: Connection) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    weekly(
-        pipeline,
-        customer.customer_id,
-        {
-            4: {"status": "failed", "rows": 0, "file_name": "x.csv"},
-            6: {"status": "partial", "rejected": 50, "file_name": "y"},
-        },
-    )
-    upload(pipeline, customer.customer_id, on(10), file_name="x.csv")
-    assert found(pipeline, customer.customer_id) == [
-        ("failed_upload", *week_of(4), on(10)), ("partial_upload", *week_of(6), None),
-    ]  # fmt: skip
-
-
-def test_another_customers_uploads_and_those_after_the_look_are_no_trouble(pipeline: Connection) -> None:
-    ours, theirs = (create_customer(pipeline, slug, slug)[0].customer_id for slug in ("ours", "theirs"))
-    weekly(pipeline, theirs, {5: {"status": "failed", "rows": 0}})
-    weekly(pipeline, ours, {})
-    upload(pipeline, ours, on(0), "failed", rows=0)
-    upload(pipeline, ours, on(-3), "failed", rows=0)
-    assert found(pipeline, ours) == []
-
-
-@pytest.mark.parametrize(
-    ("severity", "failing", "expected"),
-    [("warning", 15, True), ("error", 15, True), ("info", 90, False), ("warning", 5, False)],
-)
-def test_a_rule_that_fails_far_more_than_usual_is_a_trouble(
-    pipeline: Connection, severity: str, failing: int, *, expected: bool
-) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    for week, upload_id in enumerate(weekly(pipeline, customer.customer_id, {})):
-        pipeline.execute(
-            """INSERT INTO quality_findings (customer_id, upload_id, rule, field, severity, checked_rows, failing_rows,
-                                             sample_row_numbers)
-               VALUES (%s, %s, 'outcome_known', 'outcome', %s, 100, %s, ARRAY[]::bigint[])""",
-            (customer.customer_id, upload_id, severity, failing if week == 6 else 2),
-        )
-    assert found(pipeline, customer.customer_id) == ([("failing_quality", *week_of(6), None)] if expected else [])
-
-
-def test_a_score_that_falls_is_a_trouble_told_once_with_the_rule_that_made_it_fall(pipeline: Connection) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    for week, upload_id in enumerate(weekly(pipeline, customer.customer_id, {})):
-        values = (customer.customer_id, upload_id, 80.0 if week == 6 else 97.0)
-        pipeline.execute(
-            """INSERT INTO quality_reports (customer_id, upload_id, score, dimensions, summary)
-               VALUES (%s, %s, %s, '{}', '{}')""",
-            values,
-        )
-    assert found(pipeline, customer.customer_id) == [("failing_quality", *week_of(6), None)]
-
-
 # ---- the placebo
 
 
@@ -500,11 +366,6 @@ def test_a_measurement_is_kept_once_a_day_and_published_with_its_interval(
     assert published_rate(pipeline, subject.customer_id, on(0)).looks == 0
 
 
-def test_the_exact_interval_is_that_of_the_tables() -> None:
-    assert poisson_interval(0) == pytest.approx((0.0, 3.6889), abs=1e-4)
-    assert poisson_interval(10) == pytest.approx((4.7954, 18.3904), abs=1e-4)
-
-
 def test_a_history_is_measured_as_it_was_known_without_its_events(pipeline: Connection, subject: Subject) -> None:
     look(pipeline, subject, [on(10)])
     first = measure(pipeline, subject.customer_id, SETTINGS, TODAY, 15)
@@ -513,33 +374,6 @@ def test_a_history_is_measured_as_it_was_known_without_its_events(pipeline: Conn
     assert (first.looks, first.events) == (15, 0)
     row = pipeline.execute("SELECT looks, events, method_version FROM drift_placebo").fetchall()
     assert row == [(15, 0, METHOD_VERSION)]
-
-
-def test_every_customer_is_measured_once_in_seven_nights_and_the_longest_unmeasured_first(
-    pipeline: Connection,
-) -> None:
-    names = [f"c{number}" for number in range(12)]
-    for slug in names:
-        create_customer(pipeline, slug, slug)
-    set_status(pipeline, "c3", "disabled")
-
-    def night(number: int, budget: int = 100_000) -> list[str]:
-        day = TODAY + timedelta(days=number)
-        due = due_customers(pipeline, day, budget)
-        pipeline.cursor().executemany(
-            "INSERT INTO drift_placebo VALUES (%s, %s, 1, '1', 91, 300, 0)",
-            [(customer_id, day) for customer_id, _ in due],
-        )
-        assert due_customers(pipeline, day, budget) == [] or budget < 100_000
-        return [slug for _, slug in due]
-
-    assert sorted(night(0)) == sorted(set(names) - {"c3"}), "new ones are not made to wait"
-    week = [slug for number in range(1, 8) for slug in night(number)]
-    assert set(week) == set(names) - {"c3"}
-    third = [slug for number in range(8, 15) for slug in night(number)]
-    assert sorted(third) == sorted(set(names) - {"c3"}), "from then on each on its own night"
-    assert len(night(40, budget=4 * 91)) == 4
-    assert len(night(41, budget=1)) == 1
 
 
 def test_labelled_days_come_back_from_the_stored_configuration_and_survive_a_file_without_them(
