@@ -44,13 +44,16 @@ class View:
 
     `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
     `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
-    Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day hold
-    the last `days` columns of them. Cubes are ages by payers by submission days (`aged_on`: by decision days); all ages
-    from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits.
+    Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day, and
+    decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days (`aged_on`: decision days) by payers, so that what is
+    done to the days of one age runs through memory in its order; all ages from some age above `ages` on stand together
+    in the last plane. They hold whole numbers, exact in 32 bits. Ages by payers (`_by_age`) are their sums over the days.
 
     `late_lines` and `late_decisions` count by the day of the submission or decision, from `late_from` on, and the days by
     which it was late (`facts._lateness`; those of the first load in neither). `first_lines` is the day of each payer's
     first line, `facts.NEVER` for none.
+
+    `code_allowed` and `code_lines` are the dollars allowed and the lines paid by code, over all payers and days known.
 
     `present` says which payers have a line in view, `sees_open` whether the source shows open lines at all.
     """
@@ -67,12 +70,16 @@ class View:
     facts: Facts
     total: Floats
     decided: Floats32
-    denied: Floats32
-    denied_authorization: Floats32
     aged_on: Floats32
+    decided_by_age: Floats
+    denied_by_age: Floats
+    denied_authorization_by_age: Floats
     decided_on: Floats
     denied_on: Floats
     denied_authorization_on: Floats
+    decided_of: Floats
+    denied_of: Floats
+    denied_authorization_of: Floats
     group_decided_on: Floats
     group_decided_of: Floats
     group_denied_on: Floats
@@ -82,23 +89,13 @@ class View:
     late_decisions: Floats
     late_from: int
     first_lines: Ints
+    code_allowed: Floats
+    code_lines: Floats
 
     @property
     def first_decision_day(self) -> int:
         """The day of the first column of arrays by decision day."""
         return self.horizon - self.days + 1
-
-    @cached_property
-    def decided_by_age(self) -> Floats:
-        """Decided lines by age and payer."""
-        by_age: Floats = self.decided.sum(axis=2).astype(np.float64)
-        return by_age
-
-    @cached_property
-    def aged_lines(self) -> tuple[Floats, Floats]:
-        """Decided lines by payer and decision day, and by payer and submission day, of the last `days` days."""
-        on, of = (cells.sum(axis=0).astype(np.float64) for cells in (self.aged_on, self.decided))
-        return on, of[:, -self.days :]
 
     @cached_property
     def billed_lately(self) -> Floats:
@@ -166,6 +163,9 @@ class Counts:
         width = self._days + 2 * SLACK + 1
         self._late_decisions = np.zeros((width, LONGEST_SETTLING + 2))
         self._late_lines = np.zeros((width, LONGEST_SETTLING + 2))
+        self._seen_prices = 0
+        self._of_code = np.zeros((2, len(facts.code_names)))
+        self._add_prices(as_of)
         self._add_lateness(lines, decisions)
         self._first_lines = np.full(len(facts.payers), NEVER)
         np.minimum.at(self._first_lines, facts.payer[lines], facts.submitted[lines])
@@ -175,15 +175,17 @@ class Counts:
         recent = counted[facts.submitted[counted] + facts.age[counted] > horizon - self._days]
         by_age = np.bincount(np.minimum(facts.age[recent], LONGEST_AGE), facts.lines[recent], LONGEST_AGE + 1)
         ages = _longest_age(by_age.astype(np.float64)) + 1
-        self._planes = min(ages + 8, LONGEST_AGE + 1) + 1
+        self._planes = min(ages + 4, LONGEST_AGE + 1) + 1
         # Submissions may be complete up to another day than decisions, on either side of it.
         self._origin = horizon - self._days - ages + 1 - LONGEST_SETTLING
         self._width = self._days + ages + 2 * LONGEST_SETTLING + SLACK
         payers, groups, size = len(facts.payers), max(len(facts.groups), 1), self._width
         self._total = np.zeros((payers, size))
-        self._cubes = np.zeros((3, self._planes, payers, size), dtype=np.float32)
-        self._aged_on = np.zeros((self._planes, payers, size), dtype=np.float32)
+        self._cubes = np.zeros((3, self._planes, size, payers), dtype=np.float32)
+        self._by_age = np.zeros((3, self._planes, payers))
+        self._aged_on = np.zeros((self._planes, size, payers), dtype=np.float32)
         self._on = np.zeros((3, payers, size))
+        self._of = np.zeros((3, payers, size))
         self._group_on = np.zeros((3, payers, groups, size))
         self._group_of = np.zeros((payers, groups, size))
         self._age_on = np.zeros((size, LONGEST_AGE + 1))
@@ -207,6 +209,7 @@ class Counts:
         if horizon < self._horizon or as_of - self._origin > self._width:
             return False
         self._horizon = horizon
+        self._add_prices(as_of)
         np.minimum.at(self._first_lines, facts.payer[new_lines], facts.submitted[new_lines])
         self._add_lines(np.arange(new_lines.start, new_lines.stop))
         pending = np.concatenate([self._waiting, new_decisions])
@@ -230,6 +233,14 @@ class Counts:
             at = day - self._late_origin
             usable = (late >= 0) & (at >= 0) & (at < len(into))
             np.add.at(into, (at[usable], np.minimum(late[usable], LONGEST_SETTLING + 1)), weight[usable])
+
+    def _add_prices(self, as_of: int) -> None:
+        """Sum dollars and lines by code over all prices known before `as_of`, in the order in which they became known."""
+        facts = self._facts
+        new = slice(self._seen_prices, int(np.searchsorted(facts.price_known, as_of)))
+        for into, values in zip(self._of_code, (facts.price_allowed, facts.price_lines), strict=True):
+            np.add.at(into, facts.price_code[new], values[new])
+        self._seen_prices = new.stop
 
     def _complete_to(self, late: Floats) -> int:
         """The last day of which 95 % of the facts are in by now; the days after it are not judged yet."""
@@ -265,11 +276,13 @@ class Counts:
         plane = np.minimum(age, self._planes - 1)
         for index, value in enumerate(values):
             np.add.at(self._on[index], (payer[shown], on[shown]), value[shown])
+            np.add.at(self._by_age[index], (plane[inside], payer[inside]), value[inside])
+            np.add.at(self._of[index], (payer[inside], of[inside]), value[inside])
             np.add.at(self._group_on[index], (payer[shown], group[shown], on[shown]), value[shown])
             np.add.at(
-                self._cubes[index], (plane[inside], payer[inside], of[inside]), value[inside].astype(np.float32)
+                self._cubes[index], (plane[inside], of[inside], payer[inside]), value[inside].astype(np.float32)
             )
-        np.add.at(self._aged_on, (plane[shown], payer[shown], on[shown]), values[0][shown].astype(np.float32))
+        np.add.at(self._aged_on, (plane[shown], on[shown], payer[shown]), values[0][shown].astype(np.float32))
         np.add.at(self._group_of, (payer[inside], group[inside], of[inside]), values[0][inside])
 
     def _ages(self) -> int:
@@ -285,10 +298,12 @@ class Counts:
         of, on = slice(first, last), slice(last - days, last)
         total = self._total[:, of]
         recent_by_age = self._age_on[on].sum(axis=0)
-        open_lines = total[:, -60:].sum() - self._cubes[0, :, :, of][:, :, -60:].sum()
+        open_lines = total[:, -60:].sum() - self._cubes[0][:, of][:, -60:].sum()
         decided = recent_by_age.sum()
         slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
         submitted_to = self._complete_to(self._late_lines)
+        # The days before the view are few, and those in view many.
+        by_age = self._by_age - self._cubes[:, :, :first].sum(axis=2)
         upto = submitted_to - self._origin + 1
         return View(
             as_of=self._as_of,
@@ -302,13 +317,17 @@ class Counts:
             sees_open=bool(not slow or open_lines > 0),
             facts=facts,
             total=total,
-            decided=self._cubes[0][:, :, of],
-            denied=self._cubes[1][:, :, of],
-            denied_authorization=self._cubes[2][:, :, of],
-            aged_on=self._aged_on[:, :, on],
+            decided=self._cubes[0][:, of],
+            aged_on=self._aged_on[:, on],
+            decided_by_age=by_age[0],
+            denied_by_age=by_age[1],
+            denied_authorization_by_age=by_age[2],
             decided_on=self._on[0][:, on],
             denied_on=self._on[1][:, on],
             denied_authorization_on=self._on[2][:, on],
+            decided_of=self._of[0][:, on],
+            denied_of=self._of[1][:, on],
+            denied_authorization_of=self._of[2][:, on],
             group_decided_on=self._group_on[0][:, :, on],
             group_decided_of=self._group_of[:, :, of],
             group_denied_on=self._group_on[1][:, :, on],
@@ -318,7 +337,26 @@ class Counts:
             late_decisions=self._late_decisions,
             late_from=self._late_origin,
             first_lines=self._first_lines,
+            code_allowed=self._of_code[0],
+            code_lines=self._of_code[1],
         )
+
+
+def by_payer(by_day: Floats32) -> Floats:
+    """Sums by day and payer as payers by days, in 64 bits."""
+    return np.ascontiguousarray(by_day.T, dtype=np.float64)
+
+
+def by_weekday(cells: Floats32) -> Floats32:
+    """Ages by days by payers, summed by position in the week from the first day on: ages by 7 by payers.
+
+    Whole weeks are rows of one array: seven days of all payers at once are four times as fast as day by day.
+    """
+    ages, days, payers = cells.shape
+    weeks = days // 7
+    sums: Floats32 = cells[:, : 7 * weeks].reshape(ages, weeks, 7 * payers).sum(axis=1).reshape(ages, 7, payers)
+    sums[:, : days - 7 * weeks] += cells[:, 7 * weeks :]
+    return sums
 
 
 def _longest_age(by_age: Floats) -> int:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upstream_pipelines.drift.arrays import ratio
 from upstream_pipelines.drift.facts import Floats
 
 COUNT_PRIOR = 20.0
@@ -52,8 +53,8 @@ def split_rate(counted: Floats, lines: Floats) -> RateSplit | None:
     if not (total > 0).all():
         return None
     weight = of_age / total[:, None]
-    share = _borrowed(_ratio(lines, of_age[:, :, None]), np.broadcast_to(of_age[:, :, None] > 0, lines.shape))
-    rates = _borrowed(_ratio(counted, lines), lines > 0)
+    share = _borrowed(ratio(lines, of_age[:, :, None]), np.broadcast_to(of_age[:, :, None] > 0, lines.shape))
+    rates = _borrowed(ratio(counted, lines), lines > 0)
     by_age = (share * rates).sum(axis=2)
     mean_weight, mean_rate = weight.mean(axis=0), by_age.mean(axis=0)
     middle = (weight * by_age).sum(axis=1)
@@ -74,7 +75,7 @@ def split_by_reason(counted: Floats, lines: Floats) -> Floats:
     `counted` has shape (2 periods, ages, reasons), `lines` (2, ages). Every period has lines.
     """
     weight = lines / lines.sum(axis=1, keepdims=True)
-    rates = _borrowed(_ratio(counted, lines[:, :, None]), np.broadcast_to(lines[:, :, None] > 0, counted.shape))
+    rates = _borrowed(ratio(counted, lines[:, :, None]), np.broadcast_to(lines[:, :, None] > 0, counted.shape))
     result: Floats = (weight.mean(axis=0)[:, None] * (rates[1] - rates[0])).sum(axis=0)
     return result
 
@@ -85,8 +86,8 @@ def split_shortfall(observed: Floats, expected: Floats) -> CountSplit:
     Expectations are the payer's as a whole, so some classes lay above or below them before: what a class does
     differently from its own ratio is pace, the rest comes from classes with another ratio growing or shrinking.
     """
-    ratio = (observed[0] + COUNT_PRIOR) / (expected[0] + COUNT_PRIOR)
-    return CountSplit(pace=observed[1] - expected[1] * ratio, mix=expected[1] * (ratio - 1.0))
+    usual = (observed[0] + COUNT_PRIOR) / (expected[0] + COUNT_PRIOR)
+    return CountSplit(pace=observed[1] - expected[1] * usual, mix=expected[1] * (usual - 1.0))
 
 
 def split_within(total: Floats, share: Floats, level: Floats) -> Floats:
@@ -102,11 +103,6 @@ def split_within(total: Floats, share: Floats, level: Floats) -> Floats:
     rest = total - parts.sum(axis=1)
     result: Floats = parts + share.mean(axis=0) * rest[:, None]
     return result
-
-
-def _ratio(top: Floats, bottom: Floats) -> Floats:
-    bottom = np.broadcast_to(bottom, top.shape)
-    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom > 0)
 
 
 def _borrowed(values: Floats, known: np.typing.NDArray[np.bool_]) -> Floats:

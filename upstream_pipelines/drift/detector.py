@@ -69,7 +69,7 @@ class Detector:
     ) -> None:
         self.settings = settings or DriftSettings()
         self.facts: Facts = facts_from_frames(activity, prices, codes)
-        self._counts = Counts(self.facts, self.settings.baseline_days + self.settings.renewal_days)
+        self._counts = Counts(self.facts, self.settings.days_in_view)
 
     def view(self, as_of: date) -> View:
         """What was known before `as_of`; good until the next is asked for."""
@@ -117,12 +117,13 @@ class Detector:
                     row = self._too_little(charts, int(payer), signal, as_of, min(needed.values()))
                 else:
                     sign = max((1, -1), key=lambda way: strongest[way][0][payer] / needed[way])
-                    z, at, column = (part[payer] for part in strongest[sign])
+                    found = strongest[sign]
+                    z, at, column = float(found[0][payer]), int(found[1][payer]), int(found[2][payer])
                     if z < needed[sign] * self.settings.watch_share:
                         continue
-                    split = chart.last - int(chart.lengths[column]) + 1
-                    change = Change(signal, int(payer), chart.by[at], split, sign)
-                    opened, row = self._alarm(charts, change, float(z), needed[sign], as_of)
+                    z, length = chart.sharpened(int(payer), sign, (z, at, column), self.settings.baseline_days)
+                    change = Change(signal, int(payer), chart.by[at], chart.last - length + 1, sign)
+                    opened, row = self._alarm(charts, change, z, needed[sign], as_of)
                     if opened is not None:
                         events.append(opened)
                 rows.append(row)

@@ -17,8 +17,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from upstream_pipelines.drift.arrays import ratio
 from upstream_pipelines.drift.calendar import decision_days
-from upstream_pipelines.drift.counts import View
+from upstream_pipelines.drift.counts import View, by_payer, by_weekday
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
 from upstream_pipelines.drift.scan import By, Series
 from upstream_pipelines.drift.settings import Signal
@@ -42,9 +43,9 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Cube:
-    """Decisions and lines open at the start of the day of each age: ages by payers by submission days from `start` on.
+    """Decisions and lines open at the start of the day of each age: ages by submission days (from `start` on) by payers.
 
-    `by_age` (ages by payers) is the share of open lines decided at each age, `by_day` (payers by days from `start` on) the
+    `by_age` (ages by payers) is the share of open lines decided at each age, `by_day` (days from `start` on by payers) the
     factor of the day on which the decision falls; they multiply to the hazard.
     """
 
@@ -55,10 +56,10 @@ class Cube:
 
     def expected(self, payer: int) -> Floats:
         """Decisions expected of the open lines of one payer, by age and submission day."""
-        ages, _, days = self.open.shape
+        ages, days, _ = self.open.shape
         day = np.arange(ages)[:, None] + np.arange(days)[None, :]
-        hazard = np.minimum(self.by_age[:, payer, None] * self.by_day[payer][day], LARGEST_HAZARD)
-        result: Floats = self.open[:, payer] * hazard
+        hazard = np.minimum(self.by_age[:, payer, None] * self.by_day[day, payer], LARGEST_HAZARD)
+        result: Floats = self.open[:, :, payer] * hazard
         return result
 
 
@@ -74,18 +75,18 @@ def cube_of(view: View, excluded: Sequence[Exclusion], country: str) -> Cube:
     """Count, for each submission day and age, lines open at the start of the day of that age and decided on it."""
     decided = view.decided[: view.ages]
     still = np.empty(decided.shape, dtype=np.float32)
-    still[0] = view.total
+    still[0] = view.total.T
     for age in range(1, view.ages):
         np.subtract(still[age - 1], decided[age - 1], out=still[age])
     # The cell of an age exists once that day is over: only the last `ages` submission days have others.
     day = cell_days(view)
-    still[:, :, -view.ages :].transpose(0, 2, 1)[day[:, -view.ages :] > view.horizon] = 0.0
+    still[:, -view.ages :][day[:, -view.ages :] > view.horizon] = 0.0
     outside = _outside(view, excluded, day)
     if outside:
         decided = decided.copy()
         for payer, gone in outside.items():
-            still[:, payer][gone] = 0.0
-            decided[:, payer][gone] = 0.0
+            still[:, :, payer][gone] = 0.0
+            decided[:, :, payer][gone] = 0.0
     special = decision_days(view.start, view.total.shape[1] + view.ages, country)
     by_age, by_day = _hazards(view, decided, still, special)
     return Cube(decided=decided, open=still, by_age=by_age, by_day=by_day)
@@ -108,71 +109,68 @@ def _hazards(view: View, decided: Floats32, still: Floats32, special: Ints) -> t
     rounds of fitting: decisions that never fall on a weekend make the same age mean different things for a Monday's
     and a Friday's claim.
     """
-    ages, payers, days = decided.shape
-    # A product for each age: few enough numbers that BLAS starts no threads, which cost three times what they save.
-    on_weekday = np.eye(7, dtype=np.float32)[(view.start + np.arange(days)) % 7]
-    seen, exposed = (np.matmul(values, on_weekday).astype(np.float64) for values in (decided, still))
-    decided_weekday = ((np.arange(7)[None, :] - np.arange(ages)[:, None]) % 7)[:, None, :]
-    seen, exposed = (np.take_along_axis(values, decided_weekday, axis=2) for values in (seen, exposed))
-    seen, exposed = (
-        _with_special_days(values, cells, special, view.start)
-        for values, cells in ((seen, decided), (exposed, still))
-    )
-    observed, decisions = seen.sum(axis=0), seen.sum(axis=2)
-    by_age = _shares(decisions, exposed.sum(axis=2))
-    factor = np.ones((payers, 9))
+    seen, exposed = (_by_kind_of_day(cells, special, view.start) for cells in (decided, still))
+    observed, decisions = seen.sum(axis=0), seen.sum(axis=1)
+    by_age = ratio(decisions, exposed.sum(axis=1))
+    factor = np.ones(observed.shape)
     for _ in range(2):
-        plain = np.einsum("apd,ap->pd", exposed, by_age)
+        plain = np.einsum("akp,ap->kp", exposed, by_age)
         factor = (observed + WEEKDAY_PRIOR) / (plain + WEEKDAY_PRIOR)
-        factor[:, 7:] = (observed[:, 7:].sum(axis=0) + WEEKDAY_PRIOR) / (plain[:, 7:].sum(axis=0) + WEEKDAY_PRIOR)
-        by_age = _shares(decisions, np.einsum("apd,pd->ap", exposed, factor))
-    kind = np.where(special > 0, 6 + special, (view.start + np.arange(len(special))) % 7)
-    return by_age, factor[:, kind]
+        for kind in (7, 8):
+            factor[kind] = (observed[kind].sum() + WEEKDAY_PRIOR) / (plain[kind].sum() + WEEKDAY_PRIOR)
+        by_age = ratio(decisions, np.einsum("akp,kp->ap", exposed, factor))
+    kind_of_day = np.where(special > 0, 6 + special, (view.start + np.arange(len(special))) % 7)
+    return by_age, factor[kind_of_day]
 
 
-def _with_special_days(by_weekday: Floats, cells: Floats32, special: Ints, start: int) -> Floats:
-    """Sums by kind of decision day: the seven weekdays without the special days, then these (two kinds)."""
-    ages, payers, days = cells.shape
-    result = np.concatenate([by_weekday, np.zeros((ages, payers, 2))], axis=2)
-    # The cells decided on such a day: one of each age, as far as its lines were submitted in view.
-    day, age = (part.ravel() for part in np.meshgrid(np.flatnonzero(special), np.arange(ages)))
-    inside = (day >= age) & (day - age < days)
-    day, age = day[inside], age[inside]
-    part = cells[age, :, day - age].astype(np.float64)
-    payer = np.arange(payers)[None, :]
-    np.add.at(result, (age[:, None], payer, 6 + special[day][:, None]), part)
-    np.subtract.at(result, (age[:, None], payer, (start + day)[:, None] % 7), part)
-    return result
+def _by_kind_of_day(cells: Floats32, special: Ints, start: int) -> Floats:
+    """Sums of ages by days by payers by kind of decision day: seven weekdays without the special days, then these (two)."""
+    ages, days, payers = cells.shape
+    # By position in the week of the submission first.
+    by_position = by_weekday(cells)
+    age = np.arange(ages)[:, None]
+    by_kind = np.zeros((ages, 9, payers))
+    by_kind[:, :7] = by_position[age, (np.arange(7)[None, :] - age - start) % 7]
+    # The cells decided on special days go from their weekday to their kind: one of each age, as far as in view.
+    day = np.flatnonzero(special)
+    at = day[None, :] - age
+    inside = (at >= 0) & (at < days)
+    part = cells[age, np.where(inside, at, 0)] * inside[:, :, None].astype(np.float32)
+    moved = np.zeros((9, len(day)), dtype=np.float32)
+    moved[6 + special[day], np.arange(len(day))] = 1.0
+    moved[(start + day) % 7, np.arange(len(day))] = -1.0
+    # A product for each age: few enough numbers that BLAS starts no threads, which cost three times what they save.
+    by_kind += np.matmul(moved, part)
+    return by_kind
 
 
 def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     """Decisions against those expected of the open lines: by decision day, and by submission day."""
-    ages, payers, days = cube.open.shape
-    factor = cube.by_day.astype(np.float32)
-    by_age = cube.by_age.astype(np.float32)
-    expected_on, decided_on = np.zeros((payers, days)), np.zeros((payers, days))
-    expected_of, decided_of = np.zeros((payers, days)), np.zeros((payers, days))
+    ages, days, payers = cube.open.shape
+    factor, by_age = cube.by_day.astype(np.float32), cube.by_age.astype(np.float32)
+    # Ages one by one: the days of one fit into the processor's nearest cache, those of all do not.
+    expected = np.empty((days, payers), dtype=np.float32)
+    expected_on, expected_of, decided_on = (np.zeros((days, payers), dtype=np.float32) for _ in range(3))
     for age in range(ages):
-        hazard = np.minimum(by_age[age][:, None] * factor[:, age : age + days], np.float32(LARGEST_HAZARD))
-        expected = cube.open[age] * hazard
+        np.multiply(factor[age : age + days], by_age[age], out=expected)
+        np.minimum(expected, np.float32(LARGEST_HAZARD), out=expected)
+        np.multiply(expected, cube.open[age], out=expected)
         expected_of += expected
-        decided_of += cube.decided[age]
-        expected_on[:, age:] += expected[:, : days - age]
-        decided_on[:, age:] += cube.decided[age][:, : days - age]
-    decided_on, expected_on, decided_of, expected_of = (
-        values[:, -view.days :] for values in (decided_on, expected_on, decided_of, expected_of)
-    )
-    return (
-        Series(BY_DECISION, decided_on, expected_on, expected_on, decided_on, None),
-        Series(BY_SUBMISSION, decided_of, expected_of, expected_of, decided_of, None),
-    )
+        expected_on[age:] += expected[: days - age]
+        decided_on[age:] += cube.decided[age, : days - age]
+    decided_of = cube.decided.sum(axis=0)
+    result = []
+    for by, sums in ((BY_DECISION, (decided_on, expected_on)), (BY_SUBMISSION, (decided_of, expected_of))):
+        decided, awaited = (by_payer(values[-view.days :]) for values in sums)
+        result.append(Series(by, decided, awaited, awaited, decided, None))
+    return result[0], result[1]
 
 
 @dataclass(frozen=True)
 class Decided:
     """Decided lines and the denied among them (all, or for authorisation), as the denial factor counts them.
 
-    `aged_of` by age, payer and submission day, `aged_on` by decision day; the rest by payer and day, or group.
+    `aged_of` by age, submission day and payer, `aged_on` by decision day; the rest by payer and day, or group.
     """
 
     aged_of: Floats32
@@ -191,18 +189,17 @@ class Decided:
 def decided_of(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> Decided:
     """The decided lines of a look, without what does not count (see `_outside`)."""
     all_denials = signal == "denial_rate"
-    denied = view.denied if all_denials else view.denied_authorization
     denied_on = view.denied_on if all_denials else view.denied_authorization_on
     group_denied_on = view.group_denied_on if all_denials else view.group_denied_authorization_on
     result = Decided(
         aged_of=view.decided,
         aged_on=view.aged_on,
         lines_by_age=view.decided_by_age,
-        lines_on=view.aged_lines[0],
-        lines_of=view.aged_lines[1],
+        lines_on=view.decided_on,
+        lines_of=view.decided_of,
         denied_on=denied_on,
-        denied_of=denied[:, :, -view.days :].sum(axis=0).astype(np.float64),
-        denied_by_age=denied.sum(axis=2).astype(np.float64),
+        denied_of=view.denied_of if all_denials else view.denied_authorization_of,
+        denied_by_age=view.denied_by_age if all_denials else view.denied_authorization_by_age,
         group_on=view.group_decided_on,
         group_of=view.group_decided_of[:, :, -view.days :],
         group_denied=group_denied_on.sum(axis=2),
@@ -228,7 +225,7 @@ def _count_again(view: View, into: Decided, payer: int, signal: Signal, excluded
     lines = rows.lines[keep]
     denied = (rows.denied if signal == "denial_rate" else rows.denied_authorization)[keep]
     for cube in (into.aged_of, into.aged_on):
-        cube[:, payer] = 0.0
+        cube[:, :, payer] = 0.0
     for values in (into.denied_by_age, into.lines_by_age):
         values[:, payer] = 0.0
     for values in (
@@ -242,8 +239,8 @@ def _count_again(view: View, into: Decided, payer: int, signal: Signal, excluded
     ):
         values[payer] = 0.0
     shown, recent = on >= 0, of >= view.ages
-    np.add.at(into.aged_of[:, payer], (age, of), lines.astype(np.float32))
-    np.add.at(into.aged_on[:, payer], (age[shown], on[shown]), lines[shown].astype(np.float32))
+    np.add.at(into.aged_of[:, :, payer], (age, of), lines.astype(np.float32))
+    np.add.at(into.aged_on[:, :, payer], (age[shown], on[shown]), lines[shown].astype(np.float32))
     np.add.at(into.lines_by_age[:, payer], age, lines)
     np.add.at(into.lines_on[payer], on[shown], lines[shown])
     np.add.at(into.lines_of[payer], of[recent] - view.ages, lines[recent])
@@ -264,24 +261,25 @@ def denial_series(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> 
     by_age = counted.lines_by_age
     bins = _age_bins(by_age.sum(axis=1))
     begins = np.searchsorted(bins, np.arange(int(bins[-1]) + 1))
-    rate = _shares(*(np.add.reduceat(part, begins, axis=0) for part in (counted.denied_by_age, by_age)))[bins]
+    denied_in, decided_in = (np.add.reduceat(part, begins, axis=0) for part in (counted.denied_by_age, by_age))
+    rate = ratio(denied_in, decided_in)[bins]
     weight = rate.astype(np.float32)
     plain_on, plain_of = (
-        _shares(np.einsum("apd,ap->pd", cells, weight).astype(np.float64), lines)
+        ratio(by_payer(np.einsum("adp,ap->dp", cells, weight)), lines)
         for cells, lines in (
             (counted.aged_on, counted.lines_on),
-            (counted.aged_of[:, :, -view.days :], counted.lines_of),
+            (counted.aged_of[:, -view.days :], counted.lines_of),
         )
     )
     usual = (counted.group_on * plain_on[:, None, :]).sum(axis=2)
-    ratio = (counted.group_denied + GROUP_PRIOR) / (usual + GROUP_PRIOR)
+    by_group = (counted.group_denied + GROUP_PRIOR) / (usual + GROUP_PRIOR)
     result = []
     for by, denied, plain, groups in (
         (BY_DECISION, counted.denied_on, plain_on, counted.group_on),
         (BY_SUBMISSION, counted.denied_of, plain_of, counted.group_of),
     ):
         lines = groups.sum(axis=1)
-        share = np.minimum(plain[:, None, :] * ratio[:, :, None], 1.0)
+        share = np.minimum(plain[:, None, :] * by_group[:, :, None], 1.0)
         result.append(
             Series(
                 by, denied, (share * groups).sum(axis=1), (share * (1 - share) * groups).sum(axis=1), lines, lines
@@ -298,7 +296,3 @@ def _age_bins(by_age: Floats) -> Ints:
     share = np.cumsum(by_age) / total
     cuts = np.unique(np.searchsorted(share, np.arange(1, DENIAL_AGE_BINS) / DENIAL_AGE_BINS - 1e-12))
     return np.searchsorted(cuts, np.arange(len(by_age))).astype(np.int64)
-
-
-def _shares(top: Floats, bottom: Floats) -> Floats:
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)

@@ -37,7 +37,9 @@ class Facts:
 
     Rows stand in the order in which they became known, then by their keys: what a look may see of them is a prefix,
     and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` and
-    `price_spread` are means over a row's lines of the logarithm of the allowed amount and of its square.
+    `price_spread` are means over a row's lines of the logarithm of the allowed amount and of its square; `price_precision` is the root of its
+    lines. A `cell` is a payer's stratum of prices, or code: payer times their number, plus its own; `price_on` is the payer's
+    day likewise, of `price_span` days from `price_from` on.
     """
 
     payers: list[str]
@@ -65,12 +67,18 @@ class Facts:
     price_level: Floats
     price_spread: Floats
     price_allowed: Floats
+    price_cell: Ints
+    price_precision: Floats
+    price_from: int
+    price_span: int
+    price_on: Ints
     code_names: list[str]
     code_payer: Ints
     code_code: Ints
     code_day: Ints
     code_known: Ints
     code_lines: Floats
+    code_cell: Ints
 
 
 def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.DataFrame) -> Facts:
@@ -96,7 +104,7 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
         },
     }
     columns |= _lateness(**{name: columns[name] for name in _TIMES})
-    priced = {
+    priced: dict[str, Any] = {
         "price_payer": _positions(payer_index, prices["payer"]),
         "price_stratum": strata.astype(np.int64),
         "price_code": _positions(code_index, prices["cpt"]),
@@ -107,17 +115,27 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
         "price_spread": _numbers(prices["sum_log_allowed_sq"]) / _numbers(prices["lines"]),
         "price_allowed": _numbers(prices["allowed"]),
     }
-    coded = {
+    priced["price_cell"] = priced["price_payer"] * max(len(stratum_names), 1) + priced["price_stratum"]
+    priced["price_precision"] = np.sqrt(priced["price_lines"])
+    price_from, newest = (
+        (int(day) for day in (priced["price_day"].min(), priced["price_day"].max())) if len(prices) else (0, 0)
+    )
+    price_span = newest - price_from + 1
+    priced["price_on"] = priced["price_payer"] * price_span + priced["price_day"] - price_from
+    coded: dict[str, Any] = {
         "code_payer": _positions(payer_index, codes["payer"]),
         "code_code": _positions(code_index, codes["cpt"]),
         "code_day": _day_numbers(codes["submitted_day"]),
         "code_known": _day_numbers(codes["submitted_known_day"]),
         "code_lines": _numbers(codes["lines"]),
     }
+    coded["code_cell"] = coded["code_payer"] * max(len(code_index), 1) + coded["code_code"]
     return Facts(
         payers=payers,
         groups=[str(name) for name in group_names],
         price_strata=len(stratum_names),
+        price_from=price_from,
+        price_span=price_span,
         code_names=[str(name) for name in code_index],
         **_sorted(columns, ("submitted_known", "decision_known", "payer", "group", "submitted", "age")),
         **_sorted(priced, ("price_known", "price_payer", "price_stratum", "price_day")),

@@ -224,14 +224,15 @@ def change_interval(chart: Chart, change: Change, usual_days: int) -> tuple[int,
     """
     at = list(chart.by).index(change.by)
     z = np.where(chart.valid[at][change.payer], change.sign * chart.z[at][change.payer], -np.inf)
-    split = chart.last - chart.lengths + 1
     best = float(z.max())
-    likely = split[(z > 0) & (z**2 >= best**2 - NEAR)] if np.isfinite(best) and best > 0 else split[:0]
-    first, last = (
-        (int(min(likely.min(), change.split)), int(max(likely.max(), change.split)))
-        if len(likely)
-        else (change.split, change.split)
-    )
+    likely = np.flatnonzero((z > 0) & (z**2 >= best**2 - NEAR)) if np.isfinite(best) and best > 0 else np.array([])
+    first = last = change.split
+    if len(likely):
+        # Between two candidates the day before the next may be as likely.
+        split = chart.last - chart.lengths + 1
+        earlier, later = np.append(split[1:], split[-1] - 1), np.append(split[0] + 1, split[:-1])
+        first = min(int(earlier[likely].min()) + 1, change.split)
+        last = max(int(later[likely].max()) - 1, change.split)
     # A price is seen on the day of the decision, and may have changed with what was submitted before it.
     return first - usual_days if change.signal == "allowed_amount" else first, last
 
@@ -259,7 +260,9 @@ def life_table(charts: Charts, payer: int, by: By, span: tuple[int, int]) -> tup
     if by == BY_SUBMISSION:
         day = np.broadcast_to(day[:1], day.shape)
     inside = (day >= span[0]) & (day <= span[1])
-    decided, still = (np.where(inside, values[:, payer], 0.0).sum(axis=1) for values in (cube.decided, cube.open))
+    decided, still = (
+        np.where(inside, values[:, :, payer], 0.0).sum(axis=1) for values in (cube.decided, cube.open)
+    )
     return decided, still
 
 
@@ -334,18 +337,12 @@ def holds_without_striking_days(charts: Charts, change: Change, needed: float, s
         then = np.broadcast_to(counts[:, before].sum(axis=1, keepdims=True), left.shape)
         z = mix_evidence(then[None], left[None], chart.dispersion[[payer]], chart.freedom[[payer]])
         return bool(z.min() >= needed)
-    series = _series_of(chart, change)
-    own = replace(
-        series,
-        **{name: getattr(series, name)[[payer]] for name in ("observed", "expected", "variance", "lines")},
-        trials=None if series.trials is None else series.trials[[payer]],
-        trend=None if series.trend is None else series.trend.of(payer),
-    )
+    own = _series_of(chart, change).of(payer)
     now = own
     if change.signal == "decision_lag" and change.by == BY_SUBMISSION:
         cube = charts.cube
         decided, expected = own.observed.copy(), own.expected.copy()
-        decided[0, since] = _by_decision_day(charts.view, change, cube.decided[:, payer])
+        decided[0, since] = _by_decision_day(charts.view, change, cube.decided[:, :, payer])
         expected[0, since] = _by_decision_day(charts.view, change, cube.expected(payer))
         now = replace(own, observed=decided, expected=expected)
     width = now.observed[0, since].shape[0]
@@ -384,4 +381,4 @@ def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
         return float("nan")
     if signal not in RATE_SIGNALS:
         return 1.0
-    return float(view.decided[:, payer, since].sum() / total)
+    return float(view.decided[:, since, payer].sum() / total)

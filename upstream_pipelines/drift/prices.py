@@ -6,25 +6,20 @@ Belongs here: prices as score and information per day, and what a code is worth.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import fsum
 
 import numpy as np
 
+from upstream_pipelines.drift.arrays import ratio
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_DECISION, Exclusion
-from upstream_pipelines.drift.facts import Bools, Facts, Floats, Ints
+from upstream_pipelines.drift.facts import Bools, Floats, Ints
 from upstream_pipelines.drift.scan import Series
 
 SCATTER_DAYS = 28
 PRICE_PRIOR = 5.0  # lines' worth of the customer's usual scatter given to each code
 SMALLEST_PRICE_SCATTER = 0.01  # a fee schedule has no scatter at all; a hundredth keeps rounding from being news
 FEWEST_CODE_LINES = 5  # below, a code's mean says nothing
-
-
-def priced_rows(view: View) -> slice:
-    """The rows of prices that were known before the look and may lie in its days."""
-    known = view.facts.price_known
-    # A price is never known before its day.
-    return slice(int(np.searchsorted(known, view.first_decision_day)), int(np.searchsorted(known, view.as_of)))
 
 
 def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
@@ -34,42 +29,57 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     quarter, where the code scatters less): a misplaced decimal point is 2.3 on the log scale and moves no chart.
     """
     facts = view.facts
-    rows = priced_rows(view)
+    known = facts.price_known
+    # A price is never known before its day.
+    rows = slice(int(np.searchsorted(known, view.first_decision_day)), int(np.searchsorted(known, view.as_of)))
     payer, day = facts.price_payer[rows], facts.price_day[rows]
     lines, level, spread = facts.price_lines[rows], facts.price_level[rows], facts.price_spread[rows]
-    counts: Bools = (day >= view.first_decision_day) & (day <= view.ends[payer])
+    newest = view.ends[payer] if (view.ends < view.horizon).any() else view.horizon
+    counts: Bools = (day >= view.first_decision_day) & (day <= newest)
     for item in excluded:
         counts &= (payer != item.payer) | (day > item.last) | (day < item.first)
     # Rows that do not count weigh nothing: that is cheaper than to copy all the others, at 100,000 rows a look.
     weight = np.where(counts, lines, 0.0)
-    strata = max(facts.price_strata, 1)
-    size = len(facts.payers) * strata
-    cell = payer * strata + facts.price_stratum[rows]
+    size = len(facts.payers) * max(facts.price_strata, 1)
+    cell = facts.price_cell[rows]
     # Scatter within four weeks: around one mean for the whole year a cut would count as the scatter of just those codes
     # that were cut, and they would weigh least.
-    blocks = view.days // SCATTER_DAYS + 2
-    block = cell * blocks + np.clip(day // SCATTER_DAYS - view.first_decision_day // SCATTER_DAYS, 0, blocks - 1)
+    blocks = facts.price_span // SCATTER_DAYS + 2
+    # Blocks first: their sums are added up one after the other, so that more blocks of later days change no digit.
+    block = (day // SCATTER_DAYS - facts.price_from // SCATTER_DAYS) * size + cell
     in_block, sum_of_block = (
-        _counts(block, values, size * blocks).reshape(size, blocks) for values in (weight, weight * level)
+        _counts(block, values, size * blocks).reshape(blocks, size) for values in (weight, weight * level)
     )
-    count = in_block.sum(axis=1)
-    mean = _shares(sum_of_block.sum(axis=1), count)
-    within = np.maximum(_counts(cell, weight * spread, size) - _shares(sum_of_block**2, in_block).sum(axis=1), 0.0)
-    freedom = np.maximum(count - (in_block > 0).sum(axis=1), 0.0)
-    usual = within.sum() / max(freedom.sum(), 1.0)
+    count = in_block.sum(axis=0)
+    mean = ratio(sum_of_block.sum(axis=0), count)
+    within = np.maximum(_counts(cell, weight * spread, size) - ratio(sum_of_block**2, in_block).sum(axis=0), 0.0)
+    freedom = np.maximum(count - (in_block > 0).sum(axis=0), 0.0)
+    usual = fsum(within) / max(fsum(freedom), 1.0)
     scatter = (within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR)
     scatter = np.maximum(scatter, SMALLEST_PRICE_SCATTER**2)
-    reach = np.maximum(np.sqrt(16 * scatter[cell] / lines), 0.25)
+    reach = (4 * np.sqrt(scatter))[cell]
+    reach /= facts.price_precision[rows]
+    np.maximum(reach, 0.25, out=reach)
+    least = -reach
     apart = level - mean[cell]
-    np.clip(apart, -reach, reach, out=apart)
+    np.clip(apart, least, reach, out=apart)
     # Once more with the centre of what was held within bounds.
-    moved = _shares(_counts(cell, apart * weight, size), count)
-    held = np.clip(level - (mean + moved)[cell], -reach, reach)
+    moved = ratio(_counts(cell, apart * weight, size), count)
+    held = level - (mean + moved)[cell]
+    np.clip(held, least, reach, out=held)
     information_of = np.where(count >= FEWEST_CODE_LINES, 1.0 / scatter, 0.0)[cell] * weight
-    flat = payer * view.days + np.clip(day - view.first_decision_day, 0, view.days - 1)
+    on, span = facts.price_on[rows], facts.price_span
+    # Columns of the days in view that have prices; the others stay empty.
+    first, last = max(view.first_decision_day, facts.price_from), min(view.horizon, facts.price_from + span - 1)
 
     def by_day(values: Floats) -> Floats:
-        return _counts(flat, values, len(facts.payers) * view.days).reshape(-1, view.days)
+        every = _counts(on, values, len(facts.payers) * span).reshape(-1, span)
+        shown = np.zeros((len(facts.payers), view.days))
+        if first <= last:
+            shown[:, first - view.first_decision_day : last - view.first_decision_day + 1] = every[
+                :, first - facts.price_from : last - facts.price_from + 1
+            ]
+        return shown
 
     information = by_day(information_of)
     return Series(
@@ -88,18 +98,9 @@ def code_values(view: View) -> Floats:
 
     Codes never paid get the mean of all; all 0 where the source has no amounts.
     """
-    facts: Facts = view.facts
-    rows = priced_rows(view)
-    codes = len(facts.code_names)
-    allowed = _counts(facts.price_code[rows], facts.price_allowed[rows], codes)
-    lines = _counts(facts.price_code[rows], facts.price_lines[rows], codes)
-    usual = allowed.sum() / lines.sum() if lines.sum() > 0 else 0.0
-    result: Floats = np.divide(allowed, lines, out=np.full(codes, usual), where=lines > 0)
-    return result
-
-
-def _shares(top: Floats, bottom: Floats) -> Floats:
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
+    paid = view.code_lines.sum()
+    usual = float(view.code_allowed.sum() / paid) if paid > 0 else 0.0
+    return ratio(view.code_allowed, view.code_lines, otherwise=usual)
 
 
 def _counts(cell: Ints, weights: Floats, minlength: int) -> Floats:

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-METHOD_VERSION = "2"
+METHOD_VERSION = "3"
 """Changes whenever the same data could give another result; stored with every event."""
 
 Signal = Literal[
@@ -125,6 +125,14 @@ class DriftSettings(BaseModel):
             if holds and label.first_day <= day <= label.last_day:
                 day = label.last_day + timedelta(days=1)
         return day > last
+
+    @property
+    def days_in_view(self) -> int:
+        """Days a look counts: the whole baseline of the longest change, and three quarters of it for the oldest event.
+
+        A quarter of 240 days more would be a seventh of what every look costs, for events of four months and more.
+        """
+        return self.baseline_days + max(self.change_days, self.renewal_days - self.baseline_days // 4)
 
     @property
     def memory_days(self) -> int:

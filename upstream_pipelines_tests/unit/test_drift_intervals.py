@@ -98,7 +98,7 @@ def test_the_interval_of_a_change_date_holds_the_day_of_the_change(name: str) ->
         )
         for row in rows
     ]
-    assert np.median([width.days for width in widths]) <= 45
+    assert np.median([width.days for width in widths]) <= 50
 
 
 BEFORE_TOO = pytest.mark.xfail(

@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
+from upstream_pipelines.drift.facts import Floats
 from upstream_pipelines.drift.scan import (
     Series,
     dispersion,
     evidence,
     false_discovery,
     look_p_value,
+    running_sums,
     threshold,
     windows,
 )
@@ -27,10 +29,14 @@ def counts(rng: np.random.Generator, rate: float, payers: int = 400, days: int =
     return Series("decision", observed, expected, expected, observed, None)
 
 
+def dispersion_of(series: Series) -> tuple[Floats, Floats]:
+    return dispersion(running_sums([series]), [series])[0]
+
+
 def test_evidence_is_standard_normal_with_nothing_changed() -> None:
     series = counts(np.random.default_rng(1), 2.0)
     ones = np.ones(400)
-    z = evidence(series, windows(series, np.array([10, 60]), 180), ones, ones * 1e9)
+    z = evidence(series, windows(running_sums([series]), [series], np.array([10, 60]), 180), ones, ones * 1e9)
     assert abs(z.mean()) < 0.1
     assert z.std(axis=0) == pytest.approx([1.0, 1.0], abs=0.1)
 
@@ -39,7 +45,7 @@ def test_evidence_of_a_short_baseline_is_weakened_by_its_own_error() -> None:
     """A detector that takes a thin baseline for the truth alarms on every small payer."""
     series = counts(np.random.default_rng(2), 2.0, days=70)
     ones = np.ones(400)
-    z = evidence(series, windows(series, np.array([60]), 180), ones, ones * 1e9)
+    z = evidence(series, windows(running_sums([series]), [series], np.array([60]), 180), ones, ones * 1e9)
     assert z.std() == pytest.approx(1.0, abs=0.1)
 
 
@@ -47,28 +53,32 @@ def test_evidence_points_up_for_more_and_down_for_less() -> None:
     series = counts(np.random.default_rng(3), 5.0, payers=2)
     series.observed[0, -30:] *= 2
     series.observed[1, -30:] *= 0.5
-    z = evidence(series, windows(series, np.array([30]), 180), np.ones(2), np.full(2, 50.0))
+    z = evidence(
+        series, windows(running_sums([series]), [series], np.array([30]), 180), np.ones(2), np.full(2, 50.0)
+    )
     assert z[0, 0] > 5
     assert z[1, 0] < -4
 
 
 def test_dispersion_finds_clumps_and_is_hardly_moved_by_a_level_shift() -> None:
     rng = np.random.default_rng(4)
-    plain, _ = dispersion([counts(rng, 6.0)])[0]
-    clumped, freedom = dispersion([counts(rng, 6.0, clump=3)])[0]
+    plain, _ = dispersion_of(counts(rng, 6.0))
+    clumped, freedom = dispersion_of(counts(rng, 6.0, clump=3))
     shifted = counts(rng, 6.0)
     shifted.observed[:, 200:] *= 1.5
     assert plain.mean() == pytest.approx(1.0, abs=0.1)
     assert clumped.mean() == pytest.approx(3.0, abs=0.3)
-    assert dispersion([shifted])[0][0].mean() < 1.6
+    assert dispersion_of(shifted)[0].mean() < 1.6
     assert 20 < freedom[0] < 43
 
 
 def test_an_empty_history_has_no_evidence() -> None:
     zeros = np.zeros((2, 100))
     series = Series("decision", zeros, zeros, zeros, zeros, zeros)
-    assert not evidence(series, windows(series, np.array([10]), 60), np.ones(2), np.ones(2)).any()
-    assert dispersion([series])[0][0].tolist() == [1.0, 1.0]
+    assert not evidence(
+        series, windows(running_sums([series]), [series], np.array([10]), 60), np.ones(2), np.ones(2)
+    ).any()
+    assert dispersion_of(series)[0].tolist() == [1.0, 1.0]
 
 
 def test_more_charts_and_a_smaller_budget_ask_for_more_evidence() -> None:
