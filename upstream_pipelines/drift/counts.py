@@ -101,7 +101,8 @@ class View:
     def billed_lately(self) -> Floats:
         """Dollars billed to each payer on the last `RECENT_DAYS` days."""
         facts = self.facts
-        known = slice(0, int(np.searchsorted(facts.submitted_known, self.as_of)))
+        # A line is never known before its day.
+        known = slice(*np.searchsorted(facts.submitted_known, (self.horizon - RECENT_DAYS + 1, self.as_of)))
         day = facts.submitted[known]
         recent = (day > self.horizon - RECENT_DAYS) & (day <= self.horizon)
         return np.bincount(
