@@ -34,7 +34,7 @@ def every_day(chart: Chart, at: int, payer: int, sign: int) -> Floats:
         return found
     series = chart.series[at]
     sums = windows(running_sums([series]), [series], lengths, SETTINGS.baseline_days)
-    found = sign * evidence(series, sums, chart.dispersion, chart.freedom)[payer]
+    found: Floats = sign * evidence(series, sums, chart.dispersion, chart.freedom)[payer]
     return found
 
 
