@@ -31,10 +31,10 @@ def every_day(chart: Chart, at: int, payer: int, sign: int) -> Floats:
     if chart.mix is not None:
         before, since = mix_windows(chart.mix, lengths, SETTINGS.baseline_days)
         found: Floats = mix_evidence(before, since, chart.dispersion, chart.freedom)[payer]
-        return found
-    series = chart.series[at]
-    sums = windows(running_sums([series]), [series], lengths, SETTINGS.baseline_days)
-    found: Floats = sign * evidence(series, sums, chart.dispersion, chart.freedom)[payer]
+    else:
+        series = chart.series[at]
+        sums = windows(running_sums([series]), [series], lengths, SETTINGS.baseline_days)
+        found = sign * evidence(series, sums, chart.dispersion, chart.freedom)[payer]
     return found
 
 
