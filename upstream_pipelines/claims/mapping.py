@@ -6,11 +6,13 @@ Not here: the fields and their common headers (fields.py), applying aliases and 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from upstream_pipelines.claims.fields import FIELDS, header_key
+from upstream_pipelines.claims.sections import SECTIONS
 from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, Grade
 
 DateOrder = Literal["MDY", "DMY", "YMD"]
@@ -27,7 +29,7 @@ class ClaimMapping(BaseModel):
     date_order: order of day, month and year in dates of digits; None: told from the file itself.
     no_cpt: the source has no procedure codes; every line gets `UNSPECIFIED`.
     payer_aliases: spelling as sent → canonical payer name.
-    cpt_groups: procedure code, or its beginning and `*` (`992*`) → group.
+    cpt_groups: procedure code, or its beginning and `*` (`992*`) → group; empty: the sections of CPT.
     delimiter, encoding: given where detection must not decide.
     quality: rule name → error, warning, info or off.
     """
@@ -43,6 +45,10 @@ class ClaimMapping(BaseModel):
     delimiter: Literal[",", ";", "\t", "|"] | None = None
     encoding: Encoding | None = None
     quality: dict[str, Grade] = Field(default_factory=dict)
+
+    def groups(self) -> Mapping[str, str]:
+        """Pattern of codes → group: the customer's own, or the sections of CPT where it has set none."""
+        return self.cpt_groups or SECTIONS
 
     @field_validator("columns")
     @classmethod

@@ -88,7 +88,7 @@ def payer_summary(conn: Connection, customer_id: int) -> list[tuple[Any, ...]]:
 
 def _names(customer: Customer) -> dict[str, Jsonb]:
     mapping = customer.configuration.mapping
-    return {"aliases": Jsonb(dict(mapping.payer_aliases)), "groups": Jsonb(dict(mapping.cpt_groups))}
+    return {"aliases": Jsonb(dict(mapping.payer_aliases)), "groups": Jsonb(dict(mapping.groups()))}
 
 
 def _one(row: tuple[Any, ...] | None) -> Any:

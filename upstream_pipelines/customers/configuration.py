@@ -38,7 +38,7 @@ class CustomerConfiguration(BaseModel):
 
     def naming_sha256(self) -> bytes:
         """Digest of the aliases and groups: when it changes they are applied to the stored claims again."""
-        return _digest(self.mapping.model_dump(mode="json", include={"payer_aliases", "cpt_groups"}))
+        return _digest({"payer_aliases": self.mapping.payer_aliases, "cpt_groups": dict(self.mapping.groups())})
 
 
 class ConfigurationFile(BaseModel):

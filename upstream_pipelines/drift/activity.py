@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from upstream_pipelines.claims.sections import section_of
 from upstream_pipelines.errors import UpstreamError
 
 ACTIVITY_KEYS = [
@@ -63,7 +64,8 @@ def activity_from_claims(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | N
     `claims` has a row per line: payer (or payer_name), submitted_date, decided_date, outcome, and optionally cpt,
     modifiers, cpt_group, billed_amount, allowed_amount, paid_amount, units, denial_reason_code, first_seen_at,
     decision_seen_at, and the columns of `FIRST_DECISION` for lines whose first decision another has replaced: the first
-    counts. `cpt_groups` maps a code to its group, default OTHER; without it the column cpt_group counts.
+    counts. `cpt_groups` maps a code to its group, default OTHER; without it the column cpt_group counts, and without
+    that the section of the code (claims/sections.py).
     Days come back as datetime64[s] without a time, decision_age as Int64 (<NA>: undecided).
 
     Raises:
@@ -113,8 +115,10 @@ def _typed(claims: pd.DataFrame, cpt_groups: Mapping[str, str] | None) -> pd.Dat
     cpt = _text(rows, "cpt").fillna("UNSPECIFIED")
     if cpt_groups is not None:
         group = cpt.map(dict(cpt_groups)).astype("string").fillna("OTHER")
-    else:
+    elif "cpt_group" in rows.columns:
         group = _text(rows, "cpt_group").fillna("OTHER")
+    else:
+        group = cpt.map({code: section_of(code) for code in cpt.unique()}).astype("string")
     per_unit = np.where(units > 0, allowed / units.where(units > 0, 1.0), allowed)
     priced = is_decided & (outcome == "PAID").fillna(value=False).astype(bool) & (allowed > 0)
     return pd.DataFrame(
