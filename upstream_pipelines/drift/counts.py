@@ -8,6 +8,7 @@ give the same arrays: the counts are whole numbers, whose sums do not depend on 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -271,20 +272,20 @@ class Counts:
         of = facts.submitted[rows] - self._origin
         on = of + age
         values = (facts.lines[rows], facts.denied[rows], facts.denied_authorization[rows])
-        shown = (on >= 0) & (on < self._width)
-        np.add.at(self._age_on, (on[shown], np.minimum(age[shown], LONGEST_AGE)), values[0][shown])
-        inside = (of >= 0) & (of < self._width)
+        shown, inside = (on >= 0) & (on < self._width), (of >= 0) & (of < self._width)
         plane = np.minimum(age, self._planes - 1)
-        for index, value in enumerate(values):
-            np.add.at(self._on[index], (payer[shown], on[shown]), value[shown])
-            np.add.at(self._by_age[index], (plane[inside], payer[inside]), value[inside])
-            np.add.at(self._of[index], (payer[inside], of[inside]), value[inside])
-            np.add.at(self._group_on[index], (payer[shown], group[shown], on[shown]), value[shown])
-            np.add.at(
-                self._cubes[index], (plane[inside], of[inside], payer[inside]), value[inside].astype(np.float32)
-            )
-        np.add.at(self._aged_on, (plane[shown], on[shown], payer[shown]), values[0][shown].astype(np.float32))
-        np.add.at(self._group_of, (payer[inside], group[inside], of[inside]), values[0][inside])
+        on_day, of_day = (payer[shown], on[shown]), (payer[inside], of[inside])
+        _add(self._age_on[None], (on[shown], np.minimum(age[shown], LONGEST_AGE)), [values[0][shown]])
+        for which, into, where in (
+            (shown, self._on, on_day),
+            (shown, self._group_on, (payer[shown], group[shown], on[shown])),
+            (inside, self._of, of_day),
+            (inside, self._by_age, (plane[inside], payer[inside])),
+            (inside, self._cubes, (plane[inside], of[inside], payer[inside])),
+        ):
+            _add(into, where, [value[which] for value in values])
+        _add(self._aged_on[None], (plane[shown], on[shown], payer[shown]), [values[0][shown]])
+        _add(self._group_of[None], (payer[inside], group[inside], of[inside]), [values[0][inside]])
 
     def _ages(self) -> int:
         last = self._horizon - self._origin + 1
@@ -341,6 +342,13 @@ class Counts:
             code_allowed=self._of_code[0],
             code_lines=self._of_code[1],
         )
+
+
+def _add(into: Floats | Floats32, where: tuple[Ints, ...], values: Sequence[Floats]) -> None:
+    """Add each of `values` to its layer of `into`, at the same places: by one flat index, a third of the time of several."""
+    at = np.ravel_multi_index(where, into.shape[1:])
+    for layer, weight in zip(into, values, strict=True):
+        np.add.at(layer.reshape(-1), at, weight.astype(into.dtype, copy=False))
 
 
 def by_payer(by_day: Floats32) -> Floats:

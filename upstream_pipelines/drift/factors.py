@@ -271,20 +271,18 @@ def denial_series(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> 
             (counted.aged_of[:, -view.days :], counted.lines_of),
         )
     )
-    usual = (counted.group_on * plain_on[:, None, :]).sum(axis=2)
+    usual = np.einsum("pgd,pd->pg", counted.group_on, plain_on)
     by_group = (counted.group_denied + GROUP_PRIOR) / (usual + GROUP_PRIOR)
     result = []
-    for by, denied, plain, groups in (
-        (BY_DECISION, counted.denied_on, plain_on, counted.group_on),
-        (BY_SUBMISSION, counted.denied_of, plain_of, counted.group_of),
+    for by, denied, plain, lines, groups in (
+        (BY_DECISION, counted.denied_on, plain_on, counted.lines_on, counted.group_on),
+        (BY_SUBMISSION, counted.denied_of, plain_of, counted.lines_of, counted.group_of),
     ):
-        lines = groups.sum(axis=1)
         share = np.minimum(plain[:, None, :] * by_group[:, :, None], 1.0)
-        result.append(
-            Series(
-                by, denied, (share * groups).sum(axis=1), (share * (1 - share) * groups).sum(axis=1), lines, lines
-            )
-        )
+        expected = share * groups
+        share -= 1.0
+        variance = np.einsum("pgd,pgd->pd", expected, share)
+        result.append(Series(by, denied, expected.sum(axis=1), -variance, lines, lines))
     return result[0], result[1]
 
 

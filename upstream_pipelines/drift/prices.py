@@ -13,10 +13,9 @@ import numpy as np
 from upstream_pipelines.drift.arrays import ratio
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_DECISION, Exclusion
-from upstream_pipelines.drift.facts import Bools, Floats, Ints
+from upstream_pipelines.drift.facts import SCATTER_DAYS, Bools, Floats, Ints
 from upstream_pipelines.drift.scan import Series
 
-SCATTER_DAYS = 28
 PRICE_PRIOR = 5.0  # lines' worth of the customer's usual scatter given to each code
 SMALLEST_PRICE_SCATTER = 0.01  # a fee schedule has no scatter at all; a hundredth keeps rounding from being news
 FEWEST_CODE_LINES = 5  # below, a code's mean says nothing
@@ -46,7 +45,7 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     # that were cut, and they would weigh least.
     blocks = facts.price_span // SCATTER_DAYS + 2
     # Blocks first: their sums are added up one after the other, so that more blocks of later days change no digit.
-    block = (day // SCATTER_DAYS - facts.price_from // SCATTER_DAYS) * size + cell
+    block = facts.price_block[rows]
     in_block, sum_of_block = (
         _counts(block, values, size * blocks).reshape(blocks, size) for values in (weight, weight * level)
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from upstream_pipelines.claims.sections import section_of
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.drift.breakdown import (
@@ -124,7 +125,7 @@ def in_pandas(claims: pd.DataFrame, payer: str, span: Periods) -> pd.DataFrame:
             denied_authorization=denied & part["code"].str.fullmatch("(CO|PR|OA|PI)?(15|197|198)"), priced=priced,
             billed=part["billed_amount"].where(part["sent"], 0), allowed=part["allowed_amount"].where(priced, 0),
             paid=part["paid_amount"].where(priced, 0), sum_log_allowed=log, sum_log_allowed_sq=log**2,
-            cpt_group="OTHER",
+            cpt_group=part["cpt"].map(section_of),
         )  # fmt: skip
         for dimension, by in {
             "all": [], "cpt_group": ["age_bin", "cpt_group"], "facility": ["age_bin", "facility"],
@@ -142,7 +143,8 @@ def in_pandas(claims: pd.DataFrame, payer: str, span: Periods) -> pd.DataFrame:
 def exposure_in_pandas(claims: pd.DataFrame, payer: str, span: Periods) -> pd.DataFrame:
     """Day by day, as nobody would in production."""
     cells: dict[tuple[str, str, int, str], list[float]] = {}
-    rows = known(claims, payer, span).assign(cpt_group="OTHER")
+    rows = known(claims, payer, span)
+    rows = rows.assign(cpt_group=rows["cpt"].map(section_of))
     for period, first, last in (
         ("before", span.before_first, span.before_last),
         ("since", span.since_first, span.since_last),
@@ -206,7 +208,7 @@ def test_what_may_be_a_patients_name_is_withheld_and_its_lines_are_counted(
     pipeline.execute("UPDATE claims SET cpt_group = 'CANARY, JOHN' WHERE cpt = '99213'")
     after = read(pipeline, customer_id, "decision")
     assert set(after.of("facility")["name"]) == {"South", "name withheld"}
-    assert set(after.of("cpt_group")["name"]) == {"OTHER", "name withheld"}
+    assert set(after.of("cpt_group")["name"]) == {"MEDICINE", "SURGERY", "DRUGS", "name withheld"}
     assert after.exposure is not None
     everything = f"{after.cells.to_csv()} {after.exposure.to_csv()}"
     assert "CANARY" not in everything
