@@ -127,6 +127,15 @@ def _looks(contestants: dict[str, Any]) -> str:
     return f"A look at a customer takes {', '.join(told)}."
 
 
+LIMITS = """What limits what is not met: of 40 or 80 unchanged payers beside a decoy one alarm is 2.5 or 1.2 %, about as
+many as false events alone make; all decoys together say more. The oracle knows the day's expected lines, the codes and
+the payer; the product learns them, and asks more before it alarms: no change of the volume may rest on five days in a
+row, since an office that is closed for a week is none; a changed mix must stay without its two most striking days and is
+looked for among twelve kinds of code; a rise of denials for authorisation must stand out from that of all denials and
+show in cohorts of the same age.
+"""
+
+
 def _bars(product: dict[str, Any], command: str) -> str:
     rows = bars(product)
     missed = sum(not bar.met for bar in rows)
@@ -134,7 +143,8 @@ def _bars(product: dict[str, Any], command: str) -> str:
     text += "All are met.\n\n" if not missed else f"{missed} of {len(rows)} are not met; they come first.\n\n"
     ordered = sorted(rows, key=lambda bar: bar.met)
     told = [[bar.asked, bar.measured, "yes" if bar.met else "**no**"] for bar in ordered]
-    return text + _table(("bar", "measured", "met"), told, command)
+    text += _table(("bar", "measured", "met"), told, command)
+    return text + (f"\n{LIMITS}" if missed else "")
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], command: str) -> str:
