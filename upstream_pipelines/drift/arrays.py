@@ -1,6 +1,6 @@
 """Arithmetic on whole arrays that several statistics share: ratios with a bottom of zero, running sums.
 
-Not here: any statistic. What numpy has under the same name is slower at these sizes, by the factor given.
+Not here: any statistic. Numpy's own ways are slower at these sizes, by the factors given.
 """
 
 from __future__ import annotations

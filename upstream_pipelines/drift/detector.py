@@ -121,7 +121,7 @@ class Detector:
                     z, at, column = float(found[0][payer]), int(found[1][payer]), int(found[2][payer])
                     if z < needed[sign] * self.settings.watch_share:
                         continue
-                    z, length = chart.sharpened(int(payer), sign, (z, at, column), self.settings.baseline_days)
+                    z, length = chart.sharpened(int(payer), sign, (z, at, column), self.settings)
                     change = Change(signal, int(payer), chart.by[at], chart.last - length + 1, sign)
                     opened, row = self._alarm(charts, change, z, needed[sign], as_of)
                     if opened is not None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from math import fsum
 
 import numpy as np
 
@@ -114,11 +115,12 @@ def _hazards(view: View, decided: Floats32, still: Floats32, special: Ints) -> t
     by_age = ratio(decisions, exposed.sum(axis=1))
     factor = np.ones(observed.shape)
     for _ in range(2):
-        plain = np.einsum("akp,ap->kp", exposed, by_age)
+        # Sums in the order of ages and kinds, whatever the number of payers: einsum picks another order for one.
+        plain = (exposed * by_age[:, None, :]).sum(axis=0)
         factor = (observed + WEEKDAY_PRIOR) / (plain + WEEKDAY_PRIOR)
         for kind in (7, 8):
-            factor[kind] = (observed[kind].sum() + WEEKDAY_PRIOR) / (plain[kind].sum() + WEEKDAY_PRIOR)
-        by_age = ratio(decisions, np.einsum("akp,kp->ap", exposed, factor))
+            factor[kind] = (fsum(observed[kind]) + WEEKDAY_PRIOR) / (fsum(plain[kind]) + WEEKDAY_PRIOR)
+        by_age = ratio(decisions, sum(exposed[:, kind] * factor[kind] for kind in range(9)))
     kind_of_day = np.where(special > 0, 6 + special, (view.start + np.arange(len(special))) % 7)
     return by_age, factor[kind_of_day]
 
@@ -258,19 +260,19 @@ def denial_series(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> 
     Expected: the payer's own share denied at that age (`DENIAL_AGE_BINS`), times the ratio of the day's CPT groups.
     """
     counted = decided_of(view, signal, excluded)
-    by_age = counted.lines_by_age
+    # Ages from `view.ages` on are one, however many planes they are counted in.
+    denied_by_age, by_age = (_folded(part, view.ages) for part in (counted.denied_by_age, counted.lines_by_age))
     bins = _age_bins(by_age.sum(axis=1))
     begins = np.searchsorted(bins, np.arange(int(bins[-1]) + 1))
-    denied_in, decided_in = (np.add.reduceat(part, begins, axis=0) for part in (counted.denied_by_age, by_age))
-    rate = ratio(denied_in, decided_in)[bins]
-    weight = rate.astype(np.float32)
-    plain_on, plain_of = (
-        ratio(by_payer(np.einsum("adp,ap->dp", cells, weight)), lines)
-        for cells, lines in (
-            (counted.aged_on, counted.lines_on),
-            (counted.aged_of[:, -view.days :], counted.lines_of),
-        )
-    )
+    denied_in, decided_in = (np.add.reduceat(part, begins, axis=0) for part in (denied_by_age, by_age))
+    weight = ratio(denied_in, decided_in)[bins].astype(np.float32)
+
+    def usual_share(cells: Floats32, lines: Floats) -> Floats:
+        known = np.einsum("adp,ap->dp", cells[: view.ages], weight[:-1])
+        return ratio(by_payer(known + weight[-1] * cells[view.ages :].sum(axis=0)), lines)
+
+    plain_on = usual_share(counted.aged_on, counted.lines_on)
+    plain_of = usual_share(counted.aged_of[:, -view.days :], counted.lines_of)
     usual = np.einsum("pgd,pd->pg", counted.group_on, plain_on)
     by_group = (counted.group_denied + GROUP_PRIOR) / (usual + GROUP_PRIOR)
     result = []
@@ -284,6 +286,11 @@ def denial_series(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> 
         variance = np.einsum("pgd,pgd->pd", expected, share)
         result.append(Series(by, denied, expected.sum(axis=1), -variance, lines, lines))
     return result[0], result[1]
+
+
+def _folded(by_age: Floats, ages: int) -> Floats:
+    """Sums by age with all ages from `ages` on as one."""
+    return np.concatenate([by_age[:ages], by_age[ages:].sum(axis=0, keepdims=True)])
 
 
 def _age_bins(by_age: Floats) -> Ints:

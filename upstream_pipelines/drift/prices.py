@@ -50,8 +50,8 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
         _counts(block, values, size * blocks).reshape(blocks, size) for values in (weight, weight * level)
     )
     count = in_block.sum(axis=0)
-    mean = ratio(sum_of_block.sum(axis=0), count)
-    within = np.maximum(_counts(cell, weight * spread, size) - ratio(sum_of_block**2, in_block).sum(axis=0), 0.0)
+    mean = ratio(_in_order(sum_of_block), count)
+    within = np.maximum(_counts(cell, weight * spread, size) - _in_order(ratio(sum_of_block**2, in_block)), 0.0)
     freedom = np.maximum(count - (in_block > 0).sum(axis=0), 0.0)
     usual = fsum(within) / max(fsum(freedom), 1.0)
     scatter = (within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR)
@@ -93,13 +93,19 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
 
 
 def code_values(view: View) -> Floats:
-    """Mean allowed amount of a paid line by code, over all payers: what a line of that code is worth.
+    """Mean allowed amount of a paid line by code, over all payers and all that is known: what a line of it is worth.
 
     Codes never paid get the mean of all; all 0 where the source has no amounts.
     """
-    paid = view.code_lines.sum()
-    usual = float(view.code_allowed.sum() / paid) if paid > 0 else 0.0
+    paid = fsum(view.code_lines)
+    usual = fsum(view.code_allowed) / paid if paid > 0 else 0.0
     return ratio(view.code_allowed, view.code_lines, otherwise=usual)
+
+
+def _in_order(blocks: Floats) -> Floats:
+    """The sum over the blocks one after the other; `sum` takes them pairwise where there is one cell."""
+    result: Floats = np.add.accumulate(blocks, axis=0)[-1]
+    return result
 
 
 def _counts(cell: Ints, weights: Floats, minlength: int) -> Floats:

@@ -2,7 +2,7 @@
 
 Belongs here: the statistic, its dispersion, its null distribution and threshold. Not here: which factor it is for.
 
-For every possible change day the days since are compared with the baseline days before it, by the log-likelihood
+For each candidate change day the days since are compared with the baseline days before it, by the log-likelihood
 ratio of "two levels" against "one level" (both levels estimated, so that a short or thin baseline weakens the
 evidence by itself); the largest over change days is the CUSUM maximised over shift sizes. It is recomputed from
 the visible history at each look, so no state can be lost or depend on how often one looked.

@@ -172,7 +172,7 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
 
 def _mix_dispersion(upto: Floats) -> tuple[Floats, Floats, Ints]:
     """Over-dispersion of neighbouring weeks' mixes, its degrees of freedom, and the kinds each payer has."""
-    by_week = np.diff(upto[(len(upto) - 1) % 7 :: 7], axis=0).transpose(1, 2, 0)
+    by_week = np.ascontiguousarray(np.diff(upto[(len(upto) - 1) % 7 :: 7], axis=0).transpose(1, 2, 0))
     total = by_week.sum(axis=1)
     share = ratio(by_week.sum(axis=2), by_week.sum(axis=(1, 2))[:, None] * np.ones((1, by_week.shape[1])))
     kinds = (share > 0).sum(axis=1)
