@@ -14,6 +14,7 @@ from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.explaining import tell_what_is_within
 from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline, title_of
 from upstream_pipelines.drift.figures import figures_of, wilson
 from upstream_pipelines.drift.units import rounded_dollars
@@ -371,6 +372,34 @@ def test_a_change_that_became_the_normal_is_not_said_to_be_back() -> None:
     assert text.startswith("Alpha denies more: the denial rate went from 10.0 % to 15.0 %")
     assert "and is now 15.3 %" in text
     assert "back" not in text
+
+
+def priced(signal: str, per_month: float, **changes: Any) -> dict[str, Any]:
+    money = {**ROW["detail"]["money"], "per_month": per_month, "gain": changes.pop("gain", False)}
+    return {**ROW, "signal": signal, **changes, "detail": {**ROW["detail"], "money": money}}
+
+
+@pytest.mark.parametrize(
+    ("others", "within"),
+    [
+        ([], False),
+        ([priced("denial_rate", 20_000.0)], True),
+        ([priced("denial_rate", 20_000.0, state="updated")], True),
+        ([priced("denial_rate", 9_000.0)], False),
+        ([priced("denial_rate", 20_000.0, state="watch")], False),
+        ([priced("denial_rate", 20_000.0, state="resolved")], False),
+        ([priced("denial_rate", 20_000.0, cause="data")], False),
+        ([priced("denial_rate", 20_000.0, gain=True)], False),
+        ([priced("denial_rate", 20_000.0, payer="Beta")], False),
+        ([priced("volume", 20_000.0)], False),
+    ],
+)
+def test_money_of_authorization_is_within_that_of_the_denial_rate_only_where_that_is_told_and_as_large(
+    others: list[dict[str, Any]], within: bool
+) -> None:
+    row = priced("authorization_denials", 12_000.0)
+    tell_what_is_within([row, *others])
+    assert ("within what its denial rate costs" in describe(row)) is within
 
 
 def test_facts_name_the_event() -> None:
