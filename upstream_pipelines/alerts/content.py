@@ -17,6 +17,7 @@ import jinja2
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
 _SECTION, _HEADER, _FIELD = 3000, 150, 2000
+_OF_EVENTS = frozenset({"drift.event.opened", "drift.event.resolved"})
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,9 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
     sentences = wording.sentences
     if content.get("chart_omitted"):
         sentences = (*sentences, "The chart is too large for a message; the link shows it.")
+    if content["type"] in _OF_EVENTS:
+        command = f"upstream drift lines {customer['slug']} {data['event_id'][:8]}"
+        sentences = (*sentences, f"The claim lines behind it: `{command}`.")
     subject = _one_line(f"{wording.headline} {_DASH} {customer['name']}")
     values = {
         "headline": wording.headline, "sentences": sentences, "facts": wording.facts, "link": data.get("link"),
@@ -76,7 +80,7 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
 def _wording(content: Mapping[str, Any]) -> _Wording:
     if "words" in content:
         return _drift(content["words"])
-    if content["type"] in {"drift.event.opened", "drift.event.resolved"}:
+    if content["type"] in _OF_EVENTS:
         return _drift_without_words(content["type"], content["data"])
     return _WORDINGS[content["type"]](content["data"])
 

@@ -309,7 +309,7 @@ class Detector:
         shown = replace(recent, n_baseline=memory.n_baseline)
         if event.signal in RATE_SIGNALS or event.signal == "decision_lag":
             shown = replace(shown, baseline=memory.baseline, effect=recent.current - memory.baseline)
-        row = self._row(charts, change, shown, as_of)
+        row = self._row(charts, change, shown, as_of, first)
         row["state"], row["event_id"] = renewed.state, renewed.event_id
         # How sure it is rests on all days since the change; once the recent ones deny it, on these.
         evidence = abs(recent.z) if calm else abs(compare(charts, change, settings).z)
@@ -318,12 +318,20 @@ class Detector:
             "change_date_low": memory.change_low.isoformat(),
             "change_date_high": memory.change_high.isoformat(),
         }
+        if calm_since is not None:
+            row["detail"]["calm_since"] = calm_since.isoformat()
         if reason is not None:
             row["detail"]["reason"] = reason
+        if calm or reason is not None:
+            row["detail"]["opened_with"] = memory.opened_with
         return renewed, row
 
-    def _row(self, charts: Charts, change: Change, found: Comparison, as_of: date) -> dict[str, Any]:
+    def _row(
+        self, charts: Charts, change: Change, found: Comparison, as_of: date, first: int | None = None
+    ) -> dict[str, Any]:
+        """The row of a comparison whose current days begin on `first` (default: with the change)."""
         view, payer = charts.view, change.payer
+        first = change.split if first is None else first
         return {
             "as_of": as_of,
             "payer": self.facts.payers[payer],
@@ -336,11 +344,12 @@ class Detector:
             "severity": severity(change.signal, found, view, payer, settings=self.settings),
             "n_baseline": found.n_baseline,
             "n_current": found.n_current,
-            "maturity": completeness(view, payer, max(change.split, view.start), change.signal),
+            "maturity": completeness(view, payer, max(first, view.start), change.signal),
             "event_id": None,
             "detail": {
                 "change_date": day_of(change.split).isoformat(),
                 "by": change.by,
+                "current_from": day_of(first).isoformat(),
                 "complete_to": day_of(charts.by_signal[change.signal].last).isoformat(),
                 **_intervals(found),
                 "over_dispersion": round(float(charts.by_signal[change.signal].dispersion[payer]), 4),

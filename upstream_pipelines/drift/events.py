@@ -67,6 +67,13 @@ class EventMemory(BaseModel):
     clear_since: date | None = None
     reason: Ending | None = None
 
+    @property
+    def opened_with(self) -> dict[str, float]:
+        """What the event was opened with, for the words of one that is over: its last figures are those of calm days."""
+        return {
+            "baseline": self.baseline, "current": self.current_at_opening, "shift": self.shift_at_opening,
+        }  # fmt: skip
+
 
 class DriftEvent(BaseModel):
     """One change of one signal of one payer; its JSON read back gives an equal event."""
@@ -122,7 +129,12 @@ class DriftEvent(BaseModel):
             "n_current": 0,
             "cause": self.cause,
             "event_id": self.event_id,
-            "detail": {"change_date": self.started_on.isoformat(), "by": memory.by, "reason": memory.reason},
+            "detail": {
+                "change_date": self.started_on.isoformat(),
+                "by": memory.by,
+                "reason": memory.reason,
+                "opened_with": memory.opened_with,
+            },
         }
 
 

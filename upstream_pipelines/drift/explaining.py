@@ -6,7 +6,7 @@ dollars (money.py). Only production explains: a replay has no claims at hand, on
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -57,7 +57,9 @@ def explain_rows(
 ) -> None:
     """Put `explanation` and `money` (None where there is none to give) into the detail of each event's row.
 
-    `known` are the events handed to the look: a resolved one shortens the period before a later one.
+    `rows` are all of a look, or all of some payers: what denials for authorization cost may be part of what the
+    payer's denial rate does. `known` are the events handed to the look: a resolved one shortens the period before a
+    later one.
     """
     for row in rows:
         if not is_explained(row):
@@ -68,6 +70,28 @@ def explain_rows(
         )
         row["detail"]["explanation"] = explain(breakdown, row)
         row["detail"]["money"] = money_of(breakdown, row)
+    tell_what_is_within(rows)
+
+
+def tell_what_is_within(rows: Iterable[Mapping[str, Any]]) -> None:
+    """Mark the money of denials for authorization (`within_denial_rate`) where it is part of other money of the look.
+
+    That needs an event of the payer's denial rate that goes the same way and costs as much: without one, or beside a
+    smaller sum, these dollars are told nowhere else.
+    """
+    priced = {
+        (row["payer"], row["signal"]): row["detail"]["money"]
+        for row in rows
+        if row["state"] in {"open", "updated"}
+        and row.get("cause") != "data"
+        and row["detail"].get("money")
+        # The figures of a calm event are not told.
+        and not row["detail"].get("calm_since")
+    }
+    for (payer, signal), money in priced.items():
+        whole = priced.get((payer, "denial_rate"))
+        if signal == "authorization_denials" and whole is not None and whole["gain"] == money["gain"]:
+            money["within_denial_rate"] = bool(money["per_month"] <= whole["per_month"])
 
 
 def _not_before(row: Mapping[str, Any], known: Sequence[DriftEvent]) -> date | None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from upstream_pipelines.drift.data_trouble import data_sentences
+from upstream_pipelines.drift.events import NEW_NORMALS, WORSENING_SIGN
 from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import (
     SPACE,
@@ -34,6 +35,7 @@ NAMES = {
     "procedure_mix": "procedure mix",
     "authorization_denials": "authorization denials",
 }
+BY_SUBMISSION_ONLY = frozenset({"volume", "procedure_mix"})
 _REASON = {
     "too_few_lines": "too few decided claim lines",
     "open_lines_not_in_source": "the source sends no claims that are still open",
@@ -76,6 +78,8 @@ ENDINGS = {
     "withdrawn": "This change is withdrawn: with what has arrived since, that day shows no such change.",
 }
 """By the reason in a resolved row's detail (events.Ending)."""
+_CALM = "The last weeks are near the baseline again; the change is over when they stay there."
+_RANGES = f"Ranges in brackets hold the truth 95 times in 100 (95{SPACE}% intervals)."
 _DATA = "Data, not payer: "
 _WORTH_NAMING, _ABOVE_ITS_SHARE, _NEARLY_ALL = 0.25, 1.5, 0.8
 DIMENSIONS = {
@@ -96,11 +100,11 @@ def sentences_of(row: Mapping[str, Any]) -> list[str]:
     detail: Mapping[str, Any] = row.get("detail") or {}
     if row["state"] == "not_enough_data":
         return [_too_little(f"{row['payer']}: {NAMES[row['signal']]}", row["signal"], detail)]
-    change = _movement(row)
-    since = since_text(detail)
-    first = f"{change}, since {since}." if since else f"{change}."
+    first = f"{_told(row)}."
     if row["state"] == "resolved":
         return [first, ENDINGS[detail.get("reason") or "back_at_baseline"]]
+    if _is_over(row):
+        return [sentence for sentence in (first, data_sentences(detail), _CALM, _basis(row)) if sentence]
     said = [
         first, data_sentences(detail), _cost(row), _source(row), _certainty(row), _basis(row),
         f"Only watched, no alarm: {_WAITS[detail['waits_for']]}."
@@ -124,7 +128,12 @@ def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer")
     whose = _DATA if cause == "data" else ""
     if notice == "resolved":
         now = figure_text(signal, row.get("current"))
-        return f"Resolved: {whose}{payer}: {NAMES[signal]} {f'is {now}' if now else 'is no longer compared'}"
+        if now and signal == "procedure_mix":
+            now = f"{now} away from before"
+        to_be = "are" if signal == "authorization_denials" else "is"
+        return f"Resolved: {whose}{payer}: {NAMES[signal]} {to_be} {now or 'no longer compared'}"
+    if _is_over(row):
+        return f"{whose}{_verb(row)}, and the last weeks are near the baseline again"
     text = f"{whose}{_verb(row)}: {_size(row)}"
     money = (row.get("detail") or {}).get("money")
     if money and money.get("per_month") is not None and cause == "payer":
@@ -136,52 +145,77 @@ def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer")
 
 def title_of(row: Mapping[str, Any]) -> str:
     """What changed and since when, as the title of a chart."""
-    since = since_text(row.get("detail") or {}, short=True)
-    return f"{_movement(row)}, since {since}" if since else _movement(row)
+    return _told(row, short=True)
 
 
 def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The same as names and values to look up; at most ten, as one Slack section holds no more."""
     signal, detail = str(row["signal"]), row.get("detail") or {}
-    unit = "submitted lines" if signal in {"volume", "procedure_mix"} else "decided lines"
+    over = _is_over(row)
+    unit = "submitted lines" if signal in BY_SUBMISSION_ONLY else "decided lines"
     before, now = (figure_text(signal, row.get(name)) or "unknown" for name in ("baseline", "current"))
     if signal == "procedure_mix":
         before, now = "the usual procedures", f"{now} of the lines are others"
-    facts = [
-        ("Before", f"{before}, on {int(row['n_baseline']):,} {unit}"),
-        ("Now", f"{now}, on {int(row['n_current']):,} {unit}"),
-        ("Change", effect_text(signal, row.get("effect")) or "unknown"),
-        ("Since", since_text(detail) or "not known"),
-    ]
-    money = detail.get("money")
-    costs = row["state"] != "resolved" and row.get("cause") != "data"
-    if money and costs:
-        facts.append((_money_word(signal, money), money_text(money) or "unknown"))
-    elif costs and "money" in detail:
-        facts.append(("Costs", "not known: no amounts in the source"))
-    facts.extend(_largest(detail))
-    facts.append(("How sure", _sure(row) or "not known"))
-    maturity = number_of(row.get("maturity"))
-    if maturity is not None:
-        facts.append(("Complete", _complete(row, maturity)))
-    severity = number_of(row.get("severity"))
-    if severity is not None:
-        facts.append(("Severity", f"{100 * severity:.0f} of 100"))
+    facts = [("Before", f"{before}, on {int(row['n_baseline']):,} {unit}")]
+    if over:
+        facts.append(("When found", _figure_at_opening(row) or "unknown"))
+    facts.append(("Now", f"{now}, on {_lines_now(row)}"))
+    if not over:
+        facts.append(("Change", effect_text(signal, row.get("effect")) or "unknown"))
+    since = since_text(detail)
+    facts.append(("Since", f"{since}{_by_which_day(row)}" if since else "not known"))
+    if not over:
+        facts.extend(_costs_and_sources(row))
+        facts.append(("How sure", _sure(row) or "not known"))
+        maturity = number_of(row.get("maturity"))
+        if maturity is not None and signal in RATE_SIGNALS:
+            facts.append(("Complete", _complete(row, maturity)))
+        severity = number_of(row.get("severity"))
+        if severity is not None:
+            facts.append(("Severity", f"{100 * severity:.0f} of 100"))
+    if row.get("event_id"):
+        facts.append(("Event", str(row["event_id"])))
     return facts[:10]
 
 
+def _costs_and_sources(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    signal, detail = str(row["signal"]), row.get("detail") or {}
+    found = []
+    if "money" in detail and row.get("cause") != "data":
+        money = detail["money"]
+        found.append(
+            (_money_word(signal, money), money_text(money) or "unknown")
+            if money
+            else ("Costs", "not known: no amounts in the source")
+        )
+    return found + _largest(detail)
+
+
+def _is_over(row: Mapping[str, Any]) -> bool:
+    """Whether the figures of the row are those of days that deny the change: it is resolved, or calm until it is."""
+    return row["state"] == "resolved" or bool((row.get("detail") or {}).get("calm_since"))
+
+
 def _verb(row: Mapping[str, Any]) -> str:
-    signal, payer, effect = str(row["signal"]), row["payer"], number_of(row.get("effect"))
-    if effect is None:
+    """By the direction, which stays what it was when the change was found, while today's effect is one of chance."""
+    signal, payer, direction = str(row["signal"]), row["payer"], row.get("direction")
+    effect = number_of(row.get("effect"))
+    if direction in {"worsening", "improving"}:
+        up = (direction == "worsening") == (WORSENING_SIGN[signal] > 0)  # type: ignore[index]  # a signal's name
+        up = up != (signal == "decision_lag")  # its evidence is of faster, its verb of later
+    elif effect is not None:
+        up = effect > 0
+    else:
         return f"{payer}: {NAMES[signal]} changed"
-    up = effect > 0
+    more = "more" if up else "less"
+    past = _is_over(row) and (row.get("detail") or {}).get("reason") not in NEW_NORMALS
     return {
-        "denial_rate": f"{payer} denies {'more' if up else 'less'}",
-        "decision_lag": f"{payer} decides {'later' if up else 'sooner'}",
-        "allowed_amount": f"{payer} allows {'more' if up else 'less'} for the same procedures",
-        "volume": f"{'More' if up else 'Fewer'} claim lines go to {payer}",
-        "procedure_mix": f"{'Higher' if up else 'Lower'}-valued procedures are billed to {payer}",
-        "authorization_denials": f"{payer} denies {'more' if up else 'less'} for missing authorization",
+        "denial_rate": f"{payer} {'denied' if past else 'denies'} {more}",
+        "decision_lag": f"{payer} {'decided' if past else 'decides'} {'later' if up else 'sooner'}",
+        "allowed_amount": f"{payer} {'allowed' if past else 'allows'} {more} for the same procedures",
+        "volume": f"{'More' if up else 'Fewer'} claim lines {'went' if past else 'go'} to {payer}",
+        "procedure_mix": f"{'Higher' if up else 'Lower'}-valued procedures {'were' if past else 'are'} billed to {payer}",
+        "authorization_denials": f"{payer} {'denied' if past else 'denies'} {more} for missing authorization",
     }[signal]
 
 
@@ -197,24 +231,108 @@ def _size(row: Mapping[str, Any]) -> str:
     return f"{before} → {now}"
 
 
+def _told(row: Mapping[str, Any], *, short: bool = False) -> str:
+    """What changed, of which claims, and of a change that is over what has become of it."""
+    since = since_text(row.get("detail") or {}, short=short)
+    if since is None:
+        clause = ""
+    elif row["signal"] == "volume":
+        clause = f", since {since}"
+    else:
+        clause = f", of claims {_sent_or_decided(row)} since {since}"
+    if not _is_over(row):
+        return f"{_movement(row)}{clause}"
+    size = _movement_at_opening(row)
+    now = _what_is_now(row) if size else ""
+    told = f"{_verb(row)}{f': {size}' if size else ''}{clause}"
+    return f"{told}{',' if clause and now else ''}{now}"
+
+
+def _sent_or_decided(row: Mapping[str, Any]) -> str:
+    by_submission = row["signal"] in BY_SUBMISSION_ONLY or (row.get("detail") or {}).get("by") != "decision"
+    return "sent" if by_submission else "decided"
+
+
+def _by_which_day(row: Mapping[str, Any]) -> str:
+    return f", for claims {_sent_or_decided(row)} since then"
+
+
+def _lines_now(row: Mapping[str, Any]) -> str:
+    """How many lines the present figure is of, and of which days where they do not begin with the change."""
+    detail, unit = row.get("detail") or {}, "submitted" if row["signal"] in BY_SUBMISSION_ONLY else "decided"
+    count, first = int(row["n_current"]), detail.get("current_from")
+    if not first or first == detail.get("change_date"):
+        return f"{count:,} {unit} lines"
+    if unit == "decided" and _sent_or_decided(row) == "sent":
+        return f"{count:,} decided lines of claims sent since {day_text(first)}"
+    return f"{count:,} lines {unit} since {day_text(first)}"
+
+
 def _movement(row: Mapping[str, Any]) -> str:
     signal = str(row["signal"])
     baseline, current, effect = (number_of(row.get(name)) for name in ("baseline", "current", "effect"))
     verb = _verb(row)
-    if baseline is None or current is None or effect is None:
-        return verb
+    if baseline is None or current is None or effect is None or (signal != "volume" and row.get("n_current") == 0):
+        return verb  # of no lines there is no figure; that none came is the volume's
     toward = "up" if effect > 0 else "down"
+    digits = 0 if round(current) != round(baseline) else 1
     return {
         "denial_rate": f"{verb}: {percent(current)} of decided lines, {toward} from {percent(baseline)}",
         "authorization_denials": f"{verb}: {percent(current)} of decided lines, {toward} from {percent(baseline)}",
-        "decision_lag": f"{verb}: half of the lines are decided after {current:.0f}{SPACE}days, {toward} from "
-        f"{baseline:.0f}",
+        "decision_lag": f"{verb}: half of the lines are decided after {current:.{digits}f}{SPACE}days, {toward} "
+        f"from {baseline:.{digits}f}",
         "allowed_amount": f"{verb}: {percent(abs(effect))} {'more' if effect > 0 else 'less'} than before",
         "volume": f"{verb}: {current:,.0f} a week where {baseline:,.0f} were to be expected "
         f"({effect_text(signal, effect)})",
         "procedure_mix": f"{verb}: {percent(current, 0)} of the lines are others than before, "
         f"{percent(abs(effect))} {'more' if effect > 0 else 'fewer'} dollars a line",
     }[signal]
+
+
+def _opened_with(row: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """Baseline and value when the event opened."""
+    kept = (row.get("detail") or {}).get("opened_with") or {}
+    return number_of(kept.get("baseline")), number_of(kept.get("current"))
+
+
+def _figure_at_opening(row: Mapping[str, Any]) -> str | None:
+    figure = figure_text(str(row["signal"]), _opened_with(row)[1])
+    return f"{figure} of the lines were others" if figure and row["signal"] == "procedure_mix" else figure
+
+
+def _movement_at_opening(row: Mapping[str, Any]) -> str | None:
+    """From what to what the value went, told in the past; None of a row that does not know (of an earlier release)."""
+    baseline, current = _opened_with(row)
+    if baseline is None or current is None:
+        return None
+    return {
+        "denial_rate": f"the denial rate went from {percent(baseline)} to {percent(current)}",
+        "authorization_denials": f"they went from {percent(baseline)} to {percent(current)} of decided lines",
+        "decision_lag": f"half of the lines were decided after {current:.0f}{SPACE}days instead of {baseline:.0f}",
+        "allowed_amount": f"the allowed amount went to {percent(current)} of what it was before",
+        "volume": f"{current:,.0f} a week came where {baseline:,.0f} were to be expected",
+        "procedure_mix": f"{percent(current, 0)} of the lines were others than before",
+    }[str(row["signal"])]
+
+
+def _what_is_now(row: Mapping[str, Any]) -> str:
+    """What a change that is over has come to, as the end of its sentence."""
+    signal, detail = str(row["signal"]), row.get("detail") or {}
+    baseline, current = number_of(row.get("baseline")), number_of(row.get("current"))
+    if current is None or baseline is None:
+        return ""
+    is_back = "is back at" if detail.get("reason", "back_at_baseline") == "back_at_baseline" else "is now"
+    if signal == "volume":
+        return f" and the volume {is_back} {current:,.0f} where {baseline:,.0f} are to be expected"
+    if signal == "procedure_mix":
+        return f" and the share of others {is_back} {percent(current, 0)}"
+    if signal == "decision_lag":
+        return f" and the time {is_back} {current:.0f}{SPACE}days"
+    if signal == "allowed_amount":
+        return f" and {is_back} {percent(current)}"
+    if signal == "authorization_denials":
+        is_back = is_back.replace("is ", "are ")  # the denials
+    return f" and {is_back} {percent(current)}"
 
 
 def _cost(row: Mapping[str, Any]) -> str | None:
@@ -224,12 +342,12 @@ def _cost(row: Mapping[str, Any]) -> str | None:
     if money is None:
         return "What it costs is not known: the source sends no amounts."
     word = "This gains" if money["gain"] else "This costs"
-    if row["signal"] in {"volume", "procedure_mix"}:
+    if row["signal"] in BY_SUBMISSION_ONLY:
         word = f"In allowed dollars that is {'a gain of' if money['gain'] else 'a loss of'}"
     if money.get("delayed") is not None:
         word = "This leaves"
-    within = ", within what its denial rate costs and not on top of it"
-    return f"{word} {money_text(money)}{within if row['signal'] == 'authorization_denials' else ''}."
+    within = ", within what its denial rate costs and not on top of it" if money.get("within_denial_rate") else ""
+    return f"{word} {money_text(money)}{within}."
 
 
 def _money_word(signal: str, money: Mapping[str, Any]) -> str:
@@ -254,7 +372,10 @@ def _source(row: Mapping[str, Any]) -> str | None:
     elif unit == "share of allowed dollars":
         sentence = f"Weighed by dollars the difference is {part_text(unit, change)}. "
     largest = _contributors(told)
-    return f"{sentence}The largest part comes from {', '.join(largest)}." if largest else sentence.strip() or None
+    if not largest:
+        return sentence.strip() or None
+    alternatives = " These are views of the same change and do not add up." if len(largest) > 1 else ""
+    return f"{sentence}The largest part of it, {'; '.join(largest)}.{alternatives}"
 
 
 def _contributors(told: Mapping[str, Any]) -> list[str]:
@@ -275,7 +396,7 @@ def _contributors(told: Mapping[str, Any]) -> list[str]:
             size = part_text(told["unit"], first["total"])
         else:
             continue
-        found.append(f"{kind} {first['name']} ({size})")
+        found.append(f"by {kind}: {first['name']} ({size})")
     return found
 
 
@@ -294,7 +415,7 @@ def _largest(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _certainty(row: Mapping[str, Any]) -> str | None:
     sure = _sure(row)
-    return f"How sure: {sure}." if sure else None
+    return f"How sure: {sure}. {_RANGES}" if sure else None
 
 
 def _sure(row: Mapping[str, Any]) -> str | None:
@@ -311,28 +432,27 @@ def _sure(row: Mapping[str, Any]) -> str | None:
     if q is not None:
         chance = chance_text(q) or ""
         share = chance if chance.startswith("under") else f"about {chance}"
-        words.append(f"of the charts that show at least as much today {share} would do so by chance")
-    return ", ".join(words) or None
+        words.append(f"of the findings at least as clear as this one, {share} come about by chance alone")
+    return "; ".join(words) or None
 
 
 def _complete(row: Mapping[str, Any], maturity: float) -> str:
-    """The share decided, for the rates, which wait for decisions; nothing of the other signals is still to come."""
-    up_to = (row.get("detail") or {}).get("complete_to")
-    until = day_text(up_to) if up_to else None
-    if row["signal"] in RATE_SIGNALS:
-        counted = f", counted up to {until}" if until else ""
-        return f"{percent(maturity, 0)} of the lines sent since then are decided{counted}"
-    return f"counted as they come{f', up to {until}' if until else ''}"
+    """The share decided, of a rate, which waits for decisions: nothing of the other signals is still to come."""
+    detail = row.get("detail") or {}
+    up_to, first = detail.get("complete_to"), detail.get("current_from")
+    counted = f", counted up to {day_text(up_to)}" if up_to else ""
+    since = "then" if not first or first == detail.get("change_date") else day_text(first)
+    return f"{percent(maturity, 0)} of the lines sent since {since} are decided{counted}"
 
 
 def _basis(row: Mapping[str, Any]) -> str:
-    unit = "submitted lines" if row["signal"] in {"volume", "procedure_mix"} else "decided lines"
-    basis = f"Based on {int(row['n_current']):,} {unit} against {int(row['n_baseline']):,} before"
+    detail = row.get("detail") or {}
+    basis = f"Based on {_lines_now(row)}, against {int(row['n_baseline']):,} before"
     maturity = number_of(row.get("maturity"))
-    if maturity is None:
-        return f"{basis}."
-    word = "complete: " if row["signal"] in RATE_SIGNALS else ""
-    return f"{basis}; {word}{_complete(row, maturity)}."
+    if row["signal"] in RATE_SIGNALS:
+        return f"{basis}; {_complete(row, maturity)}." if maturity is not None else f"{basis}."
+    up_to = detail.get("complete_to")
+    return f"{basis}, counted up to {day_text(up_to)}." if up_to else f"{basis}."
 
 
 def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:
@@ -342,7 +462,7 @@ def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:
         return sentence
     needed, about = detail.get("lines_needed"), detail.get("about_date")
     if needed:
-        unit = "submitted" if signal in {"volume", "procedure_mix"} else "decided"
+        unit = "submitted" if signal in BY_SUBMISSION_ONLY else "decided"
         sentence += f" About {int(needed):,} more {unit} lines are needed"
         sentence += (
             f", by about {day_text(as_day(about))} at the present pace." if about else "; none come at present."

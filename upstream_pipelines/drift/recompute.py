@@ -67,7 +67,8 @@ def recompute(conn: Connection, customer_id: int, stored: StoredEvent) -> Recomp
     detector = Detector(*read_activity(conn, customer_id), settings)
     rows = [plain_row(row) for row in detector.look(event.opened_on, known, troubles).rows.to_dict("records")]
     found = [row for row in rows if row["event_id"] == str(event.event_id)]
-    explain_rows(conn, customer_id, event.opened_on, rows=found, known=known, settings=settings)
+    of_payer = [row for row in rows if row["payer"] == event.payer]
+    explain_rows(conn, customer_id, event.opened_on, rows=of_payer, known=known, settings=settings)
     row = found[0] if found else {}
     return Recomputed(event.opened_on, row, _differences(before["row"], row))
 

@@ -99,6 +99,14 @@ def test_an_alert_that_waits_since_before_it_had_words_can_still_be_sent(
         assert message.chart == b"png"
 
 
+def test_an_event_names_the_command_that_shows_its_claim_lines() -> None:
+    event = uuid.UUID("36a1e27a-ce2e-5617-a824-a9d92d1e640d")
+    message = _message(drift_entry(_notice(event_id=event)))
+    for told in (message.text, message.html, repr(message.blocks)):
+        assert "upstream drift lines acme 36a1e27a" in told
+    assert "upstream drift lines" not in _message(run_failure_entry("r1", "daily_drift", None, "Error", None)).text
+
+
 def test_the_webhook_body_is_the_numbers_without_the_chart() -> None:
     message = _message(drift_entry(_notice(chart_png=b"png")))
     assert message.payload["type"] == "drift.event.opened"

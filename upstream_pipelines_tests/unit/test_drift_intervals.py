@@ -40,6 +40,13 @@ def cheaper_by_decision(claims: pd.DataFrame) -> pd.DataFrame:
     return claims.assign(allowed_amount=claims["allowed_amount"] * np.where(later, 0.93, 1.0))
 
 
+def denied_by_decision(claims: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """A tenth of what is paid from the day of the change on is denied instead, whenever it was submitted."""
+    later = (claims["decided_date"] >= pd.Timestamp(TRUE_DATE)) & (claims["outcome"] == "PAID")
+    denied = later & (np.random.default_rng(seed).random(len(claims)) < 0.111)
+    return claims.assign(outcome=np.where(denied, "DENIED", claims["outcome"]))
+
+
 @cache
 def rows_of(name: str) -> list[dict[str, Any]]:
     """The rows, open or watched, of one look at customers all of whose payers changed alike."""
@@ -99,6 +106,19 @@ def test_the_interval_of_a_change_date_holds_the_day_of_the_change(name: str) ->
         for row in rows
     ]
     assert np.median([width.days for width in widths]) <= 50
+
+
+def test_a_rate_that_changed_by_decision_day_and_was_found_by_submission_has_its_day_in_the_interval() -> None:
+    """Lines sent up to a decision time before the change meet it too, so that the day by submission lies before it."""
+    found = []
+    for seed in range(1, 11):
+        payers = [Payer(f"P{number:02d}", lines=40) for number in range(PAYERS)]
+        claims = denied_by_decision(simulate(seed, payers, days=CHANGED + 30), seed + 100)
+        records = Detector(*activity_from_claims(claims)).look(START + timedelta(days=CHANGED + 30)).records
+        found += [row for row in records if row["signal"] == "denial_rate" and row["state"] in ("open", "watch")]
+    crossed = [row for row in found if row["detail"]["by"] == "submission"]
+    assert len(crossed) >= 10
+    assert share(crossed, "change_date", TRUE_DATE) >= LEAST
 
 
 BEFORE_TOO = pytest.mark.xfail(

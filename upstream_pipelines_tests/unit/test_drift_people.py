@@ -13,9 +13,13 @@ import pytest
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.detector import Detector
-from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline
+from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.explaining import tell_what_is_within
+from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline, title_of
 from upstream_pipelines.drift.figures import figures_of, wilson
 from upstream_pipelines.drift.units import rounded_dollars
+from upstream_pipelines_tests.unit.test_drift_replay import CHANGED, Payer, simulate
+from upstream_pipelines_tests.unit.test_drift_replay import START as FIRST
 
 START = date(2025, 1, 6)
 
@@ -134,12 +138,19 @@ def told(**changes: Any) -> str:
 def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it_costs() -> None:
     text = told()
     for part in (
-        "Alpha denies more: 15.3 % of decided lines, up from 10.0 %, since about March 5, 2026 (Feb 26 to Mar 11).",
+        (
+            "Alpha denies more: 15.3 % of decided lines, up from 10.0 %, of claims sent since about March 5, 2026 "
+            "(Feb 26 to Mar 11)."
+        ),
         "This costs about $12,000 a month ($8,100 to $16,000).",
         "+5.0 points on lines of the same kind, +0.2 points from another mix of procedures",
-        "The largest part comes from CPT group Imaging (+4.0 points), denial code CO-197 (+5.0 points).",
-        "How sure: very sure, of the charts that show at least as much today under 0.1 % would do so by chance.",
-        "Based on 910 decided lines against 4,200 before; complete: 72 % of the lines sent since then are decided,",
+        (
+            "The largest part of it, by CPT group: Imaging (+4.0 points); by denial code: CO-197 (+5.0 points). "
+            "These are views of the same change and do not add up."
+        ),
+        "How sure: very sure; of the findings at least as clear as this one, under 0.1 % come about by chance alone.",
+        "(95 % intervals)",
+        "Based on 910 decided lines, against 4,200 before; 72 % of the lines sent since then are decided,",
         "counted up to April 30, 2026.",
     ):
         assert part in text
@@ -194,17 +205,15 @@ def test_a_payer_that_denied_nothing_so_far_needs_no_more_lines(signal: str, sai
 def test_what_is_not_known_of_how_sure_is_not_said() -> None:
     assert "How sure: very sure. " in told(q_value=None)
     assert "How sure" not in told(q_value=float("nan"), detail={"change_date": "2026-03-05"})
-    assert "about 12.0 % would do so by chance" in told(q_value=0.12)
+    assert "about 12.0 % come about by chance alone" in told(q_value=0.12)
 
 
 @pytest.mark.parametrize("signal", ["decision_lag", "allowed_amount", "volume", "procedure_mix"])
 def test_what_waits_for_no_decision_is_not_called_complete(signal: str) -> None:
     text = told(signal=signal, maturity=1.0)
-    assert "before; counted as they come, up to April 30, 2026." in text
+    assert "before, counted up to April 30, 2026." in text
     assert "100 %" not in text
-    assert dict(facts_of({**ROW, "signal": signal, "maturity": 1.0}))["Complete"].startswith(
-        "counted as they come"
-    )
+    assert "Complete" not in dict(facts_of({**ROW, "signal": signal, "maturity": 1.0}))
 
 
 @pytest.mark.parametrize(
@@ -242,6 +251,161 @@ def test_the_headline_has_payer_signal_size_and_money(changes: dict[str, Any], s
     assert headline({**ROW, **changes}).replace("\N{NO-BREAK SPACE}", " ") == said
     ended = headline({**ROW, **changes, "state": "resolved"}, "resolved")
     assert ended.startswith(f"Resolved: Alpha: {NAMES[changes.get('signal', 'denial_rate')]} is ")
+
+
+@pytest.mark.parametrize(
+    ("signal", "by", "said"),
+    [
+        ("denial_rate", "submission", "of claims sent since about March 5"),
+        ("denial_rate", "decision", "of claims decided since about March 5"),
+        ("allowed_amount", "decision", "of claims decided since about March 5"),
+        ("procedure_mix", "submission", "of claims sent since about March 5"),
+        ("volume", "submission", "expected (+5.3 %), since about March 5"),
+    ],
+)
+def test_a_change_date_says_which_day_of_a_claim_it_means(signal: str, by: str, said: str) -> None:
+    detail = {**ROW["detail"], "by": by}
+    assert said in told(signal=signal, detail=detail)
+    assert (
+        f"for claims {'decided' if by == 'decision' else 'sent'} since then"
+        in dict(facts_of({**ROW, "signal": signal, "detail": detail}))["Since"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("signal", "by", "said"),
+    [
+        ("denial_rate", "submission", "910 decided lines of claims sent since April 3, 2026"),
+        ("allowed_amount", "decision", "910 lines decided since April 3, 2026"),
+        ("volume", "submission", "910 lines submitted since April 3, 2026"),
+    ],
+)
+def test_a_figure_of_the_last_weeks_only_names_their_first_day(signal: str, by: str, said: str) -> None:
+    detail = {**ROW["detail"], "by": by, "current_from": "2026-04-03"}
+    row = {**ROW, "signal": signal, "state": "updated", "detail": detail}
+    assert said in describe(row)
+    assert said in dict(facts_of(row))["Now"]
+    if signal == "denial_rate":
+        assert (
+            dict(facts_of(row))["Complete"]
+            .replace("\N{NO-BREAK SPACE}", " ")
+            .startswith("72 % of the lines sent since April 3, 2026 are decided")
+        )
+
+
+OPENED: list[tuple[dict[str, Any], str]] = [
+    ({"signal": "denial_rate", "baseline": 0.1, "current": 0.098, "effect": -0.002,
+      "detail": {"opened_with": {"baseline": 0.1, "current": 0.153}}},
+     ("Alpha denied more: the denial rate went from 10.0 % to 15.3 %, of claims sent since about Mar 5, "
+     "and is back at 9.8 %")),
+    ({"signal": "authorization_denials", "baseline": 0.01, "current": 0.009, "effect": -0.001,
+      "detail": {"opened_with": {"baseline": 0.01, "current": 0.05}}},
+     ("Alpha denied more for missing authorization: they went from 1.0 % to 5.0 % of decided lines, of claims sent "
+     "since about Mar 5, and are back at 0.9 %")),
+    ({"signal": "decision_lag", "baseline": 14.0, "current": 13.6, "effect": -0.4,
+      "detail": {"opened_with": {"baseline": 14.0, "current": 21.0}}},
+     ("Alpha decided later: half of the lines were decided after 21 days instead of 14, of claims sent since about "
+     "Mar 5, and the time is back at 14 days")),
+    ({"signal": "allowed_amount", "baseline": 1.0, "current": 1.004, "effect": 0.004,
+      "detail": {"by": "decision", "opened_with": {"baseline": 1.0, "current": 0.92}}},
+     ("Alpha allowed less for the same procedures: the allowed amount went to 92.0 % of what it was before, of claims "
+     "decided since about Mar 5, and is back at 100.4 %")),
+    ({"signal": "volume", "baseline": 262.0, "current": 266.0, "effect": 0.015,
+      "detail": {"opened_with": {"baseline": 260.0, "current": 180.0}}},
+     ("Fewer claim lines went to Alpha: 180 a week came where 260 were to be expected, since about Mar 5, and the "
+     "volume is back at 266 where 262 are to be expected")),
+    ({"signal": "procedure_mix", "baseline": 0.0, "current": 0.01, "effect": 0.004,
+      "detail": {"opened_with": {"baseline": 0.0, "current": 0.12}}},
+     ("Lower-valued procedures were billed to Alpha: 12 % of the lines were others than before, of claims sent since "
+     "about Mar 5, and the share of others is back at 1 %")),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "said"), OPENED)
+@pytest.mark.parametrize("state", ["resolved", "updated"])
+def test_a_change_that_is_over_is_told_by_what_it_was_and_not_by_todays_chance(
+    changes: dict[str, Any], said: str, state: str
+) -> None:
+    """Its last figures are those of calm days: by these it would have gone the other way, surely by chance."""
+    life = {"reason": "back_at_baseline"} if state == "resolved" else {}
+    detail = {
+        **ROW["detail"], "change_date_low": None, "calm_since": "2026-04-10", "confidence": 0.0, **life,
+        **changes["detail"],
+    }  # fmt: skip
+    row = {**ROW, **changes, "state": state, "severity": 0.0, "q_value": 1.0, "detail": detail}
+    assert title_of(row).replace("\N{NO-BREAK SPACE}", " ") == said
+    text = describe(row)
+    assert not any(word in text for word in ("sure", "chance", "$"))
+    facts = dict(facts_of(row))
+    assert not {"How sure", "Severity", "Complete", "Change", "Costs", "Comes from"} & set(facts)
+    assert "When found" in facts
+
+
+def test_rows_of_a_going_event_say_which_days_they_are_of_and_the_last_what_it_opened_with() -> None:
+    payers = [Payer("Alpha", then_denial=0.25, back=CHANGED + 60), *(Payer(f"P{number}") for number in range(3))]
+    claims = simulate(3, payers, days=CHANGED + 130)
+    detector = Detector(*activity_from_claims(claims))
+    known: dict[Any, DriftEvent] = {}
+    rows: list[dict[str, Any]] = []
+    for day in range(CHANGED + 24, CHANGED + 130, 3):
+        result = detector.look(FIRST + timedelta(days=day), list(known.values()))
+        known |= {event.event_id: event for event in result.events}
+        rows += [row for row in result.records if row["signal"] == "denial_rate" and row["event_id"]]
+    opened, last = rows[0], rows[-1]
+    assert (opened["state"], last["state"]) == ("open", "resolved")
+    assert opened["detail"]["current_from"] == opened["detail"]["change_date"]
+    for row in rows:
+        first, as_of = pd.Timestamp(row["detail"]["current_from"]), pd.Timestamp(row["as_of"])
+        assert first >= pd.Timestamp(row["detail"]["change_date"])
+        sent = claims[claims["payer"].eq("Alpha") & claims["submitted_date"].between(first, as_of, "left")]
+        assert row["maturity"] == pytest.approx((sent["decided_date"] < as_of).mean())
+        assert ("opened_with" in row["detail"]) is bool(
+            row["state"] == "resolved" or row["detail"].get("calm_since")
+        )
+    assert last["detail"]["opened_with"]["current"] == opened["current"]
+    assert describe(last).startswith("Alpha denied more: the denial rate went from")
+
+
+def test_a_change_that_became_the_normal_is_not_said_to_be_back() -> None:
+    detail = {**ROW["detail"], "reason": "became_the_normal", "opened_with": {"baseline": 0.1, "current": 0.15}}
+    text = told(state="resolved", detail=detail)
+    assert text.startswith("Alpha denies more: the denial rate went from 10.0 % to 15.0 %")
+    assert "and is now 15.3 %" in text
+    assert "back" not in text
+
+
+def priced(signal: str, per_month: float, **changes: Any) -> dict[str, Any]:
+    money = {**ROW["detail"]["money"], "per_month": per_month, "gain": changes.pop("gain", False)}
+    return {**ROW, "signal": signal, **changes, "detail": {**ROW["detail"], "money": money}}
+
+
+@pytest.mark.parametrize(
+    ("others", "within"),
+    [
+        ([], False),
+        ([priced("denial_rate", 20_000.0)], True),
+        ([priced("denial_rate", 20_000.0, state="updated")], True),
+        ([priced("denial_rate", 9_000.0)], False),
+        ([priced("denial_rate", 20_000.0, state="watch")], False),
+        ([priced("denial_rate", 20_000.0, state="resolved")], False),
+        ([priced("denial_rate", 20_000.0, cause="data")], False),
+        ([priced("denial_rate", 20_000.0, gain=True)], False),
+        ([priced("denial_rate", 20_000.0, payer="Beta")], False),
+        ([priced("volume", 20_000.0)], False),
+    ],
+)
+def test_money_of_authorization_is_within_that_of_the_denial_rate_only_where_that_is_told_and_as_large(
+    others: list[dict[str, Any]], within: bool
+) -> None:
+    row = priced("authorization_denials", 12_000.0)
+    tell_what_is_within([row, *others])
+    assert ("within what its denial rate costs" in describe(row)) is within
+
+
+def test_facts_name_the_event() -> None:
+    assert dict(facts_of({**ROW, "event_id": "36a1e27a-ce2e-5617-a824-a9d92d1e640d"}))["Event"].startswith(
+        "36a1e27a"
+    )
 
 
 def test_a_change_of_the_data_says_so_first_and_costs_nothing() -> None:
