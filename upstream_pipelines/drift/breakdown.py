@@ -30,8 +30,8 @@ comparable among lines of like age only."""
 REACH_DAYS = 180
 """Lines submitted this long before the baseline's first day still count where their decision falls into it."""
 STOOD_DAYS = 90
-"""A denial that nobody overturned for so long counts as one that stands: appeals are due within 60 to 180 days, and
-most that succeed have done so by then."""
+"""Only denials first decided longer ago say how many are overturned: appeals are due within 60 to 180 days, and most
+that succeed have done so by then. Of younger ones nobody knows yet."""
 
 WITHHELD = "name withheld"
 LONGEST_NAME = 60  # characters; a name of a place has fewer, a remark more
@@ -74,7 +74,7 @@ class Breakdown:
     lines decided in it as `periods.by` says; `paid_out` (decided), `priced` (paid, with an allowed amount), `allowed`,
     `paid` and the sums of logarithms of lines whose day of decision lies in it.
     `exposure` (decision lag only) has days spent open, and decisions, by age bin. `before_days` is how many days of
-    the baseline the source covers. `overturned`: denials with an outcome, and those of them that were paid later.
+    the baseline the source covers. `overturned`: denials old enough to have an outcome (`STOOD_DAYS`), and those of them that were paid later.
     """
 
     periods: Periods

@@ -460,35 +460,43 @@ SELECT CASE WHEN grouping(cpt_group) = 0 THEN 'cpt_group' ELSE 'facility' END AS
  ORDER BY 1, 2, 3, 4;
 
 -- name: denial_outcomes
--- The payer's first submitted day; and of its denials of the last year those with an outcome, and those that were
--- paid later. An outcome: paid since, or denied and left so for so many days. History by primary key.
+-- The payer's first submitted day; and of its denials of the last year those first decided more than so many days ago,
+-- and those of them that were paid by the day of the look. Both of the same denials: with those overturned of any age
+-- against those standing of 90 days and more, a third overturned read as a half. What became of one is its latest
+-- decision known by then, so that an appeal won later leaves what an earlier look found as it was (claims_submitted;
+-- of the few that were replaced, claims and history by primary key).
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
-), lines AS MATERIALIZED (
-    SELECT c.claim_key, c.outcome, c.version, c.submitted_date, c.decided_date,
-           regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
-           (CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
-                 ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END) < %(as_of)s::date
-               AS known
-      FROM claims AS c CROSS JOIN first_day AS f
+), denied AS MATERIALIZED (
+    SELECT c.claim_key, c.first_decided_date IS NOT NULL AS replaced
+      FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
        AND c.submitted_date BETWEEN %(as_of)s::date - 365 AND %(as_of)s::date
-), stood AS (
-    SELECT count(*) AS lines FROM lines
-     WHERE outcome = 'DENIED' AND known AND code NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
-       AND decided_date < %(as_of)s::date - %(stood_days)s::integer
-), overturned AS (
-    SELECT count(DISTINCT l.claim_key) AS lines
-      FROM lines AS l
-      JOIN claim_history AS h ON h.customer_id = %(customer_id)s AND h.claim_key = l.claim_key
-     WHERE l.outcome = 'PAID' AND l.known AND l.version > 1 AND h.line ->> 'outcome' = 'DENIED'
-       AND regexp_replace(upper(coalesce(h.line ->> 'denial_reason_code', '')), '[^A-Z0-9]', '', 'g')
+       AND c.outcome = 'DENIED' AND c.decided_date < %(as_of)s::date - %(stood_days)s::integer
+       AND ((c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day
+            OR (c.decision_seen_at AT TIME ZONE 'UTC')::date < %(as_of)s::date)
+       AND regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g')
            NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
+), versions AS (
+    SELECT d.claim_key, c.version, c.outcome, c.decided_date, c.decision_seen_at
+      FROM denied AS d JOIN claims AS c ON c.customer_id = %(customer_id)s AND c.claim_key = d.claim_key
+     WHERE d.replaced
+    UNION ALL
+    SELECT d.claim_key, h.version, h.line ->> 'outcome', (h.line ->> 'decided_date')::date,
+           (h.line ->> 'decision_seen_at')::timestamptz
+      FROM denied AS d JOIN claim_history AS h ON h.customer_id = %(customer_id)s AND h.claim_key = d.claim_key
+     WHERE d.replaced
+), latest AS (
+    SELECT DISTINCT ON (v.claim_key) v.outcome
+      FROM versions AS v CROSS JOIN first_day AS f
+     WHERE v.outcome IN ('PAID', 'DENIED', 'OTHER') AND v.decided_date < %(as_of)s::date
+       AND ((v.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day
+            OR (v.decision_seen_at AT TIME ZONE 'UTC')::date < %(as_of)s::date)
+     ORDER BY v.claim_key, v.version DESC
 )
 SELECT (SELECT min(submitted_day) FROM payer_activity
          WHERE customer_id = %(customer_id)s AND payer = %(payer)s AND submitted_known_day < %(as_of)s::date),
-       stood.lines + overturned.lines, overturned.lines
-  FROM stood CROSS JOIN overturned;
+       (SELECT count(*) FROM denied), (SELECT count(*) FROM latest WHERE outcome = 'PAID');
 
 -- name: event_lines
 -- The claim lines behind an event, as a query and not a copy: those counted in the period since its change, and
