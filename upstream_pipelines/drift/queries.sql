@@ -419,6 +419,22 @@ SELECT CASE WHEN grouping(cpt) = 0 AND grouping(facility) = 0 THEN 'procedure_fa
                          (period, cpt, modifiers, facility))
  ORDER BY 1, 2, 3, 4, 5, 6;
 
+-- name: common_facilities
+-- Facilities with so many lines on so many days before a change. Of all payers: the range of days is read for one payer
+-- all the same, a place is the same with each, and a payer of few lines would leave all its facilities without a name.
+-- Known days as in breakdown (claims_submitted).
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+)
+SELECT btrim(c.facility)
+  FROM first_decisions AS c CROSS JOIN first_day AS f
+ WHERE c.customer_id = %(customer_id)s AND btrim(c.facility) <> ''
+   AND c.submitted_date BETWEEN %(common_first)s::date AND %(before_last)s::date
+   AND ((c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day
+        OR (c.first_seen_at AT TIME ZONE 'UTC')::date < %(as_of)s::date)
+ GROUP BY btrim(c.facility)
+HAVING count(*) >= %(common_lines)s AND count(DISTINCT c.submitted_date) >= %(common_days)s;
+
 -- name: lag_exposure
 -- Days that one payer's lines spent open, and decisions, by age, before and since a change: a line is open on each
 -- day from its submission to its decision, both included. Known days as in breakdown (claims_submitted).

@@ -260,22 +260,37 @@ def test_an_appeal_won_after_an_event_opened_changes_nothing_of_its_money(
 def test_a_patients_name_in_the_facility_reaches_no_message_and_no_metadata(
     pipeline: Connection, customer: Customer
 ) -> None:
-    """The facility with all of the change is one that a source filled with its patients."""
-    pipeline.execute("UPDATE claims SET facility = 'CANARY, JANE' WHERE facility = 'North'")
+    """The facility with all of the change is one that a source filled with its patients; each under many lines, but for
+    some under a bare name.
+    """
+    pipeline.execute(
+        """UPDATE claims SET facility = (ARRAY['CANARY, JANE', 'Jane Canary 01/02/1980', 'Patient: Jane Canary',
+                                               'pt 000123456 canary', 'CANARY 123456789', 'Dr. John Canary'])
+                                        [1 + source_row_number %% 6]
+            WHERE facility = 'North'""",
+        (),
+    )
+    pipeline.execute(
+        """UPDATE claims SET facility = 'CANARY JOHN ' || chr(65 + (source_row_number %% 20)::integer)
+            WHERE claim_key IN (SELECT claim_key FROM claims WHERE facility LIKE '%%anary%%' ORDER BY claim_key LIMIT 200)""",
+        (),
+    )
     made = look(pipeline, Subject(customer.customer_id, "Acme", DriftSettings()), [TODAY])
     told = [row["detail"]["explanation"] for row in made.rows.to_dict("records") if is_explained(row)]
-    assert {entry["name"] for entry in told[0]["by"]["facility"]} == {"name withheld", "South"}
+    assert {entry["name"] for entry in told[0]["by"]["facility"]} == {"withheld names", "South"}
+    total = sum(entry["total"] for entry in told[0]["by"]["facility"])
+    assert total + told[0]["parts"]["maturity"] == pytest.approx(told[0]["change"], abs=1e-12)
     kept = pipeline.execute("SELECT content FROM alerts").fetchall()
     messages = [
         build_message({**content, "customer": {"slug": "acme", "name": "Acme"}}, "2026-06-01T00:00:00+00:00")
         for (content,) in kept
     ]
-    assert any("name withheld" in message.text for message in messages)
+    assert any("withheld names" in message.text for message in messages)
     everything = (
         made.rows.to_csv(), kept, messages, drift_metadata(customer, made),
         pipeline.execute("SELECT detail FROM drift_results").fetchall(),
     )  # fmt: skip
-    assert "CANARY" not in repr(everything)
+    assert "canary" not in repr(everything).casefold()
 
 
 def test_the_lines_behind_an_event_are_those_it_counts(shared: Shared, opened: dict[str, Any]) -> None:
