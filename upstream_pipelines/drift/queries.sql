@@ -336,17 +336,24 @@ SELECT %(customer_id)s, %(as_of)s, r.payer, r.cpt_group, r.signal, r.direction, 
 
 -- name: upsert_events
 -- The events' present state, in one statement. As they stood before is kept beside it, and stays where a look is made
--- again: rows of earlier days may be replaced by a look back at any time.
+-- again: rows of earlier days may be replaced by a look back at any time. What it was opened with is that of the look of
+-- its day, made again or not, and of no other.
 INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
-                          last_look, resolved_on, cause, memory, method_version, settings, updated_at)
+                          last_look, resolved_on, cause, memory, method_version, settings, opened_method_version,
+                          opened_settings, updated_at)
 SELECT %(customer_id)s, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.started_on, r.opened_on,
-       r.last_look, r.resolved_on, r.cause, r.memory, %(method_version)s, %(settings)s, now()
+       r.last_look, r.resolved_on, r.cause, r.memory, %(method_version)s, %(settings)s, %(method_version)s, %(settings)s,
+       now()
   FROM jsonb_to_recordset(%(rows)s) AS r(event_id uuid, payer text, cpt_group text, signal text, direction text,
        state text, started_on date, opened_on date, last_look date, resolved_on date, cause text, memory jsonb)
 ON CONFLICT (customer_id, event_id) DO UPDATE
    SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on, cause = excluded.cause,
        last_look = excluded.last_look, resolved_on = excluded.resolved_on, memory = excluded.memory,
        method_version = excluded.method_version, settings = excluded.settings, updated_at = now(),
+       opened_method_version = CASE WHEN excluded.last_look = drift_events.opened_on THEN excluded.method_version
+           ELSE drift_events.opened_method_version END,
+       opened_settings = CASE WHEN excluded.last_look = drift_events.opened_on THEN excluded.settings
+           ELSE drift_events.opened_settings END,
        before_last_look = CASE WHEN drift_events.last_look >= excluded.last_look THEN drift_events.before_last_look
            ELSE jsonb_build_object('event_id', drift_events.event_id, 'payer', drift_events.payer,
                'cpt_group', drift_events.cpt_group, 'signal', drift_events.signal,
@@ -560,8 +567,13 @@ SELECT as_of, payer, cpt_group, signal, direction, state, event_id::text, baseli
  WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s AND detail ? 'complete_to'
  ORDER BY as_of DESC LIMIT 1;
 
+-- name: select_opened_with
+-- What events were opened with (primary key).
+SELECT event_id, opened_method_version AS method_version, opened_settings AS settings
+  FROM drift_events WHERE customer_id = %(customer_id)s AND event_id = ANY(%(ids)s::uuid[]);
+
 -- name: select_opening
--- What the look that opened an event found of it, and with what settings (primary key).
+-- What the look of the day an event opened found of it, as it is kept now, and with what (primary key).
 SELECT l.method_version, l.settings,
        jsonb_build_object('payer', r.payer, 'cpt_group', r.cpt_group, 'signal', r.signal, 'direction', r.direction,
            'state', r.state, 'event_id', r.event_id, 'baseline', r.baseline, 'current', r.current,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import uuid
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from upstream_pipelines.drift.breakdown import QUERIES, periods_of, read_breakdo
 from upstream_pipelines.drift.explaining import event_lines, find_event, is_explained
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.recompute import recompute
-from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
 from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.ingest.merging import merge_staged
@@ -327,6 +328,9 @@ def test_the_commands_tell_an_event_and_write_its_lines_for_one_account_only(
     assert settings.database_url is not None
     monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
     event, runner = str(opened["event_id"])[:8], CliRunner()
+    document = json.loads(runner.invoke(app, ["drift", "explain", "acme", event, "--json"]).stdout)
+    assert document["opened_with"]["method_version"] == METHOD_VERSION
+    assert document["opened_with"]["settings"] == DriftSettings().model_dump(mode="json")
     told = runner.invoke(app, ["drift", "explain", "acme", event, "--recompute"], catch_exceptions=False)
     assert told.exit_code == 0
     for part in ("Aetna denies more", "This costs about $", "North", "CO-197", "the same event and explanation"):
