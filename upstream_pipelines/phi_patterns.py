@@ -51,3 +51,22 @@ PATTERNS: dict[str, re.Pattern[str]] = {
     "mrn": MRN,
     "person_name": PERSON_NAME,
 }
+
+_MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+
+#: What the name of a place has no need of, and that of a person often stands beside: a date, six digits and more
+#: (however separated), a word for a person or a record. Too common in other texts to be personal data there: a date
+#: is a service date, ten digits are a claim number.
+BESIDE_A_PERSON: tuple[re.Pattern[str], ...] = (
+    re.compile(_DATE),
+    re.compile(
+        rf"\b\d{{1,2}}[\W_]*{_MONTH}[\W_]*\d{{2,4}}\b|\b{_MONTH}[\W_]*\d{{1,2}}(?:st|nd|rd|th)?[\W_]+\d{{2,4}}\b",
+        re.IGNORECASE,
+    ),
+    re.compile(r"\d(?:[\W_]{0,3}\d){5}"),
+    # Whole words: an outpatient centre is a place. Digits and underscores end a word here.
+    re.compile(
+        r"(?<![^\W_])(?:patients?|pts?|d\W?o\W?b|ssn|mrn|dr|doctor|m\W?d|mr|mrs|ms|miss)(?![^\W\d_])",
+        re.IGNORECASE,
+    ),
+)

@@ -59,6 +59,8 @@ class DriftNotice:
     money: Mapping[str, Any] | None = None
     chart_png: bytes | None = None
     link: str | None = None
+    opened_method_version: str | None = None
+    opened_settings: Mapping[str, Any] | None = None
     cause: Literal["payer", "data"] = "payer"
 
 
@@ -123,6 +125,8 @@ def drift_entry(notice: DriftNotice) -> Entry:
                 "explanation": " ".join(notice.sentences),
                 "contributions": notice.contributions,
                 "money": notice.money,
+                "opened_method_version": notice.opened_method_version,
+                "opened_settings": notice.opened_settings,
                 "link": notice.link,
             },
         },

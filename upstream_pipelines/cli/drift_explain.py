@@ -58,7 +58,11 @@ def explain(
         with progress("Computing …", quiet=json):
             again = compute_again(conn, customer_id, stored) if recompute else None
     if json:
-        document: dict[str, Any] = {"event": vars(stored.event), "row": stored.row}
+        document: dict[str, Any] = {
+            "event": vars(stored.event),
+            "row": stored.row,
+            "opened_with": vars(stored.opened_with),
+        }
         if again is not None:
             document["recomputed"] = {
                 "as_of": again.as_of, "same": not again.differences, "row": again.row,

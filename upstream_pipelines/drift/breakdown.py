@@ -20,6 +20,7 @@ from psycopg.rows import dict_row
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.scan import By
+from upstream_pipelines.phi_patterns import BESIDE_A_PERSON
 from upstream_pipelines.quality.phi import kinds_in
 
 QUERIES = load_queries(__package__)
@@ -30,11 +31,17 @@ comparable among lines of like age only."""
 REACH_DAYS = 180
 """Lines submitted this long before the baseline's first day still count where their decision falls into it."""
 STOOD_DAYS = 90
-"""A denial that nobody overturned for so long counts as one that stands: appeals are due within 60 to 180 days, and
-most that succeed have done so by then."""
+"""Only denials first decided longer ago say how many are overturned: appeals are due within 60 to 180 days, and most
+that succeed have done so by then. Of younger ones nobody knows yet."""
 
-WITHHELD = "name withheld"
+WITHHELD = "withheld names"
 LONGEST_NAME = 60  # characters; a name of a place has fewer, a remark more
+COMMON_LINES, COMMON_DAYS = 20, 10
+"""A facility is named only from so many lines on so many days on: `SMITH JOHN` reads like the name of any clinic, and
+what tells them apart is that a patient does not come back so often."""
+COMMON_REACH_DAYS = 240  # before the change, however short the baseline: weekly files have 4 days in its 28
+NOT_GIVEN = "not given"  # what the queries call an empty facility
+FACILITY_DIMENSIONS = frozenset({"facility", "procedure_facility"})
 
 SHORTEST_BEFORE = 28  # days
 KEYS = ["dimension", "period", "age_bin", "name", "cpt", "modifiers"]
@@ -74,7 +81,7 @@ class Breakdown:
     lines decided in it as `periods.by` says; `paid_out` (decided), `priced` (paid, with an allowed amount), `allowed`,
     `paid` and the sums of logarithms of lines whose day of decision lies in it.
     `exposure` (decision lag only) has days spent open, and decisions, by age bin. `before_days` is how many days of
-    the baseline the source covers. `overturned`: denials with an outcome, and those of them that were paid later.
+    the baseline the source covers. `overturned`: denials old enough to have an outcome (`STOOD_DAYS`), and those of them that were paid later.
     """
 
     periods: Periods
@@ -120,9 +127,15 @@ def read_breakdown(
         "customer_id": customer_id, "payer": payer, "as_of": as_of, "by": periods.by, "edges": list(AGE_EDGES),
         "reach": REACH_DAYS, "before_first": periods.before_first, "before_last": periods.before_last,
         "since_first": periods.since_first, "since_last": periods.since_last, "stood_days": STOOD_DAYS,
+        "common_first": periods.since_first - timedelta(days=COMMON_REACH_DAYS), "common_lines": COMMON_LINES,
+        "common_days": COMMON_DAYS,
     }  # fmt: skip
-    cells = _frame(conn, QUERIES.breakdown, values, KEYS, SUMS)
-    exposure = _frame(conn, QUERIES.lag_exposure, values, EXPOSURE_KEYS, EXPOSURE_SUMS) if with_exposure else None
+    common = frozenset(str(row[0]) for row in conn.execute(QUERIES.common_facilities, values)) | {NOT_GIVEN}
+    cells = _withheld(_frame(conn, QUERIES.breakdown, values, KEYS, SUMS), common, KEYS, SUMS)
+    exposure = None
+    if with_exposure:
+        exposure = _frame(conn, QUERIES.lag_exposure, values, EXPOSURE_KEYS, EXPOSURE_SUMS)
+        exposure = _withheld(exposure, common, EXPOSURE_KEYS, EXPOSURE_SUMS)
     first, with_outcome, overturned = conn.execute(QUERIES.denial_outcomes, values).fetchone() or (None, 0, 0)
     begins = max(periods.before_first, first or periods.before_first)
     return Breakdown(
@@ -140,21 +153,27 @@ def _frame(
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(statement, values).fetchall()
     frame = pd.DataFrame(rows, columns=[*keys, *sums])
-    return _withheld(frame.astype(dict.fromkeys(sums, "float64") | {"age_bin": "int64"}), keys, sums)
+    return frame.astype(dict.fromkeys(sums, "float64") | {"age_bin": "int64"})
 
 
-def _withheld(frame: pd.DataFrame, keys: list[str], sums: list[str]) -> pd.DataFrame:
+def _withheld(frame: pd.DataFrame, common: frozenset[str], keys: list[str], sums: list[str]) -> pd.DataFrame:
     """The same sums, without names that may be a patient's: what is read here goes into alerts, charts and reports.
 
     A source may write anything into its column of facilities. What looks like personal data, and what is no short
-    plain text, is called `WITHHELD`; sums that now bear one name are added up.
+    plain text, is called `WITHHELD`, and so is a facility that is not among the `common`; sums that now bear one name
+    are added up.
     """
     texts = [key for key in ("name", "cpt", "modifiers") if key in keys]
-    hidden = {text: WITHHELD for key in texts for text in frame[key].unique() if not _may_be_shown(text)}
-    if not hidden:
+    facilities = frame["dimension"].isin(FACILITY_DIMENSIONS)
+    hidden = {
+        key: frame[key].isin([text for text in frame[key].unique() if not _may_be_shown(text)]) for key in texts
+    }
+    named = [text for text in frame.loc[facilities, "name"].unique() if text in common and may_name_a_place(text)]
+    hidden["name"] |= facilities & ~frame["name"].isin(named)
+    if not any(rows.any() for rows in hidden.values()):
         return frame
     return (
-        frame.assign(**{key: frame[key].replace(hidden) for key in texts})
+        frame.assign(**{key: frame[key].mask(rows, WITHHELD) for key, rows in hidden.items()})
         .groupby(keys, as_index=False)[sums]
         .sum()
     )
@@ -162,3 +181,10 @@ def _withheld(frame: pd.DataFrame, keys: list[str], sums: list[str]) -> pd.DataF
 
 def _may_be_shown(name: str) -> bool:
     return len(name) <= LONGEST_NAME and name.isprintable() and not kinds_in(name)
+
+
+def may_name_a_place(name: str) -> bool:
+    """Whether the form of a facility's name says that it may be shown: more is asked than of a code or a group, which
+    may well be called 97110-97140 or PT.
+    """
+    return _may_be_shown(name) and not any(pattern.search(name) for pattern in BESIDE_A_PERSON)

@@ -34,11 +34,20 @@ LINE_COLUMNS = (
 
 
 @dataclass(frozen=True)
+class OpenedWith:
+    """The version of the method and the settings of the look that opened an event; later looks leave them."""
+
+    method_version: str
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class StoredEvent:
     """An event with its newest row, as in a look."""
 
     event: KeptEvent
     row: dict[str, Any]
+    opened_with: OpenedWith
 
 
 def is_explained(row: Mapping[Any, Any]) -> bool:
@@ -133,7 +142,14 @@ def find_event(conn: Connection, customer_id: int, begins: str, *, slug: str = "
         raise NotFoundError(
             f"No look at event {event.event_id} is kept any more. `upstream drift look {slug}` makes one."
         )
-    return StoredEvent(event, row)
+    return StoredEvent(event, row, opened_with(conn, customer_id, [event.event_id])[str(event.event_id)])
+
+
+def opened_with(conn: Connection, customer_id: int, events: Sequence[UUID | str]) -> dict[str, OpenedWith]:
+    """What events were opened with, by their ids as text."""
+    values = {"customer_id": customer_id, "ids": [str(event) for event in events]}
+    found = conn.execute(QUERIES.select_opened_with, values)
+    return {str(event_id): OpenedWith(version, settings) for event_id, version, settings in found}
 
 
 def event_lines(conn: Connection, customer_id: int, stored: StoredEvent) -> Generator[dict[str, Any]]:

@@ -336,17 +336,24 @@ SELECT %(customer_id)s, %(as_of)s, r.payer, r.cpt_group, r.signal, r.direction, 
 
 -- name: upsert_events
 -- The events' present state, in one statement. As they stood before is kept beside it, and stays where a look is made
--- again: rows of earlier days may be replaced by a look back at any time.
+-- again: rows of earlier days may be replaced by a look back at any time. What it was opened with is that of the look of
+-- its day, made again or not, and of no other.
 INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
-                          last_look, resolved_on, cause, memory, method_version, settings, updated_at)
+                          last_look, resolved_on, cause, memory, method_version, settings, opened_method_version,
+                          opened_settings, updated_at)
 SELECT %(customer_id)s, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.started_on, r.opened_on,
-       r.last_look, r.resolved_on, r.cause, r.memory, %(method_version)s, %(settings)s, now()
+       r.last_look, r.resolved_on, r.cause, r.memory, %(method_version)s, %(settings)s, %(method_version)s, %(settings)s,
+       now()
   FROM jsonb_to_recordset(%(rows)s) AS r(event_id uuid, payer text, cpt_group text, signal text, direction text,
        state text, started_on date, opened_on date, last_look date, resolved_on date, cause text, memory jsonb)
 ON CONFLICT (customer_id, event_id) DO UPDATE
    SET state = excluded.state, direction = excluded.direction, opened_on = excluded.opened_on, cause = excluded.cause,
        last_look = excluded.last_look, resolved_on = excluded.resolved_on, memory = excluded.memory,
        method_version = excluded.method_version, settings = excluded.settings, updated_at = now(),
+       opened_method_version = CASE WHEN excluded.last_look = drift_events.opened_on THEN excluded.method_version
+           ELSE drift_events.opened_method_version END,
+       opened_settings = CASE WHEN excluded.last_look = drift_events.opened_on THEN excluded.settings
+           ELSE drift_events.opened_settings END,
        before_last_look = CASE WHEN drift_events.last_look >= excluded.last_look THEN drift_events.before_last_look
            ELSE jsonb_build_object('event_id', drift_events.event_id, 'payer', drift_events.payer,
                'cpt_group', drift_events.cpt_group, 'signal', drift_events.signal,
@@ -419,6 +426,22 @@ SELECT CASE WHEN grouping(cpt) = 0 AND grouping(facility) = 0 THEN 'procedure_fa
                          (period, cpt, modifiers, facility))
  ORDER BY 1, 2, 3, 4, 5, 6;
 
+-- name: common_facilities
+-- Facilities with so many lines on so many days before a change. Of all payers: the range of days is read for one payer
+-- all the same, a place is the same with each, and a payer of few lines would leave all its facilities without a name.
+-- Known days as in breakdown (claims_submitted).
+WITH first_day AS (
+    SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
+)
+SELECT btrim(c.facility)
+  FROM first_decisions AS c CROSS JOIN first_day AS f
+ WHERE c.customer_id = %(customer_id)s AND btrim(c.facility) <> ''
+   AND c.submitted_date BETWEEN %(common_first)s::date AND %(before_last)s::date
+   AND ((c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day
+        OR (c.first_seen_at AT TIME ZONE 'UTC')::date < %(as_of)s::date)
+ GROUP BY btrim(c.facility)
+HAVING count(*) >= %(common_lines)s AND count(DISTINCT c.submitted_date) >= %(common_days)s;
+
 -- name: lag_exposure
 -- Days that one payer's lines spent open, and decisions, by age, before and since a change: a line is open on each
 -- day from its submission to its decision, both included. Known days as in breakdown (claims_submitted).
@@ -460,35 +483,43 @@ SELECT CASE WHEN grouping(cpt_group) = 0 THEN 'cpt_group' ELSE 'facility' END AS
  ORDER BY 1, 2, 3, 4;
 
 -- name: denial_outcomes
--- The payer's first submitted day; and of its denials of the last year those with an outcome, and those that were
--- paid later. An outcome: paid since, or denied and left so for so many days. History by primary key.
+-- The payer's first submitted day; and of its denials of the last year those first decided more than so many days ago,
+-- and those of them that were paid by the day of the look. Both of the same denials: with those overturned of any age
+-- against those standing of 90 days and more, a third overturned read as a half. What became of one is its latest
+-- decision known by then, so that an appeal won later leaves what an earlier look found as it was (claims_submitted;
+-- of the few that were replaced, claims and history by primary key).
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
-), lines AS MATERIALIZED (
-    SELECT c.claim_key, c.outcome, c.version, c.submitted_date, c.decided_date,
-           regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
-           (CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
-                 ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END) < %(as_of)s::date
-               AS known
-      FROM claims AS c CROSS JOIN first_day AS f
+), denied AS MATERIALIZED (
+    SELECT c.claim_key, c.first_decided_date IS NOT NULL AS replaced
+      FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
        AND c.submitted_date BETWEEN %(as_of)s::date - 365 AND %(as_of)s::date
-), stood AS (
-    SELECT count(*) AS lines FROM lines
-     WHERE outcome = 'DENIED' AND known AND code NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
-       AND decided_date < %(as_of)s::date - %(stood_days)s::integer
-), overturned AS (
-    SELECT count(DISTINCT l.claim_key) AS lines
-      FROM lines AS l
-      JOIN claim_history AS h ON h.customer_id = %(customer_id)s AND h.claim_key = l.claim_key
-     WHERE l.outcome = 'PAID' AND l.known AND l.version > 1 AND h.line ->> 'outcome' = 'DENIED'
-       AND regexp_replace(upper(coalesce(h.line ->> 'denial_reason_code', '')), '[^A-Z0-9]', '', 'g')
+       AND c.outcome = 'DENIED' AND c.decided_date < %(as_of)s::date - %(stood_days)s::integer
+       AND ((c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day
+            OR (c.decision_seen_at AT TIME ZONE 'UTC')::date < %(as_of)s::date)
+       AND regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g')
            NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
+), versions AS (
+    SELECT d.claim_key, c.version, c.outcome, c.decided_date, c.decision_seen_at
+      FROM denied AS d JOIN claims AS c ON c.customer_id = %(customer_id)s AND c.claim_key = d.claim_key
+     WHERE d.replaced
+    UNION ALL
+    SELECT d.claim_key, h.version, h.line ->> 'outcome', (h.line ->> 'decided_date')::date,
+           (h.line ->> 'decision_seen_at')::timestamptz
+      FROM denied AS d JOIN claim_history AS h ON h.customer_id = %(customer_id)s AND h.claim_key = d.claim_key
+     WHERE d.replaced
+), latest AS (
+    SELECT DISTINCT ON (v.claim_key) v.outcome
+      FROM versions AS v CROSS JOIN first_day AS f
+     WHERE v.outcome IN ('PAID', 'DENIED', 'OTHER') AND v.decided_date < %(as_of)s::date
+       AND ((v.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day
+            OR (v.decision_seen_at AT TIME ZONE 'UTC')::date < %(as_of)s::date)
+     ORDER BY v.claim_key, v.version DESC
 )
 SELECT (SELECT min(submitted_day) FROM payer_activity
          WHERE customer_id = %(customer_id)s AND payer = %(payer)s AND submitted_known_day < %(as_of)s::date),
-       stood.lines + overturned.lines, overturned.lines
-  FROM stood CROSS JOIN overturned;
+       (SELECT count(*) FROM denied), (SELECT count(*) FROM latest WHERE outcome = 'PAID');
 
 -- name: event_lines
 -- The claim lines behind an event, as a query and not a copy: those counted in the period since its change, and
@@ -536,8 +567,13 @@ SELECT as_of, payer, cpt_group, signal, direction, state, event_id::text, baseli
  WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s AND detail ? 'complete_to'
  ORDER BY as_of DESC LIMIT 1;
 
+-- name: select_opened_with
+-- What events were opened with (primary key).
+SELECT event_id, opened_method_version AS method_version, opened_settings AS settings
+  FROM drift_events WHERE customer_id = %(customer_id)s AND event_id = ANY(%(ids)s::uuid[]);
+
 -- name: select_opening
--- What the look that opened an event found of it, and with what settings (primary key).
+-- What the look of the day an event opened found of it, as it is kept now, and with what (primary key).
 SELECT l.method_version, l.settings,
        jsonb_build_object('payer', r.payer, 'cpt_group', r.cpt_group, 'signal', r.signal, 'direction', r.direction,
            'state', r.state, 'event_id', r.event_id, 'baseline', r.baseline, 'current', r.current,

@@ -47,21 +47,22 @@ def recompute(conn: Connection, customer_id: int, stored: StoredEvent) -> Recomp
         NotFoundError: the look that opened the event was replaced by a look back.
         ConflictError: it was made by another version of the method.
     """
-    event = stored.event
+    event, used = stored.event, stored.opened_with
+    if used.method_version != METHOD_VERSION:
+        raise ConflictError(
+            f"This event was found by version {used.method_version} of the method and this program has version "
+            f"{METHOD_VERSION}. Compute it again with the release that found it."
+        )
     key = {"customer_id": customer_id, "as_of": event.opened_on, "event_id": event.event_id}
     with conn.cursor(row_factory=dict_row) as cursor:
         before = cursor.execute(QUERIES.select_opening, key).fetchone()
-    if before is None:
+    # A look back may have found the same event: in other figures, where it was made with something else.
+    if before is None or (before["method_version"], before["settings"]) != (used.method_version, used.settings):
         raise NotFoundError(
             f"The look of {event.opened_on} that opened this event was made again since, as a look back from other "
-            "events or settings, and found another event or none: there is nothing to compare with any more."
+            "events or settings, and what it found replaced this: there is nothing to compare with any more."
         )
-    if before["method_version"] != METHOD_VERSION:
-        raise ConflictError(
-            f"This event was found by version {before['method_version']} of the method and this program has version "
-            f"{METHOD_VERSION}. Compute it again with the release that found it."
-        )
-    settings = DriftSettings.model_validate(before["settings"])
+    settings = DriftSettings.model_validate(used.settings)
     known = _known_then(conn, customer_id, event.opened_on, settings)
     troubles = read_troubles(conn, customer_id, (event.opened_on, event.opened_on), settings)
     detector = Detector(*read_activity(conn, customer_id), settings)

@@ -32,7 +32,7 @@ from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.event_chart import event_chart
 from upstream_pipelines.drift.event_series import event_points
 from upstream_pipelines.drift.events import Cause, DriftEvent
-from upstream_pipelines.drift.explaining import explain_rows, is_explained
+from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
 from upstream_pipelines.drift.figures import figures_of
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
@@ -215,7 +215,8 @@ def _look_once(
         if present:
             states = [event.model_dump(mode="json") for event in result.events]
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
-            notices = list(_notices(detector, subject, as_of, rows, live))
+            used_by = opened_with(conn, subject.customer_id, [row["event_id"] for row in rows if row["event_id"]])
+            notices = list(_notices(detector, subject, as_of, rows, live, used_by=used_by))
             alerts = write_drift_alerts(conn, subject.customer_id, notices)
     return explained, live, alerts
 
@@ -264,8 +265,13 @@ def _notices(
     as_of: date,
     rows: Sequence[dict[str, Any]],
     known: Sequence[DriftEvent],
+    *,
+    used_by: Mapping[str, OpenedWith],
 ) -> Iterator[DriftNotice]:
-    """What people are told of a look: events that opened, were resolved, or changed their cause. Few a year, so a loop."""
+    """What people are told of a look: events that opened, were resolved, or changed their cause. Few a year, so a loop.
+
+    `used_by`: what events were opened with.
+    """
     before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
     told = [
         (row, announcement) for row in rows for announcement in announcements(row, before.get(row["event_id"]))
@@ -293,6 +299,8 @@ def _notices(
             chart_png=pictures.get(row["event_id"]),
             link=subject.link,
             as_of=as_of,
+            opened_method_version=used_by[row["event_id"]].method_version,
+            opened_settings=used_by[row["event_id"]].settings,
             **{
                 name: row[name]
                 for name in (

@@ -207,17 +207,49 @@ def test_what_may_be_a_patients_name_is_withheld_and_its_lines_are_counted(
     pipeline.execute("UPDATE claims SET facility = repeat('as she said ', 6) WHERE facility IS NULL")
     pipeline.execute("UPDATE claims SET cpt_group = 'CANARY, JOHN' WHERE cpt = '99213'")
     after = read(pipeline, customer_id, "decision")
-    assert set(after.of("facility")["name"]) == {"South", "name withheld"}
-    assert set(after.of("cpt_group")["name"]) == {"MEDICINE", "SURGERY", "DRUGS", "name withheld"}
+    assert set(after.of("facility")["name"]) == {"South", "withheld names"}
+    assert set(after.of("cpt_group")["name"]) == {"MEDICINE", "SURGERY", "DRUGS", "withheld names"}
     assert after.exposure is not None
     everything = f"{after.cells.to_csv()} {after.exposure.to_csv()}"
     assert "CANARY" not in everything
     assert "she said" not in everything
     for dimension in ("facility", "procedure_facility"):
         was = before.of(dimension).assign(
-            name=lambda rows: rows["name"].replace({"North": "name withheld", "not given": "name withheld"})
+            name=lambda rows: rows["name"].replace({"North": "withheld names", "not given": "withheld names"})
         )
         same(after.of(dimension), was.groupby(KEYS, as_index=False)[SUMS].sum(), KEYS)
+
+
+@pytest.mark.parametrize(
+    ("count", "days", "shown"), [(20, 10, True), (19, 10, False), (20, 9, False), (2, 1, False)]
+)
+def test_a_facility_is_named_from_twenty_lines_on_ten_days_before_the_change_on(
+    pipeline: Connection, customer_id: int, count: int, days: int, *, shown: bool
+) -> None:
+    """Many more lines since the change, and lines of another payer's that count as well."""
+    change = periods("decision").since_first
+    pipeline.execute(
+        "UPDATE claims SET facility = 'SMITH JOHN' WHERE submitted_date >= %s AND facility = 'North'", (change,)
+    )
+    sent = pipeline.execute(
+        "SELECT submitted_date FROM claims WHERE submitted_date < %s GROUP BY 1 HAVING count(*) >= 11"
+        " ORDER BY 1 DESC LIMIT %s",
+        (change, days),
+    ).fetchall()
+    pipeline.execute(
+        """UPDATE claims SET facility = 'SMITH JOHN' WHERE claim_key IN (
+               SELECT claim_key FROM (SELECT claim_key, submitted_date,
+                                             row_number() OVER (PARTITION BY submitted_date ORDER BY claim_key) AS turn
+                                        FROM claims WHERE submitted_date = ANY(%s)) AS lines
+                ORDER BY turn, submitted_date LIMIT %s)""",
+        ([day for (day,) in sent], count),
+    )
+    found = read(pipeline, customer_id, "decision")
+    names = {"SMITH JOHN"} if shown else {"withheld names"}
+    assert set(found.of("facility")["name"]) == {"North", "South", "not given"} | names
+    assert set(found.of("procedure_facility")["name"]) == {"North", "South", "not given"} | names
+    assert found.exposure is not None
+    assert ("SMITH JOHN" in set(found.exposure["name"])) == shown
 
 
 def test_what_a_source_covers_of_the_baseline_is_told(pipeline: Connection, customer_id: int) -> None:

@@ -34,10 +34,11 @@ def _acme(pipeline: Connection, settings: Settings, monkeypatch: pytest.MonkeyPa
     customer, _ = create_customer(pipeline, "acme", "Acme")
     pipeline.execute(
         """INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on,
-                                     opened_on, last_look, memory, method_version, settings)
+                                     opened_on, last_look, memory, method_version, settings, opened_method_version,
+                                     opened_settings)
            VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', 'worsening', 'updated', '2026-03-02', '2026-04-01',
-                   '2026-05-01', %s, %s, '{}')""",
-        (customer.customer_id, EVENT, Jsonb(MEMORY), METHOD_VERSION),
+                   '2026-05-01', %s, %s, '{}', %s, '{}')""",
+        (customer.customer_id, EVENT, Jsonb(MEMORY), METHOD_VERSION, METHOD_VERSION),
     )
 
 

@@ -263,6 +263,43 @@ def test_an_event_computed_again_after_a_look_back_is_the_same_or_said_to_be_rep
         recompute(pipeline, subject.customer_id, find_event(pipeline, subject.customer_id, str(event_id)))
 
 
+def test_an_event_keeps_what_it_was_opened_with_whatever_later_looks_are_made_with(
+    pipeline: Connection, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look back at the day it opened, by the new version and settings, takes nothing from that either."""
+    patient = SETTINGS.model_copy(update={"calm_days": 20})
+    monkeypatch.setattr(store, "METHOD_VERSION", "of old")
+    event_id = opened_by(pipeline, Subject(subject.customer_id, "Acme", patient), on(3))
+    monkeypatch.undo()
+    look(pipeline, subject, [on(2)])
+    look(pipeline, subject, [on(3)])
+    stored = find_event(pipeline, subject.customer_id, str(event_id))
+    assert (stored.opened_with.method_version, stored.opened_with.settings["calm_days"]) == ("of old", 20)
+    with pytest.raises(ConflictError, match="version of old of the method"):
+        recompute(pipeline, subject.customer_id, stored)
+    accept_event(pipeline, subject.customer_id, str(event_id), accepted_on=on(1), accepted_by="ann")
+    look(pipeline, subject, [on(1)])
+    told_with = pipeline.execute(
+        """SELECT DISTINCT notice, content -> 'data' ->> 'opened_method_version',
+                  content -> 'data' -> 'opened_settings' ->> 'calm_days' FROM alerts ORDER BY 1"""
+    ).fetchall()
+    assert told_with == [("open", "of old", "20"), ("resolved", "of old", "20")]
+
+
+def test_an_event_opened_with_other_settings_is_computed_again_with_those(
+    pipeline: Connection, subject: Subject
+) -> None:
+    """The look of its day made again with others is the look that opens it."""
+    look(pipeline, subject, [on(3)])
+    event_id = opened_by(
+        pipeline, Subject(subject.customer_id, "Acme", SETTINGS.model_copy(update={"calm_days": 20})), on(3)
+    )
+    look(pipeline, subject, [on(0)])
+    stored = find_event(pipeline, subject.customer_id, str(event_id))
+    assert stored.opened_with.settings["calm_days"] == 20
+    assert recompute(pipeline, subject.customer_id, stored).differences == {}
+
+
 def test_a_look_back_that_finds_an_event_earlier_leaves_one_live_event_and_looks_go_on(
     pipeline: Connection, subject: Subject
 ) -> None:

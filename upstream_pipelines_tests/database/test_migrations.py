@@ -97,8 +97,10 @@ def test_a_live_event_of_the_first_method_lives_on(database_at: Callable[[str], 
             assert [(row["event_id"], row["state"]) for row in rows.to_dict("records")] == (
                 [(EVENT, "resolved")] if day == date(2026, 5, 1) else []
             )
-        memory = conn.execute("SELECT memory ->> 'change_low', cause FROM drift_events").fetchone()
-        assert memory == ("2026-03-02", "payer")
+        memory = conn.execute(
+            "SELECT memory ->> 'change_low', cause, opened_method_version, opened_settings FROM drift_events"
+        ).fetchone()
+        assert memory == ("2026-03-02", "payer", "1", {})
 
 
 def test_the_days_of_all_claims_are_counted_again_for_six_signals(database_at: Callable[[str], Settings]) -> None:
