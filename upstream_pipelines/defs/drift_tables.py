@@ -14,7 +14,8 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.tables import chart, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
-from upstream_pipelines.drift.explanation import DIMENSIONS, NAMES, describe, lack_text, title_of
+from upstream_pipelines.drift.explanation import NAMES, describe, lack_text, title_of
+from upstream_pipelines.drift.grounds import DIMENSIONS
 from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines.drift.units import (
     complete_text,

@@ -46,7 +46,7 @@ from upstream_pipelines.drift.measures import (
     is_material,
     usual_decision_days,
 )
-from upstream_pipelines.drift.rows import LookResult, frame_of
+from upstream_pipelines.drift.rows import LookResult, frame_of, intervals_of
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.severity import severity
@@ -351,7 +351,7 @@ class Detector:
                 "by": change.by,
                 "current_from": day_of(first).isoformat(),
                 "complete_to": day_of(charts.by_signal[change.signal].last).isoformat(),
-                **_intervals(found),
+                **intervals_of(found),
                 "over_dispersion": round(float(charts.by_signal[change.signal].dispersion[payer]), 4),
             },
         }
@@ -378,16 +378,6 @@ class Detector:
                 "reason": lack.reason,
             },
         }
-
-
-def _intervals(found: Comparison) -> dict[str, float]:
-    (baseline_low, baseline_high), (current_low, current_high) = found.baseline_interval, found.current_interval
-    return {
-        "baseline_low": round(baseline_low, 6),
-        "baseline_high": round(baseline_high, 6),
-        "current_low": round(current_low, 6),
-        "current_high": round(current_high, 6),
-    }
 
 
 def replay_looks(

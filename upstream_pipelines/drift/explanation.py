@@ -11,17 +11,24 @@ from typing import Any
 
 from upstream_pipelines.drift.data_trouble import data_sentences
 from upstream_pipelines.drift.events import NEW_NORMALS, WORSENING_SIGN
+from upstream_pipelines.drift.grounds import (
+    BY_SUBMISSION_ONLY,
+    certainty,
+    cost,
+    largest_sources,
+    money_word,
+    source,
+    sure,
+)
 from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import (
     SPACE,
     as_day,
-    chance_text,
     day_text,
     effect_text,
     figure_text,
     money_text,
     number_of,
-    part_text,
     percent,
     rounded_dollars,
     since_text,
@@ -35,7 +42,6 @@ NAMES = {
     "procedure_mix": "procedure mix",
     "authorization_denials": "authorization denials",
 }
-BY_SUBMISSION_ONLY = frozenset({"volume", "procedure_mix"})
 _REASON = {
     "too_few_lines": "too few decided claim lines",
     "open_lines_not_in_source": "the source sends no claims that are still open",
@@ -79,15 +85,7 @@ ENDINGS = {
 }
 """By the reason in a resolved row's detail (events.Ending)."""
 _CALM = "The last weeks are near the baseline again; the change is over when they stay there."
-_RANGES = f"Ranges in brackets hold the truth 95 times in 100 (95{SPACE}% intervals)."
 _DATA = "Data, not payer: "
-_WORTH_NAMING, _ABOVE_ITS_SHARE, _NEARLY_ALL = 0.25, 1.5, 0.8
-DIMENSIONS = {
-    "cpt_group": "CPT group",
-    "procedure": "procedure",
-    "denial_code": "denial code",
-    "facility": "facility",
-}
 
 
 def describe(row: Mapping[str, Any]) -> str:
@@ -106,7 +104,7 @@ def sentences_of(row: Mapping[str, Any]) -> list[str]:
     if _is_over(row):
         return [sentence for sentence in (first, data_sentences(detail), _CALM, _basis(row)) if sentence]
     said = [
-        first, data_sentences(detail), _cost(row), _source(row), _certainty(row), _basis(row),
+        first, data_sentences(detail), cost(row), source(row), certainty(row), _basis(row),
         f"Only watched, no alarm: {_WAITS[detail['waits_for']]}."
         if row["state"] == "watch" and detail.get("waits_for") in _WAITS else None,
     ]  # fmt: skip
@@ -166,7 +164,7 @@ def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts.append(("Since", f"{since}{_by_which_day(row)}" if since else "not known"))
     if not over:
         facts.extend(_costs_and_sources(row))
-        facts.append(("How sure", _sure(row) or "not known"))
+        facts.append(("How sure", sure(row) or "not known"))
         maturity = number_of(row.get("maturity"))
         if maturity is not None and signal in RATE_SIGNALS:
             facts.append(("Complete", _complete(row, maturity)))
@@ -184,11 +182,11 @@ def _costs_and_sources(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     if "money" in detail and row.get("cause") != "data":
         money = detail["money"]
         found.append(
-            (_money_word(signal, money), money_text(money) or "unknown")
+            (money_word(signal, money), money_text(money) or "unknown")
             if money
             else ("Costs", "not known: no amounts in the source")
         )
-    return found + _largest(detail)
+    return found + largest_sources(detail)
 
 
 def _is_over(row: Mapping[str, Any]) -> bool:
@@ -333,107 +331,6 @@ def _what_is_now(row: Mapping[str, Any]) -> str:
     if signal == "authorization_denials":
         is_back = is_back.replace("is ", "are ")  # the denials
     return f" and {is_back} {percent(current)}"
-
-
-def _cost(row: Mapping[str, Any]) -> str | None:
-    if row["state"] not in {"open", "updated"} or "money" not in row["detail"] or row.get("cause") == "data":
-        return None  # a change of the data costs nobody anything
-    money = row["detail"]["money"]
-    if money is None:
-        return "What it costs is not known: the source sends no amounts."
-    word = "This gains" if money["gain"] else "This costs"
-    if row["signal"] in BY_SUBMISSION_ONLY:
-        word = f"In allowed dollars that is {'a gain of' if money['gain'] else 'a loss of'}"
-    if money.get("delayed") is not None:
-        word = "This leaves"
-    within = ", within what its denial rate costs and not on top of it" if money.get("within_denial_rate") else ""
-    return f"{word} {money_text(money)}{within}."
-
-
-def _money_word(signal: str, money: Mapping[str, Any]) -> str:
-    if signal == "decision_lag":
-        return "Cash"
-    return "Gains" if money["gain"] else "Costs"
-
-
-def _source(row: Mapping[str, Any]) -> str | None:
-    """Rate or mix, and the largest contributor where it has a quarter of the change or more."""
-    told = row["detail"].get("explanation")
-    if not told:
-        return None
-    unit, change, parts = told["unit"], told["change"], told["parts"]
-    sentence = ""
-    if unit == "share of decided lines":
-        sentence = (
-            f"Between the two periods as they stand the difference is {part_text(unit, change)}: "
-            f"{part_text(unit, parts['rate'])} on lines of the same kind, {part_text(unit, parts['mix'])} from "
-            f"another mix of procedures, {part_text(unit, parts['maturity'])} from how old the decided lines are. "
-        )
-    elif unit == "share of allowed dollars":
-        sentence = f"Weighed by dollars the difference is {part_text(unit, change)}. "
-    largest = _contributors(told)
-    if not largest:
-        return sentence.strip() or None
-    alternatives = " These are views of the same change and do not add up." if len(largest) > 1 else ""
-    return f"{sentence}The largest part of it, {'; '.join(largest)}.{alternatives}"
-
-
-def _contributors(told: Mapping[str, Any]) -> list[str]:
-    """Of each dimension the entry with most of the change, in words, if it is a quarter of it or more and stands out.
-
-    A facility with 48 % of the lines and 50 % of the change is no source of it: the change is everywhere.
-    """
-    found = []
-    for dimension, kind in DIMENSIONS.items():
-        entries = told["by"].get(dimension, [])
-        if len(entries) < 2 or entries[0]["name"] in {"all others", "not given", "UNSPECIFIED"}:
-            continue
-        first = entries[0]
-        if "share_since" in first:
-            # A shift of the mix is told by the code that moved most, whichever way its dollars went.
-            size = f"{percent(first['share_before'], 0)} → {percent(first['share_since'], 0)} of the lines"
-        elif _stands_out(first, told["change"]):
-            size = part_text(told["unit"], first["total"])
-        else:
-            continue
-        found.append(f"by {kind}: {first['name']} ({size})")
-    return found
-
-
-def _stands_out(entry: Mapping[str, Any], change: float) -> bool:
-    """A quarter of the change or more, and clearly more than its share of the lines; or nearly all of it."""
-    part = entry["total"] / change if change else 0.0
-    share = entry.get("share")  # explanations from before it was kept have none
-    return part > _NEARLY_ALL or (share is not None and part >= _WORTH_NAMING and part > _ABOVE_ITS_SHARE * share)
-
-
-def _largest(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
-    told = detail.get("explanation")
-    named = _contributors(told) if told else []
-    return [("Comes from", "; ".join(named))] if named else []
-
-
-def _certainty(row: Mapping[str, Any]) -> str | None:
-    sure = _sure(row)
-    return f"How sure: {sure}. {_RANGES}" if sure else None
-
-
-def _sure(row: Mapping[str, Any]) -> str | None:
-    """In words, from the evidence; and q, the share of chance findings to be expected among today's charts that show
-    as much as this one or more.
-    """
-    confidence, q = number_of((row.get("detail") or {}).get("confidence")), number_of(row.get("q_value"))
-    words = []
-    if confidence is not None:
-        words.append(
-            "very sure" if confidence >= 0.95 else "sure" if confidence >= 0.8
-            else "fairly sure" if confidence >= 0.5 else "not sure"
-        )  # fmt: skip
-    if q is not None:
-        chance = chance_text(q) or ""
-        share = chance if chance.startswith("under") else f"about {chance}"
-        words.append(f"of the findings at least as clear as this one, {share} come about by chance alone")
-    return "; ".join(words) or None
 
 
 def _complete(row: Mapping[str, Any], maturity: float) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.measures import Comparison
 
 ROW_COLUMNS = [
     "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
@@ -41,3 +42,14 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return frame.astype(
         dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64") | dict.fromkeys(words, "str")
     )
+
+
+def intervals_of(found: Comparison) -> dict[str, float]:
+    """The intervals of a comparison as they stand in a row's detail."""
+    (baseline_low, baseline_high), (current_low, current_high) = found.baseline_interval, found.current_interval
+    return {
+        "baseline_low": round(baseline_low, 6),
+        "baseline_high": round(baseline_high, 6),
+        "current_low": round(current_low, 6),
+        "current_high": round(current_high, 6),
+    }

@@ -124,7 +124,8 @@ def test_the_longest_texts_stay_within_slacks_limits(receiver: Any, slack: FakeS
 def test_a_payers_name_cannot_become_a_mention_or_a_link(receiver: Any, slack: FakeSlack) -> None:
     _send(receiver, _message("<!channel> & <https://evil.example|x>"))
     section = slack.posts[0]["blocks"][1]["text"]["text"]
-    assert section == "&lt;!channel&gt; &amp; &lt;https://evil.example|x&gt;"
+    assert section.startswith("&lt;!channel&gt; &amp; &lt;https://evil.example|x&gt; ")
+    assert "<" not in section
 
 
 def test_a_bot_token_posts_the_message_and_the_chart_into_its_thread(receiver: Any, slack: FakeSlack) -> None:

@@ -1,0 +1,126 @@
+"""Where a change comes from, what it costs and how sure it is, in words: the grounds of a drift row's explanation.
+
+Not here: what changed and since when (explanation.py), the form of one figure (units.py), the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from upstream_pipelines.drift.units import SPACE, chance_text, money_text, number_of, part_text, percent
+
+BY_SUBMISSION_ONLY = frozenset({"volume", "procedure_mix"})
+_RANGES = f"Ranges in brackets hold the truth 95 times in 100 (95{SPACE}% intervals)."
+_WORTH_NAMING, _ABOVE_ITS_SHARE, _NEARLY_ALL = 0.25, 1.5, 0.8
+DIMENSIONS = {
+    "cpt_group": "CPT group",
+    "procedure": "procedure",
+    "denial_code": "denial code",
+    "facility": "facility",
+}
+
+
+def cost(row: Mapping[str, Any]) -> str | None:
+    """What the change costs or gains, as a sentence; None where nothing is known of it."""
+    if row["state"] not in {"open", "updated"} or "money" not in row["detail"] or row.get("cause") == "data":
+        return None  # a change of the data costs nobody anything
+    money = row["detail"]["money"]
+    if money is None:
+        return "What it costs is not known: the source sends no amounts."
+    word = "This gains" if money["gain"] else "This costs"
+    if row["signal"] in BY_SUBMISSION_ONLY:
+        word = f"In allowed dollars that is {'a gain of' if money['gain'] else 'a loss of'}"
+    if money.get("delayed") is not None:
+        word = "This leaves"
+    within = ", within what its denial rate costs and not on top of it" if money.get("within_denial_rate") else ""
+    return f"{word} {money_text(money)}{within}."
+
+
+def money_word(signal: str, money: Mapping[str, Any]) -> str:
+    """What a sum of money is called beside its figure."""
+    if signal == "decision_lag":
+        return "Cash"
+    return "Gains" if money["gain"] else "Costs"
+
+
+def source(row: Mapping[str, Any]) -> str | None:
+    """Rate or mix, and the largest contributor where it has a quarter of the change or more."""
+    told = row["detail"].get("explanation")
+    if not told:
+        return None
+    unit, change, parts = told["unit"], told["change"], told["parts"]
+    sentence = ""
+    if unit == "share of decided lines":
+        sentence = (
+            f"Between the two periods as they stand the difference is {part_text(unit, change)}: "
+            f"{part_text(unit, parts['rate'])} on lines of the same kind, {part_text(unit, parts['mix'])} from "
+            f"another mix of procedures, {part_text(unit, parts['maturity'])} from how old the decided lines are. "
+        )
+    elif unit == "share of allowed dollars":
+        sentence = f"Weighed by dollars the difference is {part_text(unit, change)}. "
+    largest = _contributors(told)
+    if not largest:
+        return sentence.strip() or None
+    alternatives = " These are views of the same change and do not add up." if len(largest) > 1 else ""
+    return f"{sentence}The largest part of it, {'; '.join(largest)}.{alternatives}"
+
+
+def _contributors(told: Mapping[str, Any]) -> list[str]:
+    """Of each dimension the entry with most of the change, in words, if it is a quarter of it or more and stands out.
+
+    A facility with 48 % of the lines and 50 % of the change is no source of it: the change is everywhere.
+    """
+    found = []
+    for dimension, kind in DIMENSIONS.items():
+        entries = told["by"].get(dimension, [])
+        if len(entries) < 2 or entries[0]["name"] in {"all others", "not given", "UNSPECIFIED"}:
+            continue
+        first = entries[0]
+        if "share_since" in first:
+            # A shift of the mix is told by the code that moved most, whichever way its dollars went.
+            size = f"{percent(first['share_before'], 0)} → {percent(first['share_since'], 0)} of the lines"
+        elif _stands_out(first, told["change"]):
+            size = part_text(told["unit"], first["total"])
+        else:
+            continue
+        found.append(f"by {kind}: {first['name']} ({size})")
+    return found
+
+
+def _stands_out(entry: Mapping[str, Any], change: float) -> bool:
+    """A quarter of the change or more, and clearly more than its share of the lines; or nearly all of it."""
+    part = entry["total"] / change if change else 0.0
+    share = entry.get("share")  # explanations from before it was kept have none
+    return part > _NEARLY_ALL or (share is not None and part >= _WORTH_NAMING and part > _ABOVE_ITS_SHARE * share)
+
+
+def largest_sources(detail: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The largest sources as a fact to look up; none where nothing stands out."""
+    told = detail.get("explanation")
+    named = _contributors(told) if told else []
+    return [("Comes from", "; ".join(named))] if named else []
+
+
+def certainty(row: Mapping[str, Any]) -> str | None:
+    """How sure the change is, as a sentence."""
+    words = sure(row)
+    return f"How sure: {words}. {_RANGES}" if words else None
+
+
+def sure(row: Mapping[str, Any]) -> str | None:
+    """In words, from the evidence; and q, the share of chance findings to be expected among today's charts that show
+    as much as this one or more.
+    """
+    confidence, q = number_of((row.get("detail") or {}).get("confidence")), number_of(row.get("q_value"))
+    words = []
+    if confidence is not None:
+        words.append(
+            "very sure" if confidence >= 0.95 else "sure" if confidence >= 0.8
+            else "fairly sure" if confidence >= 0.5 else "not sure"
+        )  # fmt: skip
+    if q is not None:
+        chance = chance_text(q) or ""
+        share = chance if chance.startswith("under") else f"about {chance}"
+        words.append(f"of the findings at least as clear as this one, {share} come about by chance alone")
+    return "; ".join(words) or None
