@@ -312,8 +312,11 @@ ON CONFLICT (customer_id, measured_on) DO UPDATE
        events = excluded.events, created_at = now();
 
 -- name: sum_placebo
--- Events, looks and number of a customer's measurements of some days with one method (primary key).
-SELECT coalesce(sum(events), 0), coalesce(sum(looks), 0), count(*) FROM drift_placebo
+-- Events, looks and number of a customer's measurements of some days with one method (primary key), and the days of
+-- history in all of them together: each ends as long before its night as decisions take, and has half a year and more.
+SELECT coalesce(sum(events), 0), coalesce(sum(looks), 0), count(*),
+       coalesce(max(measured_on) FILTER (WHERE looks > 0) - min(measured_on - days) FILTER (WHERE looks > 0), 0)
+  FROM drift_placebo
  WHERE customer_id = %(customer_id)s AND measured_on > %(since)s AND measured_on <= %(until)s
    AND method_version = %(method_version)s;
 
