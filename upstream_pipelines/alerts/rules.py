@@ -22,7 +22,8 @@ class AlertRule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "run_failure")
+    # Quality too: a change that is told as data is of this kind, and without it would be told to nobody.
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "quality", "run_failure")
     signals: Annotated[tuple[Signal, ...], Field(min_length=1)] | None = None
     payers: Names | None = None
     cpt_groups: Names | None = None

@@ -251,7 +251,7 @@ def placebo(
     *,
     json: Json = False,
 ) -> None:
-    """Measure false events on the customer's own shuffled history now, as the nightly job does."""
+    """Measure false events on reshuffles of the customer's one history now, as the nightly job does."""
     from upstream_pipelines.drift.placebo_store import measure, published_rate
 
     try:

@@ -6,11 +6,13 @@ troubles, in the counts (source_patterns.py) or among the uploads
 
 A trouble explains a change when it began about when the change did and still covers a fair part of the days that are
 compared. So a hole that was filled, or a file that was refused once, explains less and less, and a change that
-outlives it turns to cause "payer".
+outlives it turns to cause "payer". Where it is known how many lines a trouble cost, they must suffice for the change
+(`largest_effect`): with a tenth of its rows rejected a file does not double a payer's denials.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from upstream_pipelines.drift.events import Cause, DriftEvent
+    from upstream_pipelines.drift.settings import Signal
 
 TroubleCode = Literal[
     "renamed_payer", "unmapped_alias", "all_payers_at_once", "days_without_claims", "late_file", "failed_upload",
@@ -30,6 +33,13 @@ SPREADING_DAYS = (
     60  # a renamed payer's last claims are decided over two months, and change its decisions till then
 )
 COVERED_SHARE = 0.25  # of the days compared: a quarter of the days at nothing is a material change of any signal
+SUFFICIENT_SHARE = 0.5  # of the effect: chance and a payer hit harder than others may double what a trouble can do
+UPLOAD_CODES: frozenset[TroubleCode] = frozenset(
+    {"failed_upload", "partial_upload", "failing_quality", "resent_file"}
+)
+UPLOAD_DAYS = (
+    45  # after its last day: with the next monthly file or two the lines have come, or are wanted no more
+)
 CLEAR_DAYS = 7  # without an explanation make the payer the cause
 JUDGED_STATES = frozenset({"watch", "open", "updated"})
 
@@ -39,7 +49,9 @@ class Trouble:
     """Something wrong with the data of `first_day` to `last_day` (None: it goes on), of some payers (None: all).
 
     `by`: whether submission or decision days lack something (None: both). `known_on`: the day on which it could be
-    seen (None: it is in the counts themselves), `cleared_on` that on which a corrected file came.
+    seen (None: it is in the counts themselves), `cleared_on` that on which a corrected file came. `share`: how much
+    of the lines of those days it cost at most (None: not known); of which payers they were nobody knows, so it is
+    taken for each payer's.
     """
 
     code: TroubleCode
@@ -49,6 +61,7 @@ class Trouble:
     by: Literal["decision", "submission"] | None = None
     known_on: date | None = None
     cleared_on: date | None = None
+    share: float | None = None
 
 
 def known_before(troubles: Iterable[Trouble], as_of: date) -> list[Trouble]:
@@ -59,19 +72,34 @@ def known_before(troubles: Iterable[Trouble], as_of: date) -> list[Trouble]:
         if (trouble.known_on is None or trouble.known_on < as_of)
         and (trouble.cleared_on is None or trouble.cleared_on >= as_of)
     ]
-    joined: list[Trouble] = []
+    runs: list[list[Trouble]] = []
     for trouble in sorted(told, key=lambda item: (item.code, item.payers or (), item.by or "", item.first_day)):
-        last = joined[-1] if joined else None
+        last = _joined(runs[-1]) if runs else None
         same = last is not None and (last.code, last.payers, last.by) == (trouble.code, trouble.payers, trouble.by)
         # Uploads cover the days since the one before them: trouble in each makes one stretch.
         if last is not None and same and (last.last_day is None or trouble.first_day <= _next(last.last_day)):
-            ends = (
-                None if last.last_day is None or trouble.last_day is None else max(last.last_day, trouble.last_day)
-            )
-            joined[-1] = Trouble(trouble.code, last.first_day, ends, trouble.payers, trouble.by)
+            runs[-1].append(trouble)
         else:
-            joined.append(Trouble(trouble.code, trouble.first_day, trouble.last_day, trouble.payers, trouble.by))
-    return joined
+            runs.append([trouble])
+    return [_joined(run) for run in runs]
+
+
+def _joined(run: Sequence[Trouble]) -> Trouble:
+    """One trouble over all days of several. Its share is the mean over the days; of a day that two sources missed,
+    the larger one, since a payer's lines may all come from one.
+    """
+    lasts = [trouble.last_day for trouble in run if trouble.last_day is not None]
+    last = max(lasts) if len(lasts) == len(run) else None
+    by_day: dict[date, float] = {}
+    for trouble in run:
+        if trouble.share is None or trouble.last_day is None:
+            by_day.clear()
+            break
+        for number in range((trouble.last_day - trouble.first_day).days + 1):
+            day = trouble.first_day + timedelta(days=number)
+            by_day[day] = max(by_day.get(day, 0.0), trouble.share)
+    share = math.fsum(by_day.values()) / len(by_day) if by_day else None
+    return Trouble(run[0].code, run[0].first_day, last, run[0].payers, run[0].by, share=share)
 
 
 def with_causes(
@@ -145,10 +173,12 @@ def explanations(
 
 
 def explains(trouble: Trouble, row: Mapping[str, Any], recent_days: int) -> bool:
-    """Whether the trouble began about when the row's change did and covers enough of the days compared.
+    """Whether the trouble began about when the row's change did, covers enough of the days compared, and suffices.
 
     Those are the days since the change, or the last `recent_days` of them, by which an event is judged that goes on
-    (settings.recent_days). `row`: payer, and a detail with change_date, by, complete_to and, where known, change_date_low and _high.
+    (settings.recent_days). It suffices where what the lines it cost can do to these days (`largest_effect`) is at
+    least half of what is seen. One of an upload is over `UPLOAD_DAYS` after its last day. `row`: as_of, payer, signal,
+    baseline, current, effect, and a detail with change_date, by, complete_to and, where known, change_date_low and _high.
     """
     detail = row["detail"]
     if trouble.payers is not None and row["payer"] not in trouble.payers:
@@ -164,10 +194,55 @@ def explains(trouble: Trouble, row: Mapping[str, Any], recent_days: int) -> bool
         trouble.first_day <= high and low <= trouble.first_day + timedelta(spread)
     ):
         return False
-    return trouble.last_day is None or any(
-        _share(trouble.first_day, trouble.last_day, first, complete_to) >= COVERED_SHARE
+    if trouble.last_day is None:
+        return True
+    if trouble.code in UPLOAD_CODES and row["as_of"] > trouble.last_day + timedelta(UPLOAD_DAYS):
+        return False
+    covered = [
+        _share(trouble.first_day, trouble.last_day, first, complete_to)
         for first in (changed, max(changed, complete_to - timedelta(recent_days - 1)))
-    )
+    ]
+    return any(share >= COVERED_SHARE and _suffices(trouble, row, share) for share in covered)
+
+
+def _suffices(trouble: Trouble, row: Mapping[str, Any], covered: float) -> bool:
+    """Whether the lines lost, over days of which the trouble covers a share, can have made half of the row's effect."""
+    if trouble.share is None:
+        return True
+    if row["signal"] == "decision_lag" and trouble.code == "failing_quality":
+        return False  # neither late nor missing: what its rules rejected is told as a partial upload
+    # A mix shows its move as the current value, and what that does to the worth of a line as the effect.
+    seen = float(row["current"] if row["signal"] == "procedure_mix" else row["effect"])
+    most = largest_effect(row["signal"], trouble.share * covered, row["baseline"], rises=seen > 0)
+    return most >= SUFFICIENT_SHARE * abs(seen)
+
+
+def largest_effect(signal: Signal, lost: float, baseline: float, *, rises: bool) -> float:
+    """How far a signal can move at most, in its unit, when a share `lost` (r) of a payer's lines is missing.
+
+    - Volume: falls by r. Lines that are not there make no rise, and repeated ones are recognised and counted once.
+    - Rates: of all lines the share p is denied, of those left q, of those lost x: p = (1 - r)q + rx, so that
+      q - p = r(p - x)/(1 - r). It is largest for x = 0, a rise of rp/(1 - r), and for x = 1, a fall of r(1 - p)/(1 - r).
+    - Prices: the same sum, with x between nothing and twice the others' price: r/(1 - r) either way.
+    - Mix: w = (1 - r)v + ru for the shares w of all, v of those left, u of those lost; w - v = r(u - v), and half the
+      sum of its sizes, the share that moved, is at most r.
+    - Lag: of claims that lack r of their decisions half are decided when 0.5/(1 - r) were before. For decisions as
+      likely on every day that is -log2(1 - 0.5/(1 - r)) medians; real ones hurry later and move less. Never faster.
+    """
+    if lost <= 0:
+        return 0.0
+    if signal == "volume":
+        return 0.0 if rises else lost
+    if signal == "procedure_mix":
+        return lost
+    if signal == "decision_lag":
+        if not rises:
+            return 0.0
+        return math.inf if lost >= 0.5 else baseline * (-math.log2(1 - 0.5 / (1 - lost)) - 1)
+    odds = math.inf if lost >= 1 else lost / (1 - lost)
+    if signal == "allowed_amount":
+        return odds
+    return odds * (baseline if rises else 1 - baseline)
 
 
 def _share(first: date, last: date, since: date, until: date) -> float:

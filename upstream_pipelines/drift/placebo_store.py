@@ -1,5 +1,9 @@
 """The placebo in the database: measuring a customer, and the rate that is published beside its results.
 
+Every night reshuffles the same history, so the measurements of 90 days depend on each other: a dozen of them tell more
+of what the detector does on these weeks, and nothing of other weeks. The rate is over all looks; its interval is that
+of no more days than the history has.
+
 Not here: the measurement itself (placebo.py), whose turn it is at night (defs/placebo_check.py).
 """
 
@@ -23,11 +27,16 @@ YEAR = 365.25
 
 @dataclass(frozen=True)
 class FalseEventRate:
-    """False events a year on a customer's own shuffled history, with the exact 95 % interval of a Poisson rate."""
+    """False events a year on reshuffles of a customer's one history, days that alarmed left out.
+
+    `days`: distinct days of history measured. `low` and `high`: a 95 % interval, the Poisson one of a rate counted on
+    as many days as were looked at, and on no more than `days`: nights beyond these look at the same days again.
+    """
 
     events: int
     looks: int
     measurements: int
+    days: int
     per_year: float | None
     low: float | None
     high: float | None
@@ -41,7 +50,10 @@ class FalseEventRate:
                 if self.measurements
                 else "not measured yet"
             )
-        return f"{self.per_year:.1f} a year (95 %: {self.low:.1f} to {self.high:.1f}), {self.looks:,} daily looks"
+        return (
+            f"{self.per_year:.1f} a year (95 %: {self.low:.1f} to {self.high:.1f}), {self.looks:,} daily looks at "
+            f"reshuffles of one history of {self.days:,} days, without those that alarmed"
+        )
 
 
 def measure(
@@ -72,16 +84,17 @@ def published_rate(conn: Connection, customer_id: int, as_of: date) -> FalseEven
     }  # fmt: skip
     row = conn.execute(QUERIES.sum_placebo, values).fetchone()
     assert row is not None
-    events, looks, measurements = (int(value) for value in row)
+    events, looks, measurements, days = (int(value) for value in row)
     if not looks:
-        return FalseEventRate(events, looks, measurements, None, None, None)
-    low, high = poisson_interval(events)
-    years = looks / YEAR
-    return FalseEventRate(events, looks, measurements, events / years, low / years, high / years)
+        return FalseEventRate(events, looks, measurements, days, None, None, None)
+    exposure = min(looks, days)
+    low, high = poisson_interval(events * exposure / looks)
+    years = exposure / YEAR
+    return FalseEventRate(events, looks, measurements, days, events * YEAR / looks, low / years, high / years)
 
 
-def poisson_interval(events: int) -> tuple[float, float]:
-    """The exact 95 % interval of a Poisson mean of which `events` were counted."""
+def poisson_interval(events: float) -> tuple[float, float]:
+    """The exact 95 % interval of a Poisson mean of which `events` were counted; between whole counts it goes on."""
     from scipy.stats import chi2
 
     low = float(chi2.ppf(0.025, 2 * events)) / 2 if events else 0.0

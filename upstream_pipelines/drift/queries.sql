@@ -215,6 +215,7 @@ SELECT DISTINCT lower(payer) FROM payer_activity WHERE customer_id = %(customer_
 -- Days on which uploads failed, lost a good part of their rows, or brought mostly rows that were there already, each
 -- with the day of the source's last upload before: what is missing lies between the two. Uploads of the customer's
 -- first day are its history and miss nothing. A later upload of the same file name that ended better puts it right.
+-- The share of what the day was to bring that is missing: of the bytes, of the rows, of the rows beyond what is usual.
 -- By the primary key's first column; all uploads of the customer are read once.
 WITH judged AS (
     SELECT source, (received_at AT TIME ZONE 'UTC')::date AS day, status, rows, rejected, byte_count,
@@ -243,20 +244,23 @@ WITH judged AS (
     WINDOW source_days AS (PARTITION BY source ORDER BY day),
            usual AS (PARTITION BY source ORDER BY day ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING)
 ), told AS (
-    SELECT 'failed_upload' AS code, s.*, read_again AS cleared FROM spans AS s WHERE failed_bytes >= 0.3 * bytes
+    SELECT 'failed_upload' AS code, s.*, read_again AS cleared,
+           failed_bytes::double precision / nullif(bytes, 0) AS share
+      FROM spans AS s WHERE failed_bytes >= 0.3 * bytes
     UNION ALL
-    SELECT 'partial_upload', s.*, good_again FROM spans AS s WHERE rejected >= %(rejected_share)s * rows AND rejected > 0
+    SELECT 'partial_upload', s.*, good_again, rejected::double precision / rows
+      FROM spans AS s WHERE rejected >= %(rejected_share)s * rows AND rejected > 0
     UNION ALL
-    SELECT 'resent_file', s.*, NULL FROM spans AS s
+    SELECT 'resent_file', s.*, NULL, known_rows::double precision / rows - usual_known FROM spans AS s
      WHERE rows > 0 AND usual_n >= 3 AND known_rows::double precision / rows >= usual_known + 0.5
 )
-SELECT code, previous + 1, day, day, cleared FROM told
+SELECT code, previous + 1, day, day, cleared, share FROM told
  WHERE previous IS NOT NULL AND day > first_day AND day >= %(since)s
  ORDER BY code, day, source;
 
 -- name: select_quality_troubles
--- Days whose uploads failed a rule on many more of their rows than usual, or whose score fell. As above. Primary
--- keys of quality_findings and quality_reports, by their first column.
+-- Days whose uploads failed a rule on many more of their rows than usual, or whose score fell; by how much more, at
+-- most. As above. Primary keys of quality_findings and quality_reports, by their first column.
 WITH received AS (
     SELECT upload_id, source, (received_at AT TIME ZONE 'UTC')::date AS day, rows FROM uploads
      WHERE customer_id = %(customer_id)s AND status IN ('success', 'partial', 'failed') AND received_at < %(until)s
@@ -279,10 +283,11 @@ WITH received AS (
       FROM measured AS m
     WINDOW usual AS (PARTITION BY source, what ORDER BY day ROWS BETWEEN 20 PRECEDING AND 1 PRECEDING)
 )
-SELECT DISTINCT 'failing_quality', d.previous + 1, d.day, d.day, NULL::date
+SELECT 'failing_quality', d.previous + 1, d.day, d.day, NULL::date, max(c.failing - c.usual)
   FROM compared AS c JOIN days AS d USING (source, day)
- WHERE c.usual_n >= 3 AND c.failing >= c.usual + CASE WHEN c.what = 'score' THEN 0.05 ELSE %(rejected_share)s END
-   AND d.previous IS NOT NULL AND d.day > d.first_day AND d.day >= %(since)s
+ WHERE c.usual_n >= 3 AND d.previous IS NOT NULL AND d.day > d.first_day AND d.day >= %(since)s
+ GROUP BY d.source, d.day, d.previous
+HAVING bool_or(c.failing >= c.usual + CASE WHEN c.what = 'score' THEN 0.05 ELSE %(rejected_share)s END)
  ORDER BY 3, 2;
 
 -- name: select_placebo_due
@@ -307,8 +312,11 @@ ON CONFLICT (customer_id, measured_on) DO UPDATE
        events = excluded.events, created_at = now();
 
 -- name: sum_placebo
--- Events, looks and number of a customer's measurements of some days with one method (primary key).
-SELECT coalesce(sum(events), 0), coalesce(sum(looks), 0), count(*) FROM drift_placebo
+-- Events, looks and number of a customer's measurements of some days with one method (primary key), and the days of
+-- history in all of them together: each ends as long before its night as decisions take, and has half a year and more.
+SELECT coalesce(sum(events), 0), coalesce(sum(looks), 0), count(*),
+       coalesce(max(measured_on) FILTER (WHERE looks > 0) - min(measured_on - days) FILTER (WHERE looks > 0), 0)
+  FROM drift_placebo
  WHERE customer_id = %(customer_id)s AND measured_on > %(since)s AND measured_on <= %(until)s
    AND method_version = %(method_version)s;
 

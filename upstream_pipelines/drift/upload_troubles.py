@@ -1,6 +1,6 @@
 """What went wrong with a customer's uploads, as troubles a look may explain a change by.
 
-Belongs here: reading them, one statement a kind. Not here: which change they explain (data_trouble.py).
+Belongs here: reading them, one statement a kind, each with the share of the lines it cost. Not here: which change they explain (data_trouble.py).
 """
 
 from __future__ import annotations
@@ -34,6 +34,6 @@ def read_troubles(
         *conn.execute(QUERIES.select_quality_troubles, span),
     ]
     return [
-        Trouble(code, first, last, known_on=known, cleared_on=cleared)
-        for code, first, last, known, cleared in rows
+        Trouble(code, first, last, known_on=known, cleared_on=cleared, share=share)
+        for code, first, last, known, cleared, share in rows
     ]

@@ -170,9 +170,18 @@ def test_a_failed_run_is_one_alert_however_often_its_sensor_fires(pipeline: Conn
 def test_quality_alerts_are_for_rules_that_ask_for_them(pipeline: Connection, acme: int) -> None:
     sync_channels(pipeline, acme, [OFFICE])
     upload = (pipeline, acme, uuid.uuid4(), 71.0, ["payer_present"], None)
+    sync_rules(pipeline, acme, [AlertRule(name="payers", kinds=("drift", "run_failure"))])
     assert write_quality_alert(*upload) == 0
     sync_rules(pipeline, acme, [AlertRule(name="quality", kinds=("quality",))])
     assert write_quality_alert(*upload) == 1
+
+
+def test_by_default_a_change_that_is_data_and_an_upload_that_failed_reach_somebody(
+    pipeline: Connection, acme: int
+) -> None:
+    sync_channels(pipeline, acme, [OFFICE])
+    assert _write(pipeline, acme, _notice(cause="data")) == 1
+    assert write_quality_alert(pipeline, acme, uuid.uuid4(), 71.0, ["payer_present"], None) == 1
 
 
 def test_a_webhook_secret_is_made_once_shown_once_and_kept(pipeline: Connection, acme: int) -> None:

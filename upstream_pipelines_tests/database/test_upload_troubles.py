@@ -53,26 +53,31 @@ def found(conn: Connection, customer_id: int) -> list[tuple[str, date, date | No
     ]
 
 
+def cost(conn: Connection, customer_id: int) -> list[float | None]:
+    return [item.share for item in read_troubles(conn, customer_id, (on(30), on(0)), SETTINGS)]
+
+
 def week_of(number: int) -> tuple[date, date]:
     """The days that the upload of a week was to bring."""
     return on(7 * (8 - number)) - timedelta(days=6), on(7 * (8 - number))
 
 
 @pytest.mark.parametrize(
-    ("unlike", "code"),
+    ("unlike", "code", "share"),
     [
-        ({"status": "failed", "rows": 0}, "failed_upload"),
-        ({"status": "partial", "rejected": 10}, "partial_upload"),
-        ({"duplicates": 90}, "resent_file"),
-        ({"updated": 80}, "resent_file"),
+        ({"status": "failed", "rows": 0}, "failed_upload", 1.0),
+        ({"status": "partial", "rejected": 10}, "partial_upload", 0.1),
+        ({"duplicates": 90}, "resent_file", 0.9),
+        ({"updated": 80}, "resent_file", 0.8),
     ],
 )
 def test_an_upload_gone_wrong_is_a_trouble_of_the_days_it_was_to_bring(
-    pipeline: Connection, unlike: dict[str, Any], code: str
+    pipeline: Connection, unlike: dict[str, Any], code: str, share: float
 ) -> None:
     customer, _ = create_customer(pipeline, "acme", "Acme")
     weekly(pipeline, customer.customer_id, {5: unlike})
     assert found(pipeline, customer.customer_id) == [(code, *week_of(5), None)]
+    assert cost(pipeline, customer.customer_id) == [pytest.approx(share)]
 
 
 @pytest.mark.parametrize(
@@ -137,6 +142,8 @@ def test_a_rule_that_fails_far_more_than_usual_is_a_trouble(
             (customer.customer_id, upload_id, severity, failing if week == 6 else 2),
         )
     assert found(pipeline, customer.customer_id) == ([("failing_quality", *week_of(6), None)] if expected else [])
+    # A usual upload fails it on 2 rows in 100.
+    assert cost(pipeline, customer.customer_id) == ([pytest.approx((failing - 2) / 100)] if expected else [])
 
 
 def test_a_score_that_falls_is_a_trouble_told_once_with_the_rule_that_made_it_fall(pipeline: Connection) -> None:

@@ -111,7 +111,7 @@ def test_the_rate_is_a_check_of_the_customers_partition(
 
 def test_only_a_rate_that_is_surely_above_the_budget_fails() -> None:
     def rate(low: float | None) -> FalseEventRate:
-        return FalseEventRate(3, 364, 4, None if low is None else 3.0, low, None if low is None else 9.0)
+        return FalseEventRate(3, 364, 4, 400, None if low is None else 3.0, low, None if low is None else 9.0)
 
     assert is_within_budget(rate(None), 1.0)
     assert is_within_budget(rate(0.6), 1.0)

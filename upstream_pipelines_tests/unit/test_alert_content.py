@@ -179,11 +179,12 @@ def _at() -> Any:
     return datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def test_the_default_rule_hears_of_worsening_drift_and_failed_runs_only() -> None:
+def test_the_default_rule_hears_of_worsening_drift_of_data_trouble_and_of_failed_runs() -> None:
     assert matches(DEFAULT_RULE, Facts("drift", direction="worsening"))
     assert not matches(DEFAULT_RULE, Facts("drift", direction="improving"))
     assert matches(DEFAULT_RULE, Facts("run_failure"))
-    assert not matches(DEFAULT_RULE, Facts("quality"))
+    assert matches(DEFAULT_RULE, Facts("quality"))
+    assert matches(DEFAULT_RULE, drift_entry(_notice(cause="data")).facts)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.data_trouble import (
@@ -20,6 +22,7 @@ from upstream_pipelines.drift.data_trouble import (
     data_sentences,
     explains,
     known_before,
+    largest_effect,
 )
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent, Ending
@@ -219,7 +222,8 @@ def test_other_payers_do_not(one: str, other: str) -> None:
 
 DAY = date(2026, 3, 2)
 ROW: dict[str, Any] = {
-    "payer": "Alpha", "state": "updated", "cause": "data",
+    "payer": "Alpha", "state": "updated", "cause": "data", "as_of": date(2026, 3, 30), "signal": "denial_rate",
+    "baseline": 0.1, "current": 0.2, "effect": 0.1,
     "detail": {"change_date": "2026-03-02", "by": "decision", "complete_to": "2026-03-29"},
 }  # fmt: skip
 
@@ -254,6 +258,92 @@ def test_a_trouble_explains_what_began_with_it_as_long_as_it_covers_a_quarter(
     trouble: Trouble, row: dict[str, Any], expected: bool
 ) -> None:
     assert explains(trouble, row, 28) is expected
+
+
+MONTH = Trouble("partial_upload", DAY, DAY + timedelta(days=27), share=0.1)  # all days compared
+
+
+@pytest.mark.parametrize(
+    ("signal", "baseline", "effect", "share", "expected"),
+    [
+        ("denial_rate", 0.1, 0.10, 0.1, False),  # at most 1.1 points
+        ("denial_rate", 0.1, 0.02, 0.1, True),
+        ("denial_rate", 0.1, -0.09, 0.1, True),  # the denied lines were those lost
+        ("denial_rate", 0.1, 0.10, 0.4, True),
+        ("authorization_denials", 0.02, 0.01, 0.1, False),
+        ("volume", 400.0, -0.20, 0.1, True),
+        ("volume", 400.0, -0.25, 0.1, False),
+        ("volume", 400.0, 0.12, 0.1, False),
+        ("allowed_amount", 1.0, -0.2, 0.1, True),
+        ("allowed_amount", 1.0, -0.3, 0.1, False),
+        ("decision_lag", 14.0, 3.0, 0.1, True),
+        ("decision_lag", 14.0, 9.0, 0.1, False),
+        ("decision_lag", 14.0, 9.0, 0.5, True),
+        ("decision_lag", 14.0, -3.0, 0.5, False),
+    ],
+)
+def test_a_trouble_explains_no_more_than_twice_what_the_lines_it_cost_can_do(
+    signal: str, baseline: float, effect: float, share: float, *, expected: bool
+) -> None:
+    row = {**ROW, "signal": signal, "baseline": baseline, "current": baseline + effect, "effect": effect}
+    assert explains(replace(MONTH, share=share), row, 28) is expected
+    assert explains(replace(MONTH, share=None), row, 28), "one whose size nobody knows is believed"
+
+
+def test_a_mix_is_measured_by_the_share_that_moved_and_a_lag_is_explained_by_what_is_missing_only() -> None:
+    mix = {**ROW, "signal": "procedure_mix", "baseline": 0.0, "effect": 0.01}
+    assert explains(MONTH, {**mix, "current": 0.2}, 28)
+    assert not explains(MONTH, {**mix, "current": 0.21}, 28)
+    lag = {**ROW, "signal": "decision_lag", "baseline": 14.0, "current": 16.0, "effect": 2.0}
+    assert explains(MONTH, lag, 28)
+    assert not explains(replace(MONTH, code="failing_quality"), lag, 28)
+
+
+def test_what_a_trouble_cost_counts_on_the_days_it_covers_only() -> None:
+    """A lost week is a quarter of four: it explains half of the volume, and not all of it."""
+    row = {**ROW, "signal": "volume", "baseline": 400.0, "current": 200.0, "effect": -0.5}
+    assert explains(replace(WEEK, share=1.0), row, 28)
+    assert not explains(replace(WEEK, share=1.0), {**row, "effect": -0.6}, 28)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0.02, 0.6))
+def test_no_loss_of_lines_moves_a_signal_further_than_its_largest_effect(seed: int, share: float) -> None:
+    """Denied, worth and kind of 200 lines, of which the most denied, the dearest, or any are lost."""
+    rng = np.random.default_rng(seed)
+    denied, worth, kind = rng.random(200) < rng.random(), rng.uniform(0, 2, 200), rng.integers(0, 4, 200)
+    orders = (np.argsort(denied, kind="stable"), np.argsort(~denied, kind="stable"), np.argsort(kind))
+    for order in (*orders, rng.permutation(200)):
+        left = order[round(200 * share) :]
+        lost = 1 - len(left) / 200
+        p, moved = denied.mean(), denied[left].mean() - denied.mean()
+        assert abs(moved) <= largest_effect("denial_rate", lost, p, rises=moved > 0) + 1e-9
+        shares, rest = (np.bincount(part, minlength=4) / len(part) for part in (kind, kind[left]))
+        assert 0.5 * np.abs(shares - rest).sum() <= largest_effect("procedure_mix", lost, 0.0, rises=True) + 1e-9
+        # The lines left are worth 1 on average, those lost between nothing and twice that.
+        price = worth / worth[left].mean()
+        price[order[: 200 - len(left)]] = np.minimum(price[order[: 200 - len(left)]], 2.0)
+        change = price[left].mean() / price.mean() - 1
+        assert abs(change) <= largest_effect("allowed_amount", lost, 1.0, rises=change > 0) + 1e-9
+
+
+def test_a_trouble_of_an_upload_is_over_after_45_days_and_one_in_the_counts_is_not() -> None:
+    late = _row(complete_to="2026-05-10")
+    long = replace(WEEK, last_day=DAY + timedelta(days=27))
+    assert explains(long, {**late, "as_of": date(2026, 5, 13)}, 28)
+    assert not explains(long, {**late, "as_of": date(2026, 5, 14)}, 28)
+    assert explains(replace(long, code="late_file"), {**late, "as_of": date(2026, 5, 14)}, 28)
+
+
+def test_neighbouring_troubles_cost_the_mean_of_their_days_and_of_a_day_missed_twice_the_larger() -> None:
+    week = replace(WEEK, code="partial_upload", share=0.1)
+    second = replace(week, first_day=DAY + timedelta(days=7), last_day=DAY + timedelta(days=13), share=0.5)
+    (joined,) = known_before([second, week], DAY + timedelta(days=30))
+    assert joined.share == pytest.approx(0.3)
+    (twice,) = known_before([week, replace(week, share=0.4)], DAY + timedelta(days=30))
+    assert twice.share == pytest.approx(0.4)
+    (unknown,) = known_before([second, replace(week, share=None)], DAY + timedelta(days=30))
+    assert unknown.share is None
 
 
 def test_the_recent_days_are_those_of_the_settings() -> None:
