@@ -2,7 +2,7 @@
 
 The classes of CPT (American Medical Association) by the ranges of its table of contents, and of HCPCS level II by
 letter. Codes of a section are denied alike more than codes of several: without any group a clinic that images more
-would look like a payer who denies more.
+would look like a payer who denies more. Not here: a customer's own groups (mapping.py).
 """
 
 from __future__ import annotations

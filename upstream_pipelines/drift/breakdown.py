@@ -81,7 +81,8 @@ class Breakdown:
     lines decided in it as `periods.by` says; `paid_out` (decided), `priced` (paid, with an allowed amount), `allowed`,
     `paid` and the sums of logarithms of lines whose day of decision lies in it.
     `exposure` (decision lag only) has days spent open, and decisions, by age bin. `before_days` is how many days of
-    the baseline the source covers. `overturned`: denials old enough to have an outcome (`STOOD_DAYS`), and those of them that were paid later.
+    the baseline the source covers. `overturned`: denials old enough to have an outcome (`STOOD_DAYS`), and those of
+    them that were paid later.
     """
 
     periods: Periods

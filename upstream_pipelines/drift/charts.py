@@ -93,17 +93,22 @@ class Chart:
         between = np.setdiff1d(np.arange(near[0], near[-1] + 1), near)
         if not len(between):
             return best, length
-        scatter, freedom = self.dispersion[[payer]], self.freedom[[payer]]
-        if self.mix is not None:
-            z, valid = _scan_mix(self.mix.of(payer), between, scatter, freedom, settings)
-        else:
-            own = self.series[at].of(payer)
-            sums = windows(running_sums([own]), [own], between, settings.baseline_days)
-            z, valid = evidence(own, sums, scatter, freedom), _valid(own, sums, settings)
-        signed = np.where(valid[0], sign * z[0], -np.inf)
+        signed = self.by_length(payer, sign, at, between, settings)
         if signed.max() <= best:
             return best, length
         return float(signed.max()), int(between[signed.argmax()])
+
+    def by_length(self, payer: int, sign: int, at: int, lengths: Ints, settings: DriftSettings) -> Floats:
+        """One payer's evidence in the direction of `sign` in scan `at`, for changes of any lengths; -inf where none may be."""
+        scatter, freedom = self.dispersion[[payer]], self.freedom[[payer]]
+        if self.mix is not None:
+            z, valid = _scan_mix(self.mix.of(payer), lengths, scatter, freedom, settings)
+        else:
+            own = self.series[at].of(payer)
+            sums = windows(running_sums([own]), [own], lengths, settings.baseline_days)
+            z, valid = evidence(own, sums, scatter, freedom), _valid(own, sums, settings)
+        signed: Floats = np.where(valid[0], sign * z[0], -np.inf)
+        return signed
 
 
 @dataclass(frozen=True)

@@ -46,9 +46,10 @@ class View:
     `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
     `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
     Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day, and
-    decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days (`aged_on`: decision days) by payers, so that what is
-    done to the days of one age runs through memory in its order; all ages from some age above `ages` on stand together
-    in the last plane. They hold whole numbers, exact in 32 bits. Ages by payers (`_by_age`) are their sums over the days.
+    decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days
+    (`aged_on`: decision days) by payers, so that what is done to the days of one age runs through memory in its order;
+    all ages from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits.
+    Ages by payers (`_by_age`) are their sums over the days.
 
     `late_lines` and `late_decisions` count by the day of the submission or decision, from `late_from` on, and the days by
     which it was late (`facts._lateness`; those of the first load in neither). `first_lines` is the day of each payer's

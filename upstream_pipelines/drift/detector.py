@@ -205,7 +205,10 @@ class Detector:
         earliest, latest = (
             day_of(day)
             for day in change_interval(
-                charts.by_signal[change.signal], change, usual_decision_days(charts, change.payer)
+                charts.by_signal[change.signal],
+                change,
+                usual_decision_days(charts, change.payer),
+                self.settings,
             )
         )
         row["detail"] |= {

@@ -38,11 +38,11 @@ class Facts:
 
     Rows stand in the order in which they became known, then by their keys: what a look may see of them is a prefix,
     and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` and
-    `price_spread` are means over a row's lines of the logarithm of the allowed amount and of its square; `price_precision` is the root of its
-    lines. A `cell` is a payer's stratum of prices, or code: payer times their number, plus its own; `price_on` is the payer's
-    day likewise, of `price_span` days from `price_from` on;
-    `price_block` is the cell within its `SCATTER_DAYS` days, the blocks before the cells. All are of the rows alone, and
-    would cost a look an eighth of its time.
+    `price_spread` are means over a row's lines of the logarithm of the allowed amount and of its square;
+    `price_precision` is the root of its lines. A `cell` is a payer's stratum of prices, or code: payer times their
+    number, plus its own. `price_on` is the payer's day likewise, of `price_span` days from `price_from` on;
+    `price_block` is the cell within its `SCATTER_DAYS` days, the blocks before the cells. All four are of the rows
+    alone, and would cost a look an eighth of its time.
     """
 
     payers: list[str]

@@ -216,23 +216,19 @@ def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice
     )
 
 
-def change_interval(chart: Chart, change: Change, usual_days: int) -> tuple[int, int]:
+def change_interval(chart: Chart, change: Change, usual_days: int, settings: DriftSettings) -> tuple[int, int]:
     """The days between which the change began, at 95 %: those whose likelihood is near that of the best.
 
     The likelihood is that of two levels, so that the interval is one of the change day alone. `usual_days` is how long
     the payer's decisions usually take: a change that holds by the other day of a line lies so far off.
     """
-    at = list(chart.by).index(change.by)
-    z = np.where(chart.valid[at][change.payer], change.sign * chart.z[at][change.payer], -np.inf)
+    lengths = np.arange(settings.shortest_change_days, settings.change_days + 1)
+    z = chart.by_length(change.payer, change.sign, list(chart.by).index(change.by), lengths, settings)
     best = float(z.max())
-    likely = np.flatnonzero((z > 0) & (z**2 >= best**2 - NEAR)) if np.isfinite(best) and best > 0 else np.array([])
     first = last = change.split
-    if len(likely):
-        # Between two candidates the day before the next may be as likely.
-        split = chart.last - chart.lengths + 1
-        earlier, later = np.append(split[1:], split[-1] - 1), np.append(split[0] + 1, split[:-1])
-        first = min(int(earlier[likely].min()) + 1, change.split)
-        last = max(int(later[likely].max()) - 1, change.split)
+    if np.isfinite(best) and best > 0:
+        likely = chart.last - lengths[(z > 0) & (z**2 >= best**2 - NEAR)] + 1
+        first, last = min(int(likely.min()), change.split), max(int(likely.max()), change.split)
     # A price is seen on the day of the decision, and may have changed with what was submitted before it.
     if change.signal == "allowed_amount":
         first -= usual_days

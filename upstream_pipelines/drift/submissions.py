@@ -102,8 +102,9 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
 class Mix:
     """Submitted lines by kind of code: payers by kinds by days, the last day being `submitted_to`.
 
-    `upto` holds the lines of all days before each (days + 1 by payers by kinds). `codes` are the code numbers of each payer's kinds (-1: all others), `value` what a line of the kind is worth
-    (dollars allowed, 0 where unknown). `dispersion` and `freedom` are per payer, before any pooling.
+    `upto` holds the lines of all days before each (days + 1 by payers by kinds). `codes` are the code numbers of each
+    payer's kinds (-1: all others), `value` what a line of the kind is worth (dollars allowed, 0 where unknown).
+    `dispersion` and `freedom` are per payer, before any pooling.
     """
 
     counts: Floats

@@ -1,6 +1,7 @@
 """What went wrong with a customer's uploads, as troubles a look may explain a change by.
 
-Belongs here: reading them, one statement a kind, each with the share of the lines it cost. Not here: which change they explain (data_trouble.py).
+Belongs here: reading them, one statement a kind, each with the share of the lines it cost. Not here: which change
+they explain (data_trouble.py).
 """
 
 from __future__ import annotations

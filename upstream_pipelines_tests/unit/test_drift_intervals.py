@@ -105,7 +105,7 @@ def test_the_interval_of_a_change_date_holds_the_day_of_the_change(name: str) ->
         )
         for row in rows
     ]
-    assert np.median([width.days for width in widths]) <= 50
+    assert np.median([width.days for width in widths]) <= 45
 
 
 def test_a_rate_that_changed_by_decision_day_and_was_found_by_submission_has_its_day_in_the_interval() -> None:
