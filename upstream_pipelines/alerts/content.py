@@ -57,7 +57,7 @@ def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
         sentences = (*sentences, "The chart is too large for a message; the link shows it.")
     if content["type"] in _OF_EVENTS:
         command = f"upstream drift lines {customer['slug']} {data['event_id'][:8]}"
-        sentences = (*sentences, f"The claim lines behind it: `{command}`.")
+        sentences = (*sentences, f"The claim lines behind it are told by: {command}")
     subject = _one_line(f"{wording.headline} {_DASH} {customer['name']}")
     values = {
         "headline": wording.headline, "sentences": sentences, "facts": wording.facts, "link": data.get("link"),
