@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, reduce
 from math import fsum
 
 import numpy as np
@@ -144,17 +144,18 @@ def last_day(view: View, signal: Signal) -> int:
     return view.submitted_to if signal in ("volume", "procedure_mix") else view.horizon
 
 
-def _lengths(settings: DriftSettings) -> Ints:
+@lru_cache(maxsize=64)
+def _lengths(shortest: int, longest: int, apart: int) -> Ints:
     """Candidate changes, by days since: every day of the last four weeks, then one a fourteenth longer than the other.
 
     A change between two of them is off by a 28th of its days at most: of the evidence near a threshold 3 % of small payers
     lose more than 0.1. What comes near an event is looked at day by day around the best candidate (`Chart.sharpened`).
     50 candidates cost half of what 118 do.
     """
-    lengths = [settings.shortest_change_days]
-    while lengths[-1] < settings.change_days:
-        lengths.append(lengths[-1] + max(1, lengths[-1] // CANDIDATES_APART))
-    return np.minimum(lengths, settings.change_days).astype(np.int64)
+    lengths = [shortest]
+    while lengths[-1] < longest:
+        lengths.append(lengths[-1] + max(1, lengths[-1] // apart))
+    return np.minimum(lengths, longest).astype(np.int64)
 
 
 SCANNED_TOGETHER: Sequence[Sequence[Signal]] = (
@@ -167,7 +168,7 @@ SCANNED_TOGETHER: Sequence[Sequence[Signal]] = (
 
 
 def _charts(view: View, series: Mapping[Signal, Sequence[Series]], settings: DriftSettings) -> dict[Signal, Chart]:
-    lengths, payers = _lengths(settings), len(view.facts.payers)
+    lengths, payers = _lengths(settings.shortest_change_days, settings.change_days, CANDIDATES_APART), len(view.facts.payers)
     every = [item for items in series.values() for item in items]
     sums = running_sums(every)
     own = dict(zip(map(id, every), dispersion(sums, every), strict=True))
@@ -195,7 +196,7 @@ def _charts(view: View, series: Mapping[Signal, Sequence[Series]], settings: Dri
 
 
 def _mix_chart(view: View, mix: Mix, settings: DriftSettings) -> Chart:
-    lengths = _lengths(settings)
+    lengths = _lengths(settings.shortest_change_days, settings.change_days, CANDIDATES_APART)
     scatter, freedom = pooled_dispersion([(mix.dispersion, mix.freedom)])
     z, valid = _scan_mix(mix, lengths, scatter, freedom, settings)
     return Chart(
@@ -228,8 +229,7 @@ def _scan_mix(
 
 def pooled_dispersion(own: Sequence[tuple[Floats, Floats]]) -> tuple[Floats, Floats]:
     """Over-dispersion per payer and its degrees of freedom, drawn towards the customer's usual."""
-    scatter = np.max([values for values, _ in own], axis=0)
-    freedom = np.max([values for _, values in own], axis=0)
+    scatter, freedom = (reduce(np.maximum, values) for values in zip(*own, strict=True))
     # An exact sum: payers that came later stand between the others and count for nothing, not even a last digit.
     known = fsum(freedom)
     usual = fsum(scatter * freedom) / known if known > 0 else 1.0

@@ -19,7 +19,7 @@ from upstream_pipelines.drift.facts import NEVER, UNDECIDED, Bools, Facts, Float
 LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
 SHORTEST_AGES = 14  # days of age looked at even where all is decided at once
 LONGEST_SETTLING = 30  # days; a source later than that is late by habit and cannot be waited for
-SLACK = 64  # days counted forward before the arrays are laid out anew
+SLACK = 64  # days counted forward before the arrays are laid out anew; with 400 each look is a fifth slower
 RECENT_DAYS = 90  # days whose billed amounts say how much of the money is a payer's
 SILENT_DAYS = 14
 SILENT_FACTS = 20.0
@@ -186,6 +186,7 @@ class Counts:
         self._total = np.zeros((payers, size))
         self._cubes = np.zeros((3, self._planes, size, payers), dtype=np.float32)
         self._by_age = np.zeros((3, self._planes, payers))
+        self._by_age_from = 0  # sums from this column on
         self._aged_on = np.zeros((self._planes, size, payers), dtype=np.float32)
         self._on = np.zeros((3, payers, size))
         self._of = np.zeros((3, payers, size))
@@ -276,12 +277,13 @@ class Counts:
         shown, inside = (on >= 0) & (on < self._width), (of >= 0) & (of < self._width)
         plane = np.minimum(age, self._planes - 1)
         on_day, of_day = (payer[shown], on[shown]), (payer[inside], of[inside])
+        summed = inside & (of >= self._by_age_from)
         _add(self._age_on[None], (on[shown], np.minimum(age[shown], LONGEST_AGE)), [values[0][shown]])
         for which, into, where in (
             (shown, self._on, on_day),
             (shown, self._group_on, (payer[shown], group[shown], on[shown])),
             (inside, self._of, of_day),
-            (inside, self._by_age, (plane[inside], payer[inside])),
+            (summed, self._by_age, (plane[summed], payer[summed])),
             (inside, self._cubes, (plane[inside], of[inside], payer[inside])),
         ):
             _add(into, where, [value[which] for value in values])
@@ -305,8 +307,10 @@ class Counts:
         decided = recent_by_age.sum()
         slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
         submitted_to = self._complete_to(self._late_lines)
-        # The days before the view are few, and those in view many.
-        by_age = self._by_age - self._cubes[:, :, :first].sum(axis=2)
+        # Days that leave the view, or come back into it with longer ages: few, where those in view are many.
+        self._by_age -= self._cubes[:, :, self._by_age_from : first].sum(axis=2, dtype=np.float64)
+        self._by_age += self._cubes[:, :, first : self._by_age_from].sum(axis=2, dtype=np.float64)
+        self._by_age_from = first
         upto = submitted_to - self._origin + 1
         return View(
             as_of=self._as_of,
@@ -322,9 +326,9 @@ class Counts:
             total=total,
             decided=self._cubes[0][:, of],
             aged_on=self._aged_on[:, on],
-            decided_by_age=by_age[0],
-            denied_by_age=by_age[1],
-            denied_authorization_by_age=by_age[2],
+            decided_by_age=self._by_age[0],
+            denied_by_age=self._by_age[1],
+            denied_authorization_by_age=self._by_age[2],
             decided_on=self._on[0][:, on],
             denied_on=self._on[1][:, on],
             denied_authorization_on=self._on[2][:, on],

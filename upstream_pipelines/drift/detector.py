@@ -47,7 +47,7 @@ from upstream_pipelines.drift.measures import (
     usual_decision_days,
 )
 from upstream_pipelines.drift.rows import LookResult, frame_of, intervals_of
-from upstream_pipelines.drift.scan import false_discovery, look_p_value, threshold
+from upstream_pipelines.drift.scan import false_discovery, look_p_value, thresholds
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.severity import severity
 from upstream_pipelines.drift.shortage import Shortage, shortage_of
@@ -70,6 +70,7 @@ class Detector:
         self.settings = settings or DriftSettings()
         self.facts: Facts = facts_from_frames(activity, prices, codes)
         self._counts = Counts(self.facts, self.settings.days_in_view)
+        self._index = {name: position for position, name in enumerate(self.facts.payers)}
 
     def view(self, as_of: date) -> View:
         """What was known before `as_of`; good until the next is asked for."""
@@ -93,18 +94,20 @@ class Detector:
         testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
         if not charts.view.sees_open:
             testable["decision_lag"][:] = False
-        counts = {signal: int(part.sum()) for signal, part in testable.items()}
+        counts = tuple((signal, int(part.sum())) for signal, part in testable.items())
+        scans = tuple(len(charts.by_signal[signal].z) for signal in SIGNALS)
+        levels = thresholds(counts, self.settings.false_events_per_year, scans)
+        index = self._index
         for signal in SIGNALS:
             chart = charts.by_signal[signal]
-            needed = {
-                sign: threshold(
-                    signal, counts, self.settings.false_events_per_year, len(chart.z),
-                    worsening=direction_of(signal, sign) == "worsening",
-                )
-                for sign in (1, -1)
-            }  # fmt: skip
+            needed = {sign: levels[signal][direction_of(signal, sign) == "worsening"] for sign in (1, -1)}
             strongest = {sign: chart.strongest(sign) for sign in (1, -1)}
-            for payer in np.flatnonzero(charts.view.present):
+            # Towards which side a payer's evidence is the larger part of what an event needs, and that part.
+            share = np.stack([strongest[sign][0] / needed[sign] for sign in (1, -1)])
+            towards, share = np.where(share[0] >= share[1], 1, -1), share.max(axis=0)
+            told = ~testable[signal] | (share >= self.settings.watch_share)
+            told[[index[name] for name, of in going if of == signal and name in index]] = True
+            for payer in np.flatnonzero(charts.view.present & told):
                 name = self.facts.payers[payer]
                 event = going.get((name, signal))
                 if event is not None and self._is_labelled(event, day_of(chart.last), as_of):
@@ -116,11 +119,9 @@ class Detector:
                 elif not testable[signal][payer]:
                     row = self._too_little(charts, int(payer), signal, as_of, min(needed.values()))
                 else:
-                    sign = max((1, -1), key=lambda way: strongest[way][0][payer] / needed[way])
+                    sign = int(towards[payer])
                     found = strongest[sign]
                     z, at, column = float(found[0][payer]), int(found[1][payer]), int(found[2][payer])
-                    if z < needed[sign] * self.settings.watch_share:
-                        continue
                     z, length = chart.sharpened(int(payer), sign, (z, at, column), self.settings)
                     change = Change(signal, int(payer), chart.by[at], chart.last - length + 1, sign)
                     opened, row = self._alarm(charts, change, z, needed[sign], as_of)
@@ -144,7 +145,7 @@ class Detector:
 
     def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:
         """The days of resolved events; all days before an event that became the normal; labelled days."""
-        index = {name: position for position, name in enumerate(self.facts.payers)}
+        index = self._index
         result = []
         for event in events:
             if event.state != "resolved" or event.resolved_on is None or event.payer not in index:
@@ -174,27 +175,26 @@ class Detector:
 
         A row counts with its own evidence, not with the strongest of its chart: that may be for another change.
         """
-        index = {name: position for position, name in enumerate(self.facts.payers)}
+        index = self._index
         judged = {(row["signal"], index[row["payer"]]): row for row in rows if row["state"] != "not_enough_data"}
-        keys: list[tuple[Signal, int]] = []
-        values = []
-        for signal in SIGNALS:
-            chart = charts.by_signal[signal]
-            tested = chart.testable() & charts.view.present
-            if signal == "decision_lag" and not charts.view.sees_open:
-                tested[:] = False
-            z = np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0])
-            for (of_signal, payer), row in judged.items():
-                if of_signal == signal:
-                    tested[payer], z[payer] = True, row["detail"]["evidence"]
-            payers = np.flatnonzero(tested)
-            keys += [(signal, int(payer)) for payer in payers]
-            values.append(look_p_value(z[payers], len(chart.z)))
-        p = np.concatenate(values)
-        chances = dict(zip(keys, zip(p.tolist(), false_discovery(p).tolist(), strict=True), strict=True))
-        for key, row in judged.items():
-            row["p_value"], row["q_value"] = chances[key]
-            row["detail"]["confidence"] = round(1.0 - row["q_value"], 6)
+        # Signals by payers.
+        of_signals = [charts.by_signal[signal] for signal in SIGNALS]
+        tested = np.stack([chart.testable() & charts.view.present for chart in of_signals])
+        if not charts.view.sees_open:
+            tested[SIGNALS.index("decision_lag")] = False
+        z = np.stack([np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0]) for chart in of_signals])
+        at = tuple(
+            np.array([(SIGNALS.index(signal), payer) for signal, payer in judged], dtype=int).reshape(-1, 2).T
+        )
+        tested[at], z[at] = True, [row["detail"]["evidence"] for row in judged.values()]
+        p = np.ones(z.shape)
+        scans = np.array([len(chart.z) for chart in of_signals])[:, None]
+        p[tested] = look_p_value(z[tested], np.broadcast_to(scans, z.shape)[tested])
+        q = np.ones(z.shape)
+        q[tested] = false_discovery(p[tested])
+        for row, p_value, q_value in zip(judged.values(), p[at].tolist(), q[at].tolist(), strict=True):
+            row["p_value"], row["q_value"] = p_value, q_value
+            row["detail"]["confidence"] = round(1.0 - q_value, 6)
 
     def _alarm(
         self, charts: Charts, change: Change, z: float, needed: float, as_of: date

@@ -280,12 +280,24 @@ def denial_series(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> 
         (BY_DECISION, counted.denied_on, plain_on, counted.lines_on, counted.group_on),
         (BY_SUBMISSION, counted.denied_of, plain_of, counted.lines_of, counted.group_of),
     ):
-        share = np.minimum(plain[:, None, :] * by_group[:, :, None], 1.0)
-        expected = share * groups
-        share -= 1.0
-        variance = np.einsum("pgd,pgd->pd", expected, share)
-        result.append(Series(by, denied, expected.sum(axis=1), -variance, lines, lines))
+        expected, variance = _of_groups(plain, by_group, groups)
+        result.append(Series(by, denied, expected, variance, lines, lines))
     return result[0], result[1]
+
+
+def _of_groups(plain: Floats, by_group: Floats, lines: Floats) -> tuple[Floats, Floats]:
+    """Expected denials and their variance, payers by days: of `lines` (payers by groups by days) the share `plain` (payers
+    by days) times `by_group` (payers by groups), at most 1, is denied.
+
+    Where no share is above 1, as with nearly every payer, the sums over the groups need no array of the size of `lines`.
+    """
+    expected = plain * np.einsum("pgd,pg->pd", lines, by_group)
+    variance = expected - plain**2 * np.einsum("pgd,pg->pd", lines, by_group**2)
+    for payer in np.flatnonzero(plain.max(axis=1) * by_group.max(axis=1) > 1.0):
+        share = np.minimum(plain[payer] * by_group[payer, :, None], 1.0)
+        held = share * lines[payer]
+        expected[payer], variance[payer] = held.sum(axis=0), (held * (1.0 - share)).sum(axis=0)
+    return expected, variance
 
 
 def _folded(by_age: Floats, ages: int) -> Floats:
@@ -299,5 +311,6 @@ def _age_bins(by_age: Floats) -> Ints:
     if total <= 0:
         return np.zeros(len(by_age), dtype=np.int64)
     share = np.cumsum(by_age) / total
-    cuts = np.unique(np.searchsorted(share, np.arange(1, DENIAL_AGE_BINS) / DENIAL_AGE_BINS - 1e-12))
+    cuts = np.searchsorted(share, np.arange(1, DENIAL_AGE_BINS) / DENIAL_AGE_BINS - 1e-12)
+    cuts = cuts[np.diff(cuts, prepend=-1) > 0]
     return np.searchsorted(cuts, np.arange(len(by_age))).astype(np.int64)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from upstream_pipelines.drift.arrays import log_terms, ratio, running_sums_of
-from upstream_pipelines.drift.facts import Floats, Ints
+from upstream_pipelines.drift.facts import Floats, Floats32, Ints
 from upstream_pipelines.drift.settings import Signal
 
 By = Literal["decision", "submission"]
@@ -210,9 +210,11 @@ def evidence(series: Series, sums: Windows, dispersion: Floats, freedom: Floats)
         doubled = 2 * terms
         with np.errstate(divide="ignore", invalid="ignore"):
             shift = o1 / e1 - o0 / e0
-    doubled = np.nan_to_num(np.maximum(doubled, 0.0), nan=0.0, posinf=0.0) / dispersion[:, None]
+    # Not a number where one side is empty, which compares as false: quicker than to put numbers in their place.
+    doubled = np.where(doubled > 0.0, doubled, 0.0) / dispersion[:, None]
     shortened = freedom[:, None] * np.log1p(doubled / freedom[:, None])
-    return np.sign(np.nan_to_num(shift)) * np.sqrt(shortened)
+    result: Floats = np.subtract(shift > 0.0, shift < 0.0, dtype=np.float64) * np.sqrt(shortened)
+    return result
 
 
 def _trend_terms(sums: Windows) -> tuple[Floats, Floats]:
@@ -263,17 +265,21 @@ def dispersion(sums: RunningSums, series: Sequence[Series], block: int = 7) -> l
     apart *= apart
     apart *= both
     apart /= noise[block:] + noise[:-block]
-    by_start, pairs = (
-        np.stack([values[day::block].sum(axis=0, dtype=np.float64) for day in range(block)], axis=-1)
-        for values in (apart, both)
-    )
-    found = []
-    for squares, counts in zip(by_start, pairs, strict=True):
-        begin = int(np.argmax(ratio(squares.sum(axis=0), counts.sum(axis=0))))
-        own = ratio(squares[:, begin], counts[:, begin], otherwise=1.0)
-        # Neighbouring differences share a week: 2 independent ones in 3.
-        found.append((own, counts[:, begin] * (2 / 3)))
-    return found
+    # Day of the week by series by payers.
+    by_start, pairs = (_sums_by_start(values, block) for values in (apart, both))
+    begin = ratio(by_start.sum(axis=2), pairs.sum(axis=2)).argmax(axis=0)
+    squares, counts = (values[begin, np.arange(len(series))] for values in (by_start, pairs))
+    # Neighbouring differences share a week: 2 independent ones in 3.
+    return list(zip(ratio(squares, counts, otherwise=1.0), counts * (2 / 3), strict=True))
+
+
+def _sums_by_start(values: Floats | Floats32, block: int) -> Floats:
+    """The sums of every `block`-th row, from each of the first `block` rows on: whole blocks are rows of one array."""
+    blocks = len(values) // block
+    whole = values[: blocks * block].reshape(blocks, block, *values.shape[1:])
+    sums: Floats = whole.sum(axis=0, dtype=np.float64)
+    sums[: len(values) - blocks * block] += values[blocks * block :]
+    return sums
 
 
 def threshold(
@@ -291,6 +297,20 @@ def threshold(
     one_payer = sum(sum(pair) for pair in weights.values())
     share = min(false_events_per_year / max(everyone, 1e-9), PAYER_BUDGET * false_events_per_year / one_payer)
     return _level_crossed(share * _weight(signal, worsening=worsening) / (CROSSINGS[signal] * scans))
+
+
+@lru_cache(maxsize=512)
+def thresholds(
+    testable: tuple[tuple[Signal, int], ...], false_events_per_year: float, scans: tuple[int, ...]
+) -> Mapping[Signal, Mapping[bool, float]]:
+    """`threshold` of every signal, by `worsening`. Kept: the same from look to look as a rule."""
+    return {
+        signal: {
+            worsening: threshold(signal, dict(testable), false_events_per_year, ways, worsening=worsening)
+            for worsening in (True, False)
+        }
+        for (signal, _), ways in zip(testable, scans, strict=True)
+    }
 
 
 @lru_cache(maxsize=4096)
@@ -311,7 +331,7 @@ def _weight(signal: Signal, *, worsening: bool) -> float:
     return BUDGET_WEIGHTS[signal] * (1.0 if worsening or signal == "procedure_mix" else IMPROVING_WEIGHT)
 
 
-def look_p_value(z: Floats, scans: int) -> Floats:
+def look_p_value(z: Floats, scans: int | Ints) -> Floats:
     """The chance that a chart shows evidence of at least `z`, in either direction, at one look with no change.
 
     The same simulation gives half of z·exp(-z²/2) a scan and direction, a little less in the far tail.
