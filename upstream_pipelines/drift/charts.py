@@ -168,7 +168,10 @@ SCANNED_TOGETHER: Sequence[Sequence[Signal]] = (
 
 
 def _charts(view: View, series: Mapping[Signal, Sequence[Series]], settings: DriftSettings) -> dict[Signal, Chart]:
-    lengths, payers = _lengths(settings.shortest_change_days, settings.change_days, CANDIDATES_APART), len(view.facts.payers)
+    lengths, payers = (
+        _lengths(settings.shortest_change_days, settings.change_days, CANDIDATES_APART),
+        len(view.facts.payers),
+    )
     every = [item for items in series.values() for item in items]
     sums = running_sums(every)
     own = dict(zip(map(id, every), dispersion(sums, every), strict=True))
