@@ -43,7 +43,7 @@ SIZES: tuple[tuple[str, float, str], ...] = (
     ("procedure_mix", 0.2, "a fifth of the lines to other codes"),
     ("authorization_denials", 0.05, "authorisation denials +5 points"),
 )
-BAR_SIZES = (1, 2, 4, 5, 7, 8, 10, 11, 12)  # of SIZES: at least 5 points, 5 %, 7 days
+BAR_SIZES = (1, 2, 4, 5, 7, 8, 9, 10, 11, 12)  # of SIZES: at least 5 points, 5 %, 7 days
 RAMP = 60  # days
 
 
@@ -117,7 +117,7 @@ def _cells(
 
 
 BOTH = ("submission", "decision")
-BAR_CELLS = _spread(_cells(50, BAR_SIZES, prices=BOTH), 3)
+BAR_CELLS = _spread(_cells(50, BAR_SIZES, prices=BOTH), 5)
 OTHER_CELLS = _spread(
     [
         *_cells(15, range(len(SIZES))),
@@ -262,17 +262,17 @@ DECOYS = (
     "mix_change", "longer_lag", "growth_by_half", "growth_doubling", "holiday_week", "rename", "resent_file", "late_file",
     "corrections",
 )  # fmt: skip
-# The long run is 241 customers: at 10 s of a processor each, about 20 minutes on two cores.
+# The long run is 245 customers: at 10 s of a processor each, about 20 minutes on two cores.
 CASES = (
     Case("null", 0, 4, 40, _quiet, 1, 2),
     Case("null_denials_slower", 1000, 1, 10, _slower),
     Case("null_denials_faster", 2000, 1, 10, _faster),
     Case("null_doubling", 3000, 1, 10, _doubling),
-    Case("change", 4000, 11, 55, _bar, 2, 3),  # 11 cells, 5 a customer: 25 trials each
-    Case("change_other", 5000, 0, 31, _other),  # 31 cells: 5 each
+    Case("change", 4000, 12, 60, _bar, 2, 3),  # 12 cells, 5 a customer: 25 trials each
+    Case("change_other", 5000, 0, 30, _other),  # 30 cells: 5 each
     Case("change_ramp", 6000, 0, 13, _ramps),  # 13 cells: 5 each
     *(
-        Case(f"decoy_{name}", 7000 + 1000 * each, 1, 8, _decoy)
+        Case(f"decoy_{name}", 7000 + 1000 * each, 1, 8, _decoy, 0, 1)
         for each, name in enumerate(DECOYS)
     ),
 )  # fmt: skip

@@ -24,7 +24,6 @@ from upstream_pipelines.drift.confirmation import authorization_stands_out, deni
 from upstream_pipelines.drift.counts import Counts, View
 from upstream_pipelines.drift.data_trouble import Trouble, known_before, with_causes
 from upstream_pipelines.drift.events import (
-    NEW_NORMALS,
     DriftEvent,
     Ending,
     EventMemory,
@@ -32,9 +31,9 @@ from upstream_pipelines.drift.events import (
     event_id_for,
     sign_of,
 )
-from upstream_pipelines.drift.factors import Exclusion
 from upstream_pipelines.drift.facts import Facts, day_number, day_of, facts_from_frames
 from upstream_pipelines.drift.flow import dollars_per_month
+from upstream_pipelines.drift.labels import exclusions, has_labels, is_labelled
 from upstream_pipelines.drift.measures import (
     HELD_SHARE,
     Change,
@@ -54,7 +53,6 @@ from upstream_pipelines.drift.shortage import Shortage, shortage_of
 from upstream_pipelines.drift.source_patterns import data_behind
 
 ALL_GROUPS = "ALL"
-BEFORE_EVERYTHING = -(10**6)
 
 
 class Detector:
@@ -78,7 +76,7 @@ class Detector:
 
     def charts(self, as_of: date, events: Sequence[DriftEvent] = ()) -> Charts:
         """All charts at `as_of`; resolved `events` are kept out of the baselines."""
-        return charts_of(self.view(as_of), self._exclusions(events), self.settings)
+        return charts_of(self.view(as_of), exclusions(events, self._index, self.settings), self.settings)
 
     def look(self, as_of: date, live: Sequence[DriftEvent] = (), troubles: Sequence[Trouble] = ()) -> LookResult:
         """Look at the customer as of the start of `as_of`.
@@ -110,11 +108,13 @@ class Detector:
             for payer in np.flatnonzero(charts.view.present & told):
                 name = self.facts.payers[payer]
                 event = going.get((name, signal))
-                if event is not None and self._is_labelled(event, day_of(chart.last), as_of):
-                    labelled.add(event.event_id)
-                    continue
                 if event is not None:
-                    renewed, row = self._carry_on(charts, int(payer), event, as_of)
+                    gone = is_labelled(event, day_of(chart.last), as_of, self.settings)
+                    carried = None if gone else self._carry_on(charts, int(payer), event, as_of)
+                    if carried is None:
+                        labelled.add(event.event_id)
+                        continue
+                    renewed, row = carried
                     events.append(renewed)
                 elif not testable[signal][payer]:
                     row = self._too_little(charts, int(payer), signal, as_of, min(needed.values()))
@@ -142,33 +142,6 @@ class Detector:
             data_behind(rows, self.facts, charts, known_before(troubles, as_of), self.settings.recent_days),
         )
         return LookResult(records=rows, events=events)
-
-    def _exclusions(self, events: Sequence[DriftEvent]) -> list[Exclusion]:
-        """The days of resolved events; all days before an event that became the normal; labelled days."""
-        index = self._index
-        result = []
-        for event in events:
-            if event.state != "resolved" or event.resolved_on is None or event.payer not in index:
-                continue
-            # The label itself keeps the days out, and with it taken back they count again.
-            if event.memory.reason in {"withdrawn", "days_labelled"}:
-                continue
-            first, last = day_number(event.started_on), day_number(event.resolved_on)
-            if event.memory.reason in NEW_NORMALS:
-                first, last = BEFORE_EVERYTHING, first - 1
-            result.append(Exclusion(index[event.payer], event.signal, first, last))
-        for label in self.settings.calendar:
-            first, last = day_number(label.first_day), day_number(label.last_day)
-            for name, position in index.items():
-                if label.holds_for(name):
-                    result += [Exclusion(position, signal, first, last) for signal in label.signals or SIGNALS]
-        return result
-
-    def _is_labelled(self, event: DriftEvent, last: date, as_of: date) -> bool:
-        """Whether labels hold on all its days up to `last`; what people accepted ends as accepted."""
-        accepted_on = event.memory.accepted_on
-        labelled = self.settings.all_labelled(event.payer, event.signal, event.started_on, last)
-        return labelled and (accepted_on is None or accepted_on > as_of)
 
     def _add_chances(self, charts: Charts, rows: Sequence[dict[str, Any]]) -> None:
         """Give each row with evidence its p-value at this look, and q over all charts of the look.
@@ -269,8 +242,11 @@ class Detector:
 
     def _carry_on(
         self, charts: Charts, payer: int, event: DriftEvent, as_of: date
-    ) -> tuple[DriftEvent, dict[str, Any]]:
-        """Compare with the baseline of the days before the event, which stays frozen; resolve it when that is over."""
+    ) -> tuple[DriftEvent, dict[str, Any]] | None:
+        """Compare with the baseline of the days before the event, which stays frozen; resolve it when that is over.
+
+        None where labels have left it no baseline: what is compared with nothing looks calm.
+        """
         settings, memory = self.settings, event.memory
         sign, split = sign_of(event.signal, event.direction), day_number(event.started_on)
         change = Change(event.signal, payer, memory.by, split, sign)
@@ -280,6 +256,8 @@ class Detector:
             recent = compare(charts, change, settings, first)
             if recent.n_current >= settings.minimum_current_lines:
                 break
+        if recent.n_baseline < settings.minimum_baseline_lines and has_labels(event, settings):
+            return None
         # Nearer to the baseline than to the shift that opened the event: that is what the likelihood ratio of the
         # recent days says too. 2 standard errors keep a loud event from being called calm.
         # A mix is back when it is near, whichever way what a line is worth points by chance.

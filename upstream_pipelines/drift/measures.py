@@ -151,7 +151,8 @@ def _compare_volume(chart: Chart, series: Series, payer: int, before: slice, sin
     plain, time = series.trend.plain[payer], series.trend.time
     lines = series.observed[payer]
     level, growth = fit_growth(lines[None, before], plain[None, before], time[before])
-    expected = plain * np.exp(level[0] + growth[0] * time)
+    # A level fitted to nothing is none.
+    expected = plain * np.exp(level[0] + growth[0] * time) * bool(lines[before].any())
     n0, n1, awaited = float(lines[before].sum()), float(lines[since].sum()), float(expected[since].sum())
     # A week without holidays: the sum over the days of the week of what an ordinary one lets expect.
     lately = slice(max(since.start - 28, 0), None)
@@ -163,8 +164,8 @@ def _compare_volume(chart: Chart, series: Series, payer: int, before: slice, sin
     z = float(_evidence_of(chart, series, payer, sums)[0, 0])
     ratio = n1 / awaited if awaited > 0 else 1.0
     scatter = float(chart.dispersion[payer])
-    error0 = _error_ahead(expected[before], time[before], expected[since], time[since]) * WIDTH * np.sqrt(scatter)
-    error1 = WIDTH * np.sqrt(scatter / max(n1, 0.5))
+    ahead = _error_ahead(expected[before], time[before], expected[since], time[since])
+    error0, error1 = (min(WIDTH * np.sqrt(scatter) * error, WIDEST) for error in (ahead, max(n1, 0.5) ** -0.5))
     shift = float(np.log((n1 + 0.5) / (awaited + 0.5)))
     return Comparison(
         z, shift, usual, usual * ratio, ratio - 1.0, round(n0), round(n1),

@@ -6,7 +6,6 @@ The looks themselves are pure (detector.py); production and replay run the same 
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -336,5 +335,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, dict):
-        return json.loads(json.dumps(value, default=str))
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
     return str(value)

@@ -12,9 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from upstream_pipelines.drift.detector import BEFORE_EVERYTHING, Detector
+from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent, event_id_for
 from upstream_pipelines.drift.facts import day_number
+from upstream_pipelines.drift.labels import BEFORE_EVERYTHING, exclusions
 from upstream_pipelines.drift.rows import LookResult
 from upstream_pipelines.drift.settings import DriftSettings, LabelledDays
 
@@ -249,7 +250,8 @@ def test_what_was_accepted_is_the_baseline_of_what_comes_next() -> None:
     life.accept(event.event_id)
     assert life.until("resolved", 1).memory.reason == "accepted_as_normal"
     detector = life.world.detector(life.settings)
-    (out,) = detector._exclusions(list(life.kept.values()))
+    payers = {name: number for number, name in enumerate(detector.facts.payers)}
+    (out,) = exclusions(list(life.kept.values()), payers, life.settings)
     assert (out.first, out.last) == (BEFORE_EVERYTHING, day_number(event.started_on) - 1)
     # The level stays, and nothing opens; back at the old level is an improvement now.
     life.pass_days(40)

@@ -116,3 +116,15 @@ def test_p_values_fall_with_the_evidence(first: float, second: float) -> None:
     p = look_p_value(np.array([low, high, -high]), 2)
     assert 1 >= p[0] >= p[1] >= 0
     assert p[1] == p[2]
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_dispersion_is_that_of_whole_weeks_whatever_day_they_begin_on(first: int) -> None:
+    rng = np.random.default_rng(2)
+    week = (np.arange(364) + first) // 7
+    level = np.exp(rng.normal(0, 0.25, (50, 54)))[:, week]
+    observed = rng.poisson(8.0 * level).astype(float)
+    expected = np.full(observed.shape, 8.0)
+    series = Series("decision", observed, expected, expected, observed, None)
+    found = dispersion(running_sums([series]), [series])[0][0].mean()
+    assert found == pytest.approx(1 + 56 * 0.25**2, rel=0.15)

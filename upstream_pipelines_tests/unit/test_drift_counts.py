@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.counts import Counts
+from upstream_pipelines.drift.factors import _of_groups
+from upstream_pipelines.drift.facts import day_number, facts_from_frames
+
+START = date(2024, 1, 1)
+
+
+def test_sums_by_age_carried_from_look_to_look_are_those_counted_anew() -> None:
+    """Few lines, so that one late decision moves the longest age by days, up and down."""
+    back = 0
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        sent = np.sort(rng.integers(0, 400, 250))
+        lag = np.where(rng.random(250) < 0.03, rng.integers(15, 60, 250), rng.integers(0, 18, 250))
+        day = np.datetime64(START) + sent
+        claims = pd.DataFrame(
+            {
+                "payer": "A",
+                "cpt": "1",
+                "submitted_date": day,
+                "decided_date": day + lag,
+                "outcome": np.where(rng.random(250) < 0.2, "DENIED", "PAID"),
+                "allowed_amount": 1.0,
+            }
+        )
+        facts = facts_from_frames(*activity_from_claims(claims))
+        carried, starts = Counts(facts, 120), []
+        for look in range(150, 400):
+            as_of = day_number(START + timedelta(days=look))
+            view, anew = carried.at(as_of), Counts(facts, 120).at(as_of)
+            assert (view.start, view.ages) == (anew.start, anew.ages)
+            for name in ("decided_by_age", "denied_by_age", "denied_authorization_by_age"):
+                one, other = (
+                    np.concatenate([part[: view.ages], part[view.ages :].sum(axis=0, keepdims=True)])
+                    for part in (getattr(view, name), getattr(anew, name))
+                )
+                assert np.array_equal(one, other), (seed, look, name)
+            starts.append(view.start)
+        back += int((np.diff(starts) < 0).sum())
+    assert back > 0
+
+
+def test_expected_denials_of_groups_are_those_of_shares_of_at_most_one() -> None:
+    rng = np.random.default_rng(1)
+    lines = rng.poisson(3.0, (4, 3, 50)).astype(float)
+    plain, by_group = rng.uniform(0, 0.6, (4, 50)), rng.uniform(0.5, 1.5, (4, 3))
+    by_group[2] = (0.3, 1.0, 3.0)
+    share = np.minimum(plain[:, None] * by_group[:, :, None], 1.0)
+    assert (share == 1.0).any(axis=(1, 2)).tolist() == [False, False, True, False]
+    expected, variance = _of_groups(plain, by_group, lines)
+    assert expected == pytest.approx((share * lines).sum(axis=1))
+    assert variance == pytest.approx((share * (1 - share) * lines).sum(axis=1))
