@@ -94,7 +94,7 @@ class AlertRule(BaseModel):
     cooldown_hours: Annotated[float, Field(ge=0, le=_HOURS_A_YEAR)] = 4.0
     group_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
     update_minutes: Annotated[float, Field(ge=0, le=24 * 60)] = 5.0
-    repeat_hours: Annotated[float, Field(gt=0, le=_HOURS_A_YEAR)] | None = None
+    repeat_hours: Annotated[float, Field(ge=0.25, le=_HOURS_A_YEAR)] | None = None
     enabled: bool = True
 
     @field_validator("time_zone")

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import customers_of_bucket, get_customer
@@ -162,6 +163,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
                     context.op.name, type(error).__name__, link,
                 )  # fmt: skip
                 continue
+            take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
             news = made.count("open") + made.count("resolved")
             if len(customers) <= _MATERIALISE_ALL_UP_TO or news:
                 context.log_event(
