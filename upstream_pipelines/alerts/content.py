@@ -14,6 +14,8 @@ from typing import Any
 
 import jinja2
 
+from upstream_pipelines.alerts.wording import WORDINGS, Wording
+
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
 _SECTION, _HEADER, _FIELD = 3000, 150, 2000
@@ -56,15 +58,6 @@ class Message:
 
 
 @dataclass(frozen=True)
-class _Wording:
-    """One alert in words: a headline, sentences, and facts to look up."""
-
-    headline: str
-    sentences: tuple[str, ...]
-    facts: tuple[tuple[str, str], ...]
-
-
-@dataclass(frozen=True)
 class _Section:
     """One alert of a message in full; `chart` is the number of its picture, from 1."""
 
@@ -85,7 +78,7 @@ def build_message(alerts: Sequence[Alert]) -> Message:
     ordered = sorted(alerts, key=lambda alert: -alert.severity)  # stable: the older first among equals
     charts: list[bytes] = []
     sections = [_section(alert.content, charts) for alert in ordered[:_IN_FULL]]
-    others = [_wording(alert.content).headline for alert in ordered[_IN_FULL:]]
+    others = [wording_of(alert.content).headline for alert in ordered[_IN_FULL:]]
     listed = (*others[:_LISTED], *([f"and {len(others) - _LISTED} more"] if len(others) > _LISTED else ()))
     more = f" and {len(alerts) - 1} more" if len(alerts) > 1 else ""
     headline = f"{sections[0].headline}{more}"
@@ -126,7 +119,7 @@ def _payload(alerts: Sequence[Alert]) -> dict[str, Any]:
 
 def _section(content: Mapping[str, Any], charts: list[bytes]) -> _Section:
     """One alert in full; its chart is added to `charts` as far as they all go into one message."""
-    wording = _wording(content)
+    wording = wording_of(content)
     customer, data = content["customer"], content["data"]
     sentences, number = wording.sentences, None
     chart = base64.b64decode(content["chart_png"]) if content.get("chart_png") else None
@@ -141,29 +134,30 @@ def _section(content: Mapping[str, Any], charts: list[bytes]) -> _Section:
     return _Section(wording.headline, sentences, wording.facts, data.get("link"), number)
 
 
-def _wording(content: Mapping[str, Any]) -> _Wording:
+def wording_of(content: Mapping[str, Any]) -> Wording:
+    """The JSON of `alerts.content` in words: headline, sentences, facts."""
     if "words" in content:
         return _drift(content["words"])
     if content["type"] in _OF_EVENTS:
         return _drift_without_words(content["type"], content["data"])
-    return _WORDINGS[content["type"]](content["data"])
+    return WORDINGS[content["type"]](content["data"])
 
 
-def _drift(words: Mapping[str, Any]) -> _Wording:
+def _drift(words: Mapping[str, Any]) -> Wording:
     """A drift event comes with its words: they need the figures of its look."""
-    return _Wording(
+    return Wording(
         headline=words["headline"],
         sentences=tuple(words["sentences"]),
         facts=tuple((name, value) for name, value in words["facts"]),
     )
 
 
-def _drift_without_words(kind: str, data: Mapping[str, Any]) -> _Wording:
+def _drift_without_words(kind: str, data: Mapping[str, Any]) -> Wording:
     """A drift event written by an earlier release, which kept no words; it waits until its receiver answers again."""
     signal = data["signal"]
     before, now = (_figure(signal, data[name]) for name in ("baseline", "current"))
     about = f"{data['payer']}: {signal.replace('_', ' ')}"
-    return _Wording(
+    return Wording(
         headline=f"Resolved: {about} is {now}" if kind.endswith("resolved") else f"{about} {before} → {now}",
         sentences=(data["explanation"],),
         facts=(
@@ -180,48 +174,6 @@ def _figure(signal: str, value: float | None) -> str:
     if signal == "decision_lag":
         return f"{value:.1f}\N{NO-BREAK SPACE}days"
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%{' of before' if signal == 'allowed_amount' else ''}"
-
-
-def _run_failed(data: Mapping[str, Any]) -> _Wording:
-    step = f" in step {data['step']}" if data["step"] else ""
-    return _Wording(
-        headline=f"A run failed: {data['job_name']}",
-        sentences=(
-            f"The run stopped{step} with {data['error_class']}. What it had stored is whole; nothing is half done.",
-            "The run's page shows the cause. Re-execute it from there once the cause is gone.",
-        ),
-        facts=(("Run", data["run_id"]), ("Job", data["job_name"]), ("Error", data["error_class"])),
-    )
-
-
-def _quality_failed(data: Mapping[str, Any]) -> _Wording:
-    rules = ", ".join(data["failed_rules"]) or "none"
-    return _Wording(
-        headline="An upload failed its quality checks",
-        sentences=(
-            f"These rules failed: {rules}. Rows that broke them were set apart, the others were loaded.",
-            "Figures that rest on this upload may be wrong until it is corrected and sent again.",
-        ),
-        facts=(("Upload", data["upload_id"]), ("Score", f"{data['score'] or 0:.0f} of 100"), ("Rules", rules)),
-    )
-
-
-def _channel_disabled(data: Mapping[str, Any]) -> _Wording:
-    return _Wording(
-        headline=f"Alert channel {data['channel']} was switched off",
-        sentences=(
-            f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
-            "Put the receiver right, then enable the channel and resend what it missed.",
-        ),
-        facts=(("Channel", data["channel"]), ("Since", data["disabled_at"])),
-    )
-
-
-_WORDINGS = {
-    "run.failed": _run_failed,
-    "upload.quality_failed": _quality_failed,
-    "channel.disabled": _channel_disabled,
-}
 
 
 def _blocks(

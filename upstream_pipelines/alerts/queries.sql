@@ -46,18 +46,28 @@ UPDATE alert_channels SET enabled = true, disabled_reason = NULL, failing_since 
 
 -- name: upsert_rules
 -- The listed rules, all at once; one jsonb object each, lists as JSON arrays or null.
-INSERT INTO alert_rules (customer_id, name, kinds, signals, payers, cpt_groups, directions,
-                         minimum_severity, minimum_effect, channels, enabled)
-SELECT %(customer_id)s, r.name, r.kinds, r.signals, r.payers, r.cpt_groups, r.directions,
-       r.minimum_severity, r.minimum_effect, r.channels, r.enabled
+INSERT INTO alert_rules (customer_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity,
+                         minimum_confidence, minimum_effect, minimum_dollars_per_month, unknown_dollars, channels,
+                         quiet_hours, time_zone, cooldown_hours, group_seconds, update_minutes, repeat_hours, enabled)
+SELECT %(customer_id)s, r.name, r.kinds, r.signals, r.payers, r.cpt_groups, r.directions, r.minimum_severity,
+       r.minimum_confidence, r.minimum_effect, r.minimum_dollars_per_month, r.unknown_dollars, r.channels,
+       -- What a file leaves out comes as the JSON null, which is no NULL.
+       nullif(r.quiet_hours, 'null'), r.time_zone, r.cooldown_hours, r.group_seconds, r.update_minutes, r.repeat_hours,
+       r.enabled
   FROM jsonb_to_recordset(%(rules)s) AS r (name text, kinds text[], signals text[], payers text[],
-       cpt_groups text[], directions text[], minimum_severity double precision,
-       minimum_effect double precision, channels text[], enabled boolean)
+       cpt_groups text[], directions text[], minimum_severity double precision, minimum_confidence double precision,
+       minimum_effect double precision, minimum_dollars_per_month double precision, unknown_dollars text,
+       channels text[], quiet_hours jsonb, time_zone text, cooldown_hours double precision,
+       group_seconds double precision, update_minutes double precision, repeat_hours double precision, enabled boolean)
     ON CONFLICT (customer_id, name) DO UPDATE
    SET kinds = excluded.kinds, signals = excluded.signals, payers = excluded.payers,
        cpt_groups = excluded.cpt_groups, directions = excluded.directions,
-       minimum_severity = excluded.minimum_severity, minimum_effect = excluded.minimum_effect,
-       channels = excluded.channels, enabled = excluded.enabled
+       minimum_severity = excluded.minimum_severity, minimum_confidence = excluded.minimum_confidence,
+       minimum_effect = excluded.minimum_effect, minimum_dollars_per_month = excluded.minimum_dollars_per_month,
+       unknown_dollars = excluded.unknown_dollars, channels = excluded.channels, quiet_hours = excluded.quiet_hours,
+       time_zone = excluded.time_zone, cooldown_hours = excluded.cooldown_hours,
+       group_seconds = excluded.group_seconds, update_minutes = excluded.update_minutes,
+       repeat_hours = excluded.repeat_hours, enabled = excluded.enabled
 
 -- name: disable_unlisted_rules
 -- Rules the file no longer names: kept, because their alerts refer to them.
@@ -66,8 +76,9 @@ UPDATE alert_rules SET enabled = false
 
 -- name: rules_of
 -- Rules to match events against; by the key's first column. A customer has a handful.
-SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_effect,
-       channels, enabled
+SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_confidence,
+       minimum_effect, minimum_dollars_per_month, unknown_dollars, channels, quiet_hours, time_zone, cooldown_hours,
+       group_seconds, update_minutes, repeat_hours, enabled
   FROM alert_rules WHERE customer_id = %(customer_id)s AND enabled
 
 -- name: write_alerts
@@ -252,3 +263,52 @@ SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS aler
 -- name: count_email_channels
 -- For `upstream doctor`: whether anything waits for a mail server. Small table, read whole.
 SELECT count(*) FROM alert_channels WHERE kind = 'email' AND enabled;
+
+-- name: open_run_failures
+-- Failed runs of the last 30 days that were told and are not over, each once; of all customers or one, and of all jobs
+-- or one. Served by the partial index alerts_run_failures.
+SELECT DISTINCT ON (a.customer_id, a.subject_id) a.customer_id, c.slug, a.content -> 'data' ->> 'run_id' AS run_id,
+       a.content -> 'data' ->> 'job_name' AS job_name, a.content -> 'data' AS data
+  FROM alerts AS a JOIN customers AS c ON c.customer_id = a.customer_id
+ WHERE a.kind = 'run_failure' AND a.notice = 'open' AND a.created_at > now() - interval '30 days'
+   AND (%(customer_id)s::bigint IS NULL OR a.customer_id = %(customer_id)s)
+   AND (%(job_name)s::text IS NULL OR a.content -> 'data' ->> 'job_name' = %(job_name)s)
+   AND NOT EXISTS (SELECT FROM alerts AS o
+                    WHERE o.customer_id = a.customer_id AND o.rule_id = a.rule_id AND o.subject_id = a.subject_id
+                      AND o.notice = 'resolved')
+ ORDER BY a.customer_id, a.subject_id
+
+-- name: past_drift
+-- What the looks of the last days found of events, with the cause of the look before. By the keys' first columns.
+SELECT r.as_of, l.made_at, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.cause, r.severity,
+       r.effect, r.detail, lag(r.cause) OVER (PARTITION BY r.event_id ORDER BY r.as_of) AS cause_before
+  FROM drift_results AS r
+  JOIN drift_looks AS l ON l.customer_id = r.customer_id AND l.as_of = r.as_of
+ WHERE r.customer_id = %(customer_id)s AND r.as_of >= %(since_day)s AND r.event_id IS NOT NULL
+   AND r.state IN ('open', 'updated', 'resolved')
+
+-- name: past_uploads
+-- Uploads that were refused (they have a code) or failed rules of the severity error. An upload that took a week to end
+-- is none of the past days' (uploads_arrivals).
+SELECT u.upload_id, u.finished_at, CASE WHEN u.status = 'failed' THEN u.error_code END AS error_code, f.failed_rules
+  FROM uploads AS u
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(q.rule ORDER BY q.rule), '{}') AS failed_rules FROM quality_findings AS q
+        WHERE q.customer_id = u.customer_id AND q.upload_id = u.upload_id
+          AND q.severity = 'error' AND q.failing_rows > 0) AS f
+ WHERE u.customer_id = %(customer_id)s AND u.received_at >= %(since)s - interval '7 days' AND u.finished_at >= %(since)s
+   AND (f.failed_rules <> '{}' OR (u.status = 'failed' AND u.error_code IS NOT NULL))
+
+-- name: past_silences
+-- Silences that began or ended since. By the key's first column; a customer has a few.
+SELECT silence_id, last_day, noticed_at, ended_at FROM missed_uploads
+ WHERE customer_id = %(customer_id)s AND (noticed_at >= %(since)s OR ended_at >= %(since)s)
+
+-- name: past_told
+-- What is kept as alerts alone, each once however many rules told it. By the key's first column.
+SELECT DISTINCT ON (subject_id, notice) kind, notice, subject_id, fingerprint, content -> 'data' AS data,
+       created_at AS at
+  FROM alerts
+ WHERE customer_id = %(customer_id)s AND kind IN ('run_failure', 'delivery_trouble')
+   AND notice IN ('open', 'resolved') AND created_at >= %(since)s
+ ORDER BY subject_id, notice, created_at

@@ -11,7 +11,8 @@ from typing import Any
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, quality_entry, run_failure_entry
+from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry
+from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, run_failure_entry
 from upstream_pipelines.alerts.rules import AlertRule, matches
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -125,7 +126,7 @@ def write_drift_alerts(
             "write_drift_alerts needs the transaction that writes the drift events. "
             "Call it inside `with conn.transaction():`."
         )
-    return _write(conn, customer_id, [drift_entry(notice) for notice in notices], now)
+    return write_entries(conn, customer_id, [drift_entry(notice) for notice in notices], now)
 
 
 def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
@@ -139,7 +140,7 @@ def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     now: datetime | None = None,
 ) -> int:
     """Put a failed run into the outbox, once per run. Returns: number of alerts written."""
-    return _write(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)], now)
+    return write_entries(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)], now)
 
 
 def write_quality_alert(  # noqa: PLR0917  as above
@@ -152,7 +153,14 @@ def write_quality_alert(  # noqa: PLR0917  as above
     now: datetime | None = None,
 ) -> int:
     """Put an upload that failed quality rules into the outbox, once per upload. Returns: alerts written."""
-    return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)], now)
+    return write_entries(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)], now)
+
+
+def write_refused_alert(
+    conn: Connection, customer_id: int, upload_id: uuid.UUID, code: str, link: str | None
+) -> int:
+    """Put an upload that ended without being loaded into the outbox, once. Returns: alerts written."""
+    return write_entries(conn, customer_id, [refused_entry(upload_id, code, link)])
 
 
 def email_channels(conn: Connection) -> int:
@@ -208,8 +216,11 @@ def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     return {name: int(count) for name, count in row.items()}
 
 
-def _write(conn: Connection, customer_id: int, entries: Sequence[Entry], now: datetime | None = None) -> int:
-    """All matching (rule, event) pairs in one statement; `conn` decides what transaction that is."""
+def write_entries(conn: Connection, customer_id: int, entries: Sequence[Entry], now: datetime | None = None) -> int:
+    """Write all matching (rule, event) pairs in one statement; `conn` decides what transaction that is.
+
+    Returns: number of alerts written.
+    """
     if not entries:
         return 0
     with conn.transaction():

@@ -49,7 +49,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
     }  # fmt: skip
     allowed = {
         "source": "csv", "status": "received", "outcome": "PAID", "kind": None, "severity": "info",
-        "direction": "worsening", "state": None, "cause": "payer", "notice": "open", "judgement": "real",
+        "unknown_dollars": "tell", "basis": "setting", "direction": "worsening", "state": None, "cause": "payer", "notice": "open", "judgement": "real",
         "ends_at": "2027-01-01T00:00:00Z",
     }  # fmt: skip
     special = {

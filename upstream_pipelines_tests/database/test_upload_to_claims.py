@@ -218,8 +218,8 @@ def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(ingest: Ingest
         }
     )
     ingest.load(b"PK\x03\x04 a spreadsheet")
-    rows = ingest.conn.execute("SELECT kind, content -> 'data' ->> 'failed_rules' FROM alerts").fetchall()
-    assert rows == [("quality", '["file_refused"]')]
+    rows = ingest.conn.execute("SELECT kind, content ->> 'type', content -> 'data' ->> 'code' FROM alerts").fetchall()
+    assert rows == [("quality", "upload.refused", "file_refused")]
 
 
 def test_an_attempt_that_dies_half_way_leaves_nothing_and_the_next_one_loads_all(

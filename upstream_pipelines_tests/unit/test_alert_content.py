@@ -18,9 +18,8 @@ from upstream_pipelines.alerts.notices import (
     Entry,
     channel_disabled_content,
     drift_entry,
-    quality_entry,
-    run_failure_entry,
 )
+from upstream_pipelines.alerts.occurrences import quality_entry, run_failure_entry
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, Facts, Signal, matches
 from upstream_pipelines.drift.settings import SIGNALS
 
