@@ -129,17 +129,28 @@ SELECT DISTINCT a.rule_id, a.subject_id
  WHERE a.customer_id = %(customer_id)s AND a.notice = 'open' AND a.subject_id = ANY (%(subject_ids)s::uuid[])
 
 -- name: write_channel_trouble
--- A channel was disabled: an alert to all other enabled channels, under the rule whose delivery met
--- the trouble, in a message of its own and at once. In the transaction that disabled it.
+-- A channel was disabled: an alert under each rule that asks for trouble with delivery, to its other enabled channels;
+-- where none asks, or none of theirs is left, under the rule whose delivery met the trouble (none, where that was a
+-- test) to all other enabled channels. In a message of its own and at once, in the transaction that disabled it.
 WITH others AS (
-    SELECT array_agg(channel_id ORDER BY name) AS channel_ids FROM alert_channels
+    SELECT channel_id, name FROM alert_channels
      WHERE customer_id = %(customer_id)s AND enabled AND channel_id <> %(channel_id)s
+), asking AS (
+    SELECT r.rule_id, array_agg(o.channel_id ORDER BY o.name) AS channel_ids
+      FROM alert_rules AS r JOIN others AS o ON r.channels IS NULL OR o.name = ANY (r.channels)
+     WHERE r.customer_id = %(customer_id)s AND r.enabled AND 'delivery_trouble' = ANY (r.kinds)
+     GROUP BY r.rule_id
+), addressed AS (
+    SELECT rule_id, channel_ids FROM asking
+     UNION ALL
+    SELECT %(rule_id)s::uuid, array_agg(channel_id ORDER BY name) FROM others
+     WHERE NOT EXISTS (SELECT FROM asking) HAVING count(*) > 0
 ), written AS (
     INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at)
-    SELECT %(customer_id)s, %(rule_id)s, 'delivery_trouble', 'open',
-           'delivery_trouble' || chr(31) || %(channel_id)s::text, %(subject_id)s, %(content)s, others.channel_ids,
+    SELECT %(customer_id)s, rule_id, 'delivery_trouble', 'open',
+           'delivery_trouble' || chr(31) || %(channel_id)s::text, %(subject_id)s, %(content)s, channel_ids,
            %(now)s, %(now)s
-      FROM others WHERE others.channel_ids IS NOT NULL
+      FROM addressed
         ON CONFLICT (customer_id, rule_id, subject_id, notice, step) DO NOTHING
     RETURNING customer_id, alert_id, rule_id, channel_ids
 ), message AS MATERIALIZED (

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from sqlalchemy.engine import URL
 
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import conservation
 from upstream_pipelines.db import migrate as migrations
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines, engine
@@ -176,3 +177,33 @@ def test_a_delivery_that_waited_during_the_upgrade_is_a_message_of_one_alert(
         assert conn.execute(
             "SELECT DISTINCT rule_id IS NOT NULL, first_tried_at AT TIME ZONE 'UTC' FROM deliveries"
         ).fetchall() == [(True, datetime(2026, 5, 1, 10))]
+
+
+def test_the_old_default_rule_hears_of_everything_and_a_rule_that_was_changed_stays(
+    database_at: Callable[[str], Settings],
+) -> None:
+    settings = database_at("0006")
+    written = {
+        "first": "'default', '{drift,run_failure}', NULL, true",
+        "second": "'default', '{drift,quality,run_failure}', NULL, true",
+        "narrowed": "'default', '{drift,run_failure}', '{office}', true",
+        "chosen": "'default', '{run_failure,drift}', NULL, true",
+        "off": "'default', '{drift,run_failure}', NULL, false",
+        "named": "'mine', '{drift,run_failure}', NULL, true",
+    }
+    with connect(settings, "upstream_pipeline") as conn:
+        for slug, values in written.items():
+            conn.execute(
+                f"""WITH c AS (INSERT INTO customers (slug, name) VALUES ('{slug}', 'C') RETURNING customer_id)
+                    INSERT INTO alert_rules (customer_id, name, kinds, channels, enabled)
+                    SELECT customer_id, {values} FROM c"""  # type: ignore[arg-type]  # noqa: S608  our own words
+            )
+    dispose_engines()
+    migrations.migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        rows = conn.execute("SELECT slug FROM alert_rules JOIN customers USING (customer_id) WHERE 'silence' = ANY (kinds)")
+        assert {slug for (slug,) in rows} == {"first", "second"}
+        default = conn.execute(
+            "SELECT kinds FROM alert_rules JOIN customers USING (customer_id) WHERE slug = 'first'"
+        ).fetchone()
+        assert default == (list(DEFAULT_RULE.kinds),)
