@@ -22,6 +22,7 @@ from typing import Literal
 HISTORY_DAYS = 180
 FEWEST_GAPS = 10
 _TIMES = 2
+LEAST_LIMIT_DAYS = _TIMES  # learned: a gap is at least a day
 _GRACE_DAYS = 1  # a file of Monday evening may come on Tuesday morning
 
 

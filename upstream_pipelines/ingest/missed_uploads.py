@@ -17,7 +17,7 @@ from psycopg.rows import class_row
 from upstream_pipelines.alerts.occurrences import sends_again_entry, silence_entry
 from upstream_pipelines.alerts.store import write_entries
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.ingest.cadence import HISTORY_DAYS, Cadence, cadence_of, is_silent
+from upstream_pipelines.ingest.cadence import HISTORY_DAYS, LEAST_LIMIT_DAYS, Cadence, cadence_of, is_silent
 from upstream_pipelines.ingest.uploads import QUERIES
 
 
@@ -73,10 +73,16 @@ def watch(conn: Connection, now: datetime, link: Callable[[str], str]) -> Watche
 
 
 def read_arrivals(conn: Connection, today: date, customer_id: int | None = None) -> list[Arrivals]:
-    """When active customers sent, of all or of one (active or not)."""
+    """When active customers sent, of all or of one (active or not).
+
+    Of all, only those have their days that may have gone silent: the last of them is over `LEAST_LIMIT_DAYS` ago.
+    """
     since = datetime.combine(today - timedelta(days=HISTORY_DAYS), datetime.min.time(), UTC)
+    quiet_since = today - timedelta(days=LEAST_LIMIT_DAYS + 1)
     with conn.cursor(row_factory=class_row(Arrivals)) as cursor:
-        return cursor.execute(QUERIES.arrivals, {"since": since, "customer_id": customer_id}).fetchall()
+        return cursor.execute(
+            QUERIES.arrivals, {"since": since, "customer_id": customer_id, "quiet_since": quiet_since}
+        ).fetchall()
 
 
 def end_silences_that_are_over(conn: Connection, now: datetime, link: Callable[[str], str]) -> int:

@@ -200,22 +200,27 @@ SELECT EXISTS (
 
 
 -- name: arrivals
--- The days on which customers sent, from `since` on, the last of all, and a silence that goes on; of the active ones,
--- or of one. From day to day by uploads_arrivals: a customer's thousands of batches a day are not read.
+-- The last day on which customers sent, a silence that goes on, and the days on which they sent from `since` on; of the
+-- active ones, or of one. Of all, the days are read only where nothing came after `quiet_since` and no cadence is set:
+-- nobody else can have gone silent (10,000 customers with 180 days each: 22 s for all of them). From day to day by
+-- uploads_arrivals: a customer's thousands of batches a day are not read.
 WITH RECURSIVE watched AS (
-    SELECT customer_id, slug, created_at,
-           CASE WHEN jsonb_typeof(configuration -> 'cadence_days') = 'number'
-                THEN least(greatest(round((configuration ->> 'cadence_days')::numeric), 1), 366)::integer
+    SELECT c.customer_id, c.slug, last.day IS NOT NULL AS has_sent,
+           coalesce(last.day, (c.created_at AT TIME ZONE 'UTC')::date) AS last_day,
+           CASE WHEN jsonb_typeof(c.configuration -> 'cadence_days') = 'number'
+                THEN least(greatest(round((c.configuration ->> 'cadence_days')::numeric), 1), 366)::integer
            END AS cadence_days
-      FROM customers
-     WHERE CASE WHEN %(customer_id)s::bigint IS NULL THEN status = 'active' ELSE customer_id = %(customer_id)s END
+      FROM customers AS c
+      LEFT JOIN LATERAL (SELECT (u.received_at AT TIME ZONE 'UTC')::date AS day FROM uploads AS u
+                          WHERE u.customer_id = c.customer_id ORDER BY u.received_at DESC LIMIT 1) AS last ON true
+     WHERE CASE WHEN %(customer_id)s::bigint IS NULL THEN c.status = 'active' ELSE c.customer_id = %(customer_id)s END
 ), sent AS (
     SELECT w.customer_id, first.day
       FROM watched AS w CROSS JOIN LATERAL (
            SELECT (u.received_at AT TIME ZONE 'UTC')::date AS day FROM uploads AS u
             WHERE u.customer_id = w.customer_id AND u.received_at >= %(since)s
             ORDER BY u.received_at LIMIT 1) AS first
-     WHERE w.cadence_days IS NULL
+     WHERE w.cadence_days IS NULL AND (%(customer_id)s::bigint IS NOT NULL OR w.last_day <= %(quiet_since)s)
      UNION ALL
     SELECT s.customer_id, following.day
       FROM sent AS s CROSS JOIN LATERAL (
@@ -225,13 +230,10 @@ WITH RECURSIVE watched AS (
 ), days AS (
     SELECT customer_id, array_agg(day ORDER BY day) AS days FROM sent GROUP BY customer_id
 )
-SELECT w.customer_id, w.slug, w.cadence_days, coalesce(d.days, '{}') AS days,
-       coalesce(last.day, (w.created_at AT TIME ZONE 'UTC')::date) AS last_day, last.day IS NOT NULL AS has_sent,
+SELECT w.customer_id, w.slug, w.cadence_days, coalesce(d.days, '{}') AS days, w.last_day, w.has_sent,
        m.silence_id, m.last_day AS silent_since_day
   FROM watched AS w
   LEFT JOIN days AS d ON d.customer_id = w.customer_id
-  LEFT JOIN LATERAL (SELECT (u.received_at AT TIME ZONE 'UTC')::date AS day FROM uploads AS u
-                      WHERE u.customer_id = w.customer_id ORDER BY u.received_at DESC LIMIT 1) AS last ON true
   LEFT JOIN missed_uploads AS m ON m.customer_id = w.customer_id AND m.ended_at IS NULL
  ORDER BY w.customer_id;
 
