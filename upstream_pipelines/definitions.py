@@ -27,7 +27,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         ],
         asset_checks=[checks.quality_rules, placebo_check.placebo_false_events],
         jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.placebo_night, jobs.deliver_alerts],
-        sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs],
+        sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs, sensors.silent_customers],
         schedules=[schedules.daily_drift, schedules.nightly_placebo],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.
