@@ -28,7 +28,7 @@ class PastEvent:
     """Something that was news at `at`, or (notice "update") went on: only its severity may be news then.
 
     `subject` is the event's own id, `fingerprint` that of its kind of trouble; `about` says what it is without a value
-    of a claim.
+    of a claim. `ends`: whether an end is told of such events.
     """
 
     at: datetime
@@ -37,21 +37,26 @@ class PastEvent:
     fingerprint: str
     facts: Facts
     about: str
+    ends: bool = True
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it waits for no others: a look tells all of its events together."""
+        return self.facts.signal is not None
 
 
 def past_events(conn: Connection, customer_id: int, since: datetime) -> list[PastEvent]:
     """All that rules could have been asked about since then, oldest first."""
     key = {"customer_id": customer_id, "since": since, "since_day": since.date()}
-    found: list[PastEvent] = []
     with conn.cursor(row_factory=dict_row) as cursor:
-        for row in cursor.execute(QUERIES.past_drift, key).fetchall():
-            found += _drift(row)
-        for row in cursor.execute(QUERIES.past_uploads, key).fetchall():
-            found.append(_upload(row))
-        for row in cursor.execute(QUERIES.past_silences, key).fetchall():
-            found += _silence(row, since)
-        for row in cursor.execute(QUERIES.past_told, key).fetchall():
-            found.append(_told(row))
+        found = [event for row in cursor.execute(QUERIES.past_drift, key).fetchall() for event in _drift(row)]
+        found += [_upload(row) for row in cursor.execute(QUERIES.past_uploads, key).fetchall()]
+        found += [
+            event
+            for row in cursor.execute(QUERIES.past_silences, key).fetchall()
+            for event in _silence(row, since)
+        ]
+        found += [_told(row) for row in cursor.execute(QUERIES.past_told, key).fetchall()]
     # An end goes before an opening of the same instant, as one look tells them.
     return sorted(found, key=lambda event: (event.at, event.notice != "resolved"))
 
@@ -59,9 +64,10 @@ def past_events(conn: Connection, customer_id: int, since: datetime) -> list[Pas
 def _drift(row: dict[str, Any]) -> Iterator[PastEvent]:
     """What a look told of an event; the end is told to those who watch payers and to those who watch data."""
     detail = row["detail"]
-    news = announcements(row, row["cause_before"])
-    going_on = [("update", row["cause"])] if row["state"] == "updated" else []
-    for notice, cause in [*news, *going_on]:
+    news: list[tuple[Literal["open", "resolved", "update"], str]] = [*announcements(row, row["cause_before"])]
+    if row["state"] == "updated":
+        news.append(("update", row["cause"]))
+    for notice, cause in news:
         kind: Kind = "quality" if cause == "data" else "drift"
         yield PastEvent(
             at=_looked_at(row["as_of"], row["made_at"]),
@@ -84,10 +90,13 @@ def _looked_at(as_of: date, made_at: datetime) -> datetime:
 def _upload(row: dict[str, Any]) -> PastEvent:
     refused = row["error_code"] is not None
     parts = ("refused", row["error_code"]) if refused else tuple(sorted(row["failed_rules"]))
-    about = f"upload refused: {row['error_code']}" if refused else f"upload failed: {', '.join(row['failed_rules'])}"
-    return PastEvent(
-        row["finished_at"], "open", f"upload/{row['upload_id']}", fingerprint_of("quality", *parts), Facts("quality"), about
+    about = (
+        f"upload refused: {row['error_code']}" if refused else f"upload failed: {', '.join(row['failed_rules'])}"
     )
+    return PastEvent(
+        row["finished_at"], "open", f"upload/{row['upload_id']}", fingerprint_of("quality", *parts), Facts("quality"), about,
+        ends=False,
+    )  # fmt: skip
 
 
 def _silence(row: dict[str, Any], since: datetime) -> Iterator[PastEvent]:
@@ -103,7 +112,12 @@ def _told(row: dict[str, Any]) -> PastEvent:
     """A failed run or a switched-off channel, which are kept as alerts alone."""
     subject: uuid.UUID = row["subject_id"]
     data = row["data"]
-    about = f"run failed: {data.get('job_name')}" if row["kind"] == "run_failure" else f"channel off: {data.get('channel')}"
-    return PastEvent(
-        row["at"], row["notice"], f"{row['kind']}/{subject}", row["fingerprint"], Facts(row["kind"]), about
+    about = (
+        f"run failed: {data.get('job_name')}"
+        if row["kind"] == "run_failure"
+        else f"channel off: {data.get('channel')}"
     )
+    return PastEvent(
+        row["at"], row["notice"], f"{row['kind']}/{subject}", row["fingerprint"], Facts(row["kind"]), about,
+        ends=row["kind"] == "run_failure",
+    )  # fmt: skip

@@ -323,3 +323,7 @@ SELECT DISTINCT ON (subject_id, notice) kind, notice, subject_id, fingerprint, c
  WHERE customer_id = %(customer_id)s AND kind IN ('run_failure', 'delivery_trouble')
    AND notice IN ('open', 'resolved') AND created_at >= %(since)s
  ORDER BY subject_id, notice, created_at
+
+-- name: enabled_channels
+-- Names of a customer's channels that are on; by the unique key (customer_id, name).
+SELECT name FROM alert_channels WHERE customer_id = %(customer_id)s AND enabled ORDER BY name

@@ -46,7 +46,9 @@ def write_recovery(
     return write_entries(conn, failure.customer_id, [run_recovered_entry(failure.data, recovered_by, link)], now)
 
 
-def take_back_failures(conn: Connection, customer_id: int, job_name: str, recovered_by: str, link: str | None) -> int:
+def take_back_failures(
+    conn: Connection, customer_id: int, job_name: str, recovered_by: str, link: str | None
+) -> int:
     """The same for all open failures of one job for a customer, which has just succeeded. Returns: alerts written."""
     return sum(
         write_recovery(conn, failure, recovered_by, link)

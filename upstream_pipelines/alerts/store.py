@@ -97,16 +97,33 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
     names = [rule.name for rule in rules]
     _refuse_double_names("alert_rules", names)
     with conn.transaction():
-        known = {row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})}
-        unknown = sorted({name for rule in rules for name in rule.channels or ()} - known)
-        if unknown:
-            raise ConfigurationError(
-                f"alert_rules: there is no channel {', '.join(unknown)}. "
-                f"Channels: {', '.join(sorted(known)) or 'none; list them under channels'}."
-            )
+        check_channels_of_rules(
+            rules, [row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})]
+        )
         rows = json.dumps([rule.model_dump(mode="json") for rule in rules])
         conn.execute(QUERIES.upsert_rules, {"customer_id": customer_id, "rules": rows})
         conn.execute(QUERIES.disable_unlisted_rules, {"customer_id": customer_id, "names": names})
+
+
+def check_channels_of_rules(rules: Sequence[AlertRule], channels: Sequence[str]) -> None:
+    """Raise `ConfigurationError` where a rule names a channel that is not among those of the customer."""
+    for rule in rules:
+        unknown = sorted(set(rule.channels or ()) - set(channels))
+        if unknown:
+            raise ConfigurationError(
+                f'alert_rules "{rule.name}": there is no channel {", ".join(unknown)}. '
+                f"Channels: {', '.join(sorted(channels)) or 'none; list them under channels'}."
+            )
+
+
+def enabled_channels(conn: Connection, customer_id: int) -> list[str]:
+    """Names of a customer's channels that are on."""
+    return [row[0] for row in conn.execute(QUERIES.enabled_channels, {"customer_id": customer_id})]
+
+
+def stored_rules(conn: Connection, customer_id: int) -> list[AlertRule]:
+    """A customer's rules that are on."""
+    return list(_rules_of(conn, customer_id).values())
 
 
 def write_drift_alerts(
@@ -216,7 +233,9 @@ def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     return {name: int(count) for name, count in row.items()}
 
 
-def write_entries(conn: Connection, customer_id: int, entries: Sequence[Entry], now: datetime | None = None) -> int:
+def write_entries(
+    conn: Connection, customer_id: int, entries: Sequence[Entry], now: datetime | None = None
+) -> int:
     """Write all matching (rule, event) pairs in one statement; `conn` decides what transaction that is.
 
     Returns: number of alerts written.
@@ -252,9 +271,7 @@ def write_entries(conn: Connection, customer_id: int, entries: Sequence[Entry], 
 
 def _matched(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> list[tuple[uuid.UUID, Entry]]:
     """Openings by what the rules say now; endings by who was told of the opening."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERIES.rules_of, {"customer_id": customer_id}).fetchall()
-    rules = {row.pop("rule_id"): AlertRule.model_validate(row) for row in rows}
+    rules = _rules_of(conn, customer_id)
     pairs = [
         (rule_id, entry)
         for entry in entries
@@ -269,6 +286,12 @@ def _matched(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> li
         )
         pairs += [(rule_id, endings[subject_id]) for rule_id, subject_id in told]
     return pairs
+
+
+def _rules_of(conn: Connection, customer_id: int) -> dict[uuid.UUID, AlertRule]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(QUERIES.rules_of, {"customer_id": customer_id}).fetchall()
+    return {row.pop("rule_id"): AlertRule.model_validate(row, context={"stored": True}) for row in rows}
 
 
 def _stored_parts(channel: Channel) -> tuple[dict[str, Any], str | None]:

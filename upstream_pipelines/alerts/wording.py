@@ -39,8 +39,10 @@ def _run_failed(data: Mapping[str, Any]) -> Wording:
         headline=f"A run failed: {data['job_name']}",
         sentences=(
             f"The run stopped{step} with {data['error_class']}. What it had stored is whole; nothing is half done.",
-            "The run's page in the Dagster UI shows the cause. Re-execute it from there once the cause is gone; when a "
-            "later run of the same work succeeds you will be told.",
+            (
+                "The run's page in the Dagster UI shows the cause. Re-execute it from there once the cause is gone; when a "
+                "later run of the same work succeeds you will be told."
+            ),
         ),
         facts=(("Run", data["run_id"]), ("Job", data["job_name"]), ("Error", data["error_class"])),
     )
@@ -49,7 +51,9 @@ def _run_failed(data: Mapping[str, Any]) -> Wording:
 def _run_recovered(data: Mapping[str, Any]) -> Wording:
     return Wording(
         headline=f"Resolved: {data['job_name']} runs again",
-        sentences=("A later run of the same work succeeded and did what the failed one had left. Nothing is to be done.",),
+        sentences=(
+            "A later run of the same work succeeded and did what the failed one had left. Nothing is to be done.",
+        ),
         facts=(("Failed run", data["run_id"]), ("Succeeded", data["recovered_by"]), ("Job", data["job_name"])),
     )
 
@@ -63,8 +67,10 @@ def _quality_failed(data: Mapping[str, Any]) -> Wording:
         sentences=(
             f"These rules failed: {rules}. Rows that broke them were set apart, the others were loaded.",
             *((f"What should hold: {' '.join(meant)}",) if meant else ()),
-            "Figures that rest on this upload may be wrong until the rows are corrected and sent again. The asset "
-            "csv_claims or webhook_claims in the Dagster UI names the rows by number.",
+            (
+                "Figures that rest on this upload may be wrong until the rows are corrected and sent again. The asset "
+                "csv_claims or webhook_claims in the Dagster UI names the rows by number."
+            ),
         ),
         facts=(("Upload", data["upload_id"]), ("Score", f"{data['score'] or 0:.0f} of 100"), ("Rules", rules)),
     )
@@ -96,10 +102,14 @@ def _silent(data: Mapping[str, Any]) -> Wording:
         headline=f"No claims have arrived for {_days(days)}",
         sentences=(
             f"{since} {expected}",
-            "Look at the export and at the way files or batches are sent: a job that stopped, a token that ran out, a "
-            "folder that moved. A change of payers in these days shows only once claims arrive again.",
-            "If this is the new habit, set cadence_days in the customer's configuration. You will be told when claims "
-            "arrive again.",
+            (
+                "Look at the export and at the way files or batches are sent: a job that stopped, a token that ran out, a "
+                "folder that moved. A change of payers in these days shows only once claims arrive again."
+            ),
+            (
+                "If this is the new habit, set cadence_days in the customer's configuration. You will be told when claims "
+                "arrive again."
+            ),
         ),
         facts=(
             ("Last upload", data["last_day"] if data["has_sent"] else "none yet"),
@@ -133,8 +143,10 @@ def _channel_disabled(data: Mapping[str, Any]) -> Wording:
         headline=f"Alert channel {data['channel']} was switched off",
         sentences=(
             f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
-            "Put the receiver right, then enable the channel and resend what it missed (`upstream alerts enable`, "
-            "`upstream alerts resend`).",
+            (
+                "Put the receiver right, then enable the channel and resend what it missed (`upstream alerts enable`, "
+                "`upstream alerts resend`)."
+            ),
         ),
         facts=(("Channel", data["channel"]), ("Since", data["disabled_at"])),
     )

@@ -156,7 +156,11 @@ def _recovery(
 def _did_the_work_of(record: dg.RunRecord, failed: dg.RunRecord) -> bool:
     if record.update_timestamp <= failed.update_timestamp or record.create_timestamp < failed.create_timestamp:
         return False
-    again, assets, wanted = record.dagster_run, record.dagster_run.asset_selection, failed.dagster_run.asset_selection
+    again, assets, wanted = (
+        record.dagster_run,
+        record.dagster_run.asset_selection,
+        failed.dagster_run.asset_selection,
+    )
     if failed.dagster_run.run_id in {again.parent_run_id, again.root_run_id}:
         return True  # "re-execute from failure" runs only the steps that were left
     return assets is None or (wanted is not None and wanted <= assets)

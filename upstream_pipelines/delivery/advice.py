@@ -18,16 +18,16 @@ _BY_STATUS = {
     429: "The receiver is asked too often. Wait a few minutes and test again.",
 }  # fmt: skip
 _BY_TEXT = (
-    ("destination not allowed", "The name leads to an address inside a network, which alerts may not go to. Use a public "
-     "address; for a receiver on this machine set UPSTREAM_WEBHOOK_ALLOW_LOOPBACK=true."),
-    ("certificate", "Its certificate is not trusted from here: expired, for another name, or of a private authority. Renew "
-     "it there (for a mail server's private authority: UPSTREAM_SMTP_CA_FILE)."),
-    ("no STARTTLS", "Set UPSTREAM_SMTP_SECURITY=tls where the server speaks TLS from the start, and check "
-     "UPSTREAM_SMTP_USERNAME."),
-    ("mail server answered 5", "The mail server refuses. 535: check UPSTREAM_SMTP_USERNAME and UPSTREAM_SMTP_PASSWORD; 550: it "
-     "does not take UPSTREAM_SMTP_FROM as a sender."),
-    ("refused for good", "The mail server does not know one of the recipients. Correct the addresses in the customer's "
-     "configuration."),
+    ("destination not allowed", ("The name leads to an address inside a network, which alerts may not go to. Use a public "
+     "address; for a receiver on this machine set UPSTREAM_WEBHOOK_ALLOW_LOOPBACK=true.")),
+    ("certificate", ("Its certificate is not trusted from here: expired, for another name, or of a private authority. Renew "
+     "it there (for a mail server's private authority: UPSTREAM_SMTP_CA_FILE).")),
+    ("no STARTTLS", ("Set UPSTREAM_SMTP_SECURITY=tls where the server speaks TLS from the start, and check "
+     "UPSTREAM_SMTP_USERNAME.")),
+    ("mail server answered 5", ("The mail server refuses. 535: check UPSTREAM_SMTP_USERNAME and UPSTREAM_SMTP_PASSWORD; 550: it "
+     "does not take UPSTREAM_SMTP_FROM as a sender.")),
+    ("refused for good", ("The mail server does not know one of the recipients. Correct the addresses in the customer's "
+     "configuration.")),
     ("redirects are not followed", "The URL leads on to another one. Set the final address in the customer's configuration."),
     ("invalid_auth", "Slack does not take the token. Make a new one for the app and configure the channel with it."),
     ("not_authed", "Slack does not take the token. Make a new one for the app and configure the channel with it."),

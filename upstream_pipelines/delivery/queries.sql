@@ -109,3 +109,37 @@ RETURNING failing_since
 -- Nothing more is sent there; no row when another worker was first. By primary key.
 UPDATE alert_channels SET enabled = false, disabled_reason = %(reason)s
  WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND enabled
+
+-- name: channel_to_test
+-- A channel by its name (unique key), with what a message needs of its customer.
+SELECT c.channel_id, c.kind, c.enabled, c.disabled_reason, k.slug, k.name
+  FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id
+ WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+
+-- name: write_test
+-- A test: an alert without a rule, in a message of its own that is due at once.
+WITH written AS (
+    INSERT INTO alerts (customer_id, alert_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at,
+                        told_at)
+    VALUES (%(customer_id)s, %(alert_id)s, 'test', 'open', 'test' || chr(31) || %(channel_id)s::text, %(alert_id)s,
+            %(content)s, ARRAY[%(channel_id)s::uuid], %(now)s, %(now)s)
+), queued AS (
+    INSERT INTO deliveries (customer_id, delivery_id, channel_id, due_at, created_at)
+    VALUES (%(customer_id)s, %(delivery_id)s, %(channel_id)s, %(now)s, %(now)s)
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+VALUES (%(customer_id)s, %(delivery_id)s, %(alert_id)s, %(channel_id)s)
+
+-- name: test_attempt
+-- What came of a test's last attempt, whoever made it; no row before the first. By primary keys.
+SELECT d.state, coalesce(t.detail, ''), t.status_code, t.latency_ms, t.answer
+  FROM deliveries AS d
+  JOIN delivery_attempts AS t ON t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id
+ WHERE d.customer_id = %(customer_id)s AND d.delivery_id = %(delivery_id)s
+ ORDER BY t.attempt DESC LIMIT 1
+
+-- name: end_test
+-- A test that failed is not tried again. By primary key.
+UPDATE deliveries
+   SET state = 'dead', finished_at = %(now)s, progress = progress || jsonb_build_object('reason', %(reason)s::text)
+ WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'retrying'

@@ -61,9 +61,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
 
 
-def _tell_of_failed_rules(
-    conn: Connection, customer_id: int, upload_id: UUID, score: float, link: str
-) -> None:
+def _tell_of_failed_rules(conn: Connection, customer_id: int, upload_id: UUID, score: float, link: str) -> None:
     """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it."""
     failed = [
         finding["rule"]

@@ -21,11 +21,11 @@ from upstream_pipelines.alerts.store import (
 )
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
+from upstream_pipelines.delivery.channels import Channel, EmailChannel, WebhookChannel
 from upstream_pipelines.ingest.missed_uploads import Watched, end_silences_that_are_over, read_arrivals, watch
 
 NOW = datetime(2026, 6, 15, 12, tzinfo=UTC)
-CHANNELS = [
+CHANNELS: list[Channel] = [
     EmailChannel(kind="email", name="office", recipients=("a@example.org",)),
     WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook"),
     WebhookChannel(kind="webhook", name="spare", url="https://example.org/spare"),
@@ -62,7 +62,9 @@ def _told(conn: Connection) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _words(conn: Connection) -> str:
-    (content,) = conn.execute("SELECT content FROM alerts ORDER BY created_at DESC, notice DESC LIMIT 1").fetchone()  # type: ignore[misc]
+    (content,) = conn.execute(
+        "SELECT content FROM alerts ORDER BY created_at DESC, notice DESC LIMIT 1"
+    ).fetchone()  # type: ignore[misc]
     return build_message([Alert(content, NOW.isoformat())]).text
 
 
@@ -117,7 +119,9 @@ def test_a_habit_is_learned_from_days_not_from_batches(pipeline: Connection, acm
     assert "usually 3 days apart" in _words(pipeline)
 
 
-def test_a_silence_that_a_new_setting_allows_is_taken_back_and_may_come_again(pipeline: Connection, acme: int) -> None:
+def test_a_silence_that_a_new_setting_allows_is_taken_back_and_may_come_again(
+    pipeline: Connection, acme: int
+) -> None:
     _expect(pipeline, 7)
     _sent(pipeline, acme, 9)
     _watch(pipeline)
@@ -137,7 +141,9 @@ def test_disabled_customers_and_those_without_a_habit_are_left_alone(pipeline: C
     assert _watch(pipeline) == Watched(0, 0, 0)
 
 
-@pytest.mark.parametrize("broken", [{"cadence_days": "often"}, {"cadence_days": 1e12}, {"cadence_days": -3}, {"nonsense": 1}])
+@pytest.mark.parametrize(
+    "broken", [{"cadence_days": "often"}, {"cadence_days": 1e12}, {"cadence_days": -3}, {"nonsense": 1}]
+)
 def test_a_configuration_that_was_broken_by_hand_stops_no_watch(
     pipeline: Connection, acme: int, broken: dict[str, Any]
 ) -> None:
@@ -224,7 +230,7 @@ def test_a_rule_comes_back_from_the_database_as_it_was_written(pipeline: Connect
     )  # fmt: skip
     sync_rules(pipeline, acme, [rule, DEFAULT_RULE])
     columns = [name for name in AlertRule.model_fields if name != "enabled"]
-    rows = pipeline.execute(f"SELECT {', '.join(columns)} FROM alert_rules ORDER BY name").fetchall()  # type: ignore[call-overload]
+    rows = pipeline.execute(f"SELECT {', '.join(columns)} FROM alert_rules ORDER BY name").fetchall()
     stored = [AlertRule.model_validate(dict(zip(columns, row, strict=True))) for row in rows]
     assert stored == [DEFAULT_RULE, rule]
     assert pipeline.execute("SELECT count(*) FROM alert_rules WHERE quiet_hours IS NULL").fetchone() == (1,)

@@ -196,12 +196,14 @@ def test_the_old_default_rule_hears_of_everything_and_a_rule_that_was_changed_st
             conn.execute(
                 f"""WITH c AS (INSERT INTO customers (slug, name) VALUES ('{slug}', 'C') RETURNING customer_id)
                     INSERT INTO alert_rules (customer_id, name, kinds, channels, enabled)
-                    SELECT customer_id, {values} FROM c"""  # type: ignore[arg-type]  # noqa: S608  our own words
+                    SELECT customer_id, {values} FROM c"""
             )
     dispose_engines()
     migrations.migrate(settings)
     with connect(settings, "upstream_pipeline") as conn:
-        rows = conn.execute("SELECT slug FROM alert_rules JOIN customers USING (customer_id) WHERE 'silence' = ANY (kinds)")
+        rows = conn.execute(
+            "SELECT slug FROM alert_rules JOIN customers USING (customer_id) WHERE 'silence' = ANY (kinds)"
+        )
         assert {slug for (slug,) in rows} == {"first", "second"}
         default = conn.execute(
             "SELECT kinds FROM alert_rules JOIN customers USING (customer_id) WHERE slug = 'first'"

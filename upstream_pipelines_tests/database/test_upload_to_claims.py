@@ -218,7 +218,9 @@ def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(ingest: Ingest
         }
     )
     ingest.load(b"PK\x03\x04 a spreadsheet")
-    rows = ingest.conn.execute("SELECT kind, content ->> 'type', content -> 'data' ->> 'code' FROM alerts").fetchall()
+    rows = ingest.conn.execute(
+        "SELECT kind, content ->> 'type', content -> 'data' ->> 'code' FROM alerts"
+    ).fetchall()
     assert rows == [("quality", "upload.refused", "file_refused")]
 
 

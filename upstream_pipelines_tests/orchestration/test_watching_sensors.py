@@ -70,9 +70,7 @@ def _run(instance: dg.DagsterInstance, job: str, slug: str, *, fails: bool) -> s
     def some_job() -> None:
         work()
 
-    done = some_job.execute_in_process(
-        instance=instance, tags={"dagster/partition": slug}, raise_on_error=False
-    )
+    done = some_job.execute_in_process(instance=instance, tags={"dagster/partition": slug}, raise_on_error=False)
     return done.run_id
 
 
@@ -116,7 +114,9 @@ def test_a_run_that_failed_and_was_made_up_for_between_two_ticks_is_told_and_tak
 def _record(at: int, assets: set[str] | None, run_id: str = "r", parent: str | None = None) -> Any:
     moment = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(minutes=at)
     run = SimpleNamespace(run_id=run_id, parent_run_id=parent, root_run_id=parent, asset_selection=assets)
-    return SimpleNamespace(create_timestamp=moment, update_timestamp=moment + timedelta(minutes=1), dagster_run=run)
+    return SimpleNamespace(
+        create_timestamp=moment, update_timestamp=moment + timedelta(minutes=1), dagster_run=run
+    )
 
 
 @pytest.mark.parametrize(

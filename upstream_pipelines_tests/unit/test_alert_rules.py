@@ -67,7 +67,7 @@ def _refusals(rule: dict[str, Any], facts: Facts) -> list[str]:
                 found.append(key)
         if rule["minimum_dollars_per_month"] > 0:
             known = facts.dollars is not None
-            if (known and facts.dollars < rule["minimum_dollars_per_month"]) or (  # type: ignore[operator]
+            if (known and facts.dollars < rule["minimum_dollars_per_month"]) or (
                 not known and rule["unknown_dollars"] == "skip"
             ):
                 found.append("dollars")
@@ -134,7 +134,10 @@ def test_quiet_hours_are_read_as_people_write_them(tmp_path: Path, written: str,
         ("time_zone: EST5", r'alert_rules\.0 "night shift"\.time_zone: .*such as America/New_York'),
         ("time_zone: ../../etc/passwd", r"time_zone: there is no such time zone"),
         ("quiet_hours: {from: 20:00, to: 07:00}", r'"night shift": quiet_hours need a time_zone'),
-        ("quiet_hours: {from: 8pm, to: 07:00}, time_zone: UTC", r'quiet_hours\.from: write a time of day as "20:00"'),
+        (
+            "quiet_hours: {from: 8pm, to: 07:00}, time_zone: UTC",
+            r'quiet_hours\.from: write a time of day as "20:00"',
+        ),
         ("quiet_hours: {from: 25:00, to: 07:00}, time_zone: UTC", r"quiet_hours\.from: write a time of day"),
         ("quiet_hours: {from: 20:00}, time_zone: UTC", r"quiet_hours\.to: Field required"),
         ("quiet_hours: {from: 20:00, to: 20:00}, time_zone: UTC", r"quiet_hours: from and to are the same"),

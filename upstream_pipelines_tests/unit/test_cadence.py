@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def _called_silent(sends: Sends) -> int:
     """How often in the year after its first 180 days a customer that goes on sending is called silent."""
     days = [START + timedelta(days=int(day)) for day in np.flatnonzero(sends)]
     called = 0
-    for last, following in zip(days, days[1:], strict=False):
+    for last, following in pairwise(days):
         # No limit is below two days.
         for today in (last + timedelta(days=n) for n in range(3, (following - last).days)):
             if (today - START).days < HISTORY_DAYS:
