@@ -30,7 +30,7 @@ _POLL_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
-class Tested:
+class TrialResult:
     """What came of it; `detail` in words, `advice` what to do (empty where it was sent)."""
 
     delivery_id: UUID
@@ -50,7 +50,7 @@ def try_channel(
     *,
     patience_seconds: float = _PATIENCE_SECONDS,
     deliver: Callable[..., object] = deliver_due,
-) -> Tested:
+) -> TrialResult:
     """Write the test, send what is due for this customer, and wait for the test's first attempt to end.
 
     Raises:
@@ -83,7 +83,7 @@ def try_channel(
         if row is not None and row[0] != "sending":
             return _conclude(conn, key, kind, row)
         if time.monotonic() >= end:
-            return Tested(
+            return TrialResult(
                 key["delivery_id"], False, "it still waits: an earlier message to this channel is under way",  # type: ignore[arg-type]
                 f"`upstream alerts list {slug}` shows what came of it, in a minute.",
             )  # fmt: skip
@@ -95,7 +95,7 @@ def _conclude(
     key: dict[str, object],
     kind: str,
     row: tuple[str, str, int | None, int | None, str | None],
-) -> Tested:
+) -> TrialResult:
     state, detail, status, latency_ms, answer = row
     if state == "retrying":
         those = {"customer_id": key["customer_id"], "delivery_ids": [key["delivery_id"]]}
@@ -106,7 +106,7 @@ def _conclude(
             )
             conn.execute(ALERT_QUERIES.settle_alerts, those)
     sent = state == "sent"
-    return Tested(
+    return TrialResult(
         delivery_id=key["delivery_id"],  # type: ignore[arg-type]
         sent=sent,
         detail=detail,

@@ -116,7 +116,7 @@ def _read(tmp_path: Path, rule: str) -> AlertRule:
         ("{from: 20:00, to: 07:00}", "20:00", "07:00"),
         ('{from: "20:00", to: "7:30"}', "20:00", "07:30"),
         ('{from: "00:00", to: "24:00", days: [sat, sun]}', "00:00", "24:00"),
-        ("{from: 0:00, to: 24:00}", "00:00", "24:00"),
+        ("{from: 0:00, to: 12:30}", "00:00", "12:30"),
     ],
 )
 def test_quiet_hours_are_read_as_people_write_them(tmp_path: Path, written: str, begin: str, end: str) -> None:
@@ -142,6 +142,7 @@ def test_quiet_hours_are_read_as_people_write_them(tmp_path: Path, written: str,
         ("quiet_hours: {from: 20:00}, time_zone: UTC", r"quiet_hours\.to: Field required"),
         ("quiet_hours: {from: 20:00, to: 20:00}, time_zone: UTC", r"quiet_hours: from and to are the same"),
         ("quiet_hours: {from: 20:00, to: 07:00, days: [caturday]}, time_zone: UTC", r"quiet_hours\.days\.0"),
+        ("quiet_hours: {from: 0:00, to: 24:00}, time_zone: UTC", r"never end would tell nothing; name the days"),
         ("minimum_severity: 7", r'"night shift"\.minimum_severity'),
         ("minimum_dollars_per_month: .inf", r'"night shift"\.minimum_dollars_per_month'),
         ("unknown_dollars: maybe", r"unknown_dollars: Input should be 'tell' or 'skip'"),
