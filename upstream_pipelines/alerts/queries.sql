@@ -327,3 +327,57 @@ SELECT DISTINCT ON (subject_id, notice) kind, notice, subject_id, fingerprint, c
 -- name: enabled_channels
 -- Names of a customer's channels that are on; by the unique key (customer_id, name).
 SELECT name FROM alert_channels WHERE customer_id = %(customer_id)s AND enabled ORDER BY name
+
+-- name: channel_states
+-- A customer's channels with what is known of them: a handful of channels, by the keys' first column.
+SELECT c.name, c.kind, c.enabled, c.disabled_reason, c.failing_since,
+       max(d.finished_at) FILTER (WHERE d.state = 'sent') AS last_sent,
+       count(*) FILTER (WHERE d.state IN ('pending', 'retrying', 'sending')) AS waiting,
+       -- A test says at once that it failed; nothing is lost with it.
+       count(*) FILTER (WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL) AS dead
+  FROM alert_channels AS c
+  LEFT JOIN deliveries AS d ON d.customer_id = c.customer_id AND d.channel_id = c.channel_id
+ WHERE c.customer_id = %(customer_id)s
+ GROUP BY c.customer_id, c.channel_id
+ ORDER BY c.name
+
+-- name: attempts_since
+-- Attempts of all customers that began since then, newest first. Served by the block range index
+-- delivery_attempts_started.
+SELECT k.slug, c.name AS channel, c.kind, t.started_at, coalesce(t.outcome, 'under way') AS outcome, t.status_code,
+       t.latency_ms, t.detail,
+       (SELECT count(*) FROM delivery_alerts AS l
+         WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id) AS alerts
+  FROM delivery_attempts AS t
+  JOIN deliveries AS d ON d.customer_id = t.customer_id AND d.delivery_id = t.delivery_id
+  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
+  JOIN customers AS k ON k.customer_id = d.customer_id
+ WHERE t.started_at >= %(since)s
+ ORDER BY t.started_at DESC, t.delivery_id
+ LIMIT %(limit)s
+
+-- name: customers_told_since
+-- To whom something was tried since then. Served by the block range index delivery_attempts_started.
+SELECT DISTINCT k.customer_id, k.slug
+  FROM delivery_attempts AS t JOIN customers AS k ON k.customer_id = t.customer_id
+ WHERE t.started_at >= %(since)s
+ ORDER BY k.slug
+ LIMIT %(limit)s
+
+-- name: dead_lately
+-- Messages that were given up within the last days, and whose. Served by the partial index deliveries_dead.
+SELECT count(*), coalesce(array_agg(DISTINCT k.slug), '{}')
+  FROM deliveries AS d JOIN customers AS k ON k.customer_id = d.customer_id AND k.status = 'active'
+ WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
+
+-- name: channels_off
+-- Channels that a receiver's failures switched off, not those that a file no longer names. Small table, read whole.
+SELECT k.slug || '/' || c.name
+  FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id AND k.status = 'active'
+ WHERE NOT c.enabled AND c.disabled_reason NOT LIKE 'no longer in%%'
+ ORDER BY 1
+
+-- name: oldest_due
+-- How many deliveries wait to be taken, and since when the oldest (deliveries_due).
+SELECT count(*), min(due_at) FROM deliveries
+ WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= %(now)s

@@ -11,6 +11,7 @@ import dagster as dg
 from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
 from upstream_pipelines.customers.store import active_customers
+from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
 from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest, ingest_assets
@@ -63,7 +64,7 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
                 partition_key=work.slug,
                 # Only the source that has work: the other's latest materialisation stays what people see.
                 asset_selection=ingest_assets(work.sources),
-                asset_check_keys=CHECK_KEYS,
+                asset_check_keys=[*CHECK_KEYS, *uploads_arrive.check_keys],
             )
             for work in requested
         ],

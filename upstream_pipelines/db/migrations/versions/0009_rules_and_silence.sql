@@ -38,6 +38,11 @@ CREATE UNIQUE INDEX missed_uploads_open ON missed_uploads (customer_id) WHERE en
 CREATE INDEX uploads_arrivals ON uploads (customer_id, received_at);
 -- Which failed runs were told and not yet taken back: asked every 15 s, of the few among all alerts.
 CREATE INDEX alerts_run_failures ON alerts (customer_id, created_at) WHERE kind = 'run_failure';
+-- What was tried lately, of all customers, for those who look at a run. Attempts come in the order of their time, so
+-- that ranges of blocks tell it, at next to no cost for each.
+CREATE INDEX delivery_attempts_started ON delivery_attempts USING brin (started_at) WITH (pages_per_range = 16);
+-- Messages that were given up: few, and `upstream doctor` asks for those of all customers.
+CREATE INDEX deliveries_dead ON deliveries (finished_at) WHERE state = 'dead';
 
 ALTER TABLE missed_uploads ENABLE ROW LEVEL SECURITY;
 -- Without FORCE the owner of a table passes by its policies.
