@@ -9,7 +9,16 @@ import warnings
 import typer
 
 from upstream_pipelines import __version__
-from upstream_pipelines.cli import alerts, customers, drift, drift_events, drift_explain, platform, uploads
+from upstream_pipelines.cli import (
+    alert_life,
+    alerts,
+    customers,
+    drift,
+    drift_events,
+    drift_explain,
+    platform,
+    uploads,
+)
 from upstream_pipelines.cli.output import err
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -36,6 +45,10 @@ drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
 app.add_typer(alerts.app, name="alerts")
+alerts.app.command("silence")(alert_life.silence)
+alerts.app.command("silences")(alert_life.silences)
+alerts.app.command("unsilence")(alert_life.unsilence)
+alerts.app.command("judge")(alert_life.judge)
 
 
 @app.callback(invoke_without_command=True)
