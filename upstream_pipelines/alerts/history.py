@@ -14,8 +14,8 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.notices import fingerprint_of
+from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import Facts, Kind, dollars_of
-from upstream_pipelines.alerts.store import QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.drift.data_trouble import announcements
 

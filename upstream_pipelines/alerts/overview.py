@@ -12,7 +12,8 @@ from typing import Any
 from psycopg.rows import class_row, dict_row
 
 from upstream_pipelines.alerts.content import wording_of
-from upstream_pipelines.alerts.store import QUERIES, list_alerts
+from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.store import list_alerts
 from upstream_pipelines.db.engine import Connection
 
 # A dead delivery that nobody resent in a week is history.

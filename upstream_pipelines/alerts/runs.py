@@ -14,7 +14,8 @@ from typing import Any
 from psycopg.rows import class_row
 
 from upstream_pipelines.alerts.occurrences import run_recovered_entry
-from upstream_pipelines.alerts.store import QUERIES, write_entries
+from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.store import write_entries
 from upstream_pipelines.db.engine import Connection
 
 

@@ -10,6 +10,7 @@ import typer
 
 from upstream_pipelines import __version__
 from upstream_pipelines.cli import (
+    alert_life,
     alert_rules,
     alerts,
     customers,
@@ -47,6 +48,10 @@ app.add_typer(customers.app, name="customers")
 app.add_typer(alerts.app, name="alerts")
 alerts.app.command("dry-run")(alert_rules.dry_run)
 alerts.app.command("test")(alert_rules.try_channel)
+alerts.app.command("silence")(alert_life.silence)
+alerts.app.command("silences")(alert_life.silences)
+alerts.app.command("unsilence")(alert_life.unsilence)
+alerts.app.command("judge")(alert_life.judge)
 
 
 @app.callback(invoke_without_command=True)

@@ -15,7 +15,7 @@ from uuid import UUID, uuid4
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.occurrences import channel_test_content
-from upstream_pipelines.alerts.store import QUERIES as ALERT_QUERIES
+from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.advice import advice_for

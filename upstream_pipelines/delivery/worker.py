@@ -22,7 +22,8 @@ from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.content import Alert, Message, build_message
 from upstream_pipelines.alerts.notices import channel_disabled_content, channel_disabled_subject
-from upstream_pipelines.alerts.store import QUERIES as ALERT_QUERIES
+from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
+from upstream_pipelines.alerts.outbox import tell_what_waited
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.email import send_email
@@ -106,6 +107,7 @@ def deliver_due(
     started = time.monotonic()
     with connect(settings, "upstream_pipeline") as conn:
         buried = _bury(conn, customer_id, clock())
+        tell_what_waited(conn, customer_id, clock())
     worker = _Worker(settings, customer_id, clock, limit, jitter)
     with ThreadPoolExecutor(worker_threads, thread_name_prefix="deliver") as threads:
         for running in [threads.submit(worker.run) for _ in range(worker_threads)]:

@@ -10,10 +10,10 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.content import Alert, build_message
+from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, QuietHours
 from upstream_pipelines.alerts.runs import open_run_failures, take_back_failures
 from upstream_pipelines.alerts.store import (
-    QUERIES,
     conservation,
     sync_channels,
     sync_rules,
