@@ -82,9 +82,9 @@ def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str
     )  # fmt: skip
 
 
-def refused_entry(upload_id: uuid.UUID, code: str, link: str | None) -> Entry:
+def refused_entry(upload_id: uuid.UUID, code: str, link: str | None, failed_rules: Sequence[str] = ()) -> Entry:
     """The outbox entry of an upload that ended without being loaded. Its message is not taken: it quotes the header,
-    which in a file without one is the first claim.
+    which in a file without one is the first claim. `failed_rules`: of the severity error, where its rows were judged.
     """
     return Entry(
         kind="quality",
@@ -92,8 +92,13 @@ def refused_entry(upload_id: uuid.UUID, code: str, link: str | None) -> Entry:
         subject_id=upload_id,
         fingerprint=fingerprint_of("quality", "refused", code),
         facts=Facts(kind="quality"),
-        content={"type": "upload.refused", "data": {"upload_id": str(upload_id), "code": code, "link": link}},
-    )
+        content={
+            "type": "upload.refused",
+            "data": {
+                "upload_id": str(upload_id), "code": code, "failed_rules": sorted(failed_rules), "link": link,
+            },
+        },
+    )  # fmt: skip
 
 
 def silence_entry(silence_id: uuid.UUID, about: Mapping[str, Any], link: str | None) -> Entry:

@@ -175,11 +175,16 @@ def write_quality_alert(  # noqa: PLR0917  as above
     return write_entries(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)], now)
 
 
-def write_refused_alert(
-    conn: Connection, customer_id: int, upload_id: uuid.UUID, code: str, link: str | None
+def write_refused_alert(  # noqa: PLR0917  as above
+    conn: Connection,
+    customer_id: int,
+    upload_id: uuid.UUID,
+    code: str,
+    link: str | None,
+    failed_rules: Sequence[str] = (),
 ) -> int:
     """Put an upload that ended without being loaded into the outbox, once. Returns: alerts written."""
-    return write_entries(conn, customer_id, [refused_entry(upload_id, code, link)])
+    return write_entries(conn, customer_id, [refused_entry(upload_id, code, link, failed_rules)])
 
 
 def email_channels(conn: Connection) -> int:

@@ -13,6 +13,13 @@ from typing import Any
 from upstream_pipelines.quality.rules import RULES
 
 _REFUSED = {
+    "all_rows_rejected": (
+        "Every row of it was rejected.",
+        (
+            "The rejected rows name field, rule and reason in the Dagster UI. Correct the file, or the customer's configuration if "
+            "columns were taken for others, and send it again."
+        ),
+    ),
     "attempts_used_up": (
         "Three runs in a row ended while they read it, so it was given up.",
         "Open the run in the Dagster UI to see why, put that right, and send the upload again.",
@@ -78,17 +85,23 @@ def _quality_failed(data: Mapping[str, Any]) -> Wording:
 
 def _refused(data: Mapping[str, Any]) -> Wording:
     why, next_step = _REFUSED.get(data["code"], _REFUSED_OTHERWISE)
+    rules = ", ".join(data["failed_rules"])
     return Wording(
         headline="An upload was refused: none of it was loaded",
         sentences=(why, next_step, "Until then its claims are missing from every figure."),
-        facts=(("Upload", data["upload_id"]), ("Reason", data["code"])),
+        facts=(
+            ("Upload", data["upload_id"]),
+            ("Reason", data["code"]),
+            *((("Failed rules", rules),) if rules else ()),
+        ),
     )
 
 
 def _silent(data: Mapping[str, Any]) -> Wording:
     days, usual = data["days_silent"], _days(data["usual_days"])
+    every = "day" if data["usual_days"] == 1 else usual
     expected = (
-        f"Its configuration expects an upload every {usual} (cadence_days)."
+        f"Its configuration expects an upload every {every} (cadence_days)."
         if data["basis"] == "setting"
         else f"Its last {data['gaps'] + 1} days with uploads were usually {usual} apart, and hardly ever over "
         f"{_days(data['limit_days'] // 2)}."

@@ -168,7 +168,7 @@ def _did_the_work_of(record: dg.RunRecord, failed: dg.RunRecord) -> bool:
 
 
 @dg.sensor(
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Customers that sent no upload for longer than expected are written into the alert outbox (looked for once "
     "an hour), and those that send again are taken back (within a minute).",

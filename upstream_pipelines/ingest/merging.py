@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from upstream_pipelines.alerts.store import write_quality_alert
+from upstream_pipelines.alerts.store import write_quality_alert, write_refused_alert
 from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
@@ -44,7 +44,13 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 merged = merge_upload(conn, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
                 link = upload_link(settings, customer.slug, "upload_quality")
-                _tell_of_failed_rules(conn, customer.customer_id, upload_id, report.score, link)
+                _tell_of_failed_rules(
+                    conn,
+                    customer.customer_id,
+                    upload_id,
+                    None if merged.status == "failed" else report.score,
+                    link,
+                )
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
@@ -61,12 +67,19 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
 
 
-def _tell_of_failed_rules(conn: Connection, customer_id: int, upload_id: UUID, score: float, link: str) -> None:
-    """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it."""
+def _tell_of_failed_rules(
+    conn: Connection, customer_id: int, upload_id: UUID, score: float | None, link: str
+) -> None:
+    """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it.
+
+    `score`: None where no row came through.
+    """
     failed = [
         finding["rule"]
         for finding in load_findings(conn, customer_id, upload_id)
         if finding["severity"] == "error" and finding["failing_rows"]
     ]
-    if failed:
+    if score is None:
+        write_refused_alert(conn, customer_id, upload_id, "all_rows_rejected", link, failed)
+    elif failed:
         write_quality_alert(conn, customer_id, upload_id, score, failed, link)
