@@ -236,7 +236,7 @@ UPDATE alerts AS a
 
 -- name: reminders_due
 -- Open events that their rule wants repeated and that were last told so long ago, each by its last notice: not judged
--- noise or real since it began, not silenced, and with a channel to go to. The rules that repeat are few
+-- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, and with a channel to go to. The rules that repeat are few
 -- (alert_rules_repeating); their events come by the unique key.
 SELECT last.customer_id, last.alert_id, last.told_at, last.step
   FROM alert_rules AS r
@@ -257,8 +257,9 @@ SELECT last.customer_id, last.alert_id, last.told_at, last.step
                     WHERE f.customer_id = r.customer_id AND a.subject_id = last.subject_id
                       AND f.judgement IN ('noise', 'real')
                       AND NOT EXISTS (SELECT FROM alert_feedback AS n
-                                       WHERE n.customer_id = f.customer_id AND n.alert_id = f.alert_id
-                                         AND n.judged_at > f.judged_at))
+                                        JOIN alerts AS b ON b.customer_id = n.customer_id AND b.alert_id = n.alert_id
+                                       WHERE n.customer_id = f.customer_id AND b.subject_id = a.subject_id
+                                         AND b.notice = a.notice AND b.step = a.step AND n.judged_at > f.judged_at))
    AND NOT EXISTS (SELECT FROM alert_silences AS s
                     WHERE s.customer_id = r.customer_id AND s.lifted_at IS NULL AND s.ends_at > %(now)s
                       AND (s.fingerprint = last.fingerprint

@@ -198,7 +198,9 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.live)
     @rule(data=st.data())
     def ends(self, data: st.DataObject) -> None:
-        event = data.draw(st.sampled_from(list(self.live.values())))
+        self._end(data.draw(st.sampled_from(list(self.live.values()))))
+
+    def _end(self, event: Event) -> None:
         for name in RULES:
             self._write(name, event, "resolved", 0)
         event.over = True
@@ -239,7 +241,18 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.alerts)
     @rule(data=st.data(), judgement=st.sampled_from(["noise", "noise", "real", "needs_follow_up"]))
     def is_judged(self, data: st.DataObject, judgement: Judgement) -> None:
-        alert = data.draw(st.sampled_from(self.alerts))
+        self._judge(data.draw(st.sampled_from(self.alerts)), judgement)
+
+    @rule(subject=subjects, severity=tenths)
+    def was_a_false_alarm(self, subject: tuple[str, str], severity: int) -> None:
+        """Opens, is judged noise, ends, and the cooldown passes: twice, and the next one is held back."""
+        self.opens(subject, severity)
+        event = self.live[subject]
+        self._judge(next(a for a in self.alerts if a.event is event and a.notice == "open"), "noise")
+        self._end(event)
+        self.now += 5 * HOUR
+
+    def _judge(self, alert: Written, judgement: Judgement) -> None:
         self.noise[alert.event.event_id, alert.notice, alert.step] = judgement, self.now
         row = self.conn.execute(
             """SELECT alert_id::text FROM alerts JOIN alert_rules AS r USING (customer_id, rule_id)

@@ -103,6 +103,7 @@ def test_an_event_that_was_held_back_escalates_over_what_was_told_of_its_fingerp
 
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_step_is_a_fifth_whatever_its_binary_form(highest: float, more: float) -> None:
+    assert rises(0.3, 0.1)  # which is less than 0.1 + 0.2
     assert rises(highest + STEP, highest)
     assert rises(highest + STEP + more, highest)
     assert not rises(highest + STEP - max(more, 1e-6), highest)
