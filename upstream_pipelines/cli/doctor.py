@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 import requests
@@ -15,7 +16,7 @@ from upstream_pipelines.alerts.store import email_channels
 from upstream_pipelines.customers.store import list_customers
 from upstream_pipelines.db.engine import connect, database_url
 from upstream_pipelines.db.migrate import require_current
-from upstream_pipelines.defs.daemon_health import daemon_health
+from upstream_pipelines.defs.daemon_health import DaemonHealth, daemon_health
 from upstream_pipelines.delivery.probe import check_smtp
 from upstream_pipelines.errors import ConfigurationError, ConflictError, UpstreamError
 from upstream_pipelines.settings import Settings
@@ -41,6 +42,7 @@ class Finding(NamedTuple):
 def examine(settings: Settings) -> list[Finding]:
     """Look at every part that can be wrong; never raises for one that is."""
     ui = _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info")
+    dagster = cache(lambda: daemon_health(settings))  # opens Dagster's storage: once for both
     return [
         _part("database", lambda: _database(settings)),
         _part("landing zone", lambda: _landing(settings)),
@@ -51,8 +53,8 @@ def examine(settings: Settings) -> list[Finding]:
         _part("due deliveries", lambda: _due(settings)),
         _answering("HTTP API", f"http://{settings.api_host}:{settings.api_port}/health"),
         ui,
-        _part("daemon", lambda: _daemon(settings, ui_runs=ui.state != _NOT_RUNNING)),
-        _part("sensors", lambda: _sensors(settings)),
+        _part("daemon", lambda: _daemon(dagster(), ui_runs=ui.state != _NOT_RUNNING)),
+        _part("sensors", lambda: _sensors(dagster())),
     ]
 
 
@@ -145,8 +147,7 @@ def _due(settings: Settings) -> tuple[str, str]:
     return said, ""
 
 
-def _daemon(settings: Settings, *, ui_runs: bool) -> tuple[str, str]:
-    health = daemon_health(settings)
+def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
     if health.last_beat is None or datetime.now(UTC) - health.last_beat > _BEAT_WITHIN:
         heard = f"last heard of {health.last_beat:%Y-%m-%d %H:%M} UTC" if health.last_beat else "never heard of"
         if ui_runs:
@@ -163,11 +164,10 @@ def _daemon(settings: Settings, *, ui_runs: bool) -> tuple[str, str]:
     return f"runs, heard of {_span(datetime.now(UTC) - health.last_beat)} ago", ""
 
 
-def _sensors(settings: Settings) -> tuple[str, str]:
-    stopped = daemon_health(settings).stopped
-    if stopped:
+def _sensors(health: DaemonHealth) -> tuple[str, str]:
+    if health.stopped:
         raise ConflictError(
-            f"Switched off in the Dagster UI: {', '.join(stopped)}. What they do is not done. Switch them on under "
+            f"Switched off in the Dagster UI: {', '.join(health.stopped)}. What they do is not done. Switch them on under "
             "Automation."
         )
     return "sensors and schedules are on", ""

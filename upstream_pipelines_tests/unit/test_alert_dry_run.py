@@ -97,6 +97,12 @@ def test_what_comes_together_is_one_message_and_the_next_waits_its_minutes() -> 
     assert [(at - START) / timedelta(seconds=1) for at in one_by_one.messages] == [30]
 
 
+def test_what_one_look_tells_is_one_message_and_does_not_hold_back_each_other() -> None:
+    look = _ask(RULE, _event(0), _event(0, "e2"), _event(0, "e3"))
+    assert _told(look) == [("open", 0)] * 3
+    assert look.messages == [START]
+
+
 def test_quiet_hours_move_a_message_to_their_end() -> None:
     """06:00 UTC of March 2 is one o'clock in New York."""
     quiet = QuietHours.model_validate({"from": "20:00", "to": "07:00"})

@@ -101,6 +101,26 @@ def test_dollars_are_the_estimate_without_its_sign_or_not_known(money: Any, doll
     assert dollars_of(money) == dollars
 
 
+@pytest.mark.parametrize(
+    ("dollars", "unknown", "matched"),
+    [
+        (5000.0, "tell", True),
+        (4999.0, "tell", False),
+        (None, "tell", True),
+        (None, "skip", False),
+        (5000.0, "skip", True),
+    ],
+)
+def test_what_a_rule_does_where_dollars_are_not_known_is_its_own_word(
+    dollars: float | None, unknown: str, matched: bool
+) -> None:
+    rule = AlertRule.model_validate({"name": "r", "minimum_dollars_per_month": 5000, "unknown_dollars": unknown})
+    assert matches(rule, Facts("drift", direction="worsening", dollars=dollars)) is matched
+    assert matches(
+        rule.model_copy(update={"minimum_dollars_per_month": 0.0}), Facts("drift", direction="worsening")
+    )
+
+
 def _read(tmp_path: Path, rule: str) -> AlertRule:
     path = tmp_path / "acme.yaml"
     path.write_text(f"alert_rules:\n  - {{name: night shift, {rule}}}\n", encoding="utf-8")
