@@ -361,6 +361,6 @@ def test_whatever_happens_an_alert_is_told_or_held_back_as_the_model_says(
     run_state_machine_as_test(
         there,
         settings=hypothesis_settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
