@@ -31,6 +31,7 @@ from upstream_pipelines.delivery import worker
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.drift.events import Cause
 from upstream_pipelines.settings import Settings
 
 HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
@@ -191,7 +192,7 @@ class Life(RuleBasedStateMachine):
                 steps = [a.step for a in self.alerts if (a.rule, a.event, a.notice) == (name, event, "escalated")]
                 self._write(name, event, "escalated", severity, step=max(steps, default=0) + 1)
                 grew = True
-        key = {(event.event_id, "payer"): severity / 10}
+        key: dict[tuple[uuid.UUID, Cause], float] = {(event.event_id, "payer"): severity / 10}
         assert grown_events(self.conn, self.customer, key, self.now) == ({event.event_id} if grew else set())
         self._tell(event, "escalated", severity)  # told where it grew, and by no other rule
 
@@ -286,18 +287,15 @@ class Life(RuleBasedStateMachine):
 
     def _release(self) -> None:
         due = [a for a in self.alerts if a.until is not None and a.until <= self.now]
-        verdicts = [
-            "for good" if alert.event.over or self._told_of(alert.rule, alert.event)
-            else self._why_not(alert.rule, alert.event.subject, alert.severity)
-            for alert in due
-        ]  # fmt: skip
-        for alert, why in zip(due, verdicts, strict=True):
-            if why is None:
-                alert.told, alert.held, alert.until = self.now, None, None
-            elif why == "for good":
+        dead = [a.event.over or bool(self._told_of(a.rule, a.event)) for a in due]
+        verdicts = [self._why_not(a.rule, a.event.subject, a.severity) for a in due]
+        for alert, for_good, why in zip(due, dead, verdicts, strict=True):
+            if for_good:
                 alert.until = None
+            elif why is None:
+                alert.told, alert.held, alert.until = self.now, None, None
             else:
-                alert.held, alert.until = why  # type: ignore[misc]
+                alert.held, alert.until = why
 
     def _remind(self) -> None:
         for event in self.live.values():
@@ -361,6 +359,6 @@ def test_whatever_happens_an_alert_is_told_or_held_back_as_the_model_says(
     run_state_machine_as_test(
         there,
         settings=hypothesis_settings(
-            max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

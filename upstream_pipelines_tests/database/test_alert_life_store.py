@@ -251,7 +251,7 @@ def test_what_cannot_be_told_after_all_is_not_asked_for_again(
     _tell(pipeline, acme, NOW, _notice())
     _tell(pipeline, acme, NOW + HOUR, _notice())
     pipeline.execute("UPDATE deliveries SET state = 'sent'")
-    pipeline.execute(change)  # type: ignore[arg-type]  one of the two texts above
+    pipeline.execute(change)
     assert tell_what_waited(pipeline, None, NOW + 5 * HOUR) == 0
     (held, _) = list_alerts(pipeline, acme)
     assert held["reason"].endswith(f"; {why}")
@@ -312,7 +312,7 @@ def test_a_silence_of_an_alert_is_of_its_trouble_and_ends_by_hand(pipeline: Conn
 def test_a_silence_is_of_a_payer_a_signal_or_both_and_of_nothing_else(
     pipeline: Connection, acme: int, silenced: dict[str, str], held: list[str | None]
 ) -> None:
-    silence(pipeline, acme, ends_at=NOW + HOUR, reason="", created_by="ann", now=NOW, **silenced)  # type: ignore[arg-type]
+    silence(pipeline, acme, ends_at=NOW + HOUR, reason="", created_by="ann", now=NOW, **silenced)
     _tell(pipeline, acme, NOW, _notice())
     _tell(pipeline, acme, NOW + SECOND, _notice(signal="volume"))
     _tell(pipeline, acme, NOW + 2 * SECOND, _notice("Cigna"))
