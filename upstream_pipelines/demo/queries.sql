@@ -25,6 +25,7 @@ lines AS (DELETE FROM claims WHERE customer_id IN (SELECT customer_id FROM gone)
 rejected AS (DELETE FROM rejected_rows WHERE customer_id IN (SELECT customer_id FROM gone)),
 received AS (DELETE FROM received_lines WHERE customer_id IN (SELECT customer_id FROM gone)),
 inbox AS (DELETE FROM webhook_inbox WHERE customer_id IN (SELECT customer_id FROM gone)),
+missed AS (DELETE FROM missed_uploads WHERE customer_id IN (SELECT customer_id FROM gone)),
 uploads_gone AS (DELETE FROM uploads WHERE customer_id IN (SELECT customer_id FROM gone)),
 tokens AS (DELETE FROM ingestion_tokens WHERE customer_id IN (SELECT customer_id FROM gone))
 DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM gone);
