@@ -9,7 +9,16 @@ import warnings
 import typer
 
 from upstream_pipelines import __version__
-from upstream_pipelines.cli import alerts, customers, drift, drift_events, drift_explain, platform, uploads
+from upstream_pipelines.cli import (
+    alert_secrets,
+    alerts,
+    customers,
+    drift,
+    drift_events,
+    drift_explain,
+    platform,
+    uploads,
+)
 from upstream_pipelines.cli.output import err
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -36,6 +45,7 @@ drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
 app.add_typer(alerts.app, name="alerts")
+alerts.app.command("rotate-secret")(alert_secrets.rotate_secret)
 
 
 @app.callback(invoke_without_command=True)

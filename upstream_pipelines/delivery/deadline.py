@@ -7,6 +7,7 @@ seconds would hold a worker for ever, and name resolution has no timeout at all.
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -24,22 +25,38 @@ class Breaker:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._sockets: list[socket.socket] = []
+        self._handles: list[socket.socket] = []
         self.is_cut = False
 
     def watch(self, sock: socket.socket) -> None:
         """Cut this one as well when the time is up; at once when it is up already."""
+        # A handle of our own: TLS takes the descriptor out of the socket object that it wraps, and an SSLSocket's
+        # own shutdown drops its TLS state under the thread that reads.
+        own = socket.socket(fileno=os.dup(sock.fileno()))
         with self._lock:
-            self._sockets.append(sock)
+            self._handles.append(own)
             if self.is_cut:
-                _shut(sock)
+                self._shut_all()
 
     def cut(self) -> None:
-        """Shut all sockets down."""
+        """Shut all connections down."""
         with self._lock:
             self.is_cut = True
-            for sock in self._sockets:
-                _shut(sock)
+            self._shut_all()
+
+    def release(self) -> None:
+        """Let go of the connections and leave them as they are."""
+        with self._lock:
+            for handle in self._handles:
+                handle.close()
+            self._handles.clear()
+
+    def _shut_all(self) -> None:
+        for handle in self._handles:
+            with contextlib.suppress(OSError):  # the other side was first
+                handle.shutdown(socket.SHUT_RDWR)
+            handle.close()
+        self._handles.clear()
 
 
 def within(seconds: float, call: Callable[[Breaker], Result]) -> Result:
@@ -65,13 +82,7 @@ def within(seconds: float, call: Callable[[Breaker], Result]) -> Result:
     if thread.is_alive():
         breaker.cut()
         raise DeadlineError
+    breaker.release()
     if errors:
         raise errors[0]
     return results[0]
-
-
-def _shut(sock: socket.socket) -> None:
-    # The raw socket: an SSLSocket's own shutdown drops its TLS state under the thread that reads.
-    # Already closed, or never connected: then nothing waits on it.
-    with contextlib.suppress(OSError):
-        socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -103,3 +103,16 @@ RETURNING failing_since
 -- Nothing more is sent there; no row when another worker was first. By primary key.
 UPDATE alert_channels SET enabled = false, disabled_reason = %(reason)s
  WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND enabled
+
+-- name: lock_secret
+-- A channel before its secret is replaced, and until when an earlier one still signs. By the unique key (customer_id, name).
+SELECT kind, CASE WHEN previous_secret_until > %(now)s THEN previous_secret_until END
+  FROM alert_channels WHERE customer_id = %(customer_id)s AND name = %(name)s FOR NO KEY UPDATE
+
+-- name: rotate_secret
+-- The new secret, with the old one beside it for a while. By the unique key (customer_id, name).
+UPDATE alert_channels
+   SET secret = %(secret)s,
+       previous_secret = CASE WHEN %(keep)s THEN secret END,
+       previous_secret_until = CASE WHEN %(keep)s AND secret IS NOT NULL THEN %(until)s::timestamptz END
+ WHERE customer_id = %(customer_id)s AND name = %(name)s
