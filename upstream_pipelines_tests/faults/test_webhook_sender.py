@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import socket
+import struct
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from upstream_pipelines.delivery import address_guard
 from upstream_pipelines.delivery.channels import new_secret
-from upstream_pipelines.delivery.outcome import Outcome
+from upstream_pipelines.delivery.outcome import LONGEST_RETRY_AFTER, Outcome, next_wait
 from upstream_pipelines.delivery.webhook import send_webhook
 from upstream_pipelines.settings import Settings
 
@@ -160,3 +161,78 @@ def test_a_closed_port_and_a_hang_up_are_retries_without_the_url_in_the_reason(
 
 def test_plain_text_where_tls_is_expected_is_a_tls_failure(loopback: Settings, receiver: Any) -> None:
     assert "TLS" in _send(loopback, receiver.url.replace("http://", "https://")).detail
+
+
+def test_a_connection_that_is_reset_in_the_middle_of_an_answer(loopback: Settings, receiver: Any) -> None:
+    """Before the status nothing was said; after it the status stands, whatever became of the body."""
+
+    def reset_after(told: bytes) -> None:
+        def script(handler: Any, _body: bytes) -> None:
+            handler.connection.sendall(told)
+            time.sleep(0.05)  # a reset overtakes what was not read yet
+            handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            handler.rfile.close()
+            handler.wfile.close()
+            handler.connection.close()
+
+        receiver.script = script
+
+    reset_after(b"HTTP/1.1 20")
+    outcome = _send(loopback, receiver.url)
+    assert (outcome.state, outcome.receiver_failing, outcome.status_code) == ("retry", True, None)
+    assert outcome.detail.startswith("no connection (")
+    reset_after(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhalf")
+    assert (_send(loopback, receiver.url).state, _send(loopback, receiver.url).status_code) == ("sent", 200)
+    reset_after(b"HTTP/1.1 500 no\r\ncontent-length: 100000\r\n\r\nhalf")
+    outcome = _send(loopback, receiver.url)
+    assert (outcome.state, outcome.status_code) == ("retry", 500)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        b"SSH-2.0-OpenSSH_9.6\r\n", b"\x00\xff" * 500, b"HTTP/9.9 200 OK\r\n\r\n", b"HTTP/1.1 abc OK\r\n\r\n", b"",
+        b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 5000 + b"\r\n", b"HTTP/1.1 200 OK\r\nx: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: -5\r\n\r\nx",
+    ],
+    ids=["ssh", "binary", "version", "status", "nothing", "many headers", "long header", "chunks", "length"],
+)  # fmt: skip
+def test_garbage_instead_of_http_ends_the_attempt_with_a_reason(
+    loopback: Settings, receiver: Any, garbage: bytes
+) -> None:
+    """Most likely wrong: an exception of http.client that is none of requests'."""
+
+    def script(handler: Any, _body: bytes) -> None:
+        handler.connection.sendall(garbage)
+        handler.close_connection = True
+        handler.connection.shutdown(socket.SHUT_WR)
+
+    receiver.script = script
+    outcome = _send(loopback, receiver.url)
+    # With a readable status the receiver has decided; without one it is a failure of its own.
+    assert (outcome.state, outcome.status_code) in {("sent", 200), ("retry", None)}
+    assert outcome.state == "sent" or outcome.detail.startswith("no connection (")
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("0", 0), ("30", 30), ("Fri, 01 May 2026 12:10:00 GMT", 600), ("Friday, 01-May-26 12:10:00 GMT", 600),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("Fri, 31 Dec 9999 23:59:59 GMT", None), ("999999999", 999999999),
+        ("-1", None), ("1e9", None), ("9" * 30, None), ("tomorrow", None), ("\u0663", None), ("30, 60", None),
+        ("Fri, 99 May 2026 99:99:99 GMT", None), ("Fri, 01 May 2026 12:10:00 +9999", None),
+    ],
+)  # fmt: skip
+def test_whatever_a_429_asks_for_is_understood_or_ignored(
+    loopback: Settings, receiver: Any, value: str, seconds: int | None
+) -> None:
+    receiver.script = lambda handler, _: handler.connection.sendall(
+        f"HTTP/1.1 429 slow\r\nretry-after: {value}\r\ncontent-length: 0\r\n\r\n".encode()
+    )
+    outcome = _send(loopback, receiver.url, now=datetime(2026, 5, 1, 12, tzinfo=UTC))
+    assert (outcome.state, outcome.status_code) == ("retry", 429)
+    wait = next_wait(1, outcome.retry_after, lambda: 0.0)
+    assert wait is not None
+    assert timedelta(seconds=5) <= wait <= LONGEST_RETRY_AFTER
+    if seconds is not None:
+        assert outcome.retry_after == timedelta(seconds=seconds)
