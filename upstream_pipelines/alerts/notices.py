@@ -66,7 +66,10 @@ class DriftNotice:
 
 @dataclass(frozen=True)
 class Entry:
-    """One event on its way into the outbox: what it is matched by and what it will say."""
+    """One event on its way into the outbox: what it is matched by and what it will say.
+
+    `ends`: whether a resolved notice will come for it.
+    """
 
     kind: Literal["drift", "quality", "run_failure"]
     notice: Literal["open", "resolved"]
@@ -74,6 +77,7 @@ class Entry:
     fingerprint: str
     facts: Facts
     content: dict[str, Any]
+    ends: bool = False
 
 
 def drift_entry(notice: DriftNotice) -> Entry:
@@ -130,6 +134,7 @@ def drift_entry(notice: DriftNotice) -> Entry:
                 "link": notice.link,
             },
         },
+        ends=True,
     )  # fmt: skip
 
 

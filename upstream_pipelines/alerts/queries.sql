@@ -74,11 +74,12 @@ SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_se
 -- Alerts of matched (rule, event) pairs with their deliveries, in one statement and the caller's
 -- transaction. An open notice goes to the rule's enabled channels; a resolved one to the channels that
 -- were told of the opening and are still enabled. Without a channel nothing is written; the unique
--- keys make the same notice twice add nothing.
+-- keys make the same notice twice add nothing. All of one rule and channel go as one message.
 WITH entry AS (
     SELECT * FROM unnest(%(rule_ids)s::uuid[], %(kinds)s::text[], %(notices)s::text[], %(fingerprints)s::text[],
-                         %(subject_ids)s::uuid[], %(contents)s::jsonb[])
-                  AS e (rule_id, kind, notice, fingerprint, subject_id, content)
+                         %(subject_ids)s::uuid[], %(severities)s::double precision[], %(ends)s::boolean[],
+                         %(contents)s::jsonb[])
+                  AS e (rule_id, kind, notice, fingerprint, subject_id, severity, ends, content)
 ), addressed AS (
     SELECT e.*, ARRAY(
                SELECT c.channel_id FROM alert_channels AS c
@@ -91,14 +92,22 @@ WITH entry AS (
       LEFT JOIN alerts AS told ON told.customer_id = r.customer_id AND told.rule_id = r.rule_id
             AND told.subject_id = e.subject_id AND told.notice = 'open'
 ), written AS (
-    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids)
-    SELECT %(customer_id)s, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids
+    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, severity, ends, content, channel_ids,
+                        created_at, told_at)
+    SELECT %(customer_id)s, rule_id, kind, notice, fingerprint, subject_id, severity, ends, content, channel_ids,
+           %(now)s, %(now)s
       FROM addressed WHERE cardinality(channel_ids) > 0
-        ON CONFLICT (customer_id, rule_id, subject_id, notice) DO NOTHING
-    RETURNING customer_id, alert_id, channel_ids
+        ON CONFLICT (customer_id, rule_id, subject_id, notice, step) DO NOTHING
+    RETURNING customer_id, alert_id, rule_id, channel_ids
+), message AS MATERIALIZED (
+    SELECT w.customer_id, w.rule_id, c.channel_id, gen_random_uuid() AS delivery_id, array_agg(w.alert_id) AS alert_ids
+      FROM written AS w, unnest(w.channel_ids) AS c (channel_id) GROUP BY w.customer_id, w.rule_id, c.channel_id
 ), queued AS (
-    INSERT INTO deliveries (customer_id, alert_id, channel_id)
-    SELECT w.customer_id, w.alert_id, c.channel_id FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
+), linked AS (
+    INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+    SELECT m.customer_id, m.delivery_id, a.alert_id, m.channel_id FROM message AS m, unnest(m.alert_ids) AS a (alert_id)
 )
 SELECT count(*) FROM written
 
@@ -110,21 +119,26 @@ SELECT DISTINCT a.rule_id, a.subject_id
 
 -- name: write_channel_trouble
 -- A channel was disabled: an alert to all other enabled channels, under the rule whose delivery met
--- the trouble. In the transaction that disabled it.
+-- the trouble, in a message of its own and at once. In the transaction that disabled it.
 WITH others AS (
     SELECT array_agg(channel_id ORDER BY name) AS channel_ids FROM alert_channels
      WHERE customer_id = %(customer_id)s AND enabled AND channel_id <> %(channel_id)s
 ), written AS (
-    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids)
-    SELECT a.customer_id, a.rule_id, 'delivery_trouble', 'open', 'delivery_trouble' || chr(31) || %(channel_id)s::text,
-           %(subject_id)s, %(content)s, others.channel_ids
-      FROM alerts AS a, others
-     WHERE a.customer_id = %(customer_id)s AND a.alert_id = %(alert_id)s AND others.channel_ids IS NOT NULL
-        ON CONFLICT (customer_id, rule_id, subject_id, notice) DO NOTHING
-    RETURNING customer_id, alert_id, channel_ids
+    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at)
+    SELECT %(customer_id)s, %(rule_id)s, 'delivery_trouble', 'open',
+           'delivery_trouble' || chr(31) || %(channel_id)s::text, %(subject_id)s, %(content)s, others.channel_ids,
+           %(now)s, %(now)s
+      FROM others WHERE others.channel_ids IS NOT NULL
+        ON CONFLICT (customer_id, rule_id, subject_id, notice, step) DO NOTHING
+    RETURNING customer_id, alert_id, rule_id, channel_ids
+), message AS MATERIALIZED (
+    SELECT w.*, c.channel_id, gen_random_uuid() AS delivery_id FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
+), queued AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
 )
-INSERT INTO deliveries (customer_id, alert_id, channel_id, due_at)
-SELECT w.customer_id, w.alert_id, c.channel_id, %(now)s FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 
 -- name: count_due
 -- What a worker would take now; the partial index deliveries_due serves it. A leased row's due_at is the
@@ -135,7 +149,8 @@ SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending'
 -- The newest alerts with their deliveries and all attempts; by the key's first column. No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
-           'reason', a.reason, 'created_at', a.created_at, 'content', a.content - 'chart_png',
+           'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
+           'created_at', a.created_at, 'told_at', a.told_at, 'content', a.content - 'chart_png',
            'deliveries', coalesce((
                SELECT jsonb_agg(jsonb_build_object(
                           'delivery_id', d.delivery_id, 'channel', c.name, 'channel_kind', c.kind, 'state', d.state,
@@ -150,18 +165,19 @@ SELECT jsonb_build_object(
                                 FROM delivery_attempts AS t
                                WHERE t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id), '[]'))
                       ORDER BY c.name)
-                 FROM deliveries AS d
+                 FROM delivery_alerts AS l
+                 JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
                  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
-                WHERE d.customer_id = a.customer_id AND d.alert_id = a.alert_id), '[]'))
+                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id), '[]'))
   FROM alerts AS a
-  JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+  LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
  WHERE a.customer_id = %(customer_id)s
  ORDER BY a.created_at DESC, a.alert_id
  LIMIT %(limit)s
 
 -- name: delivery_state
 -- One delivery and whether its channel is on; by primary key.
-SELECT d.state, d.alert_id, c.enabled, c.name
+SELECT d.state, c.enabled, c.name
   FROM deliveries AS d JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
  WHERE d.customer_id = %(customer_id)s AND d.delivery_id = %(delivery_id)s
 
@@ -173,49 +189,63 @@ UPDATE deliveries
        progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
  WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'dead'
 
--- name: lock_alert
+-- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
--- see the other unfinished, and the alert would stay pending for ever. By primary key.
-SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND alert_id = ANY (%(alert_ids)s::uuid[])
- ORDER BY alert_id FOR UPDATE
+-- see the other unfinished, and the alert would stay pending for ever. By primary keys.
+SELECT a.alert_id FROM alerts AS a
+ WHERE a.customer_id = %(customer_id)s
+   AND a.alert_id IN (SELECT l.alert_id FROM delivery_alerts AS l
+                       WHERE l.customer_id = %(customer_id)s AND l.delivery_id = ANY (%(delivery_ids)s::uuid[]))
+ ORDER BY a.alert_id FOR UPDATE
 
 -- name: settle_alerts
--- The state of alerts follows their deliveries; by the unique key (customer_id, alert_id, channel_id).
+-- The state of the alerts of these deliveries follows all their deliveries; by the keys of delivery_alerts.
 UPDATE alerts AS a SET state = s.state
-  FROM (SELECT customer_id, alert_id,
-               CASE WHEN bool_or(state = 'dead') THEN 'failed' WHEN bool_and(state = 'sent') THEN 'sent'
-                    WHEN bool_and(state = 'suppressed') THEN 'suppressed'
-                    WHEN bool_and(state IN ('sent', 'suppressed')) THEN 'sent' ELSE 'pending' END AS state
-          FROM deliveries
-         WHERE customer_id = %(customer_id)s AND alert_id = ANY (%(alert_ids)s::uuid[])
-         GROUP BY customer_id, alert_id) AS s
+  FROM (SELECT l.customer_id, l.alert_id,
+               CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
+                    ELSE 'pending' END AS state
+          FROM delivery_alerts AS l
+          JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+         WHERE l.customer_id = %(customer_id)s
+           AND l.alert_id IN (SELECT o.alert_id FROM delivery_alerts AS o
+                               WHERE o.customer_id = %(customer_id)s AND o.delivery_id = ANY (%(delivery_ids)s::uuid[]))
+         GROUP BY l.customer_id, l.alert_id) AS s
  WHERE a.customer_id = s.customer_id AND a.alert_id = s.alert_id AND a.state <> s.state
 
 -- name: conservation
--- Alerts x channels = deliveries, each attempt kept, each alert in the state its deliveries say. Every
--- count but the first three is 0 when nothing was lost or invented. By the keys' first column.
+-- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,
+-- each alert in the state its deliveries say. Every count but the first three is 0 when nothing was lost or invented.
+-- By the keys' first column.
 WITH expected AS (
     SELECT a.alert_id, c.channel_id FROM alerts AS a, unnest(a.channel_ids) AS c (channel_id)
-     WHERE a.customer_id = %(customer_id)s
+     WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
 ), kept AS (
-    SELECT d.delivery_id, d.alert_id, d.channel_id, d.state, d.attempt,
+    SELECT d.delivery_id, d.channel_id, d.rule_id, d.state, d.attempt,
            (SELECT count(*) FROM delivery_attempts AS t
              WHERE t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id) AS attempts
       FROM deliveries AS d WHERE d.customer_id = %(customer_id)s
+), placed AS (
+    SELECT l.alert_id, l.channel_id, k.delivery_id, k.state, k.channel_id = l.channel_id
+           AND k.rule_id IS NOT DISTINCT FROM a.rule_id AND a.state <> 'suppressed' AS rightly
+      FROM delivery_alerts AS l JOIN kept AS k USING (delivery_id)
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+     WHERE l.customer_id = %(customer_id)s
 ), judged AS (
     SELECT alert_id, bool_and(state = 'sent') AS all_sent, bool_or(state = 'dead') AS any_dead
-      FROM kept GROUP BY alert_id
+      FROM placed GROUP BY alert_id
 )
 SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS alerts,
-       (SELECT count(*) FROM expected) AS expected_deliveries,
+       (SELECT count(*) FROM expected) AS expected_places,
        (SELECT count(*) FROM kept) AS deliveries,
-       (SELECT count(*) FROM expected AS e LEFT JOIN kept AS k USING (alert_id, channel_id)
-         WHERE k.delivery_id IS NULL) AS missing_deliveries,
-       (SELECT count(*) FROM kept AS k LEFT JOIN expected AS e USING (alert_id, channel_id)
-         WHERE e.alert_id IS NULL) AS unexpected_deliveries,
+       (SELECT count(*) FROM expected AS e LEFT JOIN placed AS p USING (alert_id, channel_id)
+         WHERE p.delivery_id IS NULL) AS missing_places,
+       (SELECT count(*) FROM placed AS p LEFT JOIN expected AS e USING (alert_id, channel_id)
+         WHERE e.alert_id IS NULL OR NOT p.rightly) AS unexpected_places,
+       (SELECT count(*) FROM kept AS k LEFT JOIN placed AS p USING (delivery_id)
+         WHERE p.delivery_id IS NULL) AS empty_deliveries,
        (SELECT count(*) FROM kept WHERE attempts <> attempt) AS lost_attempts,
        (SELECT count(*) FROM alerts AS a LEFT JOIN judged AS j USING (alert_id)
-         WHERE a.customer_id = %(customer_id)s
+         WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
            AND (j.alert_id IS NULL OR (a.state = 'sent' AND NOT j.all_sent)
                 OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states
 

@@ -108,7 +108,9 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
         conn.execute(QUERIES.disable_unlisted_rules, {"customer_id": customer_id, "names": names})
 
 
-def write_drift_alerts(conn: Connection, customer_id: int, notices: Sequence[DriftNotice]) -> int:
+def write_drift_alerts(
+    conn: Connection, customer_id: int, notices: Sequence[DriftNotice], now: datetime | None = None
+) -> int:
     """Match the rules and write alerts and deliveries, in the transaction that wrote the events.
 
     A resolved notice goes only where the opening was told. The same notice again adds nothing.
@@ -123,7 +125,7 @@ def write_drift_alerts(conn: Connection, customer_id: int, notices: Sequence[Dri
             "write_drift_alerts needs the transaction that writes the drift events. "
             "Call it inside `with conn.transaction():`."
         )
-    return _write(conn, customer_id, [drift_entry(notice) for notice in notices])
+    return _write(conn, customer_id, [drift_entry(notice) for notice in notices], now)
 
 
 def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
@@ -134,9 +136,10 @@ def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     step: str | None,
     error_class: str,
     link: str | None,
+    now: datetime | None = None,
 ) -> int:
     """Put a failed run into the outbox, once per run. Returns: number of alerts written."""
-    return _write(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)])
+    return _write(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)], now)
 
 
 def write_quality_alert(  # noqa: PLR0917  as above
@@ -146,9 +149,10 @@ def write_quality_alert(  # noqa: PLR0917  as above
     score: float,
     failed_rules: Sequence[str],
     link: str | None,
+    now: datetime | None = None,
 ) -> int:
     """Put an upload that failed quality rules into the outbox, once per upload. Returns: alerts written."""
-    return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)])
+    return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)], now)
 
 
 def email_channels(conn: Connection) -> int:
@@ -182,21 +186,21 @@ def resend(conn: Connection, customer_id: int, delivery_id: uuid.UUID, now: date
         found = conn.execute(QUERIES.delivery_state, key).fetchone()
         if found is None:
             raise NotFoundError(f"There is no delivery {delivery_id}. `upstream alerts list` shows them all.")
-        state, alert_id, enabled, channel = found
+        state, enabled, channel = found
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
-        alerts = {"customer_id": customer_id, "alert_ids": [alert_id]}
-        conn.execute(QUERIES.lock_alert, alerts)
+        those = {"customer_id": customer_id, "delivery_ids": [delivery_id]}
+        conn.execute(QUERIES.lock_alerts, those)
         if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
             raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
-        conn.execute(QUERIES.settle_alerts, alerts)
+        conn.execute(QUERIES.settle_alerts, those)
 
 
 def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     """Counts that show nothing was lost or invented between alerts, deliveries and attempts.
 
-    Returns: alerts, expected_deliveries, deliveries; and missing_deliveries, unexpected_deliveries,
-    lost_attempts, wrong_states, which are all 0 when the outbox is whole.
+    Returns: alerts, expected_places (alerts not held back x their channels), deliveries; and missing_places,
+    unexpected_places, empty_deliveries, lost_attempts, wrong_states, which are all 0 when the outbox is whole.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(QUERIES.conservation, {"customer_id": customer_id}).fetchone()
@@ -204,7 +208,7 @@ def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     return {name: int(count) for name, count in row.items()}
 
 
-def _write(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> int:
+def _write(conn: Connection, customer_id: int, entries: Sequence[Entry], now: datetime | None = None) -> int:
     """All matching (rule, event) pairs in one statement; `conn` decides what transaction that is."""
     if not entries:
         return 0
@@ -220,11 +224,14 @@ def _write(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> int:
             QUERIES.write_alerts,
             {
                 "customer_id": customer_id,
+                "now": now or datetime.now(UTC),
                 "rule_ids": [rule_id for rule_id, _ in pairs],
                 "kinds": [entry.kind for _, entry in pairs],
                 "notices": [entry.notice for _, entry in pairs],
                 "fingerprints": [entry.fingerprint for _, entry in pairs],
                 "subject_ids": [entry.subject_id for _, entry in pairs],
+                "severities": [entry.facts.severity for _, entry in pairs],
+                "ends": [entry.ends for _, entry in pairs],
                 "contents": [json.dumps({**entry.content, **common}) for _, entry in pairs],
             },
         ).fetchone()

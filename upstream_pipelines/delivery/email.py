@@ -118,10 +118,10 @@ def _compose(
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
-    if message.chart is not None:
+    for number, chart in enumerate(message.charts, 1):
         html = mail.get_body(("html",))
         assert html is not None
-        html.add_related(message.chart, "image", "png", cid="<chart>", filename="chart.png")
+        html.add_related(chart, "image", "png", cid=f"<chart{number}>", filename=f"chart{number}.png")
     return mail.as_bytes()
 
 

@@ -1,7 +1,7 @@
 -- name: lease_next
 -- Take the longest due delivery for a lease, and open its attempt. Rows of other workers are skipped. A leased
 -- row's due_at is the end of its lease, so a dead worker's row comes due again by itself; its attempt is then
--- marked abandoned. A channel with a delivery in flight is left alone, so that a hostile receiver holds one
+-- marked abandoned. What it carries comes with it, the oldest alert first. A channel with a delivery in flight is left alone, so that a hostile receiver holds one
 -- thread and Slack's one message a second can be kept (exact within a process, which leases one at a time; two
 -- processes at the same instant may both pass; the extra minute is for another machine's clock). Served by the partial index deliveries_due.
 WITH taken AS (
@@ -22,33 +22,39 @@ WITH taken AS (
      WHERE t.customer_id = taken.customer_id AND t.delivery_id = taken.delivery_id AND t.attempt = taken.attempt
        AND t.outcome IS NULL
 ), leased AS (
-    UPDATE deliveries AS d SET state = 'sending', attempt = d.attempt + 1, due_at = %(until)s, leased_until = %(until)s
+    UPDATE deliveries AS d SET state = 'sending', attempt = d.attempt + 1, due_at = %(until)s, leased_until = %(until)s,
+           first_tried_at = coalesce(d.first_tried_at, %(now)s)
       FROM taken WHERE d.customer_id = taken.customer_id AND d.delivery_id = taken.delivery_id
-    RETURNING d.customer_id, d.delivery_id, d.alert_id, d.channel_id, d.attempt, d.progress
+    RETURNING d.customer_id, d.delivery_id, d.rule_id, d.channel_id, d.attempt, d.progress
 ), opened AS (
     INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at)
     SELECT customer_id, delivery_id, attempt, %(now)s FROM leased
 )
-SELECT leased.*, c.kind, c.name, c.configuration, c.secret, a.content, a.created_at
+SELECT leased.*, c.kind, c.name, c.configuration, c.secret, carried.contents, carried.created
   FROM leased
   JOIN alert_channels AS c ON c.customer_id = leased.customer_id AND c.channel_id = leased.channel_id
-  JOIN alerts AS a ON a.customer_id = leased.customer_id AND a.alert_id = leased.alert_id
+ CROSS JOIN LATERAL (
+       SELECT array_agg(a.content ORDER BY a.created_at, a.alert_id) AS contents,
+              array_agg(a.created_at ORDER BY a.created_at, a.alert_id) AS created
+         FROM delivery_alerts AS l
+         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+        WHERE l.customer_id = leased.customer_id AND l.delivery_id = leased.delivery_id) AS carried
 
--- name: doomed_alerts
--- Alerts with due deliveries that are not to be sent: their channel is disabled, or their worker died during
--- the last allowed attempt. Served by the partial index deliveries_due.
-SELECT DISTINCT d.customer_id, d.alert_id
+-- name: doomed_deliveries
+-- Due deliveries that are not to be sent: their channel is disabled, or their worker died during the last allowed
+-- attempt. Served by the partial index deliveries_due.
+SELECT d.customer_id, array_agg(d.delivery_id)
   FROM deliveries AS d
   JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
  WHERE d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
    AND (%(customer_id)s::bigint IS NULL OR d.customer_id = %(customer_id)s)
    AND (NOT c.enabled OR (d.state = 'sending'
         AND d.attempt - coalesce((d.progress ->> 'tries_from')::integer, 0) >= %(attempts)s))
- ORDER BY 1, 2
+ GROUP BY d.customer_id ORDER BY d.customer_id
 
 -- name: bury_doomed
--- The deliveries of doomed_alerts become dead with the reason; open attempts are marked abandoned. Served by
--- the unique key (customer_id, alert_id, channel_id).
+-- Those of doomed_deliveries that still are become dead with the reason; open attempts are marked abandoned. By
+-- primary key.
 WITH buried AS (
     UPDATE deliveries AS d
        SET state = 'dead', finished_at = %(now)s, leased_until = NULL,
@@ -57,7 +63,7 @@ WITH buried AS (
                ELSE 'channel disabled: ' || coalesce(c.disabled_reason, 'switched off') END)
       FROM alert_channels AS c
      WHERE c.customer_id = d.customer_id AND c.channel_id = d.channel_id
-       AND d.customer_id = %(customer_id)s AND d.alert_id = ANY (%(alert_ids)s::uuid[])
+       AND d.customer_id = %(customer_id)s AND d.delivery_id = ANY (%(delivery_ids)s::uuid[])
        AND d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
        AND (NOT c.enabled OR (d.state = 'sending'
             AND d.attempt - coalesce((d.progress ->> 'tries_from')::integer, 0) >= %(attempts)s))

@@ -10,7 +10,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,7 +20,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from upstream_pipelines.alerts.content import Message, build_message
+from upstream_pipelines.alerts.content import Alert, Message, build_message
 from upstream_pipelines.alerts.notices import channel_disabled_content, channel_disabled_subject
 from upstream_pipelines.alerts.store import QUERIES as ALERT_QUERIES
 from upstream_pipelines.db.engine import Connection, connect
@@ -70,7 +70,7 @@ class _Leased:
 
     customer_id: int
     delivery_id: UUID
-    alert_id: UUID
+    rule_id: UUID | None
     channel_id: UUID
     attempt: int
     progress: Mapping[str, Any]
@@ -78,8 +78,8 @@ class _Leased:
     name: str
     configuration: Mapping[str, Any]
     secret: str | None
-    content: Mapping[str, Any]
-    created_at: datetime
+    contents: Sequence[Mapping[str, Any]]
+    created: Sequence[datetime]
 
 
 def utc_now() -> datetime:
@@ -173,7 +173,12 @@ class _Worker:
 
     def _attempt(self, leased: _Leased) -> Outcome:
         try:
-            message = build_message(leased.content, leased.created_at.astimezone(UTC).isoformat())
+            message = build_message(
+                [
+                    Alert(content, created.astimezone(UTC).isoformat())
+                    for content, created in zip(leased.contents, leased.created, strict=True)
+                ]
+            )
             return self._send(leased, message)
         except NotSetUpError as error:
             return Outcome("retry", str(error))  # our own texts: they name the setting
@@ -244,11 +249,10 @@ class _Worker:
             )
         key: dict[str, Any] = {
             "customer_id": leased.customer_id, "delivery_id": leased.delivery_id, "attempt": leased.attempt,
-            "channel_id": leased.channel_id, "alert_id": leased.alert_id, "alert_ids": [leased.alert_id],
-            "now": now,
+            "channel_id": leased.channel_id, "rule_id": leased.rule_id, "delivery_ids": [leased.delivery_id], "now": now,
         }  # fmt: skip
         with connect(self._settings, "upstream_pipeline") as conn, conn.transaction():
-            conn.execute(ALERT_QUERIES.lock_alert, key)
+            conn.execute(ALERT_QUERIES.lock_alerts, key)
             recorded = conn.execute(
                 QUERIES.record_outcome,
                 {
@@ -293,7 +297,7 @@ class _Worker:
             {
                 **key,
                 "subject_id": channel_disabled_subject(leased.channel_id, key["now"]),
-                "content": Jsonb({**content, "customer": leased.content["customer"]}),
+                "content": Jsonb({**content, "customer": leased.contents[0]["customer"]}),
             },
         )
 
@@ -301,15 +305,14 @@ class _Worker:
 def _bury(conn: Connection, customer_id: int | None, now: datetime) -> int:
     """Make dead what is due on disabled channels, customer by customer. Returns: number of deliveries."""
     where = {"customer_id": customer_id, "now": now, "attempts": ATTEMPTS}
-    alerts: dict[int, list[UUID]] = {}
-    for owner, alert_id in conn.execute(QUERIES.doomed_alerts, where):
-        alerts.setdefault(owner, []).append(alert_id)
     buried = 0
-    for owner, alert_ids in alerts.items():
-        key = {**where, "customer_id": owner, "alert_ids": alert_ids}
+    for owner, delivery_ids in conn.execute(QUERIES.doomed_deliveries, where).fetchall():
+        key = {**where, "customer_id": owner, "delivery_ids": delivery_ids}
         with conn.transaction():
-            conn.execute(ALERT_QUERIES.lock_alert, key)
+            conn.execute(ALERT_QUERIES.lock_alerts, key)
             row = conn.execute(QUERIES.bury_doomed, key).fetchone()
+            # Again: until it was dead, another alert could join a delivery that had not been tried.
+            conn.execute(ALERT_QUERIES.lock_alerts, key)
             conn.execute(ALERT_QUERIES.settle_alerts, key)
         buried += int(row[0]) if row is not None else 0
     return buried

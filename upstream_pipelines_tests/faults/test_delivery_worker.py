@@ -49,7 +49,7 @@ def _only(conn: Connection, customer: int) -> dict[str, Any]:
 
 def _whole(conn: Connection, customer: int) -> dict[str, int]:
     counts = conservation(conn, customer)
-    for name in ("missing_deliveries", "unexpected_deliveries", "lost_attempts", "wrong_states"):
+    for name in ("missing_places", "unexpected_places", "empty_deliveries", "lost_attempts", "wrong_states"):
         assert counts[name] == 0, counts
     return counts
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from upstream_pipelines.alerts.content import Message, build_message
+from upstream_pipelines.alerts.content import Alert, Message, build_message
 from upstream_pipelines.alerts.notices import DriftNotice, drift_entry
 from upstream_pipelines.alerts.store import list_alerts
 from upstream_pipelines.db.engine import Connection
@@ -34,7 +34,7 @@ def _message(explanation: str = "Aetna denies more.", payer: str = "Aetna") -> M
         headline=f"{payer} denies more: 10.1 % → 15.3 %", facts=(("Before", "10.1 %"),), chart_png=PNG, link="https://upstream.example/runs",
     )  # fmt: skip
     content = {**drift_entry(notice).content, "customer": {"slug": "acme", "name": "Acme Health"}}
-    return build_message(content, "2026-05-01T00:00:00+00:00")
+    return build_message([Alert(content, "2026-05-01T00:00:00+00:00")])
 
 
 def _broken_limit(body: dict[str, Any]) -> str | None:
