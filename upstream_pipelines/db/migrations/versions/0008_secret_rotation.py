@@ -1,4 +1,4 @@
-"""The signing secret that a webhook channel had before, for as long as both are signed with."""
+"""A webhook channel's previous signing secret; how much a channel may be sent at a time; what the worker looks rows up by."""
 
 from __future__ import annotations
 
