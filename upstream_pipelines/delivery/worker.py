@@ -14,11 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import psycopg
+
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
 from upstream_pipelines.delivery.sending import Attempted, Sender
 from upstream_pipelines.delivery.turns import Turns
+from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
 
 # How often channels are looked for while others are being sent to; each look reads one row a waiting channel.
@@ -75,6 +78,11 @@ def deliver_due(
             with ThreadPoolExecutor(worker_threads, thread_name_prefix="deliver") as threads:
                 endings = _Worker(outbox, sender, threads, Turns(worker_threads), clock, limit).run()
             buried += outbox.bury(clock())  # of channels that were disabled meanwhile
+    except psycopg.OperationalError as error:
+        raise DatabaseUnavailableError(
+            f"PostgreSQL went away while alerts were delivered ({type(error).__name__}). What was in flight is sent again "
+            "under the same id when its lease of 60 s is over; start the database and run `upstream doctor`."
+        ) from error
     finally:
         sender.close()
     return DeliveryReport(
@@ -103,6 +111,7 @@ class _Worker:
         self._left = limit
         self._ended: queue.SimpleQueue[Attempted] = queue.SimpleQueue()
         self._look_at = 0.0
+        self._looked = False
         self._soon: datetime | None = None
 
     def run(self) -> Counter[Ending]:
@@ -116,7 +125,7 @@ class _Worker:
                 endings.update(self._record())
             elif started is None and not self._wait_for_a_pause():
                 return endings
-            elif started == 0:
+            elif started == 0 and self._looked:
                 fruitless += 1
                 if fruitless == _FRUITLESS_LOOKS:
                     return endings
@@ -125,7 +134,9 @@ class _Worker:
     def _start(self) -> int | None:
         """Give free threads something to send. Returns: how many deliveries; None when there was nothing to ask for."""
         turns = self._turns.next(self._left)
+        self._looked = False
         if not turns and self._left and (not self._turns.in_flight or time.monotonic() >= self._look_at):
+            self._looked = True
             began = time.monotonic()
             found = self._outbox.find(self._clock())
             self._soon = found.soon
