@@ -11,7 +11,7 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
 
 -- name: upsert_channels
--- The listed channels, all at once. A channel that was switched off for being unlisted, or whose
+-- The listed channels, all at once. A webhook's secret that is replaced signs beside the new one for 24 hours. A channel that was switched off for being unlisted, or whose
 -- destination changed, is on again; one that its receiver refused (410, 120 h) stays off.
 INSERT INTO alert_channels AS c (customer_id, name, kind, configuration, secret)
 SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
@@ -23,6 +23,11 @@ SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
        secret = CASE WHEN excluded.kind = 'email' THEN NULL
                      WHEN excluded.kind = c.kind THEN coalesce(excluded.secret, c.secret)
                      ELSE excluded.secret END,
+       previous_secret = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
+                              WHEN excluded.secret <> c.secret THEN c.secret ELSE c.previous_secret END,
+       previous_secret_until = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
+                                    WHEN excluded.secret <> c.secret THEN now() + interval '24 hours'
+                                    ELSE c.previous_secret_until END,
        enabled = c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret),
