@@ -25,6 +25,9 @@ LEASE = timedelta(seconds=60)
 # After a 429 or 503 the whole channel waits for as long as it asked, but is asked again by then: its 10,000 waiting
 # deliveries would be as many refusals, and one wrong header would silence it for hours.
 LONGEST_PAUSE = timedelta(minutes=5)
+# Slack accepts one message a second per channel; more are answered 429. Counted from the end of one to the start of the
+# next, of which there is one at a time.
+SLACK_PACE = timedelta(seconds=1)
 _LAST_CUSTOMER = 2**63 - 1
 
 Ending = Literal["sent", "retrying", "dead", "lost"]
@@ -200,10 +203,12 @@ def _judged(customer_id: int, channel_id: UUID, attempts: Sequence[Attempted], n
     outcomes = [attempt.outcome for attempt in attempts]
     states = Counter(outcome.state for outcome in outcomes)
     quick = states["sent"] == len(outcomes) and all(one.latency_ms < SLOW_SECONDS * 1000 for one in attempts)
-    asked = [outcome.retry_after for outcome in outcomes if outcome.retry_after is not None]
+    pauses = [min(outcome.retry_after, LONGEST_PAUSE) for outcome in outcomes if outcome.retry_after is not None]
+    if attempts[-1].leased.kind == "slack":
+        pauses.append(SLACK_PACE)
     return {
         "customer_id": customer_id, "channel_id": str(channel_id), "any_sent": states["sent"] > 0,
         "failing": outcomes[-1].state != "sent" and outcomes[-1].receiver_failing,
         "quick": len(outcomes) if quick else 0,
-        "pause_until": (now + min(max(asked), LONGEST_PAUSE)).isoformat() if asked else None,
+        "pause_until": (now + max(pauses)).isoformat() if pauses else None,
     }  # fmt: skip

@@ -39,8 +39,7 @@ SELECT w.customer_id, w.channel_id, w.number, c.in_flight_limit
 -- Take so many due deliveries of each locked channel for a lease, the longest due first, as far as the channel's limit
 -- in flight allows, and open their attempts. What they carry comes with them, the oldest alert first, without the chart
 -- where it is not sent. A leased row's due_at is the end of its lease, so a dead worker's row comes due again by itself;
--- its attempt is then marked abandoned. Slack may be sent to again 1.1 s later. Served by the partial indexes
--- deliveries_waiting and deliveries_leased.
+-- its attempt is then marked abandoned. Served by the partial indexes deliveries_waiting and deliveries_leased.
 WITH taken AS (
     SELECT d.*
       FROM unnest(%(customer_ids)s::bigint[], %(channel_ids)s::uuid[], %(numbers)s::integer[], %(limits)s::integer[])
@@ -69,9 +68,6 @@ WITH taken AS (
 ), opened AS (
     INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at)
     SELECT customer_id, delivery_id, attempt, %(now)s FROM leased
-), paced AS (
-    UPDATE alert_channels AS c SET not_before = %(now)s + interval '1.1 seconds'
-      FROM leased WHERE c.customer_id = leased.customer_id AND c.channel_id = leased.channel_id AND c.kind = 'slack'
 )
 SELECT leased.*, c.kind, c.name, c.configuration, c.secret,
        CASE WHEN c.previous_secret_until > %(now)s THEN c.previous_secret END AS previous_secret,

@@ -28,6 +28,8 @@ from upstream_pipelines.settings import Settings
 _LOOK_SECONDS = 0.2
 # Looks that found channels of which nothing could be taken (others hold their rows), before the call ends.
 _FRUITLESS_LOOKS = 3
+# Connection lost (08), shut down or crashed (57P).
+_GONE = ("08", "57P")
 
 
 @dataclass(frozen=True)
@@ -79,10 +81,13 @@ def deliver_due(
                 endings = _Worker(outbox, sender, threads, Turns(worker_threads), clock, limit).run()
             buried += outbox.bury(clock())  # of channels that were disabled meanwhile
     except psycopg.OperationalError as error:
+        if error.sqlstate is not None and not error.sqlstate.startswith(_GONE):
+            raise
+        # Without its cause: Dagster stores those too, and a database's message may quote a row.
         raise DatabaseUnavailableError(
             f"PostgreSQL went away while alerts were delivered ({type(error).__name__}). What was in flight is sent again "
             "under the same id when its lease of 60 s is over; start the database and run `upstream doctor`."
-        ) from error
+        ) from None
     finally:
         sender.close()
     return DeliveryReport(
