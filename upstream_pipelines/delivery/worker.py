@@ -19,7 +19,7 @@ import psycopg
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
-from upstream_pipelines.delivery.sending import Attempted, Sender
+from upstream_pipelines.delivery.sending import Attempted, Leased, Sender
 from upstream_pipelines.delivery.turns import Turns
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
@@ -158,8 +158,11 @@ class _Worker:
             self._turns.began(turn.channel_id, taken, turn.number)
         self._left -= len(leased)
         for one in leased:
-            self._threads.submit(lambda one=one: self._ended.put(self._sender.attempt(one)))
+            self._threads.submit(self._attempt, one)
         return len(leased)
+
+    def _attempt(self, leased: Leased) -> None:
+        self._ended.put(self._sender.attempt(leased))
 
     def _record(self) -> list[Ending]:
         """Wait until an attempt has ended or it is time to look again, and record all that have."""

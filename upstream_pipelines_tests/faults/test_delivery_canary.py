@@ -52,7 +52,7 @@ def mail_server() -> Iterator[int]:
 
 
 def _kept(conn: Connection) -> str:
-    rows = [conn.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]  # type: ignore[call-overload]
+    rows = [conn.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES]
     return repr(rows)
 
 
@@ -114,7 +114,7 @@ def test_a_database_error_that_quotes_a_row_reaches_neither_dagster_nor_the_log(
             CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN RAISE EXCEPTION 'row of {CANARIES[1]}' USING DETAIL = 'Failing row contains ({PAGE}).'; END $$;
             CREATE TRIGGER refuse BEFORE UPDATE ON delivery_attempts FOR EACH ROW EXECUTE FUNCTION refuse();
-            """  # type: ignore[arg-type]
+            """
         )
     assert loopback.database_url is not None
     monkeypatch.setenv("UPSTREAM_DATABASE_URL", loopback.database_url.get_secret_value())

@@ -154,11 +154,14 @@ def test_workers_of_many_processes_together_keep_to_a_channels_limit(
 ) -> None:
     """Most likely wrong: two that ask at the same instant each see the channel free."""
     queue([_webhook(receiver)], 60)
-    (channel_id,) = pipeline.execute("SELECT channel_id FROM alert_channels").fetchone() or ()
+    row = pipeline.execute("SELECT channel_id FROM alert_channels").fetchone()
+    assert row is not None
+    channel_id = row[0]
     for limit in (1, 5):
         pipeline.execute("UPDATE alert_channels SET in_flight_limit = %s", (limit,))
         pipeline.execute("UPDATE deliveries SET state = 'retrying', due_at = now() WHERE state = 'sending'")
-        now, taken = datetime.now(UTC) + timedelta(seconds=1), []
+        now = datetime.now(UTC) + timedelta(seconds=1)
+        taken: list[int] = []
         barrier = threading.Barrier(6)
 
         def ask(now: datetime = now, taken: list[int] = taken, barrier: threading.Barrier = barrier) -> None:

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import conservation, sync_channels, sync_rules
@@ -104,7 +103,9 @@ def test_a_worker_killed_at_a_step_loses_nothing(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, step: str
 ) -> None:
     queue([WebhookChannel(kind="webhook", name=f"hook{n}", url=f"{receiver.url}/{n}") for n in range(3)], 4)
-    sends = 0 if step in {"before the lease", "after the lease"} else 3  # one to each channel before the first outcome
+    sends = (
+        0 if step in {"before the lease", "after the lease"} else 3
+    )  # one to each channel before the first outcome
     with _start(_STOPPED, *STEPS[step]) as process:
         try:
             assert process.stdin is not None
@@ -188,7 +189,8 @@ def test_a_postgres_killed_at_a_step_loses_nothing(
         write_alerts(conn, customer, 4)
     owner_name, name, when = STEPS[step]
     owner: Any = {"Outbox": Outbox, "Sender": Sender}[owner_name]
-    real, killed = getattr(owner, name), []
+    real = getattr(owner, name)
+    killed: list[int] = []
 
     def kill(*args: Any) -> Any:
         result = real(*args) if when == "after" else None
@@ -210,7 +212,9 @@ def test_a_postgres_killed_at_a_step_loses_nothing(
         later = datetime.now(UTC) + timedelta(seconds=62)
         deliver_due(own_server, clock=lambda: later)
         counts = _whole(conn, customer)
-        states = conn.execute("SELECT DISTINCT state FROM deliveries WHERE customer_id = %s", (customer,)).fetchall()
+        states = conn.execute(
+            "SELECT DISTINCT state FROM deliveries WHERE customer_id = %s", (customer,)
+        ).fetchall()
     assert (counts["deliveries"], states, len(_received(receiver))) == (12, [("sent",)], 12)
     if step == "before the lease":
         assert set(_received(receiver).values()) == {1}

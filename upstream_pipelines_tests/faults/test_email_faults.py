@@ -38,7 +38,9 @@ class ScriptedServer:
             return "421 gone"
         return answer
 
-    async def handle_EHLO(self, server: Any, session: Any, _envelope: Any, name: str, answers: list[str]) -> list[str]:  # noqa: N802
+    async def handle_EHLO(  # noqa: N802
+        self, server: Any, session: Any, _envelope: Any, name: str, answers: list[str]
+    ) -> list[str]:
         session.host_name = name
         answer = self._answer(server, "EHLO")
         return [answer] if answer else answers
@@ -91,7 +93,9 @@ def start(server: ScriptedServer, authority: trustme.CA, tmp_path: Path) -> Iter
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        controller = Controller(server, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True)
+        controller = Controller(
+            server, hostname="127.0.0.1", port=port, tls_context=context, require_starttls=True
+        )
         controller.start()
         running.append(controller)
         return Settings(

@@ -28,7 +28,9 @@ def hook(receiver: Any) -> WebhookChannel:
 def _signed(secret: str, headers: dict[str, str], body: bytes) -> bool:
     """By signature alone: the reference verifier also refuses what is not of this hour."""
     at = datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
-    return Webhook(secret).sign(headers["webhook-id"], at, body.decode()) in headers["webhook-signature"].split(" ")
+    return Webhook(secret).sign(headers["webhook-id"], at, body.decode()) in headers["webhook-signature"].split(
+        " "
+    )
 
 
 def test_in_the_overlap_both_secrets_verify_and_after_it_only_the_new_one(
@@ -86,7 +88,9 @@ def test_the_command_prints_the_new_secret_once_and_it_is_nowhere_else(
     monkeypatch.setenv("UPSTREAM_DATABASE_URL", loopback.database_url.get_secret_value())
     monkeypatch.setenv("UPSTREAM_HOME", str(loopback.home))
     result = CliRunner().invoke(app, ["alerts", "rotate-secret", "acme", "hook"], catch_exceptions=False)
-    (stored,) = pipeline.execute("SELECT secret FROM alert_channels").fetchone() or ()
+    row = pipeline.execute("SELECT secret FROM alert_channels").fetchone()
+    assert row is not None
+    (stored,) = row
     assert result.output.count("whsec_") == result.output.count(stored) == 1
     assert "24 hours" in result.output
     listed = CliRunner().invoke(app, ["alerts", "list", "acme", "--json"], catch_exceptions=False)
@@ -98,7 +102,9 @@ def test_a_secret_changed_in_the_customers_file_overlaps_too_and_a_changed_kind_
 ) -> None:
     old, new = queue([hook])["hook"], SecretStr(new_secret())
     sync_channels(pipeline, customer, [hook.model_copy(update={"secret": new})], loopback)
-    query = "SELECT secret, previous_secret, previous_secret_until > now() + interval '23 hours' FROM alert_channels"
+    query = (
+        "SELECT secret, previous_secret, previous_secret_until > now() + interval '23 hours' FROM alert_channels"
+    )
     assert pipeline.execute(query).fetchone() == (new.get_secret_value(), old, True)
     sync_channels(pipeline, customer, [hook.model_copy(update={"secret": new})], loopback)
     assert pipeline.execute(query).fetchone() == (new.get_secret_value(), old, True)

@@ -103,7 +103,9 @@ def test_no_limit_is_ever_passed_and_nothing_due_waits_while_a_thread_is_free_fo
         unproven = sum(number for channel, number in counts.items() if by_id[channel].limit == 1)
         assert unproven <= threads - threads // 4
         if len(begun) < most and len(in_flight) < threads:
-            room = {one.channel_id: min(one.limit, max(1, threads // 2)) - counts[one.channel_id] for one in channels}
+            room = {
+                one.channel_id: min(one.limit, max(1, threads // 2)) - counts[one.channel_id] for one in channels
+            }
             waiting = [channel for channel, number in room.items() if number > 0]
             assert all(by_id[channel].limit == 1 for channel in waiting)
             assert not waiting or unproven == threads - threads // 4
