@@ -17,7 +17,7 @@ import jinja2
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
 _SECTION, _HEADER, _FIELD = 3000, 150, 2000
-_OF_EVENTS = frozenset({"drift.event.opened", "drift.event.resolved"})
+_OF_EVENTS = frozenset(f"drift.event.{notice}" for notice in ("opened", "resolved", "escalated", "reminder"))
 # Told in full; more would be 50 blocks in Slack, and nobody reads on. Of those after them the headline, 100 at most.
 _IN_FULL, _LISTED = 10, 100
 # Mail systems commonly refuse above 10 MB; base64 makes a third more of it. 25 charts of the usual 40 kB.
@@ -66,13 +66,14 @@ class _Wording:
 
 @dataclass(frozen=True)
 class _Section:
-    """One alert of a message in full; `chart` is the number of its picture, from 1."""
+    """One alert of a message in full; `chart` is the number of its picture, from 1, `mark` says how to call it noise."""
 
     headline: str
     sentences: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
     link: str | None
     chart: int | None
+    mark: str | None
 
 
 def build_message(alerts: Sequence[Alert]) -> Message:
@@ -129,7 +130,8 @@ def _section(content: Mapping[str, Any], charts: list[bytes]) -> _Section:
     """One alert in full; its chart is added to `charts` as far as they all go into one message."""
     wording = _wording(content)
     customer, data = content["customer"], content["data"]
-    sentences, number = wording.sentences, None
+    note = [content["note"]] if content.get("note") else []
+    sentences, number = (*note, *wording.sentences), None
     chart = base64.b64decode(content["chart_png"]) if content.get("chart_png") else None
     if content.get("chart_omitted") or (chart is not None and sum(map(len, (*charts, chart))) > _CHARTS_BYTES):
         sentences = (*sentences, "The chart is too large for a message; the link shows it.")
@@ -139,7 +141,10 @@ def _section(content: Mapping[str, Any], charts: list[bytes]) -> _Section:
     if content["type"] in _OF_EVENTS:
         command = f"upstream drift lines {customer['slug']} {data['event_id'][:8]}"
         sentences = (*sentences, f"The claim lines behind it are told by: {command}")
-    return _Section(wording.headline, sentences, wording.facts, data.get("link"), number)
+    mark = None
+    if content.get("alert_id"):  # an alert of an earlier release has none
+        mark = f"Not worth a message? Say so: upstream alerts judge {customer['slug']} {content['alert_id'][:8]} noise"
+    return _Section(wording.headline, sentences, wording.facts, data.get("link"), number, mark)
 
 
 def _wording(content: Mapping[str, Any]) -> _Wording:
@@ -240,8 +245,9 @@ def _blocks(
         if len(sections) > 1:
             title = escape_slack(_one_line(section.headline))
             told = f"*{_linked(title, section.link) if len(links) > 1 else title}*\n{told}"
+        mark = f"\n{escape_slack(section.mark)}" if section.mark else ""
         blocks += [
-            {"type": "section", "text": {"type": "mrkdwn", "text": _cut(told, _SECTION)}},
+            {"type": "section", "text": {"type": "mrkdwn", "text": _cut(told, _SECTION - len(mark)) + mark}},
             {
                 "type": "section",
                 "fields": [

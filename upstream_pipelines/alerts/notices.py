@@ -21,7 +21,7 @@ _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 @dataclass(frozen=True)
 class DriftNotice:
-    """A drift event that opened or was resolved, as people are to be told.
+    """A drift event that opened, grew worse (escalated) or was resolved, as people are to be told.
 
     `cause` says who: "payer" those who watch payers, "data" those who watch the data.
 
@@ -32,7 +32,7 @@ class DriftNotice:
     """
 
     event_id: uuid.UUID
-    notice: Literal["open", "resolved"]
+    notice: Literal["open", "resolved", "escalated"]
     payer: str
     cpt_group: str
     signal: str
@@ -68,16 +68,23 @@ class DriftNotice:
 class Entry:
     """One event on its way into the outbox: what it is matched by and what it will say.
 
-    `ends`: whether a resolved notice will come for it.
+    `ends`: whether a resolved notice will come for it. `at_once`: all there is to tell is known by now, so that it does
+    not wait for others to join its message.
     """
 
     kind: Literal["drift", "quality", "run_failure"]
-    notice: Literal["open", "resolved"]
+    notice: Literal["open", "resolved", "escalated"]
     subject_id: uuid.UUID
     fingerprint: str
     facts: Facts
     content: dict[str, Any]
     ends: bool = False
+    at_once: bool = False
+
+
+def drift_subject(event_id: uuid.UUID, cause: Literal["payer", "data"]) -> uuid.UUID:
+    """Whose alerts an event's are: that it is the data is another matter than that it is the payer."""
+    return uuid.uuid5(_NAMESPACE, f"data/{event_id}") if cause == "data" else event_id
 
 
 def drift_entry(notice: DriftNotice) -> Entry:
@@ -90,14 +97,14 @@ def drift_entry(notice: DriftNotice) -> Entry:
     return Entry(
         kind=kind,
         notice=notice.notice,
-        subject_id=uuid.uuid5(_NAMESPACE, f"data/{notice.event_id}") if notice.cause == "data" else notice.event_id,
+        subject_id=drift_subject(notice.event_id, notice.cause),
         fingerprint=_fingerprint(kind, notice.payer, notice.cpt_group, notice.signal),
         facts=Facts(
             kind=kind, signal=notice.signal, payer=notice.payer, cpt_group=notice.cpt_group,
             direction=notice.direction, severity=notice.severity, effect=notice.effect,
         ),
         content={
-            "type": f"drift.event.{'opened' if notice.notice == 'open' else 'resolved'}",
+            "type": f"drift.event.{'opened' if notice.notice == 'open' else notice.notice}",
             **_chart(notice.chart_png),
             "words": {
                 "headline": notice.headline,
@@ -135,6 +142,7 @@ def drift_entry(notice: DriftNotice) -> Entry:
             },
         },
         ends=True,
+        at_once=True,
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 -- name: customer_name
--- The name that alerts carry; by primary key.
-SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s
+-- The name that alerts carry; by primary key. Locked: what one transaction tells must be known when the next decides.
+SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 
 -- name: lock_customer
 -- One change of channels at a time, so that a secret that was shown is the one that is kept. By primary key.
@@ -75,52 +75,210 @@ SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_se
        channels, enabled
   FROM alert_rules WHERE customer_id = %(customer_id)s AND enabled
 
--- name: write_alerts
--- Alerts of matched (rule, event) pairs with their deliveries, in one statement and the caller's
--- transaction. An open notice goes to the rule's enabled channels; a resolved one to the channels that
--- were told of the opening and are still enabled. Without a channel nothing is written; the unique
--- keys make the same notice twice add nothing. All of one rule and channel go as one message.
-WITH entry AS (
-    SELECT * FROM unnest(%(rule_ids)s::uuid[], %(kinds)s::text[], %(notices)s::text[], %(fingerprints)s::text[],
-                         %(subject_ids)s::uuid[], %(severities)s::double precision[], %(ends)s::boolean[],
-                         %(contents)s::jsonb[])
-                  AS e (rule_id, kind, notice, fingerprint, subject_id, severity, ends, content)
-), addressed AS (
-    SELECT e.*, ARRAY(
-               SELECT c.channel_id FROM alert_channels AS c
-                WHERE c.customer_id = r.customer_id AND c.enabled
-                  AND CASE WHEN e.notice = 'open' THEN r.channels IS NULL OR c.name = ANY (r.channels)
-                           ELSE c.channel_id = ANY (told.channel_ids) END
-                ORDER BY c.name) AS channel_ids
-      FROM entry AS e
-      JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
-      LEFT JOIN alerts AS told ON told.customer_id = r.customer_id AND told.rule_id = r.rule_id
-            AND told.subject_id = e.subject_id AND told.notice = 'open'
-), written AS (
-    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, severity, ends, content, channel_ids,
-                        created_at, told_at)
-    SELECT %(customer_id)s, rule_id, kind, notice, fingerprint, subject_id, severity, ends, content, channel_ids,
-           %(now)s, %(now)s
-      FROM addressed WHERE cardinality(channel_ids) > 0
-        ON CONFLICT (customer_id, rule_id, subject_id, notice, step) DO NOTHING
-    RETURNING customer_id, alert_id, rule_id, channel_ids
-), message AS MATERIALIZED (
-    SELECT w.customer_id, w.rule_id, c.channel_id, gen_random_uuid() AS delivery_id, array_agg(w.alert_id) AS alert_ids
-      FROM written AS w, unnest(w.channel_ids) AS c (channel_id) GROUP BY w.customer_id, w.rule_id, c.channel_id
-), queued AS (
-    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
-    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
-), linked AS (
-    INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
-    SELECT m.customer_id, m.delivery_id, a.alert_id, m.channel_id FROM message AS m, unnest(m.alert_ids) AS a (alert_id)
-)
-SELECT count(*) FROM written
-
--- name: rules_told_of_opening
--- Which rules have an open alert of these events: only they hear of the end; by the unique key.
+-- name: rules_with_opening
+-- Which rules have an open alert of these events, told or held back: only they hear how it goes on; by the unique key.
 SELECT DISTINCT a.rule_id, a.subject_id
   FROM alerts AS a
  WHERE a.customer_id = %(customer_id)s AND a.notice = 'open' AND a.subject_id = ANY (%(subject_ids)s::uuid[])
+
+-- name: pasts_of
+-- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule
+-- that are on; of an ending those that were told of the event. Served by the unique key (customer_id, rule_id, subject_id,
+-- ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
+-- fourth the signal, where it has four (alerts/notices.py).
+WITH entry AS (
+    SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[])
+                  WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, n)
+), judged AS (
+    -- The newest judgement of each notice; the same notice under two rules is one.
+    SELECT DISTINCT ON (a.fingerprint, a.subject_id, a.notice, a.step) a.fingerprint, f.judgement, f.judged_at
+      FROM alert_feedback AS f
+      JOIN alerts AS a ON a.customer_id = f.customer_id AND a.alert_id = f.alert_id
+     WHERE f.customer_id = %(customer_id)s AND a.fingerprint = ANY (%(fingerprints)s::text[])
+     ORDER BY a.fingerprint, a.subject_id, a.notice, a.step, f.judged_at DESC
+), noise AS (
+    SELECT fingerprint, (array_agg(judged_at ORDER BY judged_at DESC))[%(judgements)s] + %(noise_lasts)s AS until
+      FROM judged WHERE judgement = 'noise' AND judged_at > %(now)s - %(noise_lasts)s GROUP BY fingerprint
+)
+SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.step, 0) AS step,
+       event.over_at, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
+       lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
+       silence.reason AS silence_reason,
+       ARRAY(SELECT c.channel_id FROM alert_channels AS c
+              WHERE c.customer_id = r.customer_id AND c.enabled
+                AND CASE WHEN e.notice = 'resolved' AND event.told THEN c.channel_id = ANY (event.channel_ids)
+                         ELSE r.channels IS NULL OR c.name = ANY (r.channels) END
+              ORDER BY c.name) AS channel_ids
+  FROM entry AS e
+  JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
+ CROSS JOIN LATERAL (
+       SELECT bool_or(a.notice = e.notice) AS known, max(a.step) FILTER (WHERE a.notice = e.notice) AS step,
+              max(a.over_at) AS over_at,
+              bool_or(a.told_at IS NOT NULL) FILTER (WHERE a.notice <> 'resolved') AS told,
+              max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved') AS highest,
+              ARRAY(SELECT DISTINCT c.channel_id FROM alerts AS o, unnest(o.channel_ids) AS c (channel_id)
+                     WHERE o.customer_id = r.customer_id AND o.rule_id = e.rule_id AND o.subject_id = e.subject_id
+                       AND o.told_at IS NOT NULL) AS channel_ids
+         FROM alerts AS a
+        WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
+ CROSS JOIN LATERAL (
+       SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
+        WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.fingerprint = e.fingerprint
+          AND a.told_at > %(now)s - greatest(%(noise_lasts)s, r.cooldown_hours * interval '1 hour')
+          AND a.notice <> 'resolved') AS lately
+  LEFT JOIN noise ON noise.fingerprint = e.fingerprint
+  LEFT JOIN LATERAL (
+       SELECT s.ends_at, s.reason FROM alert_silences AS s
+        WHERE s.customer_id = r.customer_id AND s.lifted_at IS NULL AND s.ends_at > %(now)s
+          AND (s.fingerprint = e.fingerprint
+               OR (s.fingerprint IS NULL AND split_part(e.fingerprint, chr(31), 4) <> ''
+                   AND (s.payer IS NULL OR s.payer = split_part(e.fingerprint, chr(31), 2))
+                   AND (s.signal IS NULL OR s.signal = split_part(e.fingerprint, chr(31), 4))))
+        ORDER BY s.ends_at DESC LIMIT 1) AS silence ON true
+ ORDER BY e.n
+
+-- name: insert_alerts
+-- Alerts as decided, told or held back, in one statement and the caller's transaction.
+INSERT INTO alerts (customer_id, alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content,
+                    channel_ids, created_at, state, told_at, held_by, held_until, reason)
+SELECT %(customer_id)s, e.alert_id, e.rule_id, e.kind, e.notice, e.step, e.fingerprint, e.subject_id, e.severity, e.ends,
+       e.content, ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid), %(now)s,
+       CASE WHEN e.held_by IS NULL THEN 'pending' ELSE 'suppressed' END,
+       CASE WHEN e.held_by IS NULL THEN %(now)s::timestamptz END, e.held_by, e.held_until, e.reason
+  FROM unnest(%(alert_ids)s::uuid[], %(rule_ids)s::uuid[], %(kinds)s::text[], %(notices)s::text[], %(steps)s::integer[],
+              %(fingerprints)s::text[], %(subject_ids)s::uuid[], %(severities)s::double precision[], %(ends)s::boolean[],
+              %(contents)s::jsonb[], %(channel_ids)s::jsonb[], %(held_by)s::text[], %(held_until)s::timestamptz[],
+              %(reasons)s::text[])
+       AS e (alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content, channel_ids, held_by,
+             held_until, reason)
+
+-- name: close_events
+-- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. By the unique key.
+UPDATE alerts AS a SET over_at = %(now)s
+  FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
+ WHERE a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id AND a.over_at IS NULL
+
+-- name: rhythms_of
+-- How each (rule, channel) is spaced, its last message within the rule's update_minutes, and the message that another
+-- alert may still join: not tried yet, and locked so that no worker takes it meanwhile. Served by deliveries_joinable and
+-- deliveries_lately.
+SELECT e.rule_id, e.channel_id, r.name, r.group_seconds, r.update_minutes, r.quiet_hours, r.time_zone,
+       open.delivery_id, open.due_at, lately.tried_at, lately.highest
+  FROM unnest(%(rule_ids)s::uuid[], %(channel_ids)s::uuid[]) AS e (rule_id, channel_id)
+  JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
+ CROSS JOIN LATERAL (
+       SELECT max(d.first_tried_at) AS tried_at, max(a.severity) AS highest
+         FROM deliveries AS d
+         JOIN delivery_alerts AS l ON l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+        WHERE d.customer_id = r.customer_id AND d.rule_id = e.rule_id AND d.channel_id = e.channel_id
+          AND d.first_tried_at > %(now)s - r.update_minutes * interval '1 minute') AS lately
+  LEFT JOIN LATERAL (
+       SELECT d.delivery_id, d.due_at FROM deliveries AS d
+        WHERE d.customer_id = r.customer_id AND d.rule_id = e.rule_id AND d.channel_id = e.channel_id
+          AND d.state = 'pending' AND d.attempt = 0
+        ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d) AS open ON true
+
+-- name: place_alerts
+-- Told alerts into their messages: new ones, and open ones, which may come due earlier. In one statement.
+WITH message AS (
+    SELECT * FROM unnest(%(delivery_ids)s::uuid[], %(rule_ids)s::uuid[], %(channel_ids)s::uuid[],
+                         %(dues)s::timestamptz[], %(joined)s::boolean[])
+                  AS m (delivery_id, rule_id, channel_id, due_at, joined)
+), made AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT %(customer_id)s, delivery_id, rule_id, channel_id, due_at, %(now)s FROM message WHERE NOT joined
+), moved AS (
+    UPDATE deliveries AS d SET due_at = m.due_at FROM message AS m
+     WHERE m.joined AND d.customer_id = %(customer_id)s AND d.delivery_id = m.delivery_id AND d.due_at > m.due_at
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+SELECT %(customer_id)s, m.delivery_id, l.alert_id, m.channel_id
+  FROM unnest(%(link_deliveries)s::uuid[], %(link_alerts)s::uuid[]) AS l (delivery_id, alert_id)
+  JOIN message AS m USING (delivery_id)
+
+-- name: grown_events
+-- Of these events those that are open, under all rules that wrote an alert of their opening; by the key's first column.
+SELECT a.subject_id, a.rule_id, a.fingerprint FROM alerts AS a
+ WHERE a.customer_id = %(customer_id)s AND a.subject_id = ANY (%(subject_ids)s::uuid[]) AND a.notice = 'open'
+   AND a.over_at IS NULL
+
+-- name: customers_with_held
+-- Whose alerts that were held back are to be decided again; served by the partial index alerts_held.
+SELECT DISTINCT customer_id FROM alerts
+ WHERE held_until <= %(now)s AND (%(customer_id)s::bigint IS NULL OR customer_id = %(customer_id)s)
+ ORDER BY customer_id
+
+-- name: held_of
+-- A customer's alerts whose time of being held back has ended; served by alerts_held.
+SELECT alert_id, rule_id, notice, fingerprint, subject_id, severity, held_by, reason, created_at
+  FROM alerts WHERE customer_id = %(customer_id)s AND held_until <= %(now)s
+ ORDER BY created_at, alert_id
+
+-- name: release_held
+-- The new decisions over alerts that were held back; one that is told says since when it waited. By primary key.
+UPDATE alerts AS a
+   SET state = CASE WHEN e.held_by IS NULL THEN 'pending' ELSE 'suppressed' END,
+       told_at = CASE WHEN e.held_by IS NULL THEN %(now)s::timestamptz END,
+       held_by = e.held_by, held_until = e.held_until, reason = e.reason,
+       channel_ids = ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid),
+       content = CASE WHEN e.held_by IS NULL THEN a.content || jsonb_build_object('note', e.note) ELSE a.content END
+  FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::jsonb[], %(held_by)s::text[], %(held_until)s::timestamptz[],
+              %(reasons)s::text[], %(notes)s::text[])
+       AS e (alert_id, channel_ids, held_by, held_until, reason, note)
+ WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
+
+-- name: reminders_due
+-- Open events that their rule wants repeated and that were last told so long ago, each by its last notice: not judged
+-- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, and with a channel to go to. The rules that repeat are few
+-- (alert_rules_repeating); their events come by the unique key.
+SELECT last.customer_id, last.alert_id, last.told_at, last.step
+  FROM alert_rules AS r
+ CROSS JOIN LATERAL (
+       SELECT DISTINCT ON (a.subject_id) a.customer_id, a.alert_id, a.subject_id, a.fingerprint, a.told_at,
+              (SELECT coalesce(max(o.step), 0) FROM alerts AS o
+                WHERE o.customer_id = a.customer_id AND o.rule_id = a.rule_id AND o.subject_id = a.subject_id
+                  AND o.notice = 'reminder') AS step
+         FROM alerts AS a
+        WHERE a.customer_id = r.customer_id AND a.rule_id = r.rule_id AND a.ends AND a.over_at IS NULL
+          AND a.told_at IS NOT NULL AND a.notice <> 'resolved'
+        ORDER BY a.subject_id, a.told_at DESC, a.alert_id) AS last
+ WHERE r.repeat_hours IS NOT NULL AND r.enabled
+   AND (%(customer_id)s::bigint IS NULL OR r.customer_id = %(customer_id)s)
+   AND last.told_at + r.repeat_hours * interval '1 hour' <= %(now)s
+   AND NOT EXISTS (SELECT FROM alert_feedback AS f
+                     JOIN alerts AS a ON a.customer_id = f.customer_id AND a.alert_id = f.alert_id
+                    WHERE f.customer_id = r.customer_id AND a.subject_id = last.subject_id
+                      AND f.judgement IN ('noise', 'real')
+                      AND NOT EXISTS (SELECT FROM alert_feedback AS n
+                                        JOIN alerts AS b ON b.customer_id = n.customer_id AND b.alert_id = n.alert_id
+                                       WHERE n.customer_id = f.customer_id AND b.subject_id = a.subject_id
+                                         AND b.notice = a.notice AND b.step = a.step AND n.judged_at > f.judged_at))
+   AND NOT EXISTS (SELECT FROM alert_silences AS s
+                    WHERE s.customer_id = r.customer_id AND s.lifted_at IS NULL AND s.ends_at > %(now)s
+                      AND (s.fingerprint = last.fingerprint
+                           OR (s.fingerprint IS NULL AND split_part(last.fingerprint, chr(31), 4) <> ''
+                               AND (s.payer IS NULL OR s.payer = split_part(last.fingerprint, chr(31), 2))
+                               AND (s.signal IS NULL OR s.signal = split_part(last.fingerprint, chr(31), 4)))))
+   AND EXISTS (SELECT FROM alert_channels AS c
+                WHERE c.customer_id = r.customer_id AND c.enabled AND (r.channels IS NULL OR c.name = ANY (r.channels)))
+ ORDER BY last.customer_id, last.told_at, last.alert_id
+
+-- name: insert_reminders
+-- The last notice of an event once more, with a note that says so; by primary key.
+INSERT INTO alerts (customer_id, alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content,
+                    channel_ids, created_at, told_at)
+SELECT a.customer_id, e.new_id, a.rule_id, a.kind, 'reminder', e.step, a.fingerprint, a.subject_id, a.severity, a.ends,
+       a.content || jsonb_build_object('note', e.note, 'alert_id', e.new_id,
+                                       'type', regexp_replace(a.content ->> 'type', '[a-z_]+$', 'reminder')),
+       ARRAY(SELECT c.channel_id FROM alert_channels AS c
+              WHERE c.customer_id = r.customer_id AND c.enabled AND (r.channels IS NULL OR c.name = ANY (r.channels))
+              ORDER BY c.name), %(now)s, %(now)s
+  FROM unnest(%(alert_ids)s::uuid[], %(new_ids)s::uuid[], %(steps)s::integer[], %(notes)s::text[])
+       AS e (alert_id, new_id, step, note)
+  JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
+  JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+RETURNING alert_id, rule_id, severity, channel_ids
 
 -- name: write_channel_trouble
 -- A channel was disabled: an alert to all other enabled channels, under the rule whose delivery met
@@ -150,12 +308,21 @@ SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 -- end of its lease, so rows of a dead worker count again by themselves.
 SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= %(now)s
 
+-- name: count_held
+-- Alerts held back whose time has ended: a worker decides over them again. Served by the partial index alerts_held.
+SELECT count(*) FROM alerts WHERE held_until <= %(now)s
+
 -- name: list_alerts
 -- The newest alerts with their deliveries and all attempts; by the key's first column. No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
            'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
-           'created_at', a.created_at, 'told_at', a.told_at, 'content', a.content - 'chart_png',
+           'created_at', a.created_at, 'told_at', a.told_at, 'over_at', a.over_at, 'content', a.content - 'chart_png',
+           'judgements', coalesce((
+               SELECT jsonb_agg(jsonb_build_object('judgement', f.judgement, 'recovered', f.recovered, 'note', f.note,
+                                                   'judged_by', f.judged_by, 'judged_at', f.judged_at) ORDER BY f.judged_at)
+                 FROM alert_feedback AS f
+                WHERE f.customer_id = a.customer_id AND f.alert_id = a.alert_id), '[]'),
            'deliveries', coalesce((
                SELECT jsonb_agg(jsonb_build_object(
                           'delivery_id', d.delivery_id, 'channel', c.name, 'channel_kind', c.kind, 'state', d.state,
@@ -257,6 +424,38 @@ SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS aler
          WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
            AND (j.alert_id IS NULL OR (a.state = 'sent' AND NOT j.all_sent)
                 OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states
+
+-- name: alerts_beginning
+-- Alerts whose id begins so; by the key's first column. Two are enough to know that it is not unique.
+SELECT alert_id, fingerprint FROM alerts
+ WHERE customer_id = %(customer_id)s AND alert_id::text LIKE %(begins)s LIMIT 2
+
+-- name: insert_silence
+-- A silence, with what it holds back.
+INSERT INTO alert_silences (customer_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at)
+VALUES (%(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(reason)s, %(created_by)s, %(now)s)
+RETURNING silence_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at, lifted_at
+
+-- name: silences_of
+-- The silences that hold now; by the key's first column.
+SELECT silence_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at, lifted_at
+  FROM alert_silences
+ WHERE customer_id = %(customer_id)s AND lifted_at IS NULL AND ends_at > %(now)s
+ ORDER BY ends_at, silence_id
+
+-- name: lift_silence
+-- End a silence by hand; what silences hold back is decided over again now, and stays where another covers it.
+-- By primary key, and by alerts_held.
+WITH lifted AS (
+    UPDATE alert_silences SET lifted_at = %(now)s WHERE customer_id = %(customer_id)s AND silence_id = %(silence_id)s
+)
+UPDATE alerts SET held_until = %(now)s
+ WHERE customer_id = %(customer_id)s AND held_by = 'silence' AND held_until > %(now)s
+
+-- name: insert_judgement
+-- A judgement; earlier ones are kept.
+INSERT INTO alert_feedback (customer_id, alert_id, judgement, recovered, note, judged_by, judged_at)
+VALUES (%(customer_id)s, %(alert_id)s, %(judgement)s, %(recovered)s, %(note)s, %(judged_by)s, %(now)s)
 
 -- name: count_email_channels
 -- For `upstream doctor`: whether anything waits for a mail server. Small table, read whole.

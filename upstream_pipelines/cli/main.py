@@ -10,6 +10,7 @@ import typer
 
 from upstream_pipelines import __version__
 from upstream_pipelines.cli import (
+    alert_life,
     alert_secrets,
     alerts,
     customers,
@@ -45,6 +46,10 @@ drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
 app.add_typer(alerts.app, name="alerts")
+alerts.app.command("silence")(alert_life.silence)
+alerts.app.command("silences")(alert_life.silences)
+alerts.app.command("unsilence")(alert_life.unsilence)
+alerts.app.command("judge")(alert_life.judge)
 alerts.app.command("rotate-secret")(alert_secrets.rotate_secret)
 
 

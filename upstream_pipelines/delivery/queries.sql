@@ -152,18 +152,26 @@ RETURNING d.delivery_id
 -- name: judge_channels
 -- What attempts say of their channels: since when a receiver fails, ended by a success; how many may be in flight, more
 -- with each quick success of a webhook and one after anything else; a pause that it asked for. Touches nothing where
--- nothing changes. By primary key.
+-- nothing changes, and locks the others in one order, so that no two workers wait for each other. By primary key.
+WITH judged AS (
+    SELECT * FROM jsonb_to_recordset(%(judged)s) AS j (customer_id bigint, channel_id uuid, any_sent boolean,
+        failing boolean, quick integer, pause_until timestamptz)
+), changing AS MATERIALIZED (
+    SELECT c.customer_id, c.channel_id
+      FROM judged AS j
+      JOIN alert_channels AS c ON c.customer_id = j.customer_id AND c.channel_id = j.channel_id
+     WHERE j.failing OR c.failing_since IS NOT NULL OR j.pause_until IS NOT NULL
+        OR c.in_flight_limit <> CASE WHEN j.quick > 0 AND c.kind = 'webhook' THEN %(most)s ELSE 1 END
+     ORDER BY c.customer_id, c.channel_id FOR NO KEY UPDATE OF c
+)
 UPDATE alert_channels AS c
    SET failing_since = CASE WHEN j.failing AND j.any_sent THEN %(now)s WHEN j.failing THEN coalesce(c.failing_since, %(now)s)
                             WHEN j.any_sent THEN NULL ELSE c.failing_since END,
        in_flight_limit = CASE WHEN j.quick > 0 AND c.kind = 'webhook' THEN least(%(most)s, c.in_flight_limit + j.quick)
                               ELSE 1 END,
        not_before = greatest(c.not_before, j.pause_until)
-  FROM jsonb_to_recordset(%(judged)s) AS j (
-       customer_id bigint, channel_id uuid, any_sent boolean, failing boolean, quick integer, pause_until timestamptz)
+  FROM judged AS j JOIN changing AS o ON o.customer_id = j.customer_id AND o.channel_id = j.channel_id
  WHERE c.customer_id = j.customer_id AND c.channel_id = j.channel_id
-   AND (j.failing OR c.failing_since IS NOT NULL OR j.pause_until IS NOT NULL
-        OR c.in_flight_limit <> CASE WHEN j.quick > 0 AND c.kind = 'webhook' THEN %(most)s ELSE 1 END)
 RETURNING c.channel_id, c.in_flight_limit, c.failing_since
 
 -- name: disable_channel

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 
 import psycopg
 
+from upstream_pipelines.alerts.outbox import tell_what_waited
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
@@ -77,6 +78,7 @@ def deliver_due(
             outbox = Outbox(conn, customer_id, jitter)
             outbox.forget_secrets(clock())
             buried = outbox.bury(clock())
+            tell_what_waited(conn, customer_id, clock())
             with ThreadPoolExecutor(worker_threads, thread_name_prefix="deliver") as threads:
                 endings = _Worker(outbox, sender, threads, Turns(worker_threads), clock, limit).run()
             buried += outbox.bury(clock())  # of channels that were disabled meanwhile

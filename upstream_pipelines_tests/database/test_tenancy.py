@@ -59,7 +59,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
         ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
     }  # fmt: skip
     # Columns that may be null where others are not.
-    also = {"alert_silences": {"payer": "x"}, "alerts": {"rule_id": sample["uuid"]}}
+    also: dict[str, dict[str, object]] = {"alert_silences": {"payer": "x"}, "alerts": {"rule_id": sample["uuid"]}}
     with connect(settings, "upstream_pipeline") as lookup:
         tables = [name for name in _tenant_tables(lookup, "r", "p") if name != "customers"]
     url = settings.database_url
