@@ -91,12 +91,13 @@ def build_message(alerts: Sequence[Alert]) -> Message:
         text=_templates().get_template("alert.txt").render(values).strip() + "\n",
         html=_templates().get_template("alert.html").render(values),
         blocks=_blocks(headline, sections, listed, customer["name"]),
-        payload=_payload(alerts),
+        payload=build_payload(alerts),
         charts=tuple(charts),
     )
 
 
-def _payload(alerts: Sequence[Alert]) -> dict[str, Any]:
+def build_payload(alerts: Sequence[Alert]) -> dict[str, Any]:
+    """The body of a webhook alone, which needs no words: a tenth of the time of a whole message."""
     customer = alerts[0].content["customer"]["slug"]
     if len(alerts) == 1:
         content = alerts[0].content

@@ -11,7 +11,7 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
 
 -- name: upsert_channels
--- The listed channels, all at once. A channel that was switched off for being unlisted, or whose
+-- The listed channels, all at once. A webhook's secret that is replaced signs beside the new one for 24 hours. A channel that was switched off for being unlisted, or whose
 -- destination changed, is on again; one that its receiver refused (410, 120 h) stays off.
 INSERT INTO alert_channels AS c (customer_id, name, kind, configuration, secret)
 SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
@@ -23,6 +23,11 @@ SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
        secret = CASE WHEN excluded.kind = 'email' THEN NULL
                      WHEN excluded.kind = c.kind THEN coalesce(excluded.secret, c.secret)
                      ELSE excluded.secret END,
+       previous_secret = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
+                              WHEN excluded.secret <> c.secret THEN c.secret ELSE c.previous_secret END,
+       previous_secret_until = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
+                                    WHEN excluded.secret <> c.secret THEN now() + interval '24 hours'
+                                    ELSE c.previous_secret_until END,
        enabled = c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret),
@@ -380,26 +385,30 @@ UPDATE deliveries
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
--- see the other unfinished, and the alert would stay pending for ever. By primary keys.
-SELECT a.alert_id FROM alerts AS a
- WHERE a.customer_id = %(customer_id)s
-   AND a.alert_id IN (SELECT l.alert_id FROM delivery_alerts AS l
-                       WHERE l.customer_id = %(customer_id)s AND l.delivery_id = ANY (%(delivery_ids)s::uuid[]))
- ORDER BY a.alert_id FOR UPDATE
+-- see the other unfinished, and the alert would stay pending for ever. One order for all, so that no two wait for each
+-- other. By primary keys.
+SELECT a.alert_id
+  FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+  JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
+  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+ ORDER BY a.customer_id, a.alert_id FOR UPDATE OF a
 
 -- name: settle_alerts
--- The state of the alerts of these deliveries follows all their deliveries; by the keys of delivery_alerts.
+-- The state of the alerts of these deliveries follows all their deliveries; by the keys of delivery_alerts, an alert at
+-- a time: joined as a set, 60,000 waiting rows were read for every 8 that had ended.
+WITH which AS MATERIALIZED (
+    SELECT DISTINCT l.customer_id, l.alert_id
+      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+      JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
+)
 UPDATE alerts AS a SET state = s.state
-  FROM (SELECT l.customer_id, l.alert_id,
-               CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
-                    ELSE 'pending' END AS state
-          FROM delivery_alerts AS l
-          JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
-         WHERE l.customer_id = %(customer_id)s
-           AND l.alert_id IN (SELECT o.alert_id FROM delivery_alerts AS o
-                               WHERE o.customer_id = %(customer_id)s AND o.delivery_id = ANY (%(delivery_ids)s::uuid[]))
-         GROUP BY l.customer_id, l.alert_id) AS s
- WHERE a.customer_id = s.customer_id AND a.alert_id = s.alert_id AND a.state <> s.state
+  FROM which AS w CROSS JOIN LATERAL (
+       SELECT CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
+                   ELSE 'pending' END AS state
+         FROM delivery_alerts AS l
+         JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+        WHERE l.customer_id = w.customer_id AND l.alert_id = w.alert_id) AS s
+ WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id AND a.state <> s.state
 
 -- name: conservation
 -- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,

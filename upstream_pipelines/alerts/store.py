@@ -223,7 +223,7 @@ def resend(conn: Connection, customer_id: int, delivery_id: uuid.UUID, now: date
         state, enabled, channel = found
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
-        those = {"customer_id": customer_id, "delivery_ids": [delivery_id]}
+        those = {"customer_ids": [customer_id], "delivery_ids": [delivery_id]}
         conn.execute(QUERIES.lock_alerts, those)
         if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
             raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")

@@ -12,6 +12,7 @@ from upstream_pipelines import __version__
 from upstream_pipelines.cli import (
     alert_life,
     alert_rules,
+    alert_secrets,
     alerts,
     customers,
     drift,
@@ -52,6 +53,7 @@ alerts.app.command("silence")(alert_life.silence)
 alerts.app.command("silences")(alert_life.silences)
 alerts.app.command("unsilence")(alert_life.unsilence)
 alerts.app.command("judge")(alert_life.judge)
+alerts.app.command("rotate-secret")(alert_secrets.rotate_secret)
 
 
 @app.callback(invoke_without_command=True)

@@ -84,7 +84,7 @@ def try_channel(
             return _conclude(conn, key, kind, row)
         if time.monotonic() >= end:
             return TrialResult(
-                key["delivery_id"], False, "it still waits: an earlier message to this channel is under way",  # type: ignore[arg-type]
+                key["delivery_id"], False, "it still waits: a message to this channel is under way, or its receiver asked for a pause",  # type: ignore[arg-type]
                 f"`upstream alerts list {slug}` shows what came of it, in a minute.",
             )  # fmt: skip
         time.sleep(_POLL_SECONDS)
@@ -98,7 +98,7 @@ def _conclude(
 ) -> TrialResult:
     state, detail, status, latency_ms, answer = row
     if state == "retrying":
-        those = {"customer_id": key["customer_id"], "delivery_ids": [key["delivery_id"]]}
+        those = {"customer_ids": [key["customer_id"]], "delivery_ids": [key["delivery_id"]]}
         with conn.transaction():
             conn.execute(ALERT_QUERIES.lock_alerts, those)
             conn.execute(

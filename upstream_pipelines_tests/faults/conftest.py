@@ -145,20 +145,34 @@ DELETE FROM deliveries WHERE delivery_id IN (SELECT delivery_id FROM joined)
 
 
 @pytest.fixture
-def queue(
-    pipeline: Connection, customer: int, loopback: Settings
-) -> Callable[[list[Channel], int], dict[str, str]]:
-    """Channels and so many alerts to each of them, each in a message of its own and of another payer, so that none waits
-    for another. Returns the secrets that were made.
+def write_alerts() -> Callable[..., None]:
+    """So many alerts to each channel of a customer, each in a message of its own and of another payer, so that none
+    waits for another.
     """
+
+    def write(conn: Connection, customer_id: int, alerts: int, **changes: Any) -> None:
+        with conn.transaction():
+            payers = [f"Payer {uuid.uuid4().hex[:12]}" for _ in range(alerts)]
+            notices = [notice(**{"payer": payer, **changes}) for payer in payers]
+            assert write_drift_alerts(conn, customer_id, notices) == alerts
+            conn.execute(_ONE_EACH)
+            # Nor for the spacing after a message that went out before: that is what other tests are about.
+            conn.execute(
+                "UPDATE deliveries SET due_at = least(due_at, now()) WHERE state = 'pending' AND attempt = 0"
+            )
+
+    return write
+
+
+@pytest.fixture
+def queue(
+    pipeline: Connection, customer: int, loopback: Settings, write_alerts: Callable[..., None]
+) -> Callable[[list[Channel], int], dict[str, str]]:
+    """Channels and so many alerts to each of them. Returns the secrets that were made."""
 
     def fill(channels: list[Channel], alerts: int = 1, **changes: Any) -> dict[str, str]:
         made = sync_channels(pipeline, customer, channels, loopback)
-        with pipeline.transaction():
-            payers = [f"Payer {uuid.uuid4().hex[:12]}" for _ in range(alerts)]
-            notices = [notice(**{"payer": payer, **changes}) for payer in payers]
-            assert write_drift_alerts(pipeline, customer, notices) == alerts
-            pipeline.execute(_ONE_EACH)
+        write_alerts(pipeline, customer, alerts, **changes)
         return made
 
     return fill
