@@ -10,7 +10,17 @@ from typing import Any
 
 import dagster as dg
 
-from upstream_pipelines.defs import checks, claims_assets, drift_assets, jobs, placebo_check, schedules, sensors
+from upstream_pipelines.defs import (
+    alert_assets,
+    arrival_check,
+    checks,
+    claims_assets,
+    drift_assets,
+    jobs,
+    placebo_check,
+    schedules,
+    sensors,
+)
 from upstream_pipelines.defs.resources import Platform
 
 
@@ -24,10 +34,16 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             claims_assets.upload_quality,
             claims_assets.payer_activity,
             drift_assets.payer_drift,
+            alert_assets.alerts,
         ],
-        asset_checks=[checks.quality_rules, placebo_check.placebo_false_events],
+        asset_checks=[
+            checks.quality_rules,
+            placebo_check.placebo_false_events,
+            arrival_check.uploads_arrive,
+            alert_assets.alerts_arrive,
+        ],
         jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.placebo_night, jobs.deliver_alerts],
-        sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs],
+        sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs, sensors.silent_customers],
         schedules=[schedules.daily_drift, schedules.nightly_placebo],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.

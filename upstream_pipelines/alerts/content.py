@@ -7,99 +7,163 @@ reaches it. Not here: what the content holds (notices.py), sending (delivery/).
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import jinja2
 
+from upstream_pipelines.alerts.wording import WORDINGS, Wording
+
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
 _SECTION, _HEADER, _FIELD = 3000, 150, 2000
-_OF_EVENTS = frozenset({"drift.event.opened", "drift.event.resolved"})
+_OF_EVENTS = frozenset(f"drift.event.{notice}" for notice in ("opened", "resolved", "escalated", "reminder"))
+# Told in full; more would be 50 blocks in Slack, and nobody reads on. Of those after them the headline, 100 at most.
+_IN_FULL, _LISTED = 10, 100
+# Mail systems commonly refuse above 10 MB; base64 makes a third more of it. 25 charts of the usual 40 kB.
+_CHARTS_BYTES = 1_000_000
+
+
+@dataclass(frozen=True)
+class Alert:
+    """An alert as it waits in the outbox: the JSON of `alerts.content`, and when it occurred (ISO 8601).
+
+    The instant is the same for every attempt, so that a repeated webhook is the same bytes.
+    """
+
+    content: Mapping[str, Any]
+    occurred_at: str
+
+    @property
+    def severity(self) -> float:
+        """0..1; what has none comes after all that have one."""
+        value = self.content["data"].get("severity")
+        return float(value) if value is not None else -1.0
 
 
 @dataclass(frozen=True)
 class Message:
-    """What the senders need. `payload` is the body of a webhook, `chart` a PNG."""
+    """What the senders need. `payload` is the body of a webhook; `charts` are PNGs, shown by the HTML as `cid:chart1`,
+    `cid:chart2` and so on.
+    """
 
     subject: str
     text: str
     html: str
     blocks: tuple[dict[str, Any], ...]
     payload: dict[str, Any]
-    chart: bytes | None
+    charts: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
-class _Wording:
-    """One alert in words: a headline, sentences, and facts to look up."""
+class _Section:
+    """One alert of a message in full; `chart` is the number of its picture, from 1, `mark` says how to call it noise."""
 
     headline: str
     sentences: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
+    link: str | None
+    chart: int | None
+    mark: str | None
 
 
-def build_message(content: Mapping[str, Any], occurred_at: str) -> Message:
-    """Put an alert into words.
+def build_message(alerts: Sequence[Alert]) -> Message:
+    """Put the alerts of one message into words, oldest first; at least one, all of one customer.
 
-    Args:
-        content: the JSON of `alerts.content`.
-        occurred_at: ISO 8601 instant of the alert; the same for every attempt, so that a repeated
-            webhook is the same bytes.
+    People read the most severe first and find it in the subject. A webhook gets one alert as itself, and several as one
+    `alerts.grouped` with all of them, oldest first.
     """
-    customer, data = content["customer"], content["data"]
-    wording = _wording(content)
-    chart = base64.b64decode(content["chart_png"]) if content.get("chart_png") else None
-    sentences = wording.sentences
-    if content.get("chart_omitted"):
-        sentences = (*sentences, "The chart is too large for a message; the link shows it.")
-    if content["type"] in _OF_EVENTS:
-        command = f"upstream drift lines {customer['slug']} {data['event_id'][:8]}"
-        sentences = (*sentences, f"The claim lines behind it are told by: {command}")
-    subject = _one_line(f"{wording.headline} {_DASH} {customer['name']}")
+    customer = alerts[0].content["customer"]
+    ordered = sorted(alerts, key=lambda alert: -alert.severity)  # stable: the older first among equals
+    charts: list[bytes] = []
+    sections = [_section(alert.content, charts) for alert in ordered[:_IN_FULL]]
+    others = [wording_of(alert.content).headline for alert in ordered[_IN_FULL:]]
+    listed = (*others[:_LISTED], *([f"and {len(others) - _LISTED} more"] if len(others) > _LISTED else ()))
+    more = f" and {len(alerts) - 1} more" if len(alerts) > 1 else ""
+    headline = f"{sections[0].headline}{more}"
     values = {
-        "headline": wording.headline, "sentences": sentences, "facts": wording.facts, "link": data.get("link"),
-        "customer": customer["name"], "has_chart": chart is not None,
+        "headline": headline, "sections": sections, "others": listed, "customer": customer["name"],
     }  # fmt: skip
     return Message(
-        subject=subject,
+        subject=_one_line(f"{headline} {_DASH} {customer['name']}"),
         text=_templates().get_template("alert.txt").render(values).strip() + "\n",
         html=_templates().get_template("alert.html").render(values),
-        blocks=_blocks(wording, sentences, data.get("link"), customer["name"]),
-        payload={
-            "type": content["type"],
-            "timestamp": occurred_at,
-            "data": {"customer": customer["slug"], **data},
-        },
-        chart=chart,
+        blocks=_blocks(headline, sections, listed, customer["name"]),
+        payload=build_payload(alerts),
+        charts=tuple(charts),
     )
 
 
-def _wording(content: Mapping[str, Any]) -> _Wording:
+def build_payload(alerts: Sequence[Alert]) -> dict[str, Any]:
+    """The body of a webhook alone, which needs no words: a tenth of the time of a whole message."""
+    customer = alerts[0].content["customer"]["slug"]
+    if len(alerts) == 1:
+        content = alerts[0].content
+        return {
+            "type": content["type"],
+            "timestamp": alerts[0].occurred_at,
+            "data": {"customer": customer, **content["data"]},
+        }
+    return {
+        "type": "alerts.grouped",
+        "timestamp": alerts[-1].occurred_at,
+        "data": {
+            "customer": customer,
+            "alerts": [
+                {"type": alert.content["type"], "timestamp": alert.occurred_at, "data": alert.content["data"]}
+                for alert in alerts
+            ],
+        },
+    }
+
+
+def _section(content: Mapping[str, Any], charts: list[bytes]) -> _Section:
+    """One alert in full; its chart is added to `charts` as far as they all go into one message."""
+    wording = wording_of(content)
+    customer, data = content["customer"], content["data"]
+    note = [content["note"]] if content.get("note") else []
+    sentences, number = (*note, *wording.sentences), None
+    chart = base64.b64decode(content["chart_png"]) if content.get("chart_png") else None
+    if content.get("chart_omitted") or (chart is not None and sum(map(len, (*charts, chart))) > _CHARTS_BYTES):
+        sentences = (*sentences, "The chart is too large for a message; the link shows it.")
+    elif chart is not None:
+        charts.append(chart)
+        number = len(charts)
+    if content["type"] in _OF_EVENTS:
+        command = f"upstream drift lines {customer['slug']} {data['event_id'][:8]}"
+        sentences = (*sentences, f"The claim lines behind it are told by: {command}")
+    mark = None
+    if content.get("alert_id"):  # an alert of an earlier release has none
+        mark = f"Not worth a message? Say so: upstream alerts judge {customer['slug']} {content['alert_id'][:8]} noise"
+    return _Section(wording.headline, sentences, wording.facts, data.get("link"), number, mark)
+
+
+def wording_of(content: Mapping[str, Any]) -> Wording:
+    """The JSON of `alerts.content` in words: headline, sentences, facts."""
     if "words" in content:
         return _drift(content["words"])
     if content["type"] in _OF_EVENTS:
         return _drift_without_words(content["type"], content["data"])
-    return _WORDINGS[content["type"]](content["data"])
+    return WORDINGS[content["type"]](content["data"])
 
 
-def _drift(words: Mapping[str, Any]) -> _Wording:
+def _drift(words: Mapping[str, Any]) -> Wording:
     """A drift event comes with its words: they need the figures of its look."""
-    return _Wording(
+    return Wording(
         headline=words["headline"],
         sentences=tuple(words["sentences"]),
         facts=tuple((name, value) for name, value in words["facts"]),
     )
 
 
-def _drift_without_words(kind: str, data: Mapping[str, Any]) -> _Wording:
+def _drift_without_words(kind: str, data: Mapping[str, Any]) -> Wording:
     """A drift event written by an earlier release, which kept no words; it waits until its receiver answers again."""
     signal = data["signal"]
     before, now = (_figure(signal, data[name]) for name in ("baseline", "current"))
     about = f"{data['payer']}: {signal.replace('_', ' ')}"
-    return _Wording(
+    return Wording(
         headline=f"Resolved: {about} is {now}" if kind.endswith("resolved") else f"{about} {before} → {now}",
         sentences=(data["explanation"],),
         facts=(
@@ -118,68 +182,45 @@ def _figure(signal: str, value: float | None) -> str:
     return f"{100 * value:.1f}\N{NO-BREAK SPACE}%{' of before' if signal == 'allowed_amount' else ''}"
 
 
-def _run_failed(data: Mapping[str, Any]) -> _Wording:
-    step = f" in step {data['step']}" if data["step"] else ""
-    return _Wording(
-        headline=f"A run failed: {data['job_name']}",
-        sentences=(
-            f"The run stopped{step} with {data['error_class']}. What it had stored is whole; nothing is half done.",
-            "The run's page shows the cause. Re-execute it from there once the cause is gone.",
-        ),
-        facts=(("Run", data["run_id"]), ("Job", data["job_name"]), ("Error", data["error_class"])),
-    )
-
-
-def _quality_failed(data: Mapping[str, Any]) -> _Wording:
-    rules = ", ".join(data["failed_rules"]) or "none"
-    return _Wording(
-        headline="An upload failed its quality checks",
-        sentences=(
-            f"These rules failed: {rules}. Rows that broke them were set apart, the others were loaded.",
-            "Figures that rest on this upload may be wrong until it is corrected and sent again.",
-        ),
-        facts=(("Upload", data["upload_id"]), ("Score", f"{data['score'] or 0:.0f} of 100"), ("Rules", rules)),
-    )
-
-
-def _channel_disabled(data: Mapping[str, Any]) -> _Wording:
-    return _Wording(
-        headline=f"Alert channel {data['channel']} was switched off",
-        sentences=(
-            f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
-            "Put the receiver right, then enable the channel and resend what it missed.",
-        ),
-        facts=(("Channel", data["channel"]), ("Since", data["disabled_at"])),
-    )
-
-
-_WORDINGS = {
-    "run.failed": _run_failed,
-    "upload.quality_failed": _quality_failed,
-    "channel.disabled": _channel_disabled,
-}
-
-
 def _blocks(
-    wording: _Wording, sentences: tuple[str, ...], link: str | None, customer: str
+    headline: str, sections: Sequence[_Section], others: Sequence[str], customer: str
 ) -> tuple[dict[str, Any], ...]:
-    """Block Kit, within its limits: a header, the sentences, at most 10 fields, a link, the customer."""
+    """Block Kit, within its limits: a header; of each alert its sentences and at most 10 fields; the headlines of the
+    others; a link where all have the same; the customer. At most 1 + 2 x 10 + 1 + 1 blocks.
+    """
     blocks: list[dict[str, Any]] = [
-        {"type": "header", "text": {"type": "plain_text", "text": _cut(_one_line(wording.headline), _HEADER)}},
-        {"type": "section", "text": {"type": "mrkdwn", "text": _cut(escape_slack(" ".join(sentences)), _SECTION)}},
-        {
-            "type": "section",
-            "fields": [
-                {"type": "mrkdwn", "text": _cut(f"*{escape_slack(name)}*\n{escape_slack(value)}", _FIELD)}
-                for name, value in wording.facts[:10]
-            ],
-        },
+        {"type": "header", "text": {"type": "plain_text", "text": _cut(_one_line(headline), _HEADER)}},
     ]
-    footer = escape_slack(customer)
-    if link:
-        footer = f"<{escape_slack(link)}|Open in Upstream> · {footer}"
+    links = {section.link for section in sections}
+    for section in sections:
+        told = escape_slack(" ".join(section.sentences))
+        if len(sections) > 1:
+            title = escape_slack(_one_line(section.headline))
+            told = f"*{_linked(title, section.link) if len(links) > 1 else title}*\n{told}"
+        mark = f"\n{escape_slack(section.mark)}" if section.mark else ""
+        blocks += [
+            {"type": "section", "text": {"type": "mrkdwn", "text": _cut(told, _SECTION - len(mark)) + mark}},
+            {
+                "type": "section",
+                "fields": [
+                    {"type": "mrkdwn", "text": _cut(f"*{escape_slack(name)}*\n{escape_slack(value)}", _FIELD)}
+                    for name, value in section.facts[:10]
+                ],
+            },
+        ]
+    if others:
+        listed = "\n".join(f"• {escape_slack(_one_line(other))}" for other in others)
+        blocks.append({"type": "section", "text": {"type": "mrkdwn", "text": _cut(listed, _SECTION)}})
+    footer, link = escape_slack(customer), sections[0].link
+    if link and len(links) == 1:
+        footer = f"{_linked('Open in Upstream', link)} · {footer}"
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _cut(footer, _SECTION)}]})
     return tuple(blocks)
+
+
+def _linked(text: str, link: str | None) -> str:
+    """A link in Slack's markup; `text` is escaped already."""
+    return f"<{escape_slack(link)}|{text.replace('|', '/')}>" if link else text
 
 
 def escape_slack(text: str) -> str:

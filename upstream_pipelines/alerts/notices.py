@@ -1,27 +1,28 @@
-"""What an alert is about, as the JSON that waits in the outbox. Not here: wording (content.py), SQL (store.py)."""
+"""What an alert is about, as the JSON that waits in the outbox: drift events and channels.
+
+Not here: what else happens on the platform (occurrences.py), wording (content.py), SQL (store.py).
+"""
 
 from __future__ import annotations
 
 import base64
 import math
-import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Literal
 
-from upstream_pipelines.alerts.rules import Facts
+from upstream_pipelines.alerts.rules import Facts, dollars_of
 
 # Every channel of every matching rule carries the chart; mail systems fold or refuse far larger images.
 _CHART_BASE64_BYTES = 200_000
-_NAMESPACE = uuid.UUID("5f1b7a3c-52f3-4c0e-9a53-0c7d3f0f3b11")
-_CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
+NAMESPACE = uuid.UUID("5f1b7a3c-52f3-4c0e-9a53-0c7d3f0f3b11")
 
 
 @dataclass(frozen=True)
 class DriftNotice:
-    """A drift event that opened or was resolved, as people are to be told.
+    """A drift event that opened, grew worse (escalated) or was resolved, as people are to be told.
 
     `cause` says who: "payer" those who watch payers, "data" those who watch the data.
 
@@ -32,7 +33,7 @@ class DriftNotice:
     """
 
     event_id: uuid.UUID
-    notice: Literal["open", "resolved"]
+    notice: Literal["open", "resolved", "escalated"]
     payer: str
     cpt_group: str
     signal: str
@@ -66,14 +67,25 @@ class DriftNotice:
 
 @dataclass(frozen=True)
 class Entry:
-    """One event on its way into the outbox: what it is matched by and what it will say."""
+    """One event on its way into the outbox: what it is matched by and what it will say.
 
-    kind: Literal["drift", "quality", "run_failure"]
-    notice: Literal["open", "resolved"]
+    `ends`: whether a resolved notice will come for it. `at_once`: all there is to tell is known by now, so that it does
+    not wait for others to join its message.
+    """
+
+    kind: Literal["drift", "quality", "silence", "run_failure"]
+    notice: Literal["open", "resolved", "escalated"]
     subject_id: uuid.UUID
     fingerprint: str
     facts: Facts
     content: dict[str, Any]
+    ends: bool = False
+    at_once: bool = False
+
+
+def drift_subject(event_id: uuid.UUID, cause: Literal["payer", "data"]) -> uuid.UUID:
+    """Whose alerts an event's are: that it is the data is another matter than that it is the payer."""
+    return uuid.uuid5(NAMESPACE, f"data/{event_id}") if cause == "data" else event_id
 
 
 def drift_entry(notice: DriftNotice) -> Entry:
@@ -86,14 +98,15 @@ def drift_entry(notice: DriftNotice) -> Entry:
     return Entry(
         kind=kind,
         notice=notice.notice,
-        subject_id=uuid.uuid5(_NAMESPACE, f"data/{notice.event_id}") if notice.cause == "data" else notice.event_id,
-        fingerprint=_fingerprint(kind, notice.payer, notice.cpt_group, notice.signal),
+        subject_id=drift_subject(notice.event_id, notice.cause),
+        fingerprint=fingerprint_of(kind, notice.payer, notice.cpt_group, notice.signal),
         facts=Facts(
             kind=kind, signal=notice.signal, payer=notice.payer, cpt_group=notice.cpt_group,
-            direction=notice.direction, severity=notice.severity, effect=notice.effect,
+            direction=notice.direction, severity=notice.severity, confidence=notice.confidence,
+            effect=notice.effect, dollars=dollars_of(notice.money),
         ),
         content={
-            "type": f"drift.event.{'opened' if notice.notice == 'open' else 'resolved'}",
+            "type": f"drift.event.{'opened' if notice.notice == 'open' else notice.notice}",
             **_chart(notice.chart_png),
             "words": {
                 "headline": notice.headline,
@@ -130,45 +143,8 @@ def drift_entry(notice: DriftNotice) -> Entry:
                 "link": notice.link,
             },
         },
-    )  # fmt: skip
-
-
-def run_failure_entry(run_id: str, job_name: str, step: str | None, error_class: str, link: str | None) -> Entry:
-    """The outbox entry of a failed run. The error's message is not taken: it may hold a claim's values."""
-    return Entry(
-        kind="run_failure",
-        notice="open",
-        subject_id=uuid.uuid5(_NAMESPACE, f"run/{run_id}"),
-        fingerprint=_fingerprint("run_failure", job_name, step or ""),
-        facts=Facts(kind="run_failure"),
-        content={
-            "type": "run.failed",
-            "data": {
-                "run_id": run_id,
-                "job_name": job_name,
-                "step": step,
-                # Anything that is no class name may be a message in its place.
-                "error_class": error_class if _CLASS_NAME.fullmatch(error_class) else "(not a class name)",
-                "link": link,
-            },
-        },
-    )
-
-
-def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str], link: str | None) -> Entry:
-    """The outbox entry of an upload that failed rules of the severity error; `score` is 0..100."""
-    return Entry(
-        kind="quality",
-        notice="open",
-        subject_id=upload_id,
-        fingerprint=_fingerprint("quality", *sorted(failed_rules)),
-        facts=Facts(kind="quality"),
-        content={
-            "type": "upload.quality_failed",
-            "data": {
-                "upload_id": str(upload_id), "score": _number(score), "failed_rules": sorted(failed_rules), "link": link,
-            },
-        },
+        ends=True,
+        at_once=True,
     )  # fmt: skip
 
 
@@ -182,7 +158,7 @@ def channel_disabled_content(channel: str, kind: str, reason: str, at: datetime)
 
 def channel_disabled_subject(channel_id: uuid.UUID, at: datetime) -> uuid.UUID:
     """One alert each time a channel is disabled."""
-    return uuid.uuid5(_NAMESPACE, f"channel/{channel_id}/{at.astimezone(UTC).isoformat()}")
+    return uuid.uuid5(NAMESPACE, f"channel/{channel_id}/{at.astimezone(UTC).isoformat()}")
 
 
 def _chart(png: bytes | None) -> dict[str, Any]:
@@ -204,6 +180,6 @@ def _number(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def _fingerprint(*parts: str) -> str:
+def fingerprint_of(*parts: str) -> str:
     """Equal for the same trouble on another day; a unit separator keeps "a","b" apart from "ab"."""
     return "\x1f".join(part.casefold() for part in parts)

@@ -1,6 +1,6 @@
 -- name: customer_name
--- The name that alerts carry; by primary key.
-SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s
+-- The name that alerts carry; by primary key. Locked: what one transaction tells must be known when the next decides.
+SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 
 -- name: lock_customer
 -- One change of channels at a time, so that a secret that was shown is the one that is kept. By primary key.
@@ -11,7 +11,7 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
 
 -- name: upsert_channels
--- The listed channels, all at once. A channel that was switched off for being unlisted, or whose
+-- The listed channels, all at once. A webhook's secret that is replaced signs beside the new one for 24 hours. A channel that was switched off for being unlisted, or whose
 -- destination changed, is on again; one that its receiver refused (410, 120 h) stays off.
 INSERT INTO alert_channels AS c (customer_id, name, kind, configuration, secret)
 SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
@@ -23,6 +23,11 @@ SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
        secret = CASE WHEN excluded.kind = 'email' THEN NULL
                      WHEN excluded.kind = c.kind THEN coalesce(excluded.secret, c.secret)
                      ELSE excluded.secret END,
+       previous_secret = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
+                              WHEN excluded.secret <> c.secret THEN c.secret ELSE c.previous_secret END,
+       previous_secret_until = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
+                                    WHEN excluded.secret <> c.secret THEN now() + interval '24 hours'
+                                    ELSE c.previous_secret_until END,
        enabled = c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret),
@@ -46,18 +51,28 @@ UPDATE alert_channels SET enabled = true, disabled_reason = NULL, failing_since 
 
 -- name: upsert_rules
 -- The listed rules, all at once; one jsonb object each, lists as JSON arrays or null.
-INSERT INTO alert_rules (customer_id, name, kinds, signals, payers, cpt_groups, directions,
-                         minimum_severity, minimum_effect, channels, enabled)
-SELECT %(customer_id)s, r.name, r.kinds, r.signals, r.payers, r.cpt_groups, r.directions,
-       r.minimum_severity, r.minimum_effect, r.channels, r.enabled
+INSERT INTO alert_rules (customer_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity,
+                         minimum_confidence, minimum_effect, minimum_dollars_per_month, unknown_dollars, channels,
+                         quiet_hours, time_zone, cooldown_hours, group_seconds, update_minutes, repeat_hours, enabled)
+SELECT %(customer_id)s, r.name, r.kinds, r.signals, r.payers, r.cpt_groups, r.directions, r.minimum_severity,
+       r.minimum_confidence, r.minimum_effect, r.minimum_dollars_per_month, r.unknown_dollars, r.channels,
+       -- What a file leaves out comes as the JSON null, which is no NULL.
+       nullif(r.quiet_hours, 'null'), r.time_zone, r.cooldown_hours, r.group_seconds, r.update_minutes, r.repeat_hours,
+       r.enabled
   FROM jsonb_to_recordset(%(rules)s) AS r (name text, kinds text[], signals text[], payers text[],
-       cpt_groups text[], directions text[], minimum_severity double precision,
-       minimum_effect double precision, channels text[], enabled boolean)
+       cpt_groups text[], directions text[], minimum_severity double precision, minimum_confidence double precision,
+       minimum_effect double precision, minimum_dollars_per_month double precision, unknown_dollars text,
+       channels text[], quiet_hours jsonb, time_zone text, cooldown_hours double precision,
+       group_seconds double precision, update_minutes double precision, repeat_hours double precision, enabled boolean)
     ON CONFLICT (customer_id, name) DO UPDATE
    SET kinds = excluded.kinds, signals = excluded.signals, payers = excluded.payers,
        cpt_groups = excluded.cpt_groups, directions = excluded.directions,
-       minimum_severity = excluded.minimum_severity, minimum_effect = excluded.minimum_effect,
-       channels = excluded.channels, enabled = excluded.enabled
+       minimum_severity = excluded.minimum_severity, minimum_confidence = excluded.minimum_confidence,
+       minimum_effect = excluded.minimum_effect, minimum_dollars_per_month = excluded.minimum_dollars_per_month,
+       unknown_dollars = excluded.unknown_dollars, channels = excluded.channels, quiet_hours = excluded.quiet_hours,
+       time_zone = excluded.time_zone, cooldown_hours = excluded.cooldown_hours,
+       group_seconds = excluded.group_seconds, update_minutes = excluded.update_minutes,
+       repeat_hours = excluded.repeat_hours, enabled = excluded.enabled
 
 -- name: disable_unlisted_rules
 -- Rules the file no longer names: kept, because their alerts refer to them.
@@ -66,76 +81,270 @@ UPDATE alert_rules SET enabled = false
 
 -- name: rules_of
 -- Rules to match events against; by the key's first column. A customer has a handful.
-SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_effect,
-       channels, enabled
+SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_confidence,
+       minimum_effect, minimum_dollars_per_month, unknown_dollars, channels, quiet_hours, time_zone, cooldown_hours,
+       group_seconds, update_minutes, repeat_hours, enabled
   FROM alert_rules WHERE customer_id = %(customer_id)s AND enabled
 
--- name: write_alerts
--- Alerts of matched (rule, event) pairs with their deliveries, in one statement and the caller's
--- transaction. An open notice goes to the rule's enabled channels; a resolved one to the channels that
--- were told of the opening and are still enabled. Without a channel nothing is written; the unique
--- keys make the same notice twice add nothing.
-WITH entry AS (
-    SELECT * FROM unnest(%(rule_ids)s::uuid[], %(kinds)s::text[], %(notices)s::text[], %(fingerprints)s::text[],
-                         %(subject_ids)s::uuid[], %(contents)s::jsonb[])
-                  AS e (rule_id, kind, notice, fingerprint, subject_id, content)
-), addressed AS (
-    SELECT e.*, ARRAY(
-               SELECT c.channel_id FROM alert_channels AS c
-                WHERE c.customer_id = r.customer_id AND c.enabled
-                  AND CASE WHEN e.notice = 'open' THEN r.channels IS NULL OR c.name = ANY (r.channels)
-                           ELSE c.channel_id = ANY (told.channel_ids) END
-                ORDER BY c.name) AS channel_ids
-      FROM entry AS e
-      JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
-      LEFT JOIN alerts AS told ON told.customer_id = r.customer_id AND told.rule_id = r.rule_id
-            AND told.subject_id = e.subject_id AND told.notice = 'open'
-), written AS (
-    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids)
-    SELECT %(customer_id)s, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids
-      FROM addressed WHERE cardinality(channel_ids) > 0
-        ON CONFLICT (customer_id, rule_id, subject_id, notice) DO NOTHING
-    RETURNING customer_id, alert_id, channel_ids
-), queued AS (
-    INSERT INTO deliveries (customer_id, alert_id, channel_id)
-    SELECT w.customer_id, w.alert_id, c.channel_id FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
-)
-SELECT count(*) FROM written
-
--- name: rules_told_of_opening
--- Which rules have an open alert of these events: only they hear of the end; by the unique key.
+-- name: rules_with_opening
+-- Which rules have an open alert of these events, told or held back: only they hear how it goes on; by the unique key.
 SELECT DISTINCT a.rule_id, a.subject_id
   FROM alerts AS a
  WHERE a.customer_id = %(customer_id)s AND a.notice = 'open' AND a.subject_id = ANY (%(subject_ids)s::uuid[])
 
--- name: write_channel_trouble
--- A channel was disabled: an alert to all other enabled channels, under the rule whose delivery met
--- the trouble. In the transaction that disabled it.
-WITH others AS (
-    SELECT array_agg(channel_id ORDER BY name) AS channel_ids FROM alert_channels
-     WHERE customer_id = %(customer_id)s AND enabled AND channel_id <> %(channel_id)s
-), written AS (
-    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids)
-    SELECT a.customer_id, a.rule_id, 'delivery_trouble', 'open', 'delivery_trouble' || chr(31) || %(channel_id)s::text,
-           %(subject_id)s, %(content)s, others.channel_ids
-      FROM alerts AS a, others
-     WHERE a.customer_id = %(customer_id)s AND a.alert_id = %(alert_id)s AND others.channel_ids IS NOT NULL
-        ON CONFLICT (customer_id, rule_id, subject_id, notice) DO NOTHING
-    RETURNING customer_id, alert_id, channel_ids
+-- name: pasts_of
+-- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule
+-- that are on; of an ending those that were told of the event. Served by the unique key (customer_id, subject_id, rule_id,
+-- ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
+-- fourth the signal, where it has four (alerts/notices.py).
+WITH entry AS (
+    SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[])
+                  WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, n)
+), judged AS (
+    -- The newest judgement of each notice; the same notice under two rules is one.
+    SELECT DISTINCT ON (a.fingerprint, a.subject_id, a.notice, a.step) a.fingerprint, f.judgement, f.judged_at
+      FROM alert_feedback AS f
+      JOIN alerts AS a ON a.customer_id = f.customer_id AND a.alert_id = f.alert_id
+     WHERE f.customer_id = %(customer_id)s AND a.fingerprint = ANY (%(fingerprints)s::text[])
+     ORDER BY a.fingerprint, a.subject_id, a.notice, a.step, f.judged_at DESC
+), noise AS (
+    SELECT fingerprint, (array_agg(judged_at ORDER BY judged_at DESC))[%(judgements)s] + %(noise_lasts)s AS until
+      FROM judged WHERE judgement = 'noise' AND judged_at > %(now)s - %(noise_lasts)s GROUP BY fingerprint
 )
-INSERT INTO deliveries (customer_id, alert_id, channel_id, due_at)
-SELECT w.customer_id, w.alert_id, c.channel_id, %(now)s FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
+SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.step, 0) AS step,
+       event.over_at, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
+       lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
+       silence.reason AS silence_reason,
+       ARRAY(SELECT c.channel_id FROM alert_channels AS c
+              WHERE c.customer_id = r.customer_id AND c.enabled
+                AND CASE WHEN e.notice = 'resolved' AND event.told THEN c.channel_id = ANY (event.channel_ids)
+                         ELSE r.channels IS NULL OR c.name = ANY (r.channels) END
+              ORDER BY c.name) AS channel_ids
+  FROM entry AS e
+  JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
+ CROSS JOIN LATERAL (
+       SELECT bool_or(a.notice = e.notice) AS known, max(a.step) FILTER (WHERE a.notice = e.notice) AS step,
+              max(a.over_at) AS over_at,
+              bool_or(a.told_at IS NOT NULL) FILTER (WHERE a.notice <> 'resolved') AS told,
+              max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved') AS highest,
+              ARRAY(SELECT DISTINCT c.channel_id FROM alerts AS o, unnest(o.channel_ids) AS c (channel_id)
+                     WHERE o.customer_id = r.customer_id AND o.rule_id = e.rule_id AND o.subject_id = e.subject_id
+                       AND o.told_at IS NOT NULL) AS channel_ids
+         FROM alerts AS a
+        WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
+ CROSS JOIN LATERAL (
+       SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
+        WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.fingerprint = e.fingerprint
+          AND a.told_at > %(now)s - greatest(%(noise_lasts)s, r.cooldown_hours * interval '1 hour')
+          AND a.notice <> 'resolved') AS lately
+  LEFT JOIN noise ON noise.fingerprint = e.fingerprint
+  LEFT JOIN LATERAL (
+       SELECT s.ends_at, s.reason FROM alert_silences AS s
+        WHERE s.customer_id = r.customer_id AND s.lifted_at IS NULL AND s.ends_at > %(now)s
+          AND (s.fingerprint = e.fingerprint
+               OR (s.fingerprint IS NULL AND split_part(e.fingerprint, chr(31), 4) <> ''
+                   AND (s.payer IS NULL OR s.payer = split_part(e.fingerprint, chr(31), 2))
+                   AND (s.signal IS NULL OR s.signal = split_part(e.fingerprint, chr(31), 4))))
+        ORDER BY s.ends_at DESC LIMIT 1) AS silence ON true
+ ORDER BY e.n
+
+-- name: insert_alerts
+-- Alerts as decided, told or held back, in one statement and the caller's transaction.
+INSERT INTO alerts (customer_id, alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content,
+                    channel_ids, created_at, state, told_at, held_by, held_until, reason)
+SELECT %(customer_id)s, e.alert_id, e.rule_id, e.kind, e.notice, e.step, e.fingerprint, e.subject_id, e.severity, e.ends,
+       e.content, ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid), %(now)s,
+       CASE WHEN e.held_by IS NULL THEN 'pending' ELSE 'suppressed' END,
+       CASE WHEN e.held_by IS NULL THEN %(now)s::timestamptz END, e.held_by, e.held_until, e.reason
+  FROM unnest(%(alert_ids)s::uuid[], %(rule_ids)s::uuid[], %(kinds)s::text[], %(notices)s::text[], %(steps)s::integer[],
+              %(fingerprints)s::text[], %(subject_ids)s::uuid[], %(severities)s::double precision[], %(ends)s::boolean[],
+              %(contents)s::jsonb[], %(channel_ids)s::jsonb[], %(held_by)s::text[], %(held_until)s::timestamptz[],
+              %(reasons)s::text[])
+       AS e (alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content, channel_ids, held_by,
+             held_until, reason)
+
+-- name: close_events
+-- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. By the unique key.
+UPDATE alerts AS a SET over_at = %(now)s
+  FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
+ WHERE a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id AND a.over_at IS NULL
+
+-- name: rhythms_of
+-- How each (rule, channel) is spaced, its last message within the rule's update_minutes, and the message that another
+-- alert may still join: not tried yet, and locked so that no worker takes it meanwhile. Served by deliveries_joinable and
+-- deliveries_lately.
+SELECT e.rule_id, e.channel_id, r.name, r.group_seconds, r.update_minutes, r.quiet_hours, r.time_zone,
+       open.delivery_id, open.due_at, lately.tried_at, lately.highest
+  FROM unnest(%(rule_ids)s::uuid[], %(channel_ids)s::uuid[]) AS e (rule_id, channel_id)
+  JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
+ CROSS JOIN LATERAL (
+       SELECT max(d.first_tried_at) AS tried_at, max(a.severity) AS highest
+         FROM deliveries AS d
+         JOIN delivery_alerts AS l ON l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+        WHERE d.customer_id = r.customer_id AND d.rule_id = e.rule_id AND d.channel_id = e.channel_id
+          AND d.first_tried_at > %(now)s - r.update_minutes * interval '1 minute') AS lately
+  LEFT JOIN LATERAL (
+       SELECT d.delivery_id, d.due_at FROM deliveries AS d
+        WHERE d.customer_id = r.customer_id AND d.rule_id = e.rule_id AND d.channel_id = e.channel_id
+          AND d.state = 'pending' AND d.attempt = 0
+        ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d) AS open ON true
+
+-- name: place_alerts
+-- Told alerts into their messages: new ones, and open ones, which may come due earlier. In one statement.
+WITH message AS (
+    SELECT * FROM unnest(%(delivery_ids)s::uuid[], %(rule_ids)s::uuid[], %(channel_ids)s::uuid[],
+                         %(dues)s::timestamptz[], %(joined)s::boolean[])
+                  AS m (delivery_id, rule_id, channel_id, due_at, joined)
+), made AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT %(customer_id)s, delivery_id, rule_id, channel_id, due_at, %(now)s FROM message WHERE NOT joined
+), moved AS (
+    UPDATE deliveries AS d SET due_at = m.due_at FROM message AS m
+     WHERE m.joined AND d.customer_id = %(customer_id)s AND d.delivery_id = m.delivery_id AND d.due_at > m.due_at
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+SELECT %(customer_id)s, m.delivery_id, l.alert_id, m.channel_id
+  FROM unnest(%(link_deliveries)s::uuid[], %(link_alerts)s::uuid[]) AS l (delivery_id, alert_id)
+  JOIN message AS m USING (delivery_id)
+
+-- name: grown_events
+-- Of these events those that are open, under all rules that wrote an alert of their opening; by the unique key.
+SELECT a.subject_id, a.rule_id, a.fingerprint FROM alerts AS a
+ WHERE a.customer_id = %(customer_id)s AND a.subject_id = ANY (%(subject_ids)s::uuid[]) AND a.notice = 'open'
+   AND a.over_at IS NULL
+
+-- name: customers_with_held
+-- Whose alerts that were held back are to be decided again; served by the partial index alerts_held.
+SELECT DISTINCT customer_id FROM alerts
+ WHERE held_until <= %(now)s AND (%(customer_id)s::bigint IS NULL OR customer_id = %(customer_id)s)
+ ORDER BY customer_id
+
+-- name: held_of
+-- A customer's alerts whose time of being held back has ended; served by alerts_held.
+SELECT alert_id, rule_id, notice, fingerprint, subject_id, severity, held_by, reason, created_at
+  FROM alerts WHERE customer_id = %(customer_id)s AND held_until <= %(now)s
+ ORDER BY created_at, alert_id
+
+-- name: release_held
+-- The new decisions over alerts that were held back; one that is told says since when it waited. By primary key.
+UPDATE alerts AS a
+   SET state = CASE WHEN e.held_by IS NULL THEN 'pending' ELSE 'suppressed' END,
+       told_at = CASE WHEN e.held_by IS NULL THEN %(now)s::timestamptz END,
+       held_by = e.held_by, held_until = e.held_until, reason = e.reason,
+       channel_ids = ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid),
+       content = CASE WHEN e.held_by IS NULL THEN a.content || jsonb_build_object('note', e.note) ELSE a.content END
+  FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::jsonb[], %(held_by)s::text[], %(held_until)s::timestamptz[],
+              %(reasons)s::text[], %(notes)s::text[])
+       AS e (alert_id, channel_ids, held_by, held_until, reason, note)
+ WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
+
+-- name: reminders_due
+-- Open events that their rule wants repeated and that were last told so long ago, each by its last notice: not judged
+-- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, and with a channel to go to. The rules that repeat are few
+-- (alert_rules_repeating); their events come by alerts_going_on.
+SELECT last.customer_id, last.alert_id, last.told_at, last.step
+  FROM alert_rules AS r
+ CROSS JOIN LATERAL (
+       SELECT DISTINCT ON (a.subject_id) a.customer_id, a.alert_id, a.subject_id, a.fingerprint, a.told_at,
+              (SELECT coalesce(max(o.step), 0) FROM alerts AS o
+                WHERE o.customer_id = a.customer_id AND o.rule_id = a.rule_id AND o.subject_id = a.subject_id
+                  AND o.notice = 'reminder') AS step
+         FROM alerts AS a
+        WHERE a.customer_id = r.customer_id AND a.rule_id = r.rule_id AND a.ends AND a.over_at IS NULL
+          AND a.told_at IS NOT NULL AND a.notice <> 'resolved'
+        ORDER BY a.subject_id, a.told_at DESC, a.alert_id) AS last
+ WHERE r.repeat_hours IS NOT NULL AND r.enabled
+   AND (%(customer_id)s::bigint IS NULL OR r.customer_id = %(customer_id)s)
+   AND last.told_at + r.repeat_hours * interval '1 hour' <= %(now)s
+   AND NOT EXISTS (SELECT FROM alert_feedback AS f
+                     JOIN alerts AS a ON a.customer_id = f.customer_id AND a.alert_id = f.alert_id
+                    WHERE f.customer_id = r.customer_id AND a.subject_id = last.subject_id
+                      AND f.judgement IN ('noise', 'real')
+                      AND NOT EXISTS (SELECT FROM alert_feedback AS n
+                                        JOIN alerts AS b ON b.customer_id = n.customer_id AND b.alert_id = n.alert_id
+                                       WHERE n.customer_id = f.customer_id AND b.subject_id = a.subject_id
+                                         AND b.notice = a.notice AND b.step = a.step AND n.judged_at > f.judged_at))
+   AND NOT EXISTS (SELECT FROM alert_silences AS s
+                    WHERE s.customer_id = r.customer_id AND s.lifted_at IS NULL AND s.ends_at > %(now)s
+                      AND (s.fingerprint = last.fingerprint
+                           OR (s.fingerprint IS NULL AND split_part(last.fingerprint, chr(31), 4) <> ''
+                               AND (s.payer IS NULL OR s.payer = split_part(last.fingerprint, chr(31), 2))
+                               AND (s.signal IS NULL OR s.signal = split_part(last.fingerprint, chr(31), 4)))))
+   AND EXISTS (SELECT FROM alert_channels AS c
+                WHERE c.customer_id = r.customer_id AND c.enabled AND (r.channels IS NULL OR c.name = ANY (r.channels)))
+ ORDER BY last.customer_id, last.told_at, last.alert_id
+
+-- name: insert_reminders
+-- The last notice of an event once more, with a note that says so; by primary key.
+INSERT INTO alerts (customer_id, alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content,
+                    channel_ids, created_at, told_at)
+SELECT a.customer_id, e.new_id, a.rule_id, a.kind, 'reminder', e.step, a.fingerprint, a.subject_id, a.severity, a.ends,
+       a.content || jsonb_build_object('note', e.note, 'alert_id', e.new_id,
+                                       'type', regexp_replace(a.content ->> 'type', '[a-z_]+$', 'reminder')),
+       ARRAY(SELECT c.channel_id FROM alert_channels AS c
+              WHERE c.customer_id = r.customer_id AND c.enabled AND (r.channels IS NULL OR c.name = ANY (r.channels))
+              ORDER BY c.name), %(now)s, %(now)s
+  FROM unnest(%(alert_ids)s::uuid[], %(new_ids)s::uuid[], %(steps)s::integer[], %(notes)s::text[])
+       AS e (alert_id, new_id, step, note)
+  JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
+  JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+RETURNING alert_id, rule_id, severity, channel_ids
+
+-- name: write_channel_trouble
+-- A channel was disabled: an alert under each rule that asks for trouble with delivery, to its other enabled channels;
+-- where none asks, or none of theirs is left, under the rule whose delivery met the trouble (none, where that was a
+-- test) to all other enabled channels. In a message of its own and at once, in the transaction that disabled it.
+WITH others AS (
+    SELECT channel_id, name FROM alert_channels
+     WHERE customer_id = %(customer_id)s AND enabled AND channel_id <> %(channel_id)s
+), asking AS (
+    SELECT r.rule_id, array_agg(o.channel_id ORDER BY o.name) AS channel_ids
+      FROM alert_rules AS r JOIN others AS o ON r.channels IS NULL OR o.name = ANY (r.channels)
+     WHERE r.customer_id = %(customer_id)s AND r.enabled AND 'delivery_trouble' = ANY (r.kinds)
+     GROUP BY r.rule_id
+), addressed AS (
+    SELECT rule_id, channel_ids FROM asking
+     UNION ALL
+    SELECT %(rule_id)s::uuid, array_agg(channel_id ORDER BY name) FROM others
+     WHERE NOT EXISTS (SELECT FROM asking) HAVING count(*) > 0
+), written AS (
+    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at)
+    SELECT %(customer_id)s, rule_id, 'delivery_trouble', 'open',
+           'delivery_trouble' || chr(31) || %(channel_id)s::text, %(subject_id)s, %(content)s, channel_ids,
+           %(now)s, %(now)s
+      FROM addressed
+        ON CONFLICT (customer_id, rule_id, subject_id, notice, step) DO NOTHING
+    RETURNING customer_id, alert_id, rule_id, channel_ids
+), message AS MATERIALIZED (
+    SELECT w.*, c.channel_id, gen_random_uuid() AS delivery_id FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
+), queued AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 
 -- name: count_due
 -- What a worker would take now; the partial index deliveries_due serves it. A leased row's due_at is the
 -- end of its lease, so rows of a dead worker count again by themselves.
 SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= %(now)s
 
+-- name: count_held
+-- Alerts held back whose time has ended: a worker decides over them again. Served by the partial index alerts_held.
+SELECT count(*) FROM alerts WHERE held_until <= %(now)s
+
 -- name: list_alerts
 -- The newest alerts with their deliveries and all attempts; by the key's first column. No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
-           'reason', a.reason, 'created_at', a.created_at, 'content', a.content - 'chart_png',
+           'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
+           'created_at', a.created_at, 'told_at', a.told_at, 'over_at', a.over_at, 'content', a.content - 'chart_png',
+           'judgements', coalesce((
+               SELECT jsonb_agg(jsonb_build_object('judgement', f.judgement, 'recovered', f.recovered, 'note', f.note,
+                                                   'judged_by', f.judged_by, 'judged_at', f.judged_at) ORDER BY f.judged_at)
+                 FROM alert_feedback AS f
+                WHERE f.customer_id = a.customer_id AND f.alert_id = a.alert_id), '[]'),
            'deliveries', coalesce((
                SELECT jsonb_agg(jsonb_build_object(
                           'delivery_id', d.delivery_id, 'channel', c.name, 'channel_kind', c.kind, 'state', d.state,
@@ -150,18 +359,19 @@ SELECT jsonb_build_object(
                                 FROM delivery_attempts AS t
                                WHERE t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id), '[]'))
                       ORDER BY c.name)
-                 FROM deliveries AS d
+                 FROM delivery_alerts AS l
+                 JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
                  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
-                WHERE d.customer_id = a.customer_id AND d.alert_id = a.alert_id), '[]'))
+                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id), '[]'))
   FROM alerts AS a
-  JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+  LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
  WHERE a.customer_id = %(customer_id)s
  ORDER BY a.created_at DESC, a.alert_id
  LIMIT %(limit)s
 
 -- name: delivery_state
 -- One delivery and whether its channel is on; by primary key.
-SELECT d.state, d.alert_id, c.enabled, c.name
+SELECT d.state, c.enabled, c.name
   FROM deliveries AS d JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
  WHERE d.customer_id = %(customer_id)s AND d.delivery_id = %(delivery_id)s
 
@@ -173,52 +383,209 @@ UPDATE deliveries
        progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
  WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'dead'
 
--- name: lock_alert
+-- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
--- see the other unfinished, and the alert would stay pending for ever. By primary key.
-SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND alert_id = ANY (%(alert_ids)s::uuid[])
- ORDER BY alert_id FOR UPDATE
+-- see the other unfinished, and the alert would stay pending for ever. One order for all, so that no two wait for each
+-- other. By primary keys.
+SELECT a.alert_id
+  FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+  JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
+  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+ ORDER BY a.customer_id, a.alert_id FOR UPDATE OF a
 
 -- name: settle_alerts
--- The state of alerts follows their deliveries; by the unique key (customer_id, alert_id, channel_id).
+-- The state of the alerts of these deliveries follows all their deliveries; by the keys of delivery_alerts, an alert at
+-- a time: joined as a set, 60,000 waiting rows were read for every 8 that had ended.
+WITH which AS MATERIALIZED (
+    SELECT DISTINCT l.customer_id, l.alert_id
+      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+      JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
+)
 UPDATE alerts AS a SET state = s.state
-  FROM (SELECT customer_id, alert_id,
-               CASE WHEN bool_or(state = 'dead') THEN 'failed' WHEN bool_and(state = 'sent') THEN 'sent'
-                    WHEN bool_and(state = 'suppressed') THEN 'suppressed'
-                    WHEN bool_and(state IN ('sent', 'suppressed')) THEN 'sent' ELSE 'pending' END AS state
-          FROM deliveries
-         WHERE customer_id = %(customer_id)s AND alert_id = ANY (%(alert_ids)s::uuid[])
-         GROUP BY customer_id, alert_id) AS s
- WHERE a.customer_id = s.customer_id AND a.alert_id = s.alert_id AND a.state <> s.state
+  FROM which AS w CROSS JOIN LATERAL (
+       SELECT CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
+                   ELSE 'pending' END AS state
+         FROM delivery_alerts AS l
+         JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+        WHERE l.customer_id = w.customer_id AND l.alert_id = w.alert_id) AS s
+ WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id AND a.state <> s.state
 
 -- name: conservation
--- Alerts x channels = deliveries, each attempt kept, each alert in the state its deliveries say. Every
--- count but the first three is 0 when nothing was lost or invented. By the keys' first column.
+-- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,
+-- each alert in the state its deliveries say. Every count but the first three is 0 when nothing was lost or invented.
+-- By the keys' first column.
 WITH expected AS (
     SELECT a.alert_id, c.channel_id FROM alerts AS a, unnest(a.channel_ids) AS c (channel_id)
-     WHERE a.customer_id = %(customer_id)s
+     WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
 ), kept AS (
-    SELECT d.delivery_id, d.alert_id, d.channel_id, d.state, d.attempt,
+    SELECT d.delivery_id, d.channel_id, d.rule_id, d.state, d.attempt,
            (SELECT count(*) FROM delivery_attempts AS t
              WHERE t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id) AS attempts
       FROM deliveries AS d WHERE d.customer_id = %(customer_id)s
+), placed AS (
+    SELECT l.alert_id, l.channel_id, k.delivery_id, k.state, k.channel_id = l.channel_id
+           AND k.rule_id IS NOT DISTINCT FROM a.rule_id AND a.state <> 'suppressed' AS rightly
+      FROM delivery_alerts AS l JOIN kept AS k USING (delivery_id)
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+     WHERE l.customer_id = %(customer_id)s
 ), judged AS (
     SELECT alert_id, bool_and(state = 'sent') AS all_sent, bool_or(state = 'dead') AS any_dead
-      FROM kept GROUP BY alert_id
+      FROM placed GROUP BY alert_id
 )
 SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS alerts,
-       (SELECT count(*) FROM expected) AS expected_deliveries,
+       (SELECT count(*) FROM expected) AS expected_places,
        (SELECT count(*) FROM kept) AS deliveries,
-       (SELECT count(*) FROM expected AS e LEFT JOIN kept AS k USING (alert_id, channel_id)
-         WHERE k.delivery_id IS NULL) AS missing_deliveries,
-       (SELECT count(*) FROM kept AS k LEFT JOIN expected AS e USING (alert_id, channel_id)
-         WHERE e.alert_id IS NULL) AS unexpected_deliveries,
+       (SELECT count(*) FROM expected AS e LEFT JOIN placed AS p USING (alert_id, channel_id)
+         WHERE p.delivery_id IS NULL) AS missing_places,
+       (SELECT count(*) FROM placed AS p LEFT JOIN expected AS e USING (alert_id, channel_id)
+         WHERE e.alert_id IS NULL OR NOT p.rightly) AS unexpected_places,
+       (SELECT count(*) FROM kept AS k LEFT JOIN placed AS p USING (delivery_id)
+         WHERE p.delivery_id IS NULL) AS empty_deliveries,
        (SELECT count(*) FROM kept WHERE attempts <> attempt) AS lost_attempts,
        (SELECT count(*) FROM alerts AS a LEFT JOIN judged AS j USING (alert_id)
-         WHERE a.customer_id = %(customer_id)s
+         WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
            AND (j.alert_id IS NULL OR (a.state = 'sent' AND NOT j.all_sent)
                 OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states
+
+-- name: alerts_beginning
+-- Alerts whose id begins so; by the key's first column. Two are enough to know that it is not unique.
+SELECT alert_id, fingerprint FROM alerts
+ WHERE customer_id = %(customer_id)s AND alert_id::text LIKE %(begins)s LIMIT 2
+
+-- name: insert_silence
+-- A silence, with what it holds back.
+INSERT INTO alert_silences (customer_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at)
+VALUES (%(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(reason)s, %(created_by)s, %(now)s)
+RETURNING silence_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at, lifted_at
+
+-- name: silences_of
+-- The silences that hold now; by the key's first column.
+SELECT silence_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at, lifted_at
+  FROM alert_silences
+ WHERE customer_id = %(customer_id)s AND lifted_at IS NULL AND ends_at > %(now)s
+ ORDER BY ends_at, silence_id
+
+-- name: lift_silence
+-- End a silence by hand; what silences hold back is decided over again now, and stays where another covers it.
+-- By primary key, and by alerts_held.
+WITH lifted AS (
+    UPDATE alert_silences SET lifted_at = %(now)s WHERE customer_id = %(customer_id)s AND silence_id = %(silence_id)s
+)
+UPDATE alerts SET held_until = %(now)s
+ WHERE customer_id = %(customer_id)s AND held_by = 'silence' AND held_until > %(now)s
+
+-- name: insert_judgement
+-- A judgement; earlier ones are kept.
+INSERT INTO alert_feedback (customer_id, alert_id, judgement, recovered, note, judged_by, judged_at)
+VALUES (%(customer_id)s, %(alert_id)s, %(judgement)s, %(recovered)s, %(note)s, %(judged_by)s, %(now)s)
 
 -- name: count_email_channels
 -- For `upstream doctor`: whether anything waits for a mail server. Small table, read whole.
 SELECT count(*) FROM alert_channels WHERE kind = 'email' AND enabled;
+
+-- name: open_run_failures
+-- Failed runs of the last 30 days that were told and are not over, each once; of all customers or one, and of all jobs
+-- or one. Served by the partial index alerts_run_failures.
+SELECT DISTINCT ON (a.customer_id, a.subject_id) a.customer_id, c.slug, a.content -> 'data' ->> 'run_id' AS run_id,
+       a.content -> 'data' ->> 'job_name' AS job_name, a.content -> 'data' AS data
+  FROM alerts AS a JOIN customers AS c ON c.customer_id = a.customer_id
+ WHERE a.kind = 'run_failure' AND a.notice = 'open' AND a.created_at > now() - interval '30 days'
+   AND (%(customer_id)s::bigint IS NULL OR a.customer_id = %(customer_id)s)
+   AND (%(job_name)s::text IS NULL OR a.content -> 'data' ->> 'job_name' = %(job_name)s)
+   AND NOT EXISTS (SELECT FROM alerts AS o
+                    WHERE o.customer_id = a.customer_id AND o.rule_id = a.rule_id AND o.subject_id = a.subject_id
+                      AND o.notice = 'resolved')
+ ORDER BY a.customer_id, a.subject_id
+
+-- name: past_drift
+-- What the looks of the last days found of events, with the cause of the look before. By the keys' first columns.
+SELECT r.as_of, l.made_at, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.cause, r.severity,
+       r.effect, r.detail, lag(r.cause) OVER (PARTITION BY r.event_id ORDER BY r.as_of) AS cause_before
+  FROM drift_results AS r
+  JOIN drift_looks AS l ON l.customer_id = r.customer_id AND l.as_of = r.as_of
+ WHERE r.customer_id = %(customer_id)s AND r.as_of >= %(since_day)s AND r.event_id IS NOT NULL
+   AND r.state IN ('open', 'updated', 'resolved')
+
+-- name: past_uploads
+-- Uploads that were refused (they have a code) or failed rules of the severity error. An upload that took a week to end
+-- is none of the past days' (uploads_arrivals).
+SELECT u.upload_id, u.finished_at, CASE WHEN u.status = 'failed' THEN u.error_code END AS error_code, f.failed_rules
+  FROM uploads AS u
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(q.rule ORDER BY q.rule), '{}') AS failed_rules FROM quality_findings AS q
+        WHERE q.customer_id = u.customer_id AND q.upload_id = u.upload_id
+          AND q.severity = 'error' AND q.failing_rows > 0) AS f
+ WHERE u.customer_id = %(customer_id)s AND u.received_at >= %(since)s - interval '7 days' AND u.finished_at >= %(since)s
+   AND (f.failed_rules <> '{}' OR (u.status = 'failed' AND u.error_code IS NOT NULL))
+
+-- name: past_silences
+-- Silences that began or ended since. By the key's first column; a customer has a few.
+SELECT silence_id, last_day, noticed_at, ended_at FROM missed_uploads
+ WHERE customer_id = %(customer_id)s AND (noticed_at >= %(since)s OR ended_at >= %(since)s)
+
+-- name: past_told
+-- What is kept as alerts alone, each once however many rules told it. By the key's first column.
+SELECT DISTINCT ON (subject_id, notice) kind, notice, subject_id, fingerprint, content -> 'data' AS data,
+       created_at AS at
+  FROM alerts
+ WHERE customer_id = %(customer_id)s AND kind IN ('run_failure', 'delivery_trouble')
+   AND notice IN ('open', 'resolved') AND created_at >= %(since)s
+ ORDER BY subject_id, notice, created_at
+
+-- name: enabled_channels
+-- Names of a customer's channels that are on; by the unique key (customer_id, name).
+SELECT name FROM alert_channels WHERE customer_id = %(customer_id)s AND enabled ORDER BY name
+
+-- name: channel_states
+-- A customer's channels with what is known of them: a handful of channels, by the keys' first column.
+SELECT c.name, c.kind, c.enabled, c.disabled_reason, c.failing_since,
+       max(d.finished_at) FILTER (WHERE d.state = 'sent') AS last_sent,
+       count(*) FILTER (WHERE d.state IN ('pending', 'retrying', 'sending')) AS waiting,
+       -- A test says at once that it failed; nothing is lost with it.
+       count(*) FILTER (WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL) AS dead
+  FROM alert_channels AS c
+  LEFT JOIN deliveries AS d ON d.customer_id = c.customer_id AND d.channel_id = c.channel_id
+ WHERE c.customer_id = %(customer_id)s
+ GROUP BY c.customer_id, c.channel_id
+ ORDER BY c.name
+
+-- name: attempts_since
+-- Attempts of all customers that began since then, newest first. Served by the block range index
+-- delivery_attempts_started.
+SELECT k.slug, c.name AS channel, c.kind, t.started_at, coalesce(t.outcome, 'under way') AS outcome, t.status_code,
+       t.latency_ms, t.detail,
+       (SELECT count(*) FROM delivery_alerts AS l
+         WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id) AS alerts
+  FROM delivery_attempts AS t
+  JOIN deliveries AS d ON d.customer_id = t.customer_id AND d.delivery_id = t.delivery_id
+  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
+  JOIN customers AS k ON k.customer_id = d.customer_id
+ WHERE t.started_at >= %(since)s
+ ORDER BY t.started_at DESC, t.delivery_id
+ LIMIT %(limit)s
+
+-- name: customers_told_since
+-- To whom something was tried since then. Served by the block range index delivery_attempts_started.
+SELECT DISTINCT k.customer_id, k.slug
+  FROM delivery_attempts AS t JOIN customers AS k ON k.customer_id = t.customer_id
+ WHERE t.started_at >= %(since)s
+ ORDER BY k.slug
+ LIMIT %(limit)s
+
+-- name: dead_lately
+-- Messages that were given up within the last days, and whose. Served by the partial index deliveries_dead.
+SELECT count(*), coalesce(array_agg(DISTINCT k.slug), '{}')
+  FROM deliveries AS d JOIN customers AS k ON k.customer_id = d.customer_id AND k.status = 'active'
+ WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
+
+-- name: channels_off
+-- Channels that a receiver's failures switched off, not those that a file no longer names. Small table, read whole.
+SELECT k.slug || '/' || c.name
+  FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id AND k.status = 'active'
+ WHERE NOT c.enabled AND c.disabled_reason NOT LIKE 'no longer in%%'
+ ORDER BY 1
+
+-- name: oldest_due
+-- How many deliveries wait to be taken, and since when the oldest (deliveries_due).
+SELECT count(*), min(due_at) FROM deliveries
+ WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= %(now)s

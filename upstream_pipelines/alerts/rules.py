@@ -1,39 +1,128 @@
-"""What a customer writes under `alert_rules:`, and whether a rule matches. Not here: storing, writing alerts."""
+"""What a customer writes under `alert_rules:`, and whether a rule matches. Not here: storing, writing alerts, when
+a message is due (its settings are here, their meaning is not).
+"""
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-Kind = Literal["drift", "quality", "run_failure"]
+Kind = Literal["drift", "quality", "silence", "run_failure", "delivery_trouble"]
 # Spelled out, so that a slip of the pen is refused: a rule on "denial-rate" would never speak. The same as
 # drift.settings.SIGNALS, which is not imported because the drift package loads SciPy.
 Signal = Literal[
     "denial_rate", "decision_lag", "allowed_amount", "volume", "procedure_mix", "authorization_denials"
 ]
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
+
+_CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])|24:00")
+_HOURS_A_YEAR = 366 * 24
+
+
+class QuietHours(BaseModel):
+    """A part of the day in which no message goes out, in the rule's time zone: from 20:00 to 07:00 goes over midnight.
+
+    Times are texts HH:MM. `days` are those on which it begins; without them it is every day.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", serialize_by_alias=True)
+
+    begin: str = Field(alias="from")
+    end: str = Field(alias="to")
+    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] | None = None
+
+    @field_validator("begin", "end", mode="before")
+    @classmethod
+    def _time_of_day(cls, value: Any) -> str:
+        # YAML reads an unquoted 20:00 as a number of base 60: 1200.
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 24 * 60:
+            value = f"{value // 60}:{value % 60:02}"
+        if not isinstance(value, str) or not _CLOCK.fullmatch(value):
+            raise ValueError('write a time of day as "20:00"')
+        return value.zfill(5)
+
+    @model_validator(mode="after")
+    def _some_hours(self) -> Self:
+        if self.begin == "24:00":
+            raise ValueError('from: "24:00" is no time to begin; write "00:00"')
+        if self.begin == self.end:
+            raise ValueError('from and to are the same; a whole day is from: "00:00", to: "24:00"')
+        every_day = self.days is None or len(set(self.days)) == 7
+        if every_day and (self.begin, self.end) == ("00:00", "24:00"):
+            raise ValueError(
+                "quiet hours that never end would tell nothing; name the days, or write enabled: false"
+            )
+        return self
 
 
 class AlertRule(BaseModel):
-    """Which events a customer wants to hear of, and where. A list that is left out means all."""
+    """Which events a customer wants to hear of, where, and when. A list that is left out means all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    # Quality too: a change that is told as data is of this kind, and without it would be told to nobody.
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "quality", "run_failure")
+    # Quality too: a change that is told as data is of this kind, and without it would be told to nobody. Not
+    # delivery_trouble: it goes to all channels that still work unless a rule asks for it by name, so that a rule which
+    # is about payers does not take it away from them.
+    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "quality", "silence", "run_failure")
     signals: Annotated[tuple[Signal, ...], Field(min_length=1)] | None = None
     payers: Names | None = None
     cpt_groups: Names | None = None
     directions: Annotated[tuple[Literal["worsening", "improving"], ...], Field(min_length=1)] = ("worsening",)
     minimum_severity: Annotated[float, Field(ge=0, le=1)] = 0.0
-    minimum_effect: Annotated[float, Field(ge=0)] = Field(
+    minimum_confidence: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="How sure it is that something changed, 0..1; where that is not known it counts as 0.",
+    )
+    minimum_effect: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         default=0.0, description="Size of the change in the unit of the signal, whatever its sign."
     )
+    minimum_dollars_per_month: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        default=0.0,
+        description="Dollars a month that the change is about, the estimate itself; of a decision lag the dollars "
+        "outstanding more than before.",
+    )
+    unknown_dollars: Literal["tell", "skip"] = Field(
+        default="tell",
+        description="What to do with a change whose dollars are not known (the source sends no amounts, or too few "
+        "lines are left to compare) where minimum_dollars_per_month is set.",
+    )
     channels: Names | None = None
+    quiet_hours: QuietHours | None = None
+    time_zone: str | None = None
+    cooldown_hours: Annotated[float, Field(ge=0, le=_HOURS_A_YEAR)] = 4.0
+    group_seconds: Annotated[int, Field(ge=0, le=3600)] = 30
+    update_minutes: Annotated[float, Field(ge=0, le=24 * 60)] = 5.0
+    repeat_hours: Annotated[float, Field(ge=0.25, le=_HOURS_A_YEAR)] | None = None
     enabled: bool = True
+
+    @field_validator("time_zone")
+    @classmethod
+    def _known_zone(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Compared with the list and not opened: a name with ../ in it would be a path. A stored rule was checked when it
+        # was written; a machine that knows fewer zones must not lose alerts over it.
+        stored = info.context is not None and info.context.get("stored", False)
+        if value is not None and not stored and value not in available_timezones():
+            raise ValueError("there is no such time zone; write one of the IANA names, such as America/New_York")
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.quiet_hours is not None and self.time_zone is None:
+            raise ValueError("quiet_hours need a time_zone; write one of the IANA names, such as America/New_York")
+        if self.repeat_hours is not None and self.repeat_hours < self.cooldown_hours:
+            raise ValueError(
+                f"repeat_hours ({self.repeat_hours:g}) is shorter than cooldown_hours ({self.cooldown_hours:g}), within "
+                "which nothing is told twice; make it longer, or cooldown_hours shorter"
+            )
+        return self
 
 
 DEFAULT_RULE = AlertRule(name="default")
@@ -41,7 +130,10 @@ DEFAULT_RULE = AlertRule(name="default")
 
 @dataclass(frozen=True)
 class Facts:
-    """What rules are matched against. Of quality, payer and signal are known where a change turned out to be data."""
+    """What rules are matched against. Of quality, payer and signal are known where a change turned out to be data.
+
+    `dollars`: a month, None where not known.
+    """
 
     kind: Kind
     signal: str | None = None
@@ -49,14 +141,23 @@ class Facts:
     cpt_group: str | None = None
     direction: str | None = None
     severity: float | None = None
+    confidence: float | None = None
     effect: float | None = None
+    dollars: float | None = None
+
+
+def dollars_of(money: Mapping[str, Any] | None) -> float | None:
+    """The dollars a month of an event's `money` (see drift/money.py) without their sign, or None where not known."""
+    amount = (money or {}).get("per_month")
+    return abs(float(amount)) if amount is not None and math.isfinite(amount) else None
 
 
 def matches(rule: AlertRule, facts: Facts) -> bool:
     """Whether the rule wants this event.
 
     Signal, payer and CPT group are asked where they are known, direction and size of drift only: data that lack
-    something have no good or bad direction, and their size says nothing.
+    something have no good or bad direction, and their size says nothing. A severity, confidence or effect that is not
+    known counts as 0; of dollars that are not known the rule says what to do.
     """
     if not rule.enabled or facts.kind not in rule.kinds:
         return False
@@ -69,8 +170,18 @@ def matches(rule: AlertRule, facts: Facts) -> bool:
     return facts.kind != "drift" or (
         _listed(facts.direction, rule.directions)
         and (facts.severity or 0.0) >= rule.minimum_severity
+        and (facts.confidence or 0.0) >= rule.minimum_confidence
         and abs(facts.effect or 0.0) >= rule.minimum_effect
+        and _worth(rule, facts.dollars)
     )
+
+
+def _worth(rule: AlertRule, dollars: float | None) -> bool:
+    if rule.minimum_dollars_per_month == 0:
+        return True
+    if dollars is None:
+        return rule.unknown_dollars == "tell"
+    return dollars >= rule.minimum_dollars_per_month
 
 
 def _listed(value: str | None, names: tuple[str, ...] | None) -> bool:

@@ -1,4 +1,6 @@
-"""Channels, rules and the outbox in the database. Not here: matching (rules.py), wording, sending (delivery/)."""
+"""Channels, rules and the outbox in the database. Not here: matching (rules.py), the decision whether an
+alert is told (life.py, outbox.py), wording, sending (delivery/).
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from typing import Any
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, quality_entry, run_failure_entry
+from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry
+from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, run_failure_entry
+from upstream_pipelines.alerts.outbox import QUERIES, write_pairs
 from upstream_pipelines.alerts.rules import AlertRule, matches
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.channels import (
     Channel,
     EmailChannel,
@@ -25,7 +28,6 @@ from upstream_pipelines.delivery.channels import (
 from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings, read_settings
 
-QUERIES = load_queries(__package__)
 _UNLISTED = "no longer in the customer's configuration"
 
 
@@ -96,24 +98,44 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
     names = [rule.name for rule in rules]
     _refuse_double_names("alert_rules", names)
     with conn.transaction():
-        known = {row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})}
-        unknown = sorted({name for rule in rules for name in rule.channels or ()} - known)
-        if unknown:
-            raise ConfigurationError(
-                f"alert_rules: there is no channel {', '.join(unknown)}. "
-                f"Channels: {', '.join(sorted(known)) or 'none; list them under channels'}."
-            )
+        check_channels_of_rules(
+            rules, [row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})]
+        )
         rows = json.dumps([rule.model_dump(mode="json") for rule in rules])
         conn.execute(QUERIES.upsert_rules, {"customer_id": customer_id, "rules": rows})
         conn.execute(QUERIES.disable_unlisted_rules, {"customer_id": customer_id, "names": names})
 
 
-def write_drift_alerts(conn: Connection, customer_id: int, notices: Sequence[DriftNotice]) -> int:
+def check_channels_of_rules(rules: Sequence[AlertRule], channels: Sequence[str]) -> None:
+    """Raise `ConfigurationError` where a rule names a channel that is not among those of the customer."""
+    for rule in rules:
+        unknown = sorted(set(rule.channels or ()) - set(channels))
+        if unknown:
+            raise ConfigurationError(
+                f'alert_rules "{rule.name}": there is no channel {", ".join(unknown)}. '
+                f"Channels: {', '.join(sorted(channels)) or 'none; list them under channels'}."
+            )
+
+
+def enabled_channels(conn: Connection, customer_id: int) -> list[str]:
+    """Names of a customer's channels that are on."""
+    return [row[0] for row in conn.execute(QUERIES.enabled_channels, {"customer_id": customer_id})]
+
+
+def stored_rules(conn: Connection, customer_id: int) -> list[AlertRule]:
+    """A customer's rules that are on."""
+    return list(_rules_of(conn, customer_id).values())
+
+
+def write_drift_alerts(
+    conn: Connection, customer_id: int, notices: Sequence[DriftNotice], now: datetime | None = None
+) -> int:
     """Match the rules and write alerts and deliveries, in the transaction that wrote the events.
 
-    A resolved notice goes only where the opening was told. The same notice again adds nothing.
+    A resolved notice goes only where the opening was told, an escalated one only where the event is open and was told with
+    a severity a step lower. The same notice again adds nothing.
 
-    Returns: number of alerts written.
+    Returns: number of alerts written, those held back included.
 
     Raises:
         UpstreamError: no transaction is open: a crash between event and alert would lose the alert.
@@ -123,7 +145,7 @@ def write_drift_alerts(conn: Connection, customer_id: int, notices: Sequence[Dri
             "write_drift_alerts needs the transaction that writes the drift events. "
             "Call it inside `with conn.transaction():`."
         )
-    return _write(conn, customer_id, [drift_entry(notice) for notice in notices])
+    return write_entries(conn, customer_id, [drift_entry(notice) for notice in notices], now)
 
 
 def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
@@ -134,9 +156,10 @@ def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     step: str | None,
     error_class: str,
     link: str | None,
+    now: datetime | None = None,
 ) -> int:
     """Put a failed run into the outbox, once per run. Returns: number of alerts written."""
-    return _write(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)])
+    return write_entries(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)], now)
 
 
 def write_quality_alert(  # noqa: PLR0917  as above
@@ -146,9 +169,22 @@ def write_quality_alert(  # noqa: PLR0917  as above
     score: float,
     failed_rules: Sequence[str],
     link: str | None,
+    now: datetime | None = None,
 ) -> int:
     """Put an upload that failed quality rules into the outbox, once per upload. Returns: alerts written."""
-    return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)])
+    return write_entries(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)], now)
+
+
+def write_refused_alert(  # noqa: PLR0917  as above
+    conn: Connection,
+    customer_id: int,
+    upload_id: uuid.UUID,
+    code: str,
+    link: str | None,
+    failed_rules: Sequence[str] = (),
+) -> int:
+    """Put an upload that ended without being loaded into the outbox, once. Returns: alerts written."""
+    return write_entries(conn, customer_id, [refused_entry(upload_id, code, link, failed_rules)])
 
 
 def email_channels(conn: Connection) -> int:
@@ -159,10 +195,12 @@ def email_channels(conn: Connection) -> int:
 
 
 def due_deliveries(conn: Connection, now: datetime | None = None) -> int:
-    """How many deliveries a worker would take at `now` (default: this moment)."""
-    row = conn.execute(QUERIES.count_due, {"now": now or datetime.now(UTC)}).fetchone()
-    assert row is not None
-    return int(row[0])
+    """How many deliveries a worker would take at `now` (default: this moment), with the alerts that come due then:
+    held back until then, or to be repeated.
+    """
+    at = {"now": now or datetime.now(UTC), "customer_id": None}
+    counts = [conn.execute(query, at).fetchone() for query in (QUERIES.count_due, QUERIES.count_held)]
+    return sum(int(row[0]) for row in counts if row is not None) + conn.execute(QUERIES.reminders_due, at).rowcount
 
 
 def list_alerts(conn: Connection, customer_id: int, limit: int = 200) -> list[dict[str, Any]]:
@@ -182,21 +220,21 @@ def resend(conn: Connection, customer_id: int, delivery_id: uuid.UUID, now: date
         found = conn.execute(QUERIES.delivery_state, key).fetchone()
         if found is None:
             raise NotFoundError(f"There is no delivery {delivery_id}. `upstream alerts list` shows them all.")
-        state, alert_id, enabled, channel = found
+        state, enabled, channel = found
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
-        alerts = {"customer_id": customer_id, "alert_ids": [alert_id]}
-        conn.execute(QUERIES.lock_alert, alerts)
+        those = {"customer_ids": [customer_id], "delivery_ids": [delivery_id]}
+        conn.execute(QUERIES.lock_alerts, those)
         if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
             raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
-        conn.execute(QUERIES.settle_alerts, alerts)
+        conn.execute(QUERIES.settle_alerts, those)
 
 
 def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     """Counts that show nothing was lost or invented between alerts, deliveries and attempts.
 
-    Returns: alerts, expected_deliveries, deliveries; and missing_deliveries, unexpected_deliveries,
-    lost_attempts, wrong_states, which are all 0 when the outbox is whole.
+    Returns: alerts, expected_places (alerts not held back x their channels), deliveries; and missing_places,
+    unexpected_places, empty_deliveries, lost_attempts, wrong_states, which are all 0 when the outbox is whole.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(QUERIES.conservation, {"customer_id": customer_id}).fetchone()
@@ -204,39 +242,28 @@ def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     return {name: int(count) for name, count in row.items()}
 
 
-def _write(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> int:
-    """All matching (rule, event) pairs in one statement; `conn` decides what transaction that is."""
+def write_entries(
+    conn: Connection, customer_id: int, entries: Sequence[Entry], now: datetime | None = None
+) -> int:
+    """Tell or hold back all matching (rule, event) pairs; `conn` decides in what transaction.
+
+    Returns: number of alerts written, those held back included.
+    """
     if not entries:
         return 0
     with conn.transaction():
+        # Locked from here on: what one transaction tells must be known when the next one decides.
         customer = conn.execute(QUERIES.customer_name, {"customer_id": customer_id}).fetchone()
         if customer is None:
             raise NotFoundError(f"There is no customer {customer_id}. `upstream customers list` shows them all.")
         pairs = _matched(conn, customer_id, entries)
-        if not pairs:
-            return 0
         common = {"customer": {"slug": customer[0], "name": customer[1]}}
-        row = conn.execute(
-            QUERIES.write_alerts,
-            {
-                "customer_id": customer_id,
-                "rule_ids": [rule_id for rule_id, _ in pairs],
-                "kinds": [entry.kind for _, entry in pairs],
-                "notices": [entry.notice for _, entry in pairs],
-                "fingerprints": [entry.fingerprint for _, entry in pairs],
-                "subject_ids": [entry.subject_id for _, entry in pairs],
-                "contents": [json.dumps({**entry.content, **common}) for _, entry in pairs],
-            },
-        ).fetchone()
-    assert row is not None
-    return int(row[0])
+        return write_pairs(conn, customer_id, pairs, common, now or datetime.now(UTC))
 
 
 def _matched(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> list[tuple[uuid.UUID, Entry]]:
-    """Openings by what the rules say now; endings by who was told of the opening."""
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(QUERIES.rules_of, {"customer_id": customer_id}).fetchall()
-    rules = {row.pop("rule_id"): AlertRule.model_validate(row) for row in rows}
+    """Openings by what the rules say now; how an event goes on and ends by who has an alert of its opening."""
+    rules = _rules_of(conn, customer_id)
     pairs = [
         (rule_id, entry)
         for entry in entries
@@ -244,13 +271,20 @@ def _matched(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> li
         for rule_id, rule in rules.items()
         if matches(rule, entry.facts)
     ]
-    endings = {entry.subject_id: entry for entry in entries if entry.notice == "resolved"}
-    if endings:
-        told = conn.execute(
-            QUERIES.rules_told_of_opening, {"customer_id": customer_id, "subject_ids": list(endings)}
-        )
-        pairs += [(rule_id, endings[subject_id]) for rule_id, subject_id in told]
+    later = [entry for entry in entries if entry.notice != "open"]
+    if later:
+        subjects = {"customer_id": customer_id, "subject_ids": [entry.subject_id for entry in later]}
+        opened = conn.execute(QUERIES.rules_with_opening, subjects).fetchall()
+        pairs += [
+            (rule_id, entry) for entry in later for rule_id, subject in opened if subject == entry.subject_id
+        ]
     return pairs
+
+
+def _rules_of(conn: Connection, customer_id: int) -> dict[uuid.UUID, AlertRule]:
+    with conn.cursor(row_factory=dict_row) as cursor:
+        rows = cursor.execute(QUERIES.rules_of, {"customer_id": customer_id}).fetchall()
+    return {row.pop("rule_id"): AlertRule.model_validate(row, context={"stored": True}) for row in rows}
 
 
 def _stored_parts(channel: Channel) -> tuple[dict[str, Any], str | None]:

@@ -36,19 +36,27 @@ def list_(slug: Slug, *, json: Json = False) -> None:
         return
     print_table(
         f"Alerts of {slug}",
-        ("at", "kind", "notice", "about", "state", "deliveries"),
+        ("id", "at", "kind", "notice", "about", "state", "deliveries"),
         (
             (
+                alert["alert_id"][:8],
                 alert["created_at"][:16],
                 alert["kind"],
                 alert["notice"],
                 alert["content"]["data"].get("explanation") or alert["content"]["type"],
-                alert["state"],
+                _state(alert),
                 "\n".join(_told(delivery) for delivery in alert["deliveries"]),
             )
             for alert in alerts
         ),
     )
+
+
+def _state(alert: dict[str, Any]) -> str:
+    """Why it was held back, and what it was judged to be."""
+    words = f"held back: {alert['reason']}" if alert["state"] == "suppressed" else alert["state"]
+    judged = alert["judgements"][-1]["judgement"].replace("_", " ") if alert["judgements"] else None
+    return f"{words} (judged {judged})" if judged else words
 
 
 def _told(delivery: dict[str, Any]) -> str:

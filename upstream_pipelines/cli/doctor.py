@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import NamedTuple
 
 import requests
 from upath import UPath
 
+from upstream_pipelines.alerts.overview import OutboxHealth, outbox_health
 from upstream_pipelines.alerts.store import email_channels
 from upstream_pipelines.customers.store import list_customers
 from upstream_pipelines.db.engine import connect, database_url
 from upstream_pipelines.db.migrate import require_current
+from upstream_pipelines.defs.daemon_health import DaemonHealth, daemon_health
 from upstream_pipelines.delivery.probe import check_smtp
-from upstream_pipelines.errors import ConfigurationError, UpstreamError
+from upstream_pipelines.errors import ConfigurationError, ConflictError, UpstreamError
 from upstream_pipelines.settings import Settings
 
 # Below this a day of uploads and Dagster's own logs may fill the disk.
 _FREE_GIB = 2
+# A delivery run is asked for every 5 s and takes a few to start; one at work may keep the others a while.
+_DUE_FOR = timedelta(minutes=10)
+# The daemon says that it lives every 30 s.
+_BEAT_WITHIN = timedelta(minutes=3)
+_NOT_RUNNING = "not running"
 
 
 class Finding(NamedTuple):
@@ -32,13 +41,20 @@ class Finding(NamedTuple):
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at every part that can be wrong; never raises for one that is."""
+    ui = _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info")
+    dagster = cache(lambda: daemon_health(settings))  # opens Dagster's storage: once for both
     return [
         _part("database", lambda: _database(settings)),
         _part("landing zone", lambda: _landing(settings)),
         _part("disk", lambda: _disk(settings)),
         _part("e-mail", lambda: _email(settings)),
+        _part("alert channels", lambda: _channels(settings)),
+        _part("dead deliveries", lambda: _dead(settings)),
+        _part("due deliveries", lambda: _due(settings)),
         _answering("HTTP API", f"http://{settings.api_host}:{settings.api_port}/health"),
-        _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info"),
+        ui,
+        _part("daemon", lambda: _daemon(dagster(), ui_runs=ui.state != _NOT_RUNNING)),
+        _part("sensors", lambda: _sensors(dagster())),
     ]
 
 
@@ -92,13 +108,86 @@ def _email(settings: Settings) -> tuple[str, str]:
     return check_smtp(settings), ""
 
 
+def _health(settings: Settings) -> OutboxHealth:
+    with connect(settings, "upstream_pipeline") as conn:
+        return outbox_health(conn, datetime.now(UTC))
+
+
+def _channels(settings: Settings) -> tuple[str, str]:
+    off = _health(settings).switched_off
+    if off:
+        raise ConflictError(
+            f"Switched off because their receivers failed: {', '.join(off)}. Put the receiver right, "
+            "`upstream alerts enable SLUG CHANNEL`, then `upstream alerts test SLUG CHANNEL`."
+        )
+    return "none was switched off by its receiver", ""
+
+
+def _dead(settings: Settings) -> tuple[str, str]:
+    health = _health(settings)
+    if health.dead:
+        raise ConflictError(
+            f"{health.dead} messages of the last week were given up, of {', '.join(health.dead_of)}. "
+            "`upstream alerts list SLUG` says why, `upstream alerts resend SLUG DELIVERY` sends one again."
+        )
+    return "none in the last week", ""
+
+
+def _due(settings: Settings) -> tuple[str, str]:
+    health = _health(settings)
+    if health.oldest_due is None:
+        return "none waits", ""
+    waits = datetime.now(UTC) - health.oldest_due
+    said = f"{health.due} are due, the oldest for {_span(waits)}"
+    if waits > _DUE_FOR:
+        raise ConflictError(
+            f"{said}: nothing sends them. `upstream up` runs what does; if it runs, look at the job deliver_alerts in the "
+            "Dagster UI. `upstream alerts deliver SLUG` sends a customer's at once."
+        )
+    return said, ""
+
+
+def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
+    if health.last_beat is None or datetime.now(UTC) - health.last_beat > _BEAT_WITHIN:
+        heard = f"last heard of {health.last_beat:%Y-%m-%d %H:%M} UTC" if health.last_beat else "never heard of"
+        if ui_runs:
+            raise ConflictError(
+                f"Dagster's daemon does not run ({heard}), though the UI does: nothing is read, looked at or sent. "
+                "Start `upstream up` again; its logs are in the home folder."
+            )
+        return f"{_NOT_RUNNING}, {heard}", "`upstream up` starts it."
+    if health.failing:
+        raise ConflictError(
+            f"Parts of Dagster's daemon report errors: {', '.join(health.failing)}. The Dagster UI shows them under "
+            "Deployment, Daemons."
+        )
+    return f"runs, heard of {_span(datetime.now(UTC) - health.last_beat)} ago", ""
+
+
+def _sensors(health: DaemonHealth) -> tuple[str, str]:
+    if health.stopped:
+        raise ConflictError(
+            f"Switched off in the Dagster UI: {', '.join(health.stopped)}. What they do is not done. Switch them on under "
+            "Automation."
+        )
+    return "sensors and schedules are on", ""
+
+
+def _span(time: timedelta) -> str:
+    seconds = max(int(time.total_seconds()), 0)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {unit}"
+    return f"{seconds} s"
+
+
 def _answering(part: str, url: str) -> Finding:
     try:
         with requests.Session() as session:
             session.trust_env = False
             answer = session.get(url, timeout=3)
     except requests.RequestException:
-        return Finding(True, part, "not running", "`upstream up` starts it.")
+        return Finding(True, part, _NOT_RUNNING, "`upstream up` starts it.")
     if answer.ok:
         return Finding(True, part, f"answers at {url}", "")
     return Finding(False, part, f"answers {answer.status_code} at {url}", "Read the logs in the home folder.")

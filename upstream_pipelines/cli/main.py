@@ -9,7 +9,18 @@ import warnings
 import typer
 
 from upstream_pipelines import __version__
-from upstream_pipelines.cli import alerts, customers, drift, drift_events, drift_explain, platform, uploads
+from upstream_pipelines.cli import (
+    alert_life,
+    alert_rules,
+    alert_secrets,
+    alerts,
+    customers,
+    drift,
+    drift_events,
+    drift_explain,
+    platform,
+    uploads,
+)
 from upstream_pipelines.cli.output import err
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
@@ -36,6 +47,13 @@ drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
 app.add_typer(alerts.app, name="alerts")
+alerts.app.command("dry-run")(alert_rules.dry_run)
+alerts.app.command("test")(alert_rules.try_channel)
+alerts.app.command("silence")(alert_life.silence)
+alerts.app.command("silences")(alert_life.silences)
+alerts.app.command("unsilence")(alert_life.unsilence)
+alerts.app.command("judge")(alert_life.judge)
+alerts.app.command("rotate-secret")(alert_secrets.rotate_secret)
 
 
 @app.callback(invoke_without_command=True)

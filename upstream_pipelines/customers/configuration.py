@@ -135,14 +135,25 @@ def parse_configuration(
 def _part(kind: Any, content: dict[str, Any], key: str) -> Any:
     if key not in content:
         return None
+    listed = content[key] or ()
     try:
-        return TypeAdapter(kind).validate_python(content[key] or ())
+        return TypeAdapter(kind).validate_python(listed)
     except ValidationError as error:
         problems = "; ".join(
-            f"{key}.{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
+            f"{_place(key, listed, item['loc'])}: {item['msg'].removeprefix('Value error, ')}"
             for item in error.errors(include_input=False, include_url=False)
         )
         raise ConfigurationError(f"{problems}.") from None
+
+
+def _place(key: str, listed: Any, location: tuple[int | str, ...]) -> str:
+    """Where in a list of channels or rules something is wrong: by the name people gave, where there is one."""
+    parts = [str(part) for part in location]
+    if location and isinstance(location[0], int) and isinstance(listed[location[0]], dict):
+        name = listed[location[0]].get("name")
+        # Nothing else that was written is repeated: it may be a secret in the wrong place.
+        parts[0] = f'{parts[0]} "{name[:100]}"' if isinstance(name, str) else parts[0]
+    return ".".join([key, *parts])
 
 
 def _either_way_round(mapping: dict[str, Any], where: str) -> dict[str, Any]:

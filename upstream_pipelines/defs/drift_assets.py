@@ -9,10 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import customers_of_bucket, get_customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.defs.arrival_check import CHECK_NAME as ARRIVAL_CHECK
+from upstream_pipelines.defs.arrival_check import evaluate_arrivals
 from upstream_pipelines.defs.claims_assets import payer_activity
 from upstream_pipelines.defs.drift_tables import drift_metadata
 from upstream_pipelines.defs.partitions import customer_partitions
@@ -162,6 +165,15 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
                     context.op.name, type(error).__name__, link,
                 )  # fmt: skip
                 continue
+            # A silent customer has no run of its own that would show it.
+            state = evaluate_arrivals(conn, customer.customer_id, datetime.now(UTC).date())
+            if len(customers) <= _MATERIALISE_ALL_UP_TO or not state["passed"]:
+                evaluation: Any = dg.AssetCheckEvaluation(
+                    asset_key=payer_activity.key, check_name=ARRIVAL_CHECK, severity=dg.AssetCheckSeverity.WARN,
+                    partition=customer.slug, **state,
+                )  # fmt: skip
+                context.log_event(evaluation)  # its annotation has not heard of evaluations
+            take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
             news = made.count("open") + made.count("resolved")
             if len(customers) <= _MATERIALISE_ALL_UP_TO or news:
                 context.log_event(

@@ -4,6 +4,8 @@ from collections.abc import Collection
 
 import dagster as dg
 
+from upstream_pipelines.defs.alert_assets import deliver
+from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import quality_rules
 from upstream_pipelines.defs.claims_assets import (
     claims,
@@ -14,13 +16,11 @@ from upstream_pipelines.defs.claims_assets import (
 )
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
-from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.delivery.worker import deliver_due
 
 ingest = dg.define_asset_job(
     "ingest",
     selection=dg.AssetSelection.assets(csv_claims, webhook_claims, claims, upload_quality, payer_activity)
-    | dg.AssetSelection.checks(quality_rules),
+    | dg.AssetSelection.checks(quality_rules, uploads_arrive),
     description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
 )
 
@@ -36,7 +36,8 @@ def ingest_assets(sources: Collection[str]) -> list[dg.AssetKey]:
 
 drift = dg.define_asset_job(
     "drift",
-    selection=dg.AssetSelection.assets(payer_drift) | dg.AssetSelection.checks(placebo_false_events),
+    selection=dg.AssetSelection.assets(payer_drift)
+    | dg.AssetSelection.checks(placebo_false_events, uploads_arrive),
     description="Looks at one customer's payers; past days by config. Shows the false events measured beside it.",
 )
 
@@ -51,22 +52,6 @@ def drift_sweep() -> None:
 )
 def placebo_night() -> None:
     measure_placebo()
-
-
-@dg.op(tags={"dagster/kind": "smtp"})
-def deliver(context: dg.OpExecutionContext, platform: Platform) -> None:
-    """Send what is due in the alert outbox, until nothing is."""
-    with platform.connect() as (settings, _):
-        report = deliver_due(settings)
-    context.add_output_metadata(
-        {
-            "taken": report.taken,
-            "sent": report.sent,
-            "to be tried again": report.retrying,
-            "dead": report.dead,
-            "seconds": report.seconds,
-        }
-    )
 
 
 @dg.job(description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.")

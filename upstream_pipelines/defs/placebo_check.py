@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.defs.drift_assets import payer_drift
@@ -104,6 +105,9 @@ def measure_placebo(context: dg.OpExecutionContext, config: PlaceboConfig, platf
                     type(error).__name__, f"{settings.ui_url}/runs/{context.run_id}",
                 )  # fmt: skip
                 continue
+            take_back_failures(
+                conn, customer_id, context.job_name, context.run_id, f"{settings.ui_url}/runs/{context.run_id}"
+            )
             budget = drift.false_events_per_year
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=payer_drift.key,

@@ -1,17 +1,23 @@
-"""Sensors: they look and ask for runs, nothing else. One that sent something and then raised would send it
-again at every tick. Not here: what the runs do.
+"""Sensors: they look, ask for runs, and put what they saw into the alert outbox, nothing else. One that sent something
+and then raised would send it again at every tick; the outbox knows each thing once. Not here: what the runs do.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import dagster as dg
 
+from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
 from upstream_pipelines.customers.store import active_customers
+from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
+from upstream_pipelines.defs.drift_assets import partition_link
 from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest, ingest_assets
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
 from upstream_pipelines.observability.tracebacks import safe_message
 
@@ -20,6 +26,8 @@ _REQUESTS_A_TICK = 50
 _PARTITION_TAG = "dagster/partition"
 # A delivery run that has not ended by then is taken for dead; its deliveries come back with their lease (60 s).
 _DELIVERY_RUN_LIMIT = timedelta(minutes=5)
+# Silence is told in days; a watch reads the days of every customer's uploads.
+_SILENCE_EVERY = timedelta(hours=1)
 _ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -56,7 +64,7 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
                 partition_key=work.slug,
                 # Only the source that has work: the other's latest materialisation stays what people see.
                 asset_selection=ingest_assets(work.sources),
-                asset_check_keys=CHECK_KEYS,
+                asset_check_keys=[*CHECK_KEYS, *uploads_arrive.check_keys],
             )
             for work in requested
         ],
@@ -89,31 +97,93 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
     jobs=[ingest, drift],
-    description="Failed runs of a customer are written into the alert outbox, each once.",
+    description="Failed runs of a customer are written into the alert outbox, each once; when a later run of the same work "
+    "succeeds they are taken back.",
 )
 def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
     # Not a run_failure_sensor: one that raises loses its alert. Here the cursor moves only after the outbox
     # has the alert, and the outbox knows each run once.
     since = datetime.fromisoformat(context.cursor) if context.cursor else datetime.now(UTC) - timedelta(hours=1)
+    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
     records = context.instance.get_run_records(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since), limit=200, ascending=True,
-        order_by="update_timestamp",
-    )  # fmt: skip
-    written = 0
-    with platform.connect() as (settings, conn):
-        customers = {customer.slug: customer for customer in active_customers(conn)}
-        for record in records:
-            run = record.dagster_run
-            slug = run.tags.get(_PARTITION_TAG)
-            if slug is None:
-                continue  # a sweep writes its customers' failures itself
-            customer = customers.get(slug)
-            if customer is None:
-                continue  # a run of a partition that is no active customer any more
-            written += write_run_failure_alert(
-                conn, customer.customer_id, run.run_id, run.job_name, None, "RunFailure",
-                f"{settings.ui_url}/runs/{run.run_id}",
-            )  # fmt: skip
+        dg.RunsFilter(statuses=ended, updated_after=since), limit=200, ascending=True, order_by="update_timestamp"
+    )
+    failures = [record for record in records if record.dagster_run.status == dg.DagsterRunStatus.FAILURE]
+    successes = [record for record in records if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS]
+    written = taken_back = 0
     if records:
+        with platform.connect() as (settings, conn):
+            customers = {customer.slug: customer for customer in active_customers(conn)}
+            for record in failures:
+                run = record.dagster_run
+                customer = customers.get(run.tags.get(_PARTITION_TAG, ""))
+                if customer is None:
+                    continue  # a sweep writes its customers' failures itself; or a partition that is no customer now
+                written += write_run_failure_alert(
+                    conn, customer.customer_id, run.run_id, run.job_name, None, "RunFailure",
+                    f"{settings.ui_url}/runs/{run.run_id}",
+                )  # fmt: skip
+            open_failures = open_run_failures(conn) if successes else []
+            for failure in open_failures:
+                success = _recovery(context.instance, failure, successes)
+                if success is not None:
+                    run_id = success.dagster_run.run_id
+                    link = f"{settings.ui_url}/runs/{run_id}"
+                    taken_back += write_recovery(conn, failure, run_id, link)
         context.update_cursor(max(record.update_timestamp for record in records).isoformat())
-    return dg.SkipReason(f"{len(records)} failed runs since the last tick, {written} alerts written.")
+    return dg.SkipReason(
+        f"{len(failures)} failed runs since the last tick, {written} alerts written, {taken_back} taken back."
+    )
+
+
+def _recovery(
+    instance: dg.DagsterInstance, failure: RunFailure, successes: Sequence[dg.RunRecord]
+) -> dg.RunRecord | None:
+    """The run that did what the failed one had left: of the same job and customer, later, and of all its assets."""
+    candidates = [
+        record
+        for record in successes
+        if record.dagster_run.job_name == failure.job_name
+        and record.dagster_run.tags.get(_PARTITION_TAG) == failure.slug
+    ]
+    if not candidates:
+        return None
+    failed = instance.get_run_record_by_id(failure.run_id)
+    if failed is None:
+        return candidates[0]  # its record was pruned; job and customer are all that is known of it
+    return next((record for record in candidates if _did_the_work_of(record, failed)), None)
+
+
+def _did_the_work_of(record: dg.RunRecord, failed: dg.RunRecord) -> bool:
+    if record.update_timestamp <= failed.update_timestamp or record.create_timestamp < failed.create_timestamp:
+        return False
+    again, assets, wanted = (
+        record.dagster_run,
+        record.dagster_run.asset_selection,
+        failed.dagster_run.asset_selection,
+    )
+    if failed.dagster_run.run_id in {again.parent_run_id, again.root_run_id}:
+        return True  # "re-execute from failure" runs only the steps that were left
+    return assets is None or (wanted is not None and wanted <= assets)
+
+
+@dg.sensor(
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Customers that sent no upload for longer than expected are written into the alert outbox (looked for once "
+    "an hour), and those that send again are taken back (within a minute).",
+)
+def silent_customers(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
+    # Written here and not in a run: it is one statement and, on a few days a year, an alert. The database knows each
+    # silence once, and the cursor moves only after it does.
+    now = datetime.now(UTC)
+    with platform.connect() as (settings, conn):
+        link = partial(partition_link, settings)
+        if context.cursor and now - datetime.fromisoformat(context.cursor) < _SILENCE_EVERY:
+            ended = end_silences_that_are_over(conn, now, link)
+            return dg.SkipReason(f"{ended} customers send again.")
+        watched = watch(conn, now, link)
+    context.update_cursor(now.isoformat())
+    return dg.SkipReason(
+        f"{watched.customers} customers watched, {watched.noticed} went silent, {watched.ended} are so no longer."
+    )

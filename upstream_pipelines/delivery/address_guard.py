@@ -19,23 +19,28 @@ from urllib3.util import Url, parse_url
 
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 
-# `is_global` alone is not enough: it has let most of these through in one Python release or another.
+# `is_global` alone is not enough: it has let most of these through in one Python release or another, and it lets
+# through what the registries call reachable though no webhook receiver lives there (AS112, AMT, PCP and TURN anycast).
 _REFUSED = tuple(
     ipaddress.ip_network(text)
     for text in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-        "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
-        "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+        "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.168.0.0/16",
+        "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
         "168.63.129.16/32",  # a cloud's internal service at a public address
         "2001::/23",  # protocol assignments, among them Teredo (2001::/32) and ORCHID
         "2001:db8::/32", "2002::/16",  # documentation; 6to4 carries an IPv4 address
-        "3fff::/20",
+        "2620:4f:8000::/48", "3fff::/20",
     )
 )  # fmt: skip
 # Everything else in IPv6 is loopback, unspecified, v4-mapped, v4-compatible, NAT64 (64:ff9b::),
 # unique local, link-local, site-local (fec0::), segment routing or multicast.
 _GLOBAL_UNICAST_6 = ipaddress.ip_network("2000::/3")
+_LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 _UNSAFE = re.compile(r"[\x00-\x20\x7f\\]")
+_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
+# A last label of this form makes resolvers read the whole as an IPv4 address: 2130706433, 127.1, 0x7f.0.0.1, 0177.0.0.1.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
 
 
 class DestinationNotAllowedError(UpstreamError):
@@ -52,11 +57,11 @@ def address_allowed(address: str, *, allow_loopback: bool) -> bool:
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address) and ip.scope_id is not None:
         return False
-    if ip.is_loopback:
+    if _within(ip, _LOOPBACK):  # not is_loopback: Python 3.13 says it of ::ffff:127.0.0.1 too
         return allow_loopback
     if ip.version == 6 and ip not in _GLOBAL_UNICAST_6:
         return False
-    return ip.is_global and not any(ip in network for network in _REFUSED if network.version == ip.version)
+    return ip.is_global and not _within(ip, _REFUSED)
 
 
 def check_url(
@@ -75,17 +80,30 @@ def check_url(
     if parsed.fragment is not None:
         raise ConfigurationError(f"{where}: a URL that is sent to has no part after #. Remove it.")
     host = parsed.host.strip("[]")
-    if _is_loopback(host) and allow_loopback and parsed.scheme in ("http", "https"):
+    literal = _literal(host)
+    if literal is None and not _NAME.fullmatch(host):
+        raise ConfigurationError(f"{where}: this is not a URL. Write it as https://host/path.")
+    loopback = host.lower() == "localhost" or (
+        literal is not None and "%" not in host and _within(literal, _LOOPBACK)
+    )
+    if loopback and allow_loopback and parsed.scheme in ("http", "https"):
         return
     if parsed.scheme != "https":
         raise ConfigurationError(f"{where}: only https:// is accepted.")
     if hosts is not None and host.lower() not in hosts:
         raise ConfigurationError(f"{where}: the host must be {' or '.join(hosts)}.")
-    if (parsed.port or 443) not in ports:
+    port = 443 if parsed.port is None else parsed.port
+    if port not in ports:
         raise ConfigurationError(
             f"{where}: the port must be one of {', '.join(map(str, ports))} (UPSTREAM_WEBHOOK_PORTS)."
         )
-    if _is_loopback(host) or (_is_literal(host) and not address_allowed(host, allow_loopback=allow_loopback)):
+    # An address in an odd spelling is refused whatever it comes to, since resolvers disagree on it.
+    labels = host.lower().removesuffix(".").split(".")
+    if (
+        labels[-1] == "localhost"
+        or (literal is None and _NUMBER.fullmatch(labels[-1]))
+        or (literal is not None and not address_allowed(host, allow_loopback=allow_loopback))
+    ):
         raise ConfigurationError(f"{where}: destination not allowed. Use a public address.")
 
 
@@ -130,13 +148,16 @@ def _parse(url: str) -> Url | None:
         return None
 
 
-def _is_literal(host: str) -> bool:
+def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is the standard spelling of; None for a name and for odd spellings."""
     try:
-        ipaddress.ip_address(host)
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
-    return True
+        return None
 
 
-def _is_loopback(host: str) -> bool:
-    return host.lower() == "localhost" or (_is_literal(host) and ipaddress.ip_address(host).is_loopback)
+def _within(
+    ip: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network],
+) -> bool:
+    return any(ip in network for network in networks if network.version == ip.version)

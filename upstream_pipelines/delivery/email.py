@@ -47,12 +47,14 @@ def send_email(
     if not left:
         return _conclude(recipients, done, {}, None)
     mail = _compose(settings, recipients, delivery_id, message, now)
+    sent = True
     try:
         refusals = within(total_seconds, lambda breaker: _transfer(settings, left, mail, breaker))
     except DeadlineError:
         return Outcome("retry", f"the mail server did not finish within {total_seconds:g} s", progress=done)
     except smtplib.SMTPRecipientsRefused as error:
-        refusals = error.recipients
+        # All were refused, or a 421 ended the dialogue: then the others are not named, and got nothing either.
+        refusals, sent = error.recipients, False
     except smtplib.SMTPResponseException as error:
         code, answer = error.smtp_code, readable(_bytes(error.smtp_error))
         # Login, greeting and sender are our own settings' matter: an operator puts them right, then it goes.
@@ -67,7 +69,7 @@ def send_email(
         return Outcome("retry", "the mail server offers no STARTTLS or no login", progress=done)
     except (smtplib.SMTPException, OSError) as error:
         return Outcome("retry", f"no connection to the mail server ({type(error).__name__})", progress=done)
-    done["accepted"] += [address for address in left if address not in refusals]
+    done["accepted"] += [address for address in left if sent and address not in refusals]
     done["refused"] += [address for address in left if 500 <= refusals.get(address, (0, b""))[0] < 600]
     first = next(iter(refusals.values()), None)
     return _conclude(recipients, done, refusals, first)
@@ -116,10 +118,10 @@ def _compose(
     mail["Auto-Submitted"] = "auto-generated"
     mail.set_content(message.text)
     mail.add_alternative(message.html, subtype="html")
-    if message.chart is not None:
+    for number, chart in enumerate(message.charts, 1):
         html = mail.get_body(("html",))
         assert html is not None
-        html.add_related(message.chart, "image", "png", cid="<chart>", filename="chart.png")
+        html.add_related(chart, "image", "png", cid=f"<chart{number}>", filename=f"chart{number}.png")
     return mail.as_bytes()
 
 

@@ -11,6 +11,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.observability.redaction import redact
 
 # Attempt 1 is at once; these are the waits after attempts 1 to 7, together 27.6 hours.
 SCHEDULE = tuple(
@@ -84,10 +85,15 @@ def read_retry_after(value: str | None, now: datetime) -> timedelta | None:
 
 
 def readable(answer: bytes) -> str:
-    """The first 1 KiB of an answer as text that a database column takes (it refuses NUL)."""
-    text = answer[:_ANSWER_BYTES].decode("utf-8", errors="replace")
+    """The first 1 KiB of an answer as text that a database column takes (it refuses NUL), without PHI and secrets.
+
+    A receiver may say anything: our own signature back, or what its database holds of a patient.
+    """
+    # A little more than is kept, so that what is cut at the end is recognised before it is cut.
+    text = redact(answer[: _ANSWER_BYTES + 256].decode("utf-8", errors="replace"))
     return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
+        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+        for letter in text[:_ANSWER_BYTES]
     )
 
 

@@ -1,20 +1,59 @@
--- name: lease_next
--- Take the longest due delivery for a lease, and open its attempt. Rows of other workers are skipped. A leased
--- row's due_at is the end of its lease, so a dead worker's row comes due again by itself; its attempt is then
--- marked abandoned. A channel with a delivery in flight is left alone, so that a hostile receiver holds one
--- thread and Slack's one message a second can be kept (exact within a process, which leases one at a time; two
--- processes at the same instant may both pass; the extra minute is for another machine's clock). Served by the partial index deliveries_due.
+-- name: find_waiting
+-- Channels with due deliveries and room for more in flight, the longest due first. Of each channel only its first row is
+-- read, from one to the next by the partial index deliveries_waiting, so that 100,000 rows of one cost what one row
+-- does. One that may be sent to again within 2 s is told too. A lease further off than any of ours is another
+-- machine's clock and does not count.
+WITH RECURSIVE head AS (
+    (SELECT customer_id, channel_id, due_at FROM deliveries
+      WHERE state IN ('pending', 'retrying', 'sending') AND customer_id BETWEEN %(first)s AND %(last)s
+      ORDER BY customer_id, channel_id, due_at LIMIT 1)
+    UNION ALL
+    SELECT n.* FROM head AS h CROSS JOIN LATERAL (
+        SELECT d.customer_id, d.channel_id, d.due_at FROM deliveries AS d
+         WHERE d.state IN ('pending', 'retrying', 'sending') AND d.customer_id <= %(last)s
+           AND (d.customer_id, d.channel_id) > (h.customer_id, h.channel_id)
+         ORDER BY d.customer_id, d.channel_id, d.due_at LIMIT 1) AS n
+)
+SELECT h.customer_id, h.channel_id, c.in_flight_limit, c.not_before
+  FROM head AS h
+  JOIN alert_channels AS c ON c.customer_id = h.customer_id AND c.channel_id = h.channel_id
+ WHERE h.due_at <= %(now)s AND c.enabled
+   AND (c.not_before IS NULL OR c.not_before <= %(now)s + interval '2 seconds')
+   AND c.in_flight_limit > (
+       SELECT count(*) FROM deliveries AS s
+        WHERE s.customer_id = h.customer_id AND s.channel_id = h.channel_id AND s.state = 'sending'
+          AND s.due_at > %(now)s AND s.due_at <= %(until)s + interval '1 minute')
+ ORDER BY h.due_at
+
+-- name: lock_channels
+-- Before rows of these channels are leased: one process at a time counts what is in flight there, and no other's
+-- statement began before our leases are seen. Who is second goes on to other channels. By primary key.
+SELECT w.customer_id, w.channel_id, w.number, c.in_flight_limit
+  FROM unnest(%(customer_ids)s::bigint[], %(channel_ids)s::uuid[], %(numbers)s::integer[])
+       AS w (customer_id, channel_id, number)
+  JOIN alert_channels AS c ON c.customer_id = w.customer_id AND c.channel_id = w.channel_id
+ WHERE c.enabled AND (c.not_before IS NULL OR c.not_before <= %(now)s)
+   FOR NO KEY UPDATE OF c SKIP LOCKED
+
+-- name: lease_due
+-- Take so many due deliveries of each locked channel for a lease, the longest due first, as far as the channel's limit
+-- in flight allows, and open their attempts. What they carry comes with them, the oldest alert first, without the chart
+-- where it is not sent. A leased row's due_at is the end of its lease, so a dead worker's row comes due again by itself;
+-- its attempt is then marked abandoned. Served by the partial indexes deliveries_waiting and deliveries_leased.
 WITH taken AS (
-    SELECT d.customer_id, d.delivery_id, d.attempt
-      FROM deliveries AS d
-      JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
-     WHERE d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
-       AND c.enabled
-       AND (%(customer_id)s::bigint IS NULL OR d.customer_id = %(customer_id)s)
-       AND NOT EXISTS (SELECT FROM deliveries AS s
-                        WHERE s.state = 'sending' AND s.due_at > %(now)s AND s.due_at <= %(until)s + interval '1 minute'
-                          AND s.customer_id = d.customer_id AND s.channel_id = d.channel_id)
-     ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d SKIP LOCKED
+    SELECT d.*
+      FROM unnest(%(customer_ids)s::bigint[], %(channel_ids)s::uuid[], %(numbers)s::integer[], %(limits)s::integer[])
+           AS w (customer_id, channel_id, number, in_flight_limit)
+     CROSS JOIN LATERAL (
+        SELECT d.customer_id, d.delivery_id, d.attempt FROM deliveries AS d
+         WHERE d.customer_id = w.customer_id AND d.channel_id = w.channel_id
+           AND d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
+         ORDER BY d.due_at
+         LIMIT greatest(0, least(w.number, w.in_flight_limit - (
+               SELECT count(*) FROM deliveries AS s
+                WHERE s.customer_id = w.customer_id AND s.channel_id = w.channel_id AND s.state = 'sending'
+                  AND s.due_at > %(now)s AND s.due_at <= %(until)s + interval '1 minute')))
+           FOR UPDATE SKIP LOCKED) AS d
 ), abandoned AS (
     UPDATE delivery_attempts AS t SET outcome = 'abandoned', finished_at = %(now)s,
            detail = 'the worker ended during this attempt; whether it was received is not known'
@@ -22,33 +61,48 @@ WITH taken AS (
      WHERE t.customer_id = taken.customer_id AND t.delivery_id = taken.delivery_id AND t.attempt = taken.attempt
        AND t.outcome IS NULL
 ), leased AS (
-    UPDATE deliveries AS d SET state = 'sending', attempt = d.attempt + 1, due_at = %(until)s, leased_until = %(until)s
+    UPDATE deliveries AS d SET state = 'sending', attempt = d.attempt + 1, due_at = %(until)s, leased_until = %(until)s,
+           first_tried_at = coalesce(d.first_tried_at, %(now)s)
       FROM taken WHERE d.customer_id = taken.customer_id AND d.delivery_id = taken.delivery_id
-    RETURNING d.customer_id, d.delivery_id, d.alert_id, d.channel_id, d.attempt, d.progress
+    RETURNING d.customer_id, d.delivery_id, d.rule_id, d.channel_id, d.attempt, d.progress
 ), opened AS (
     INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at)
     SELECT customer_id, delivery_id, attempt, %(now)s FROM leased
 )
-SELECT leased.*, c.kind, c.name, c.configuration, c.secret, a.content, a.created_at
+SELECT leased.*, c.kind, c.name, c.configuration, c.secret,
+       CASE WHEN c.previous_secret_until > %(now)s THEN c.previous_secret END AS previous_secret,
+       carried.contents, carried.created
   FROM leased
   JOIN alert_channels AS c ON c.customer_id = leased.customer_id AND c.channel_id = leased.channel_id
-  JOIN alerts AS a ON a.customer_id = leased.customer_id AND a.alert_id = leased.alert_id
+ CROSS JOIN LATERAL (
+       SELECT array_agg(CASE WHEN c.kind = 'webhook' THEN a.content - 'chart_png' ELSE a.content END
+                        ORDER BY a.created_at, a.alert_id) AS contents,
+              array_agg(a.created_at ORDER BY a.created_at, a.alert_id) AS created
+         FROM delivery_alerts AS l
+         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+        WHERE l.customer_id = leased.customer_id AND l.delivery_id = leased.delivery_id) AS carried
 
--- name: doomed_alerts
--- Alerts with due deliveries that are not to be sent: their channel is disabled, or their worker died during
--- the last allowed attempt. Served by the partial index deliveries_due.
-SELECT DISTINCT d.customer_id, d.alert_id
-  FROM deliveries AS d
-  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
- WHERE d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
-   AND (%(customer_id)s::bigint IS NULL OR d.customer_id = %(customer_id)s)
-   AND (NOT c.enabled OR (d.state = 'sending'
-        AND d.attempt - coalesce((d.progress ->> 'tries_from')::integer, 0) >= %(attempts)s))
- ORDER BY 1, 2
+-- name: doomed_deliveries
+-- Due deliveries that are not to be sent: their channel is disabled, or their worker died during the last allowed
+-- attempt. By channel, at most 10,000 of each at a time; served by the partial indexes deliveries_waiting and deliveries_leased.
+SELECT doomed.customer_id, array_agg(doomed.delivery_id)
+  FROM (SELECT d.customer_id, d.delivery_id
+          FROM alert_channels AS c
+         CROSS JOIN LATERAL (
+            SELECT d.customer_id, d.delivery_id FROM deliveries AS d
+             WHERE d.customer_id = c.customer_id AND d.channel_id = c.channel_id
+               AND d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
+             ORDER BY d.due_at LIMIT 10000) AS d
+         WHERE NOT c.enabled AND c.customer_id BETWEEN %(first)s AND %(last)s
+         UNION
+        SELECT d.customer_id, d.delivery_id FROM deliveries AS d
+         WHERE d.state = 'sending' AND d.due_at <= %(now)s AND d.customer_id BETWEEN %(first)s AND %(last)s
+           AND d.attempt - coalesce((d.progress ->> 'tries_from')::integer, 0) >= %(attempts)s) AS doomed
+ GROUP BY doomed.customer_id ORDER BY doomed.customer_id
 
 -- name: bury_doomed
--- The deliveries of doomed_alerts become dead with the reason; open attempts are marked abandoned. Served by
--- the unique key (customer_id, alert_id, channel_id).
+-- Those of doomed_deliveries that still are become dead with the reason; open attempts are marked abandoned. By
+-- primary key.
 WITH buried AS (
     UPDATE deliveries AS d
        SET state = 'dead', finished_at = %(now)s, leased_until = NULL,
@@ -57,7 +111,7 @@ WITH buried AS (
                ELSE 'channel disabled: ' || coalesce(c.disabled_reason, 'switched off') END)
       FROM alert_channels AS c
      WHERE c.customer_id = d.customer_id AND c.channel_id = d.channel_id
-       AND d.customer_id = %(customer_id)s AND d.alert_id = ANY (%(alert_ids)s::uuid[])
+       AND d.customer_id = %(customer_id)s AND d.delivery_id = ANY (%(delivery_ids)s::uuid[])
        AND d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
        AND (NOT c.enabled OR (d.state = 'sending'
             AND d.attempt - coalesce((d.progress ->> 'tries_from')::integer, 0) >= %(attempts)s))
@@ -71,35 +125,107 @@ WITH buried AS (
 )
 SELECT count(*) FROM buried
 
--- name: record_outcome
--- End an attempt, if the lease is still ours: the attempt number is the fence. By primary key.
-UPDATE deliveries
-   SET state = %(state)s, due_at = coalesce(%(due_at)s, due_at), leased_until = NULL,
-       finished_at = %(finished_at)s, progress = progress || %(progress)s::jsonb
- WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s
-   AND attempt = %(attempt)s AND state = 'sending'
+-- name: record_outcomes
+-- End attempts, each if its lease is still ours: the attempt number is the fence. What came of an attempt is kept either
+-- way; one that was called abandoned keeps that and gains the detail. Returns those whose lease was ours. By primary
+-- keys.
+WITH ended AS (
+    SELECT * FROM jsonb_to_recordset(%(ended)s) AS e (
+        customer_id bigint, delivery_id uuid, attempt integer, state text, due_at timestamptz, finished_at timestamptz,
+        progress jsonb, outcome text, status_code integer, latency_ms integer, answer text, detail text)
+), kept AS (
+    UPDATE delivery_attempts AS t
+       SET outcome = coalesce(t.outcome, e.outcome), finished_at = coalesce(t.finished_at, %(now)s),
+           status_code = e.status_code, latency_ms = e.latency_ms, answer = e.answer,
+           detail = CASE WHEN t.outcome = 'abandoned' THEN 'ended after its lease: ' || e.detail ELSE e.detail END
+      FROM ended AS e
+     WHERE t.customer_id = e.customer_id AND t.delivery_id = e.delivery_id AND t.attempt = e.attempt
+)
+UPDATE deliveries AS d
+   SET state = e.state, due_at = coalesce(e.due_at, d.due_at), leased_until = NULL, finished_at = e.finished_at,
+       progress = d.progress || e.progress
+  FROM ended AS e
+ WHERE d.customer_id = e.customer_id AND d.delivery_id = e.delivery_id AND d.attempt = e.attempt
+   AND d.state = 'sending'
+RETURNING d.delivery_id
 
--- name: finish_attempt
--- What came of an attempt, when and how fast. An attempt that was called abandoned keeps that and gains the
--- detail. By primary key.
-UPDATE delivery_attempts
-   SET outcome = coalesce(outcome, %(outcome)s), finished_at = coalesce(finished_at, %(now)s),
-       status_code = %(status_code)s, latency_ms = %(latency_ms)s, answer = %(answer)s,
-       detail = CASE WHEN outcome = 'abandoned' THEN 'ended after its lease: ' || %(detail)s ELSE %(detail)s END
- WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND attempt = %(attempt)s
-
--- name: receiver_well
--- A success ends a channel's time of failing. By primary key; touches nothing when there was none.
-UPDATE alert_channels SET failing_since = NULL
- WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND failing_since IS NOT NULL
-
--- name: receiver_failing
--- A failure begins it, or tells since when it lasts. By primary key.
-UPDATE alert_channels SET failing_since = coalesce(failing_since, %(now)s)
- WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s
-RETURNING failing_since
+-- name: judge_channels
+-- What attempts say of their channels: since when a receiver fails, ended by a success; how many may be in flight, more
+-- with each quick success of a webhook and one after anything else; a pause that it asked for. Touches nothing where
+-- nothing changes, and locks the others in one order, so that no two workers wait for each other. By primary key.
+WITH judged AS (
+    SELECT * FROM jsonb_to_recordset(%(judged)s) AS j (customer_id bigint, channel_id uuid, any_sent boolean,
+        failing boolean, quick integer, pause_until timestamptz)
+), changing AS MATERIALIZED (
+    SELECT c.customer_id, c.channel_id
+      FROM judged AS j
+      JOIN alert_channels AS c ON c.customer_id = j.customer_id AND c.channel_id = j.channel_id
+     WHERE j.failing OR c.failing_since IS NOT NULL OR j.pause_until IS NOT NULL
+        OR c.in_flight_limit <> CASE WHEN j.quick > 0 AND c.kind = 'webhook' THEN %(most)s ELSE 1 END
+     ORDER BY c.customer_id, c.channel_id FOR NO KEY UPDATE OF c
+)
+UPDATE alert_channels AS c
+   SET failing_since = CASE WHEN j.failing AND j.any_sent THEN %(now)s WHEN j.failing THEN coalesce(c.failing_since, %(now)s)
+                            WHEN j.any_sent THEN NULL ELSE c.failing_since END,
+       in_flight_limit = CASE WHEN j.quick > 0 AND c.kind = 'webhook' THEN least(%(most)s, c.in_flight_limit + j.quick)
+                              ELSE 1 END,
+       not_before = greatest(c.not_before, j.pause_until)
+  FROM judged AS j JOIN changing AS o ON o.customer_id = j.customer_id AND o.channel_id = j.channel_id
+ WHERE c.customer_id = j.customer_id AND c.channel_id = j.channel_id
+RETURNING c.channel_id, c.in_flight_limit, c.failing_since
 
 -- name: disable_channel
 -- Nothing more is sent there; no row when another worker was first. By primary key.
 UPDATE alert_channels SET enabled = false, disabled_reason = %(reason)s
  WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND enabled
+
+-- name: channel_to_test
+-- A channel by its name (unique key), with what a message needs of its customer.
+SELECT c.channel_id, c.kind, c.enabled, c.disabled_reason, k.slug, k.name
+  FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id
+ WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+
+-- name: write_test
+-- A test: an alert without a rule, in a message of its own that is due at once.
+WITH written AS (
+    INSERT INTO alerts (customer_id, alert_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at,
+                        told_at)
+    VALUES (%(customer_id)s, %(alert_id)s, 'test', 'open', 'test' || chr(31) || %(channel_id)s::text, %(alert_id)s,
+            %(content)s, ARRAY[%(channel_id)s::uuid], %(now)s, %(now)s)
+), queued AS (
+    INSERT INTO deliveries (customer_id, delivery_id, channel_id, due_at, created_at)
+    VALUES (%(customer_id)s, %(delivery_id)s, %(channel_id)s, %(now)s, %(now)s)
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+VALUES (%(customer_id)s, %(delivery_id)s, %(alert_id)s, %(channel_id)s)
+
+-- name: test_attempt
+-- What came of a test's last attempt, whoever made it; no row before the first. By primary keys.
+SELECT d.state, coalesce(t.detail, ''), t.status_code, t.latency_ms, t.answer
+  FROM deliveries AS d
+  JOIN delivery_attempts AS t ON t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id
+ WHERE d.customer_id = %(customer_id)s AND d.delivery_id = %(delivery_id)s
+ ORDER BY t.attempt DESC LIMIT 1
+
+-- name: end_test
+-- A test that failed is not tried again. By primary key.
+UPDATE deliveries
+   SET state = 'dead', finished_at = %(now)s, progress = progress || jsonb_build_object('reason', %(reason)s::text)
+ WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'retrying'
+
+-- name: lock_secret
+-- A channel before its secret is replaced, and until when an earlier one still signs. By the unique key (customer_id, name).
+SELECT kind, CASE WHEN previous_secret_until > %(now)s THEN previous_secret_until END
+  FROM alert_channels WHERE customer_id = %(customer_id)s AND name = %(name)s FOR NO KEY UPDATE
+
+-- name: rotate_secret
+-- The new secret, with the old one beside it for a while. By the unique key (customer_id, name).
+UPDATE alert_channels
+   SET secret = %(secret)s,
+       previous_secret = CASE WHEN %(keep)s THEN secret END,
+       previous_secret_until = CASE WHEN %(keep)s AND secret IS NOT NULL THEN %(until)s::timestamptz END
+ WHERE customer_id = %(customer_id)s AND name = %(name)s
+
+-- name: forget_secrets
+-- Secrets whose overlap is over are not kept any longer. Small table, read whole.
+UPDATE alert_channels SET previous_secret = NULL, previous_secret_until = NULL WHERE previous_secret_until <= %(now)s

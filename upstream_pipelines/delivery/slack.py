@@ -91,12 +91,15 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
         channel=channel, text=escape_slack(message.subject), blocks=list(message.blocks), metadata=metadata
     )
     detail = "accepted"
-    if message.chart is not None:
+    if message.charts:
         try:
             # By the channel's id, which only the first answer tells; into the thread of the alert.
             client.files_upload_v2(
-                channel=posted["channel"], thread_ts=posted["ts"], file=message.chart,
-                filename="chart.png", title="Before and since",
+                channel=posted["channel"], thread_ts=posted["ts"],
+                file_uploads=[
+                    {"file": chart, "filename": f"chart{number}.png", "title": "Before and since"}
+                    for number, chart in enumerate(message.charts, 1)
+                ],
             )  # fmt: skip
         except SlackApiError as error:
             # The alert itself is there; sending it again for want of its picture would be worse.

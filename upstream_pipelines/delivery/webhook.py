@@ -11,20 +11,18 @@ from datetime import datetime
 from typing import Any
 
 import requests
-from requests_hardened import Config, HTTPSession
 from requests_hardened.ip_filter import InvalidIPAddress
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 
-from upstream_pipelines.delivery.address_guard import DestinationNotAllowedError, GuardedAdapter
+from upstream_pipelines.delivery.address_guard import DestinationNotAllowedError, check_url
 from upstream_pipelines.delivery.channels import secret_bytes
+from upstream_pipelines.delivery.connections import Connections
 from upstream_pipelines.delivery.deadline import Breaker, DeadlineError, within
 from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after, readable
+from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import Settings
 
 TOTAL_SECONDS = 20.0
-_CONNECT_SECONDS = 10.0
 _ANSWER_BYTES = 16 * 1024
 
 
@@ -43,11 +41,12 @@ def send_webhook(
     delivery_id: str,
     payload: Mapping[str, Any],
     now: datetime,
+    connections: Connections | None = None,
     total_seconds: float = TOTAL_SECONDS,
 ) -> Outcome:
     """One attempt, ended after `total_seconds` of wall-clock time whatever the receiver does.
 
-    At most 16 KiB of the answer are read, as they come (never decompressed). Redirects, proxies and
+    `connections` are the calling thread's, kept between its deliveries; without them the one made is closed again. At most 16 KiB of the answer are read, as they come (never decompressed). Redirects, proxies and
     .netrc are not followed. `webhook-id` is the delivery's id, the same on every attempt.
     """
     body = json.dumps(payload, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
@@ -60,12 +59,19 @@ def send_webhook(
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign(secrets, delivery_id, timestamp, body),
     }
+    try:
+        # Again, and not at configuration alone: the ports and schemes allowed may have become fewer since.
+        check_url(url, "", ports=settings.webhook_ports, allow_loopback=settings.webhook_allow_loopback)
+    except ConfigurationError:
+        return _failed("destination not allowed")
+    kept = connections or Connections(settings)
     # A status is the receiver's decision, even when the body after it never ends.
     heard: list[tuple[int, str | None]] = []
     answer = "(the answer did not end)"
     try:
-        answer = within(total_seconds, lambda breaker: _post(settings, url, headers, body, breaker, heard=heard))
+        answer = within(total_seconds, lambda breaker: _post(kept, url, headers, body, breaker, heard=heard))
     except DeadlineError:
+        kept.abandon()
         if not heard:
             return _failed(f"no answer within {total_seconds:g} s")
     except (DestinationNotAllowedError, InvalidIPAddress):
@@ -77,6 +83,9 @@ def send_webhook(
     except (requests.exceptions.RequestException, HTTPError, OSError) as error:
         if not heard:
             return _failed(f"no connection ({type(error).__name__})")
+    finally:
+        if connections is None:
+            kept.close()
     status, retry_after = heard[0]
     return judge_http(status, answer, read_retry_after(retry_after, now))
 
@@ -86,7 +95,7 @@ def _failed(detail: str) -> Outcome:
 
 
 def _post(
-    settings: Settings,
+    connections: Connections,
     url: str,
     headers: Mapping[str, str],
     body: bytes,
@@ -95,51 +104,10 @@ def _post(
     heard: list[tuple[int, str | None]],
 ) -> str:
     """Post; put status and Retry-After into `heard` as soon as they are there; return the answer's start."""
-    config = Config(
-        ip_filter_enable=False,  # mounted below, with the stricter guard
-        ip_filter_allow_loopback_ips=False,
-        never_redirect=True,
-        default_timeout=(_CONNECT_SECONDS, TOTAL_SECONDS),
-    )
-    with HTTPSession(config) as session:
-        session.trust_env = False
-        for scheme in ("http", "https"):
-            adapter = _CuttableAdapter(is_https=scheme == "https", allow_loopback=settings.webhook_allow_loopback)
-            adapter.cut_with(breaker)
-            session.mount(f"{scheme}://", adapter)
-        with session.post(
-            url,
-            data=body,
-            headers=dict(headers),
-            stream=True,
-            verify=str(settings.webhook_ca_file) if settings.webhook_ca_file else True,
-        ) as response:
-            if breaker.is_cut:  # then these headers ended because the socket was shut, not because they were whole
-                raise DeadlineError
-            heard.append((response.status_code, response.headers.get("retry-after")))
-            if response.headers.get("content-encoding", "identity") != "identity":
-                return "(a compressed answer, not read)"
-            return readable(response.raw.read(_ANSWER_BYTES, decode_content=False))
-
-
-class _CuttableAdapter(GuardedAdapter):
-    """Hands each connection's socket to the breaker as soon as it is there."""
-
-    def cut_with(self, breaker: Breaker) -> None:
-        class Plain(HTTPConnection):
-            def connect(self) -> None:
-                super().connect()
-                breaker.watch(self.sock)
-
-        class Tls(HTTPSConnection):
-            def connect(self) -> None:
-                super().connect()
-                breaker.watch(self.sock)
-
-        class PlainPool(HTTPConnectionPool):
-            ConnectionCls = Plain
-
-        class TlsPool(HTTPSConnectionPool):
-            ConnectionCls = Tls
-
-        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    with connections.post(url, body, headers, breaker, TOTAL_SECONDS) as response:
+        if breaker.is_cut:  # then these headers ended because the socket was shut, not because they were whole
+            raise DeadlineError
+        heard.append((response.status_code, response.headers.get("retry-after")))
+        if response.headers.get("content-encoding", "identity") != "identity":
+            return "(a compressed answer, not read)"
+        return readable(response.raw.read(_ANSWER_BYTES, decode_content=False))

@@ -4,6 +4,9 @@
 -- Take an earlier demonstration's customer away, children before parents (each by its customer_id key).
 WITH gone AS (SELECT customer_id FROM customers WHERE slug = %(slug)s AND slug LIKE 'demo-%%'),
 attempts AS (DELETE FROM delivery_attempts WHERE customer_id IN (SELECT customer_id FROM gone)),
+places AS (DELETE FROM delivery_alerts WHERE customer_id IN (SELECT customer_id FROM gone)),
+judgements AS (DELETE FROM alert_feedback WHERE customer_id IN (SELECT customer_id FROM gone)),
+silences AS (DELETE FROM alert_silences WHERE customer_id IN (SELECT customer_id FROM gone)),
 deliveries_gone AS (DELETE FROM deliveries WHERE customer_id IN (SELECT customer_id FROM gone)),
 alerts_gone AS (DELETE FROM alerts WHERE customer_id IN (SELECT customer_id FROM gone)),
 rules AS (DELETE FROM alert_rules WHERE customer_id IN (SELECT customer_id FROM gone)),
@@ -22,6 +25,7 @@ lines AS (DELETE FROM claims WHERE customer_id IN (SELECT customer_id FROM gone)
 rejected AS (DELETE FROM rejected_rows WHERE customer_id IN (SELECT customer_id FROM gone)),
 received AS (DELETE FROM received_lines WHERE customer_id IN (SELECT customer_id FROM gone)),
 inbox AS (DELETE FROM webhook_inbox WHERE customer_id IN (SELECT customer_id FROM gone)),
+missed AS (DELETE FROM missed_uploads WHERE customer_id IN (SELECT customer_id FROM gone)),
 uploads_gone AS (DELETE FROM uploads WHERE customer_id IN (SELECT customer_id FROM gone)),
 tokens AS (DELETE FROM ingestion_tokens WHERE customer_id IN (SELECT customer_id FROM gone))
 DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM gone);

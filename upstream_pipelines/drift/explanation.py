@@ -120,7 +120,7 @@ def lack_text(signal: str, reason: str | None) -> str:
 
 def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer") -> str:
     """Payer, signal, size and money in one line, for a subject: "Aetna denies more: 10.1 % → 15.2 %, about $12,000 a
-    month". `notice` is "open" or "resolved", `cause` "payer" or "data": what is told, and to whom.
+    month". `notice` is "open", "escalated" or "resolved", `cause` "payer" or "data": what is told, and to whom.
     """
     signal, payer = str(row["signal"]), row["payer"]
     whose = _DATA if cause == "data" else ""
@@ -132,7 +132,8 @@ def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer")
         return f"Resolved: {whose}{payer}: {NAMES[signal]} {to_be} {now or 'no longer compared'}"
     if _is_over(row):
         return f"{whose}{_verb(row)}, and the last weeks are near the baseline again"
-    text = f"{whose}{_verb(row)}: {_size(row)}"
+    grown = "Grown since it was told: " if notice == "escalated" else ""
+    text = f"{grown}{whose}{_verb(row)}: {_size(row)}"
     money = (row.get("detail") or {}).get("money")
     if money and money.get("per_month") is not None and cause == "payer":
         amount = rounded_dollars(money["per_month"])

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import pandas as pd
@@ -21,6 +21,7 @@ from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice
+from upstream_pipelines.alerts.outbox import grown_events
 from upstream_pipelines.alerts.store import write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -38,6 +39,7 @@ from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
+_Told = tuple[dict[str, Any], Literal["open", "resolved", "escalated"], Cause]
 SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 _INT64 = pa.int64()
@@ -215,7 +217,8 @@ def _look_once(
             states = [event.model_dump(mode="json") for event in result.events]
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
             used_by = opened_with(conn, subject.customer_id, [row["event_id"] for row in rows if row["event_id"]])
-            notices = list(_notices(detector, subject, as_of, rows, live, used_by=used_by))
+            told = _told(conn, subject.customer_id, rows, live)
+            notices = list(_notices(detector, subject, as_of, told, live, used_by=used_by))
             alerts = write_drift_alerts(conn, subject.customer_id, notices)
     return explained, live, alerts
 
@@ -258,28 +261,43 @@ def event_pictures(detector: Detector, charts: Charts, rows: Sequence[Mapping[An
     return {str(row["event_id"]): event_chart(event_points(detector, charts, row), title_of(row)) for row in rows}
 
 
+def _told(
+    conn: Connection, customer_id: int, rows: Sequence[dict[str, Any]], known: Sequence[DriftEvent]
+) -> list[_Told]:
+    """What people are told of a look: events that opened, were resolved, changed their cause or grew a step worse.
+
+    Returns: each with its row, the notice, and the cause, which says who is told.
+    """
+    before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
+    told: list[_Told] = [
+        (row, notice, cause) for row in rows for notice, cause in announcements(row, before.get(row["event_id"]))
+    ]
+    going = {
+        (UUID(row["event_id"]), row["cause"]): row
+        for row in rows
+        if row["state"] == "updated"
+        and row["severity"] is not None
+        and before.get(row["event_id"]) == row["cause"]
+    }
+    grown = grown_events(conn, customer_id, {event: row["severity"] for event, row in going.items()})
+    return told + [(row, "escalated", cause) for (event, cause), row in going.items() if event in grown]
+
+
 def _notices(
     detector: Detector,
     subject: Subject,
     as_of: date,
-    rows: Sequence[dict[str, Any]],
+    told: Sequence[_Told],
     known: Sequence[DriftEvent],
     *,
     used_by: Mapping[str, OpenedWith],
 ) -> Iterator[DriftNotice]:
-    """What people are told of a look: events that opened, were resolved, or changed their cause. Few a year, so a loop.
-
-    `used_by`: what events were opened with.
-    """
-    before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
-    told = [
-        (row, announcement) for row in rows for announcement in announcements(row, before.get(row["event_id"]))
-    ]
+    """What is told, with its words and pictures. Few a year, so a loop. `used_by`: what events were opened with."""
     if not told:
         return
-    drawn = {row["event_id"]: row for row, _ in told if is_explained(row)}
+    drawn = {row["event_id"]: row for row, _, _ in told if is_explained(row)}
     pictures = event_pictures(detector, detector.charts(as_of, known), list(drawn.values())) if drawn else {}
-    for row, (notice, cause) in told:
+    for row, notice, cause in told:
         detail = row["detail"]
         yield DriftNotice(
             event_id=UUID(row["event_id"]),

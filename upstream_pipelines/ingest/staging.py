@@ -25,7 +25,7 @@ import structlog
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from upstream_pipelines.alerts.store import write_quality_alert
+from upstream_pipelines.alerts.store import write_refused_alert
 from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.raw_block import ClaimSource
 from upstream_pipelines.customers.models import Customer
@@ -35,7 +35,7 @@ from upstream_pipelines.ingest.batch_reader import read_batch
 from upstream_pipelines.ingest.csv_reader import open_csv
 from upstream_pipelines.ingest.inbox import read_batch_body
 from upstream_pipelines.ingest.landing import take_in
-from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file
+from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
 from upstream_pipelines.quality.report import build_report
 from upstream_pipelines.quality.store import save_report
 from upstream_pipelines.settings import Settings
@@ -184,7 +184,10 @@ class _Attempt:
         failed = {**self._key, "code": code, "message": message, "sha256": digest}
         with self.conn.transaction():
             self.conn.execute(QUERIES.fail_upload, failed)
-            write_quality_alert(self.conn, self.customer.customer_id, self.upload_id, 0.0, [code], None)
+            write_refused_alert(
+                self.conn, self.customer.customer_id, self.upload_id, code,
+                upload_link(self.settings, self.customer.slug, f"{self.source}_claims"),
+            )  # fmt: skip
         finish_file(self.conn, self.settings, self.customer, self.upload_id, "failed")
 
 

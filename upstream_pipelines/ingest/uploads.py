@@ -129,6 +129,11 @@ def finish_file(
         conn.execute(QUERIES.set_location, {**key, "location": str(moved)})
 
 
+def upload_link(settings: Settings, slug: str, asset: str) -> str:
+    """Where a person sees what became of this customer's latest uploads: an asset of the Dagster UI."""
+    return f"{settings.ui_url}/assets/{asset}?view=partitions&partition={slug}"
+
+
 def get_upload(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:
     """One upload with its counts, by column name.
 

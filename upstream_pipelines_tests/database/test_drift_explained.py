@@ -19,7 +19,7 @@ from pydantic import SecretStr
 from sqlalchemy.engine import URL
 from typer.testing import CliRunner
 
-from upstream_pipelines.alerts.content import build_message
+from upstream_pipelines.alerts.content import Alert, build_message
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
@@ -283,7 +283,9 @@ def test_a_patients_name_in_the_facility_reaches_no_message_and_no_metadata(
     assert total + told[0]["parts"]["maturity"] == pytest.approx(told[0]["change"], abs=1e-12)
     kept = pipeline.execute("SELECT content FROM alerts").fetchall()
     messages = [
-        build_message({**content, "customer": {"slug": "acme", "name": "Acme"}}, "2026-06-01T00:00:00+00:00")
+        build_message(
+            [Alert({**content, "customer": {"slug": "acme", "name": "Acme"}}, "2026-06-01T00:00:00+00:00")]
+        )
         for (content,) in kept
     ]
     assert any("withheld names" in message.text for message in messages)

@@ -97,6 +97,31 @@ def test_an_event_alarms_once_however_often_its_day_is_looked_at(pipeline: Conne
     assert pipeline.execute("SELECT state FROM drift_events").fetchall() == [("updated",)]
 
 
+def test_an_event_that_grew_a_step_since_it_was_told_is_told_again_once(
+    pipeline: Connection, subject: Subject
+) -> None:
+    days = [TODAY - timedelta(days=1), TODAY]
+    opened = look(pipeline, subject, DAYS[:-1])
+    assert opened.alerts == 1
+    row = pipeline.execute("SELECT severity FROM alerts").fetchone()
+    assert row is not None
+    assert row[0] > 0.25
+    assert look(pipeline, subject, days[:1]).alerts == 0
+    pipeline.execute("UPDATE alerts SET severity = 0.05")  # as if it had been small when it was told
+    grown = look(pipeline, subject, days[1:])
+    assert grown.alerts == 1
+    content = pipeline.execute("SELECT content FROM alerts WHERE notice = 'escalated'").fetchone()
+    assert content is not None
+    assert content[0]["type"] == "drift.event.escalated"
+    assert content[0]["words"]["headline"].startswith("Grown since it was told: Aetna denies more")
+    assert content[0]["chart_png"]
+    assert look(pipeline, subject, days[1:]).alerts == 0
+    assert pipeline.execute("SELECT notice, step FROM alerts ORDER BY step").fetchall() == [
+        ("open", 0),
+        ("escalated", 1),
+    ]
+
+
 def test_a_look_back_changes_neither_the_present_events_nor_the_outbox(
     pipeline: Connection, subject: Subject
 ) -> None:

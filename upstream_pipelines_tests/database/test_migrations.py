@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 
 import psycopg
@@ -14,6 +14,8 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from sqlalchemy.engine import URL
 
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
+from upstream_pipelines.alerts.store import conservation
 from upstream_pipelines.db import migrate as migrations
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines, engine
 from upstream_pipelines.drift.settings import DriftSettings
@@ -133,3 +135,77 @@ def test_the_days_of_all_claims_are_counted_again_for_six_signals(database_at: C
         _, prices, codes = read_activity(conn, customer_id)
     assert codes["lines"].tolist() == [3]
     assert sorted(zip(prices["modifiers"], prices["lines"], strict=True)) == [("", 1), ("25", 2)]
+
+
+def test_a_delivery_that_waited_during_the_upgrade_is_a_message_of_one_alert(
+    database_at: Callable[[str], Settings],
+) -> None:
+    """Most likely wrong: rows that row-level security hides from the migration stay behind."""
+    settings = database_at("0006")
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = _customer(conn)
+        conn.execute(
+            """WITH rule AS (
+                   INSERT INTO alert_rules (customer_id, name, kinds) VALUES (%(c)s, 'default', '{drift}') RETURNING rule_id
+               ), channel AS (
+                   INSERT INTO alert_channels (customer_id, name, kind, configuration)
+                   VALUES (%(c)s, 'hook', 'webhook', '{}'), (%(c)s, 'office', 'email', '{}') RETURNING channel_id
+               ), written AS (
+                   INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, state, content, channel_ids)
+                   SELECT %(c)s, rule_id, 'drift', notice, 'f', %(event)s, 'pending',
+                          '{"type": "drift.event.opened", "data": {"severity": 0.7}}',
+                          ARRAY(SELECT channel_id FROM channel)
+                     FROM rule, unnest(ARRAY['open', 'resolved']) AS n (notice)
+                   RETURNING alert_id
+               ), queued AS (
+                   INSERT INTO deliveries (customer_id, alert_id, channel_id, state, attempt)
+                   SELECT %(c)s, alert_id, channel_id, 'retrying', 1 FROM written, channel
+                   RETURNING delivery_id
+               )
+               INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at, outcome)
+               SELECT %(c)s, delivery_id, 1, '2026-05-01T10:00:00Z', 'retry' FROM queued""",
+            {"c": customer_id, "event": EVENT},
+        )
+    dispose_engines()
+    migrations.migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        counts = conservation(conn, customer_id)
+        assert counts == {**dict.fromkeys(counts, 0), "alerts": 2, "expected_places": 4, "deliveries": 4}
+        assert conn.execute(
+            "SELECT DISTINCT severity, ends, told_at = created_at, over_at IS NOT NULL, held_by FROM alerts"
+        ).fetchall() == [(0.7, True, True, True, None)]
+        assert conn.execute(
+            "SELECT DISTINCT rule_id IS NOT NULL, first_tried_at AT TIME ZONE 'UTC' FROM deliveries"
+        ).fetchall() == [(True, datetime(2026, 5, 1, 10))]
+
+
+def test_the_old_default_rule_hears_of_everything_and_a_rule_that_was_changed_stays(
+    database_at: Callable[[str], Settings],
+) -> None:
+    settings = database_at("0006")
+    written = {
+        "first": "'default', '{drift,run_failure}', NULL, true",
+        "second": "'default', '{drift,quality,run_failure}', NULL, true",
+        "narrowed": "'default', '{drift,run_failure}', '{office}', true",
+        "chosen": "'default', '{run_failure,drift}', NULL, true",
+        "off": "'default', '{drift,run_failure}', NULL, false",
+        "named": "'mine', '{drift,run_failure}', NULL, true",
+    }
+    with connect(settings, "upstream_pipeline") as conn:
+        for slug, values in written.items():
+            conn.execute(
+                f"""WITH c AS (INSERT INTO customers (slug, name) VALUES ('{slug}', 'C') RETURNING customer_id)
+                    INSERT INTO alert_rules (customer_id, name, kinds, channels, enabled)
+                    SELECT customer_id, {values} FROM c"""
+            )
+    dispose_engines()
+    migrations.migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        rows = conn.execute(
+            "SELECT slug FROM alert_rules JOIN customers USING (customer_id) WHERE 'silence' = ANY (kinds)"
+        )
+        assert {slug for (slug,) in rows} == {"first", "second"}
+        default = conn.execute(
+            "SELECT kinds FROM alert_rules JOIN customers USING (customer_id) WHERE slug = 'first'"
+        ).fetchone()
+        assert default == (list(DEFAULT_RULE.kinds),)

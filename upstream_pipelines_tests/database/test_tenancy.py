@@ -43,13 +43,14 @@ def two_customers(pipeline: Connection) -> tuple[int, int]:
 def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
     """A row for each customer in every tenant table, whatever its columns: made from the catalogue."""
     sample = {
-        "bigint": 1, "integer": 1, "text": "x", "uuid": "00000000-0000-0000-0000-000000000001",
+        "bigint": 1, "integer": 1, "smallint": 1, "text": "x", "uuid": "00000000-0000-0000-0000-000000000001",
         "bytea": b"x" * 32, "jsonb": "{}", "date": date(2026, 1, 1), "double precision": 0.5,
         "boolean": True, "numeric": 1, "timestamp with time zone": "2026-01-01T00:00:00Z", "ARRAY": [],
     }  # fmt: skip
     allowed = {
         "source": "csv", "status": "received", "outcome": "PAID", "kind": None, "severity": "info",
-        "direction": "worsening", "state": None, "cause": "payer", "notice": "open",
+        "unknown_dollars": "tell", "basis": "setting", "direction": "worsening", "state": None, "cause": "payer", "notice": "open", "judgement": "real",
+        "ends_at": "2027-01-01T00:00:00Z",
     }  # fmt: skip
     special = {
         ("touched_days", "kind"): "submitted", ("alert_channels", "kind"): "email", ("alerts", "kind"): "drift",
@@ -57,6 +58,8 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
         ("deliveries", "state"): "pending", ("quality_findings", "severity"): "info",
         ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
     }  # fmt: skip
+    # Columns that may be null where others are not.
+    also: dict[str, dict[str, object]] = {"alert_silences": {"payer": "x"}, "alerts": {"rule_id": sample["uuid"]}}
     with connect(settings, "upstream_pipeline") as lookup:
         tables = [name for name in _tenant_tables(lookup, "r", "p") if name != "customers"]
     url = settings.database_url
@@ -71,7 +74,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
                 (table,),
             ).fetchall()
             for customer in customers:
-                values: dict[str, object] = {"customer_id": customer}
+                values: dict[str, object] = {"customer_id": customer, **also.get(table, {})}
                 for name, kind in columns:
                     values[name] = special.get((table, name)) or allowed.get(name) or sample[kind]
                     if name == "token_sha256":
@@ -99,7 +102,7 @@ def test_customer_a_sees_no_row_of_customer_b_in_any_table(
     _fill_every_table(settings, two_customers)
     alpha, beta = two_customers
     tables = _tenant_tables(pipeline)
-    assert len(tables) >= 18
+    assert len(tables) >= 21
     with _api(settings) as conn:
         for table in tables:
             with customer_transaction(conn, alpha):

@@ -209,7 +209,20 @@ def test_a_refused_file_says_what_to_do_is_kept_and_stops_no_other(ingest: Inges
     assert [path.name for path in (folder / ".done" / str(good)).iterdir()] == ["file2.csv"]
 
 
-def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(ingest: Ingest) -> None:
+@pytest.mark.parametrize(
+    ("content", "code", "rules"),
+    [
+        (b"PK\x03\x04 a spreadsheet", "file_refused", []),
+        (
+            b"payer,cpt,submitted_date,decided_date,outcome\n,99213,2026-01-05,2026-02-01,PAID\n",
+            "all_rows_rejected",
+            ["payer_present"],
+        ),
+    ],
+)
+def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(
+    ingest: Ingest, content: bytes, code: str, rules: list[str]
+) -> None:
     """A file refused whole is the worse case of a file refused in part, and must not be the silent one."""
     ingest.configure(
         {
@@ -217,9 +230,11 @@ def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(ingest: Ingest
             "alert_rules": [{"name": "q", "kinds": ["quality"]}],
         }
     )
-    ingest.load(b"PK\x03\x04 a spreadsheet")
-    rows = ingest.conn.execute("SELECT kind, content -> 'data' ->> 'failed_rules' FROM alerts").fetchall()
-    assert rows == [("quality", '["file_refused"]')]
+    ingest.load(content)
+    ((kind, told),) = ingest.conn.execute("SELECT kind, content FROM alerts").fetchall()
+    assert (kind, told["type"], told["data"]["code"], told["data"]["failed_rules"]) == (
+        "quality", "upload.refused", code, rules,
+    )  # fmt: skip
 
 
 def test_an_attempt_that_dies_half_way_leaves_nothing_and_the_next_one_loads_all(

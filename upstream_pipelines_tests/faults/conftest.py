@@ -126,16 +126,53 @@ def notice(**changes: Any) -> DriftNotice:
     return DriftNotice(**{**values, **changes})
 
 
+# What was written just now as one message a channel becomes one for each alert.
+_ONE_EACH = """
+WITH joined AS (
+    SELECT l.*, d.rule_id, d.due_at, gen_random_uuid() AS own
+      FROM delivery_alerts AS l JOIN deliveries AS d USING (customer_id, delivery_id)
+     WHERE d.state = 'pending' AND d.attempt = 0
+       AND d.delivery_id IN (SELECT delivery_id FROM delivery_alerts GROUP BY delivery_id HAVING count(*) > 1)
+), made AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at)
+    SELECT customer_id, own, rule_id, channel_id, due_at FROM joined
+), moved AS (
+    UPDATE delivery_alerts AS l SET delivery_id = j.own FROM joined AS j
+     WHERE l.customer_id = j.customer_id AND l.alert_id = j.alert_id AND l.channel_id = j.channel_id
+)
+DELETE FROM deliveries WHERE delivery_id IN (SELECT delivery_id FROM joined)
+"""
+
+
+@pytest.fixture
+def write_alerts() -> Callable[..., None]:
+    """So many alerts to each channel of a customer, each in a message of its own and of another payer, so that none
+    waits for another.
+    """
+
+    def write(conn: Connection, customer_id: int, alerts: int, **changes: Any) -> None:
+        with conn.transaction():
+            payers = [f"Payer {uuid.uuid4().hex[:12]}" for _ in range(alerts)]
+            notices = [notice(**{"payer": payer, **changes}) for payer in payers]
+            assert write_drift_alerts(conn, customer_id, notices) == alerts
+            conn.execute(_ONE_EACH)
+            # Nor for the spacing after a message that went out before: that is what other tests are about.
+            conn.execute(
+                "UPDATE deliveries SET due_at = least(due_at, now()) WHERE state = 'pending' AND attempt = 0"
+            )
+
+    return write
+
+
 @pytest.fixture
 def queue(
-    pipeline: Connection, customer: int, loopback: Settings
+    pipeline: Connection, customer: int, loopback: Settings, write_alerts: Callable[..., None]
 ) -> Callable[[list[Channel], int], dict[str, str]]:
     """Channels and so many alerts to each of them. Returns the secrets that were made."""
 
     def fill(channels: list[Channel], alerts: int = 1, **changes: Any) -> dict[str, str]:
         made = sync_channels(pipeline, customer, channels, loopback)
-        with pipeline.transaction():
-            assert write_drift_alerts(pipeline, customer, [notice(**changes) for _ in range(alerts)]) == alerts
+        write_alerts(pipeline, customer, alerts, **changes)
         return made
 
     return fill

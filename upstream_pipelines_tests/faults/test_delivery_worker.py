@@ -18,9 +18,11 @@ from pydantic import SecretStr
 
 from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts, resend
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.delivery import worker
+from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
+from upstream_pipelines.delivery.outbox import Outbox
 from upstream_pipelines.delivery.outcome import SCHEDULE
+from upstream_pipelines.delivery.turns import Turn
 from upstream_pipelines.delivery.worker import DeliveryReport, deliver_due
 from upstream_pipelines.settings import Settings
 
@@ -49,7 +51,7 @@ def _only(conn: Connection, customer: int) -> dict[str, Any]:
 
 def _whole(conn: Connection, customer: int) -> dict[str, int]:
     counts = conservation(conn, customer)
-    for name in ("missing_deliveries", "unexpected_deliveries", "lost_attempts", "wrong_states"):
+    for name in ("missing_places", "unexpected_places", "empty_deliveries", "lost_attempts", "wrong_states"):
         assert counts[name] == 0, counts
     return counts
 
@@ -222,7 +224,7 @@ def test_an_unforeseen_error_is_kept_by_its_class_and_the_other_deliveries_go_on
     def broken(*_: object, **__: object) -> None:
         raise ValueError("CANARY 123-45-6789")
 
-    monkeypatch.setattr(worker, "send_email", broken)
+    monkeypatch.setattr(sending, "send_email", broken)
     queue([EmailChannel(kind="email", name="office", recipients=("a@example.org",)), _webhook(receiver)])
     report = deliver_due(loopback)
     assert (report.sent, report.retrying) == (1, 1)
@@ -313,9 +315,11 @@ def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
 ) -> None:
     queue([_webhook(receiver)])
     clock = Clock()
-    killed = worker._Worker(loopback, None, clock, 100, lambda: 0.0)
+    killed = Outbox(pipeline, None, lambda: 0.0)
     for _ in range(8):
-        assert killed._lease() is not None
+        (waiting,) = killed.find(clock.now).waiting
+        leased, _ = killed.lease([Turn(waiting.customer_id, waiting.channel_id, 1)], clock.now)
+        assert len(leased) == 1
         clock.now += timedelta(seconds=61)
     assert deliver_due(loopback, clock=clock).buried == 1
     assert receiver.requests == []

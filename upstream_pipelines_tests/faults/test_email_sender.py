@@ -27,7 +27,7 @@ from upstream_pipelines.settings import Settings
 
 MESSAGE = Message(
     subject="Aetna: denial rate up 10.1 % → 15.3 % (worsening) \N{EN DASH} Acme Health", text="text\n",
-    html='<p>html</p><img src="cid:chart">', blocks=(), payload={}, chart=b"\x89PNG\r\n\x1a\nchart",
+    html='<p>html</p><img src="cid:chart1">', blocks=(), payload={}, charts=(b"\x89PNG\r\n\x1a\nchart",),
 )  # fmt: skip
 
 
@@ -131,8 +131,8 @@ def test_a_message_goes_out_encrypted_with_text_html_chart_and_a_stable_message_
     assert message["auto-submitted"] == "auto-generated"
     parts = {part.get_content_type(): part for part in message.walk()}
     assert {"text/plain", "text/html", "image/png"} <= set(parts)
-    assert parts["image/png"]["content-id"] == "<chart>"
-    assert parts["image/png"].get_content() == MESSAGE.chart
+    assert parts["image/png"]["content-id"] == "<chart1>"
+    assert parts["image/png"].get_content() == MESSAGE.charts[0]
 
 
 def test_a_retry_goes_only_to_those_not_yet_accepted(mail: Settings, mailbox: Mailbox) -> None:

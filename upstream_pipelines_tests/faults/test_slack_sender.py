@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 import urllib.parse
 import uuid
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from upstream_pipelines.alerts.content import Message, build_message
+from upstream_pipelines.alerts.content import Alert, Message, build_message
 from upstream_pipelines.alerts.notices import DriftNotice, drift_entry
 from upstream_pipelines.alerts.store import list_alerts
 from upstream_pipelines.db.engine import Connection
@@ -34,12 +35,14 @@ def _message(explanation: str = "Aetna denies more.", payer: str = "Aetna") -> M
         headline=f"{payer} denies more: 10.1 % → 15.3 %", facts=(("Before", "10.1 %"),), chart_png=PNG, link="https://upstream.example/runs",
     )  # fmt: skip
     content = {**drift_entry(notice).content, "customer": {"slug": "acme", "name": "Acme Health"}}
-    return build_message(content, "2026-05-01T00:00:00+00:00")
+    return build_message([Alert(content, "2026-05-01T00:00:00+00:00")])
 
 
 def _broken_limit(body: dict[str, Any]) -> str | None:
     """What Slack would refuse."""
     blocks = body["blocks"]
+    if len(json.dumps(body["metadata"])) > 8000:
+        return "metadata_too_large"
     if not body.get("text") or not 1 <= len(blocks) <= 50:
         return "invalid_blocks"
     for block in blocks:
@@ -58,6 +61,9 @@ class FakeSlack:
         self.calls: list[str] = []
         self.files: list[bytes] = []
         self.errors: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self.one_a_second = False
+        self.refused_as_too_fast = 0
+        self._accepted_at: dict[str, float] = {}
         self._receiver, self._reply = receiver, reply
         receiver.script = self
 
@@ -73,6 +79,10 @@ class FakeSlack:
             self._reply(handler, 200)
         elif method in ("hook", "chat.postMessage"):
             post = json.loads(body)
+            if self._too_fast(post.get("channel", handler.path)):
+                text = "ratelimited" if method == "hook" else json.dumps({"ok": False, "error": "ratelimited"})
+                self._reply(handler, 429, text.encode(), retry_after="1")
+                return
             self.posts.append(post)
             broken = _broken_limit(post)
             if method == "hook":
@@ -90,6 +100,15 @@ class FakeSlack:
             form = urllib.parse.parse_qs(body.decode())
             assert (form["channel_id"], form["thread_ts"]) == (["C1"], ["1.2"])
             self._reply(handler, 200, json.dumps({"ok": True, "files": [{"id": "F1"}]}).encode())
+
+    def _too_fast(self, channel: str) -> bool:
+        now = time.monotonic()
+        too_fast = self.one_a_second and now - self._accepted_at.get(channel, -1.0) < 1
+        if too_fast:
+            self.refused_as_too_fast += 1
+        else:
+            self._accepted_at[channel] = now
+        return too_fast
 
 
 @pytest.fixture
@@ -190,13 +209,34 @@ def test_no_connection_is_a_retry_without_the_secret_url(receiver: Any) -> None:
     assert "hook" not in repr(outcome)
 
 
-def test_one_message_a_second_goes_to_a_channel(
+def test_one_message_a_second_goes_to_a_channel_whatever_number_of_workers_there_are(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, slack: FakeSlack
 ) -> None:
+    slack.one_a_second = True
     url = f"{receiver.url}/hook"
-    queue([SlackChannel.model_validate({"kind": "slack", "name": "team", "webhook_url": url})], 3)
+    queue([SlackChannel.model_validate({"kind": "slack", "name": "team", "webhook_url": url})], 4)
+    workers = [threading.Thread(target=deliver_due, args=(loopback,)) for _ in range(2)]
     started = time.monotonic()
-    assert deliver_due(loopback).sent == 3
-    assert 2 <= time.monotonic() - started < 6
-    assert receiver.most_open == 1
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert time.monotonic() - started >= 3
+    assert (len(slack.posts), slack.refused_as_too_fast, receiver.most_open) == (4, 0, 1)
+    assert {alert["state"] for alert in list_alerts(pipeline, customer)} == {"sent"}
     assert url not in repr(list_alerts(pipeline, customer))
+
+
+def test_two_channels_of_slack_do_not_wait_for_each_other(
+    loopback: Settings, receiver: Any, queue: Any, slack: FakeSlack
+) -> None:
+    slack.one_a_second = True
+    channels = [
+        SlackChannel.model_validate({"kind": "slack", "name": name, "bot_token": "xoxb-1", "channel": name})
+        for name in ("C1", "C2", "C3")
+    ]
+    queue(channels, 2)
+    started = time.monotonic()
+    assert deliver_due(loopback.model_copy(update={"slack_base_url": f"{receiver.url}/api"})).sent == 6
+    assert time.monotonic() - started < 5  # six one after another would be five seconds of waiting alone
+    assert slack.refused_as_too_fast == 0

@@ -102,7 +102,7 @@ def test_the_rate_is_a_check_of_the_customers_partition(
             (customer.customer_id, today, METHOD_VERSION, events),
         )
         done = drift.execute_in_process(instance=instance, partition_key="acme")
-        (result,) = done.get_asset_check_evaluations()
+        (result,) = [one for one in done.get_asset_check_evaluations() if one.check_name == CHECK.name]
         assert result.partition == "acme"
         assert (result.passed, result.severity) == (passed, dg.AssetCheckSeverity.WARN)
         assert result.metadata["events"].value == events

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from datetime import date
 from typing import Any, get_args
 
@@ -11,15 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from upstream_pipelines.alerts.content import Message, build_message
+from upstream_pipelines.alerts.content import Alert, Message, build_message
 from upstream_pipelines.alerts.notices import (
     DriftNotice,
     Entry,
     channel_disabled_content,
     drift_entry,
-    quality_entry,
-    run_failure_entry,
 )
+from upstream_pipelines.alerts.occurrences import quality_entry, run_failure_entry
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, Facts, Signal, matches
 from upstream_pipelines.drift.settings import SIGNALS
 
@@ -41,9 +41,11 @@ def _notice(**changes: Any) -> DriftNotice:
 
 
 def _message(entry: Entry, name: str = "Acme Health") -> Message:
-    return build_message(
-        {**entry.content, "customer": {"slug": "acme", "name": name}}, "2026-05-01T00:00:00+00:00"
-    )
+    return build_message([_alert(entry.content, name)])
+
+
+def _alert(content: Mapping[str, Any], name: str = "Acme Health", at: str = "2026-05-01T00:00:00+00:00") -> Alert:
+    return Alert({**content, "customer": {"slug": "acme", "name": name}}, at)
 
 
 def test_the_subject_says_who_what_how_much_and_what_it_costs() -> None:
@@ -88,7 +90,7 @@ def test_an_alert_that_waits_since_before_it_had_words_can_still_be_sent(
             "type": f"drift.event.{kind}", "data": data, "chart_png": "cG5n",
             "customer": {"slug": "acme", "name": "Acme"},
         }  # fmt: skip
-        message = build_message(content, "2026-05-01T00:00:00+00:00")
+        message = build_message([Alert(content, "2026-05-01T00:00:00+00:00")])
         assert f"Aetna: {signal.replace('_', ' ')}" in message.subject
         assert said in message.subject.replace("\N{NO-BREAK SPACE}", " ")
         assert message.subject.startswith("Resolved: ") is (kind == "resolved")
@@ -96,7 +98,7 @@ def test_an_alert_that_waits_since_before_it_had_words_can_still_be_sent(
             assert part in message.text
             assert part in repr(message.blocks)
         assert message.payload["data"] == {"customer": "acme", **data}
-        assert message.chart == b"png"
+        assert message.charts == (b"png",)
 
 
 def test_an_event_names_the_command_that_shows_its_claim_lines() -> None:
@@ -120,13 +122,75 @@ def test_the_webhook_body_is_the_numbers_without_the_chart() -> None:
     assert data["contributions"]["by"]["cpt_group"][0]["name"] == "Imaging"
     assert data["explanation"] == "Aetna denies more, since about April 2. This costs about $12,000 a month."
     assert "chart" not in repr(message.payload)
-    assert message.chart == b"png"
-    assert 'src="cid:chart"' in message.html
+    assert message.charts == (b"png",)
+    assert 'src="cid:chart1"' in message.html
+
+
+def _several(count: int, **changes: Any) -> list[Alert]:
+    """Alerts of `count` payers, a minute apart, the later the more severe."""
+    notices = [
+        _notice(**{
+            "payer": f"Payer {number}", "headline": f"Payer {number} denies more", "severity": (number + 1) / (count + 1),
+            "event_id": uuid.UUID(int=number), **changes,
+        })
+        for number in range(count)
+    ]  # fmt: skip
+    return [
+        _alert(drift_entry(notice).content, at=f"2026-05-01T00:{number % 60:02}:00+00:00")
+        for number, notice in enumerate(notices)
+    ]
+
+
+def test_a_message_of_several_is_headed_by_the_most_severe_and_tells_each() -> None:
+    alerts = [
+        *_several(3),
+        _alert(run_failure_entry("r1", "daily_drift", None, "Error", "http://u/runs/r1").content),
+    ]
+    message = build_message(alerts)
+    assert message.subject == "Payer 2 denies more and 3 more \N{EN DASH} Acme Health"
+    for told in (message.text, message.html, repr(message.blocks)):
+        places = [told.index(f"upstream drift lines acme {uuid.UUID(int=number).hex[:8]}") for number in (2, 1, 0)]
+        assert places == sorted(places)
+        assert "A run failed: daily_drift" in told
+        assert "http://u/runs/r1" in told
+    assert message.payload == {
+        "type": "alerts.grouped",
+        "timestamp": alerts[-1].occurred_at,
+        "data": {
+            "customer": "acme",
+            "alerts": [
+                {"type": alert.content["type"], "timestamp": alert.occurred_at, "data": alert.content["data"]}
+                for alert in alerts
+            ],
+        },
+    }
+
+
+def test_a_message_of_many_stays_within_slacks_limits_and_the_rest_are_named_by_their_headlines() -> None:
+    message = build_message(
+        _several(200, sentences=("x" * 4000,), facts=tuple((f"f{n}", "y" * 3000) for n in range(20)))
+    )
+    assert len(message.blocks) <= 50
+    for block in message.blocks:
+        texts = [block["text"]] if "text" in block else block.get("fields", []) + block.get("elements", [])
+        limit = {"header": 150, "section": 2000 if "fields" in block else 3000, "context": 3000}[block["type"]]
+        assert len(block.get("fields", [])) <= 10
+        assert all(1 <= len(text["text"]) <= limit for text in texts)
+    assert "- Payer 189 denies more\n" in message.text
+    assert "- and 90 more" in message.text
+    assert len(message.payload["data"]["alerts"]) == 200
+
+
+def test_charts_go_along_as_far_as_one_message_may_hold_them() -> None:
+    message = build_message(_several(9, chart_png=b"x" * 140_000))
+    assert len(message.charts) == 7
+    assert [f"cid:chart{number}" in message.html for number in range(1, 9)] == [True] * 7 + [False]
+    assert message.text.count("too large") == 2
 
 
 def test_a_chart_too_large_for_mail_is_left_out_and_that_is_said() -> None:
     message = _message(drift_entry(_notice(chart_png=b"x" * 200_000)))
-    assert message.chart is None
+    assert message.charts == ()
     assert "cid:chart" not in message.html
     assert "too large" in message.text
 
@@ -169,7 +233,7 @@ def test_quality_and_channel_trouble_have_words_too() -> None:
     quality = _message(quality_entry(uuid.UUID(int=1), 71.4, ["payer_present", "cpt_present"], None))
     assert "cpt_present, payer_present" in quality.text
     content = channel_disabled_content("hook", "webhook", "the receiver answered 410 Gone", _at())
-    trouble = build_message({**content, "customer": {"slug": "a", "name": "A"}}, "2026-05-01T00:00:00+00:00")
+    trouble = build_message([_alert(content)])
     assert "hook was switched off" in trouble.subject
 
 

@@ -1,0 +1,98 @@
+"""Whether an alert is told or held back, and until when: the life of a fingerprint under one rule, without a database.
+
+Told, or held back by a silence, by two judgements "noise", by the cooldown, or because its opening was not told. What was
+held back counts for nothing when the next is decided: only what was told starts a cooldown, only people silence and judge.
+Not here: reading the past, writing (outbox.py), when a message is due (timing.py), matching rules (rules.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+Notice = Literal["open", "escalated", "reminder", "resolved"]
+HeldBy = Literal["silence", "noise", "cooldown", "opening"]
+
+# Four times the material size is a severity of a half (drift/severity.py); a fifth more is about twice that size.
+STEP = 0.2
+# Severities are sums of floating point numbers: 0.7 is 0.2 above 0.5.
+_ROUNDING = 1e-9
+JUDGEMENTS_TO_HOLD = 2
+NOISE_LASTS = timedelta(days=30)
+NOT_OPENED = "its opening was not told"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of a fingerprint, and of the event the notice is about, under one rule.
+
+    Only of what was told, resolved notices left out: `last_told` and `highest` (severity 0..1) of the fingerprint, the
+    latter of the last 30 days or the cooldown where that is longer; `event_told` and `event_highest` of the event.
+    `noise_until`: end of the time for which two judgements hold; `silenced_until` and `silence_reason`: of the silence
+    that ends last of those that cover it. Each None where there is none.
+    """
+
+    last_told: datetime | None = None
+    highest: float | None = None
+    event_told: bool = False
+    event_highest: float | None = None
+    noise_until: datetime | None = None
+    silenced_until: datetime | None = None
+    silence_reason: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`held_by` None: told. Else why not, in words for people, and when to decide again (None: not again)."""
+
+    held_by: HeldBy | None = None
+    until: datetime | None = None
+    reason: str | None = None
+
+
+TOLD = Verdict()
+
+
+def rises(severity: float | None, highest: float | None) -> bool:
+    """Whether a severity is a step above the highest that was told; where none was told, nothing is above it."""
+    return severity is not None and highest is not None and severity >= highest + STEP - _ROUNDING
+
+
+def escalates(severity: float | None, past: Past) -> bool:
+    """Whether an event that goes on is to be told again because it grew worse.
+
+    It is compared with what was told of it. One that was held back is compared with what was told of its fingerprint:
+    a higher severity breaks through.
+    """
+    return rises(severity, past.event_highest if past.event_told else past.highest)
+
+
+def decide(notice: Notice, severity: float | None, past: Past, now: datetime, cooldown: timedelta) -> Verdict:
+    """Tell it, or hold it back with a reason; the first that applies of silence, noise, cooldown.
+
+    A higher severity breaks through all three. The end of an event is told to those who were told of it, silenced or not:
+    who acts on an alert must learn that it is over.
+    """
+    if notice == "resolved":
+        return TOLD if past.event_told else Verdict("opening", None, NOT_OPENED)
+    if escalates(severity, past) if notice == "escalated" else rises(severity, past.highest):
+        return TOLD
+    if past.silenced_until is not None and now < past.silenced_until:
+        why = f": {past.silence_reason}" if past.silence_reason else ""
+        return Verdict("silence", past.silenced_until, f"silenced until {minute(past.silenced_until)}{why}")
+    if past.noise_until is not None and now < past.noise_until:
+        return Verdict(
+            "noise", None, f"judged noise twice within {NOISE_LASTS.days} days; not told before {minute(past.noise_until)}"
+        )  # fmt: skip
+    if past.last_told is not None and now < past.last_told + cooldown:
+        until = past.last_told + cooldown
+        return Verdict(
+            "cooldown", until, f"the same was told at {minute(past.last_told)}; waits until {minute(until)}"
+        )
+    return TOLD
+
+
+def minute(instant: datetime) -> str:
+    """An instant for people."""
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,149 @@
+"""What happens on the platform, as outbox entries: failed uploads and runs, silent customers, tests of a channel.
+
+Belongs here: what an entry is matched by and the figures it carries. Not here: drift events (notices.py), words
+(wording.py), SQL (store.py). No file's name is in any of them: it may name a patient.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from upstream_pipelines.alerts.notices import NAMESPACE, Entry, fingerprint_of
+from upstream_pipelines.alerts.rules import Facts
+
+_CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
+
+
+def run_failure_entry(run_id: str, job_name: str, step: str | None, error_class: str, link: str | None) -> Entry:
+    """The outbox entry of a failed run. The error's message is not taken: it may hold a claim's values."""
+    return Entry(
+        kind="run_failure",
+        notice="open",
+        subject_id=run_subject(run_id),
+        fingerprint=fingerprint_of("run_failure", job_name, step or ""),
+        facts=Facts(kind="run_failure"),
+        content={
+            "type": "run.failed",
+            "data": {
+                "run_id": run_id,
+                "job_name": job_name,
+                "step": step,
+                # Anything that is no class name may be a message in its place.
+                "error_class": error_class if _CLASS_NAME.fullmatch(error_class) else "(not a class name)",
+                "link": link,
+            },
+        },
+        ends=True,
+    )
+
+
+def run_recovered_entry(failed: Mapping[str, Any], recovered_by: str, link: str | None) -> Entry:
+    """The end of a run failure: a later run of the same work succeeded. `failed`: the data of its opening."""
+    return Entry(
+        kind="run_failure",
+        notice="resolved",
+        subject_id=run_subject(failed["run_id"]),
+        fingerprint=fingerprint_of("run_failure", failed["job_name"], failed["step"] or ""),
+        facts=Facts(kind="run_failure"),
+        content={
+            "type": "run.recovered",
+            "data": {
+                "run_id": failed["run_id"], "job_name": failed["job_name"], "recovered_by": recovered_by, "link": link,
+            },
+        },
+    )  # fmt: skip
+
+
+def run_subject(run_id: str) -> uuid.UUID:
+    """What the alerts of a failed run are about."""
+    return uuid.uuid5(NAMESPACE, f"run/{run_id}")
+
+
+def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str], link: str | None) -> Entry:
+    """The outbox entry of an upload that failed rules of the severity error; `score` is 0..100."""
+    return Entry(
+        kind="quality",
+        notice="open",
+        subject_id=upload_id,
+        fingerprint=fingerprint_of("quality", *sorted(failed_rules)),
+        facts=Facts(kind="quality"),
+        content={
+            "type": "upload.quality_failed",
+            "data": {
+                "upload_id": str(upload_id), "score": float(score) if math.isfinite(score) else None,
+                "failed_rules": sorted(failed_rules), "link": link,
+            },
+        },
+    )  # fmt: skip
+
+
+def refused_entry(upload_id: uuid.UUID, code: str, link: str | None, failed_rules: Sequence[str] = ()) -> Entry:
+    """The outbox entry of an upload that ended without being loaded. Its message is not taken: it quotes the header,
+    which in a file without one is the first claim. `failed_rules`: of the severity error, where its rows were judged.
+    """
+    return Entry(
+        kind="quality",
+        notice="open",
+        subject_id=upload_id,
+        fingerprint=fingerprint_of("quality", "refused", code),
+        facts=Facts(kind="quality"),
+        content={
+            "type": "upload.refused",
+            "data": {
+                "upload_id": str(upload_id), "code": code, "failed_rules": sorted(failed_rules), "link": link,
+            },
+        },
+    )  # fmt: skip
+
+
+def silence_entry(silence_id: uuid.UUID, about: Mapping[str, Any], link: str | None) -> Entry:
+    """The outbox entry of a customer that sends nothing any more.
+
+    `about`: last_day, has_sent, days_silent, basis (setting, learned), usual_days, limit_days, gaps.
+    """
+    keys = ("has_sent", "days_silent", "basis", "usual_days", "limit_days", "gaps")
+    return Entry(
+        kind="silence",
+        notice="open",
+        subject_id=silence_id,
+        fingerprint=fingerprint_of("silence"),
+        facts=Facts(kind="silence"),
+        content={
+            "type": "customer.silent",
+            "data": {
+                **{key: about[key] for key in keys}, "last_day": about["last_day"].isoformat(), "link": link,
+            },
+        },
+        ends=True,
+    )  # fmt: skip
+
+
+def sends_again_entry(silence_id: uuid.UUID, about: Mapping[str, Any], link: str | None) -> Entry:
+    """The end of a silence. `about`: last_day (before it), ended_on, ending (sent again, no longer expected)."""
+    return Entry(
+        kind="silence",
+        notice="resolved",
+        subject_id=silence_id,
+        fingerprint=fingerprint_of("silence"),
+        facts=Facts(kind="silence"),
+        content={
+            "type": "customer.sends_again",
+            "data": {
+                "last_day": about["last_day"].isoformat(), "ended_on": about["ended_on"].isoformat(),
+                "ending": about["ending"], "link": link,
+            },
+        },
+    )  # fmt: skip
+
+
+def channel_test_content(channel: str, kind: str, at: datetime) -> dict[str, Any]:
+    """What a test of a channel says."""
+    return {
+        "type": "test",
+        "data": {"channel": channel, "kind": kind, "asked_at": at.isoformat(timespec="seconds"), "link": None},
+    }

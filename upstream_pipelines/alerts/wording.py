@@ -1,0 +1,192 @@
+"""What happened on the platform, in words a newcomer understands, each with what to do next.
+
+Belongs here: failed runs and uploads, silent customers, channels, tests. Not here: drift, whose words come with its
+figures (drift/explanation.py); the form of a message (content.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from upstream_pipelines.quality.rules import RULES
+
+_REFUSED = {
+    "all_rows_rejected": (
+        "Every row of it was rejected.",
+        (
+            "The rejected rows name field, rule and reason in the Dagster UI. Correct the file, or the customer's configuration if "
+            "columns were taken for others, and send it again."
+        ),
+    ),
+    "attempts_used_up": (
+        "Three runs in a row ended while they read it, so it was given up.",
+        "Open the run in the Dagster UI to see why, put that right, and send the upload again.",
+    ),
+}
+_REFUSED_OTHERWISE = (
+    "It could not be read as claims at all: often a column is missing or has a new name, or the file is empty.",
+    "The upload's status says which, and what to write into the mapping. Correct it and send the upload again.",
+)
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One alert in words: a headline, sentences, and facts to look up (name, value)."""
+
+    headline: str
+    sentences: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+
+
+def _run_failed(data: Mapping[str, Any]) -> Wording:
+    step = f" in step {data['step']}" if data["step"] else ""
+    return Wording(
+        headline=f"A run failed: {data['job_name']}",
+        sentences=(
+            f"The run stopped{step} with {data['error_class']}. What it had stored is whole; nothing is half done.",
+            (
+                "The run's page in the Dagster UI shows the cause. Re-execute it from there once the cause is gone; when a "
+                "later run of the same work succeeds you will be told."
+            ),
+        ),
+        facts=(("Run", data["run_id"]), ("Job", data["job_name"]), ("Error", data["error_class"])),
+    )
+
+
+def _run_recovered(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        headline=f"Resolved: {data['job_name']} runs again",
+        sentences=(
+            "A later run of the same work succeeded and did what the failed one had left. Nothing is to be done.",
+        ),
+        facts=(("Failed run", data["run_id"]), ("Succeeded", data["recovered_by"]), ("Job", data["job_name"])),
+    )
+
+
+def _quality_failed(data: Mapping[str, Any]) -> Wording:
+    names = list(data["failed_rules"])
+    rules = ", ".join(names) or "none"
+    meant = [RULES[name].description for name in names if name in RULES]
+    return Wording(
+        headline="An upload failed its quality checks",
+        sentences=(
+            f"These rules failed: {rules}. Rows that broke them were set apart, the others were loaded.",
+            *((f"What should hold: {' '.join(meant)}",) if meant else ()),
+            (
+                "Figures that rest on this upload may be wrong until the rows are corrected and sent again. The asset "
+                "csv_claims or webhook_claims in the Dagster UI names the rows by number."
+            ),
+        ),
+        facts=(("Upload", data["upload_id"]), ("Score", f"{data['score'] or 0:.0f} of 100"), ("Rules", rules)),
+    )
+
+
+def _refused(data: Mapping[str, Any]) -> Wording:
+    why, next_step = _REFUSED.get(data["code"], _REFUSED_OTHERWISE)
+    rules = ", ".join(data["failed_rules"])
+    return Wording(
+        headline="An upload was refused: none of it was loaded",
+        sentences=(why, next_step, "Until then its claims are missing from every figure."),
+        facts=(
+            ("Upload", data["upload_id"]),
+            ("Reason", data["code"]),
+            *((("Failed rules", rules),) if rules else ()),
+        ),
+    )
+
+
+def _silent(data: Mapping[str, Any]) -> Wording:
+    days, usual = data["days_silent"], _days(data["usual_days"])
+    every = "day" if data["usual_days"] == 1 else usual
+    expected = (
+        f"Its configuration expects an upload every {every} (cadence_days)."
+        if data["basis"] == "setting"
+        else f"Its last {data['gaps'] + 1} days with uploads were usually {usual} apart, and hardly ever over "
+        f"{_days(data['limit_days'] // 2)}."
+    )
+    since = (
+        f"The last upload came on {data['last_day']}."
+        if data["has_sent"]
+        else f"It has sent nothing since it was signed up on {data['last_day']}."
+    )
+    return Wording(
+        headline=f"No claims have arrived for {_days(days)}",
+        sentences=(
+            f"{since} {expected}",
+            (
+                "Look at the export and at the way files or batches are sent: a job that stopped, a token that ran out, a "
+                "folder that moved. A change of payers in these days shows only once claims arrive again."
+            ),
+            (
+                "If this is the new habit, set cadence_days in the customer's configuration. You will be told when claims "
+                "arrive again."
+            ),
+        ),
+        facts=(
+            ("Last upload", data["last_day"] if data["has_sent"] else "none yet"),
+            ("Silent for", _days(days)),
+            ("Allowed", _days(data["limit_days"])),
+        ),
+    )
+
+
+def _sends_again(data: Mapping[str, Any]) -> Wording:
+    if data["ending"] == "sent again":
+        return Wording(
+            headline="Resolved: claims arrive again",
+            sentences=(
+                f"An upload came on {data['ended_on']}, after the last one of {data['last_day']}.",
+                "If files of the days between were never sent, send them now: what is late is counted on its own days.",
+            ),
+            facts=(("Arrived", data["ended_on"]), ("Before that", data["last_day"])),
+        )
+    return Wording(
+        headline="Resolved: no upload is overdue any more",
+        sentences=(
+            "The expected days between uploads were changed, and the present silence is within them. Nothing is to be done.",
+        ),
+        facts=(("Last upload", data["last_day"]),),
+    )
+
+
+def _channel_disabled(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        headline=f"Alert channel {data['channel']} was switched off",
+        sentences=(
+            f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
+            (
+                "Put the receiver right, then enable the channel and resend what it missed (`upstream alerts enable`, "
+                "`upstream alerts resend`)."
+            ),
+        ),
+        facts=(("Channel", data["channel"]), ("Since", data["disabled_at"])),
+    )
+
+
+def _test(data: Mapping[str, Any]) -> Wording:
+    return Wording(
+        headline=f"Test: the {data['kind']} channel {data['channel']} works",
+        sentences=(
+            "This is a test. Nothing happened, and nothing is to be done.",
+            "Somebody asked for it with `upstream alerts test`. Alerts will look like this and come from here.",
+        ),
+        facts=(("Channel", data["channel"]), ("Asked for", data["asked_at"])),
+    )
+
+
+def _days(number: int) -> str:
+    return "1 day" if number == 1 else f"{number:,} days"
+
+
+WORDINGS: Mapping[str, Callable[[Mapping[str, Any]], Wording]] = {
+    "run.failed": _run_failed,
+    "run.recovered": _run_recovered,
+    "upload.quality_failed": _quality_failed,
+    "upload.refused": _refused,
+    "customer.silent": _silent,
+    "customer.sends_again": _sends_again,
+    "channel.disabled": _channel_disabled,
+    "test": _test,
+}

@@ -1,0 +1,117 @@
+"""One message marked as a test, through the real sender, kept as a delivery with its attempt like any other.
+
+It belongs to no rule, keeps no quiet hours and is tried once: one that came by itself an hour later would puzzle its
+reader. Not here: how a channel sends, what to do about a failure (advice.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from psycopg.types.json import Jsonb
+
+from upstream_pipelines.alerts.occurrences import channel_test_content
+from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.delivery.advice import advice_for
+from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.settings import Settings
+
+QUERIES = load_queries(__package__)
+# Longer than a lease (60 s): a message to the same channel that is under way goes first.
+_PATIENCE_SECONDS = 75.0
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What came of it; `detail` in words, `advice` what to do (empty where it was sent)."""
+
+    delivery_id: UUID
+    sent: bool
+    detail: str
+    advice: str
+    status_code: int | None = None
+    latency_ms: int | None = None
+    answer: str | None = None
+
+
+def try_channel(
+    conn: Connection,
+    settings: Settings,
+    customer_id: int,
+    name: str,
+    *,
+    patience_seconds: float = _PATIENCE_SECONDS,
+    deliver: Callable[..., object] = deliver_due,
+) -> TrialResult:
+    """Write the test, send what is due for this customer, and wait for the test's first attempt to end.
+
+    Raises:
+        NotFoundError: there is no such channel.
+        ConflictError: it is switched off; the message says why, and how to switch it on.
+    """
+    now = datetime.now(UTC)
+    with conn.transaction():
+        found = conn.execute(QUERIES.channel_to_test, {"customer_id": customer_id, "name": name}).fetchone()
+        if found is None:
+            raise NotFoundError(
+                f"There is no channel {name}. `upstream customers configure` lists channels in a file."
+            )
+        channel_id, kind, enabled, reason, slug, customer_name = found
+        if not enabled:
+            raise ConflictError(
+                f"Channel {name} is switched off: {reason or 'by hand'}. "
+                f"`upstream alerts enable {slug} {name}` switches it on again; then test it."
+            )
+        key = {"customer_id": customer_id, "delivery_id": uuid4()}
+        content = {**channel_test_content(name, kind, now), "customer": {"slug": slug, "name": customer_name}}
+        conn.execute(
+            QUERIES.write_test,
+            {**key, "alert_id": uuid4(), "channel_id": channel_id, "content": Jsonb(content), "now": now},
+        )
+    end = time.monotonic() + patience_seconds
+    while True:
+        deliver(settings, customer_id=customer_id)
+        row = conn.execute(QUERIES.test_attempt, key).fetchone()
+        if row is not None and row[0] != "sending":
+            return _conclude(conn, key, kind, row)
+        if time.monotonic() >= end:
+            return TrialResult(
+                key["delivery_id"], False, "it still waits: a message to this channel is under way, or its receiver asked for a pause",  # type: ignore[arg-type]
+                f"`upstream alerts list {slug}` shows what came of it, in a minute.",
+            )  # fmt: skip
+        time.sleep(_POLL_SECONDS)
+
+
+def _conclude(
+    conn: Connection,
+    key: dict[str, object],
+    kind: str,
+    row: tuple[str, str, int | None, int | None, str | None],
+) -> TrialResult:
+    state, detail, status, latency_ms, answer = row
+    if state == "retrying":
+        those = {"customer_ids": [key["customer_id"]], "delivery_ids": [key["delivery_id"]]}
+        with conn.transaction():
+            conn.execute(ALERT_QUERIES.lock_alerts, those)
+            conn.execute(
+                QUERIES.end_test, {**key, "now": datetime.now(UTC), "reason": f"a test is tried once: {detail}"}
+            )
+            conn.execute(ALERT_QUERIES.settle_alerts, those)
+    sent = state == "sent"
+    return TrialResult(
+        delivery_id=key["delivery_id"],  # type: ignore[arg-type]
+        sent=sent,
+        detail=detail,
+        advice="" if sent else advice_for(kind, status, detail),
+        status_code=status,
+        latency_ms=latency_ms,
+        answer=answer,
+    )

@@ -1,0 +1,364 @@
+"""The whole life of alerts in the database against a simple model of it: whatever events and people do, in any order."""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from upstream_pipelines.alerts.feedback import Judgement, judge, lift_silence, silence
+from upstream_pipelines.alerts.notices import DriftNotice
+from upstream_pipelines.alerts.outbox import grown_events
+from upstream_pipelines.alerts.rules import AlertRule
+from upstream_pipelines.alerts.store import (
+    conservation,
+    sync_channels,
+    sync_rules,
+    write_drift_alerts,
+)
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery import sending
+from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.delivery.outcome import Outcome
+from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.drift.events import Cause
+from upstream_pipelines.settings import Settings
+
+HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
+HOOK = WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")
+# name: hours of cooldown, hours after which it repeats.
+RULES: dict[str, tuple[int, int | None]] = {"calm": (4, None), "loud": (1, 24)}
+PAYERS, SIGNALS = ("Aetna", "Cigna"), ("denial_rate", "volume")
+_slugs = (f"c{number}" for number in itertools.count())
+
+subjects = st.tuples(st.sampled_from(PAYERS), st.sampled_from(SIGNALS))
+tenths = st.integers(1, 10)
+
+
+@dataclass
+class Written:
+    """An alert as the model has it; severities in tenths."""
+
+    rule: str
+    event: Event
+    notice: str
+    step: int
+    severity: int
+    written: datetime
+    told: datetime | None = None
+    held: str | None = None
+    until: datetime | None = None
+
+
+@dataclass(eq=False)
+class Event:
+    """A drift event, open or over."""
+
+    subject: tuple[str, str]
+    event_id: uuid.UUID = field(default_factory=uuid.uuid4)
+    over: bool = False
+
+
+@dataclass
+class Quiet:
+    """A silence: what it covers, None for all, and its time."""
+
+    silence_id: uuid.UUID
+    payer: str | None
+    signal: str | None
+    end: datetime
+
+    def covers(self, subject: tuple[str, str], now: datetime) -> bool:
+        return self.payer in {None, subject[0]} and self.signal in {None, subject[1]} and now < self.end
+
+
+class Life(RuleBasedStateMachine):
+    """Events of four subjects under two rules; every decision is made twice, here and in the database."""
+
+    conn: Connection
+    settings: Settings
+    received: Callable[[], list[dict[str, Any]]]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+        self.live: dict[tuple[str, str], Event] = {}
+        self.alerts: list[Written] = []
+        self.quiet: list[Quiet] = []
+        self.noise: dict[tuple[uuid.UUID, str, int], tuple[str, datetime]] = {}
+        self.got: Counter[tuple[str, str, str]] = Counter()
+        row = self.conn.execute(
+            "INSERT INTO customers (slug, name) VALUES (%s, 'C') RETURNING customer_id", (next(_slugs),)
+        ).fetchone()
+        assert row is not None
+        self.customer = int(row[0])
+        sync_channels(self.conn, self.customer, [HOOK])
+        sync_rules(self.conn, self.customer, [AlertRule(name=name) for name in RULES])
+        for name, (cooldown, repeat) in RULES.items():
+            self.conn.execute(
+                "UPDATE alert_rules SET cooldown_hours = %s, repeat_hours = %s WHERE customer_id = %s AND name = %s",
+                (cooldown, repeat, self.customer, name),
+            )
+
+    # What the model knows.
+
+    def _of(self, name: str, subject: tuple[str, str], *, since: datetime) -> list[Written]:
+        """What a rule told of a subject lately, endings left out."""
+        return [
+            alert for alert in self.alerts
+            if alert.rule == name and alert.event.subject == subject and alert.notice != "resolved"
+            and alert.told is not None and alert.told > since
+        ]  # fmt: skip
+
+    def _told_of(self, name: str, event: Event) -> list[Written]:
+        return [
+            alert for alert in self.alerts
+            if alert.rule == name and alert.event is event and alert.notice != "resolved" and alert.told
+        ]  # fmt: skip
+
+    def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
+        lately = self._of(name, subject, since=self.now - MONTH)
+        if lately and severity >= max(alert.severity for alert in lately) + 2:
+            return None
+        ends = [quiet.end for quiet in self.quiet if quiet.covers(subject, self.now)]
+        if ends:
+            return "silence", max(ends)
+        noise = [
+            at for (event_id, _, _), (judgement, at) in self.noise.items()
+            if judgement == "noise" and at > self.now - MONTH
+            and any(alert.event.event_id == event_id and alert.event.subject == subject for alert in self.alerts)
+        ]  # fmt: skip
+        if len(noise) >= 2:
+            return "noise", None
+        if lately:
+            end = max(alert.told for alert in lately if alert.told) + RULES[name][0] * HOUR
+            if self.now < end:
+                return "cooldown", end
+        return None
+
+    def _write(self, name: str, event: Event, notice: str, severity: int, step: int = 0) -> None:
+        alert = Written(name, event, notice, step, severity, self.now)
+        why = None if notice == "escalated" else self._why_not(name, event.subject, severity)
+        if notice == "resolved":
+            why = None if self._told_of(name, event) else ("opening", None)
+        if why is None:
+            alert.told = self.now
+        else:
+            alert.held, alert.until = why
+        self.alerts.append(alert)
+
+    def _notice(self, event: Event, notice: Any, severity: int) -> DriftNotice:
+        return DriftNotice(
+            event_id=event.event_id, notice=notice, payer=event.subject[0], cpt_group="ALL", signal=event.subject[1],
+            direction="worsening", severity=severity / 10, effect=0.05, baseline=0.1, current=0.15, n_baseline=5000,
+            n_current=900, maturity=0.9, p_value=1e-5, q_value=1e-4, as_of=date(2026, 5, 1), change_date=None,
+            headline="It changed", sentences=("It changed.",), facts=(("Before", "10 %"),),
+        )  # fmt: skip
+
+    def _tell(self, event: Event, notice: str, severity: int) -> None:
+        with self.conn.transaction():
+            write_drift_alerts(self.conn, self.customer, [self._notice(event, notice, severity)], self.now)
+
+    # What happens.
+
+    @rule(subject=subjects, severity=tenths)
+    def opens(self, subject: tuple[str, str], severity: int) -> None:
+        if subject in self.live:
+            return
+        event = self.live[subject] = Event(subject)
+        for name in RULES:
+            self._write(name, event, "open", severity)
+        self._tell(event, "open", severity)
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data(), severity=tenths)
+    def goes_on(self, data: st.DataObject, severity: int) -> None:
+        """A look finds it again, more or less severe; then its notice is written where it grew."""
+        event = data.draw(st.sampled_from(list(self.live.values())))
+        grew = False
+        for name in RULES:
+            told = self._told_of(name, event) or self._of(name, event.subject, since=self.now - MONTH)
+            if told and severity >= max(alert.severity for alert in told) + 2:
+                steps = [a.step for a in self.alerts if (a.rule, a.event, a.notice) == (name, event, "escalated")]
+                self._write(name, event, "escalated", severity, step=max(steps, default=0) + 1)
+                grew = True
+        key: dict[tuple[uuid.UUID, Cause], float] = {(event.event_id, "payer"): severity / 10}
+        assert grown_events(self.conn, self.customer, key, self.now) == ({event.event_id} if grew else set())
+        self._tell(event, "escalated", severity)  # told where it grew, and by no other rule
+
+    @precondition(lambda self: self.live)
+    @rule(data=st.data())
+    def ends(self, data: st.DataObject) -> None:
+        self._end(data.draw(st.sampled_from(list(self.live.values()))))
+
+    def _end(self, event: Event) -> None:
+        for name in RULES:
+            self._write(name, event, "resolved", 0)
+        event.over = True
+        del self.live[event.subject]
+        self._tell(event, "resolved", 0)
+
+    @rule(
+        payer=st.none() | st.sampled_from(PAYERS),
+        signal=st.none() | st.sampled_from(SIGNALS),
+        hours=st.integers(1, 30),
+    )
+    def is_silenced(self, payer: str | None, signal: str | None, hours: int) -> None:
+        if payer is None and signal is None:
+            return
+        end = self.now + hours * HOUR
+        kept = silence(
+            self.conn,
+            self.customer,
+            payer=payer,
+            signal=signal,
+            ends_at=end,
+            reason="",
+            created_by="me",
+            now=self.now,
+        )
+        self.quiet.append(Quiet(kept.silence_id, payer, signal, end))
+
+    @precondition(lambda self: any(quiet.end > self.now for quiet in self.quiet))
+    @rule(data=st.data())
+    def is_silenced_no_longer(self, data: st.DataObject) -> None:
+        quiet = data.draw(st.sampled_from([quiet for quiet in self.quiet if quiet.end > self.now]))
+        quiet.end = self.now
+        for alert in self.alerts:
+            if alert.held == "silence" and alert.until is not None:
+                alert.until = min(alert.until, self.now)
+        lift_silence(self.conn, self.customer, str(quiet.silence_id), self.now)
+
+    @precondition(lambda self: self.alerts)
+    @rule(data=st.data(), judgement=st.sampled_from(["noise", "noise", "real", "needs_follow_up"]))
+    def is_judged(self, data: st.DataObject, judgement: Judgement) -> None:
+        self._judge(data.draw(st.sampled_from(self.alerts)), judgement)
+
+    @rule(subject=subjects, severity=tenths)
+    def was_a_false_alarm(self, subject: tuple[str, str], severity: int) -> None:
+        """Opens, is judged noise, ends, and the cooldown passes: twice, and the next one is held back."""
+        self.opens(subject, severity)
+        event = self.live[subject]
+        self._judge(next(a for a in self.alerts if a.event is event and a.notice == "open"), "noise")
+        self._end(event)
+        self.now += 5 * HOUR
+
+    def _judge(self, alert: Written, judgement: Judgement) -> None:
+        self.noise[alert.event.event_id, alert.notice, alert.step] = judgement, self.now
+        row = self.conn.execute(
+            """SELECT alert_id::text FROM alerts JOIN alert_rules AS r USING (customer_id, rule_id)
+                WHERE customer_id = %s AND r.name = %s AND subject_id = %s AND notice = %s AND step = %s""",
+            (self.customer, alert.rule, alert.event.event_id, alert.notice, alert.step),
+        ).fetchone()
+        assert row is not None
+        judge(self.conn, self.customer, row[0], judgement, judged_by="me", now=self.now)
+
+    @rule(passes=st.sampled_from([timedelta(minutes=1), HOUR, 4 * HOUR, 24 * HOUR, timedelta(days=31)]))
+    def time_passes(self, passes: timedelta) -> None:
+        self.now += passes
+
+    @rule()
+    def is_delivered(self) -> None:
+        self._release()
+        self._remind()
+        deliver_due(self.settings, customer_id=self.customer, clock=lambda: self.now, worker_threads=1)
+        for payload in self.received():
+            parts = payload["data"]["alerts"] if payload["type"] == "alerts.grouped" else [payload]
+            self.got.update((part["type"], part["data"]["event_id"], part["timestamp"]) for part in parts)
+        left = self.conn.execute(
+            """SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(c)s AND held_until <= %(now)s),
+                      (SELECT count(*) FROM deliveries WHERE customer_id = %(c)s AND state <> 'sent' AND due_at <= %(now)s)""",
+            {"c": self.customer, "now": self.now},
+        ).fetchone()
+        assert left == (0, 0), "a run would be asked for again and again"
+        late = [a for a in self.alerts if a.told is not None and a.told + timedelta(minutes=5) <= self.now]
+        assert self._as_received(late) <= self.got, "told more than five minutes ago, and not received"
+        assert self.got <= self._as_received(self.alerts), "received twice, or what was held back"
+
+    def _release(self) -> None:
+        due = [a for a in self.alerts if a.until is not None and a.until <= self.now]
+        dead = [a.event.over or bool(self._told_of(a.rule, a.event)) for a in due]
+        verdicts = [self._why_not(a.rule, a.event.subject, a.severity) for a in due]
+        for alert, for_good, why in zip(due, dead, verdicts, strict=True):
+            if for_good:
+                alert.until = None
+            elif why is None:
+                alert.told, alert.held, alert.until = self.now, None, None
+            else:
+                alert.held, alert.until = why
+
+    def _remind(self) -> None:
+        for event in self.live.values():
+            told = self._told_of("loud", event)
+            known = {judged for (event_id, _, _), (judged, _) in self.noise.items() if event_id == event.event_id}
+            if not told or known & {"noise", "real"} or any(q.covers(event.subject, self.now) for q in self.quiet):
+                continue
+            last = max(told, key=lambda alert: alert.told or alert.written)
+            if last.told is not None and last.told + 24 * HOUR <= self.now:
+                step = sum(alert.notice == "reminder" for alert in told) + 1
+                self.alerts.append(Written("loud", event, "reminder", step, last.severity, self.now, self.now))
+
+    @staticmethod
+    def _as_received(alerts: list[Written]) -> Counter[tuple[str, str, str]]:
+        types = {"open": "opened"}
+        return Counter(
+            (f"drift.event.{types.get(a.notice, a.notice)}", str(a.event.event_id), a.written.isoformat())
+            for a in alerts if a.told is not None
+        )  # fmt: skip
+
+    # What holds after each of these.
+
+    @invariant()
+    def the_database_says_what_the_model_says(self) -> None:
+        rows = self.conn.execute(
+            """SELECT r.name, a.subject_id, a.notice, a.step, a.told_at, a.held_by, a.held_until,
+                      (a.state = 'suppressed') = (a.reason IS NOT NULL)
+                 FROM alerts AS a JOIN alert_rules AS r USING (customer_id, rule_id) WHERE a.customer_id = %s""",
+            (self.customer,),
+        ).fetchall()
+        modelled = [
+            (a.rule, a.event.event_id, a.notice, a.step, a.told, a.held, a.until, True) for a in self.alerts
+        ]
+        assert Counter(rows) == Counter(modelled)
+
+    @invariant()
+    def nothing_is_lost_or_invented(self) -> None:
+        counts = conservation(self.conn, self.customer)
+        assert not any(
+            counts[name] for name in counts if name not in ("alerts", "expected_places", "deliveries")
+        ), counts
+        self.now += timedelta(seconds=1)
+
+
+def test_whatever_happens_an_alert_is_told_or_held_back_as_the_model_says(
+    settings: Settings, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox: list[dict[str, Any]] = []
+
+    def receive(*_: Any, payload: dict[str, Any], **__: Any) -> Outcome:
+        inbox.append(payload)
+        return Outcome("sent", "accepted", 200)
+
+    def taken() -> list[dict[str, Any]]:
+        payloads = inbox[:]
+        inbox.clear()
+        return payloads
+
+    monkeypatch.setattr(sending, "send_webhook", receive)
+    there = type("Machine", (Life,), {"conn": pipeline, "settings": settings, "received": staticmethod(taken)})
+    run_state_machine_as_test(
+        there,
+        settings=hypothesis_settings(
+            max_examples=20, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
+    )

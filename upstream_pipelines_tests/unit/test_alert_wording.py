@@ -1,0 +1,93 @@
+"""What happened on the platform, in words that say what to do next and hold nothing of a claim or a file's name."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from upstream_pipelines.alerts.content import Alert, Message, build_message
+from upstream_pipelines.alerts.notices import Entry, channel_disabled_content
+from upstream_pipelines.alerts.occurrences import (
+    channel_test_content,
+    quality_entry,
+    refused_entry,
+    run_failure_entry,
+    run_recovered_entry,
+    sends_again_entry,
+    silence_entry,
+)
+from upstream_pipelines.alerts.wording import WORDINGS
+
+ID, AT = uuid.UUID(int=1), datetime(2026, 6, 15, tzinfo=UTC)
+SET: dict[str, Any] = {
+    "last_day": date(2026, 6, 1), "has_sent": True, "days_silent": 14, "basis": "setting", "usual_days": 1, "limit_days": 2,
+    "gaps": None,
+}  # fmt: skip
+LEARNED = {**SET, "basis": "learned", "usual_days": 3, "limit_days": 6, "gaps": 12}
+ENDED = {"last_day": date(2026, 6, 1), "ended_on": date(2026, 6, 15), "ending": "sent again"}
+FAILED = run_failure_entry("r1", "ingest", None, "RunFailure", "http://u/runs/r1")
+
+
+def _message(content: dict[str, Any]) -> Message:
+    return build_message([Alert({**content, "customer": {"slug": "acme", "name": "Acme"}}, AT.isoformat())])
+
+
+@pytest.mark.parametrize(
+    ("said", "headline", "parts"),
+    [
+        (silence_entry(ID, SET, "http://u"), "No claims have arrived for 14 days",
+         ("expects an upload every day (cadence_days)", "Look at the export", "set cadence_days")),
+        (silence_entry(ID, LEARNED, None), "No claims have arrived for 14 days",
+         ("Its last 13 days with uploads were usually 3 days apart, and hardly ever over 3 days.", "Last upload")),
+        (silence_entry(ID, {**SET, "has_sent": False}, None), "No claims have arrived for 14 days",
+         ("It has sent nothing since it was signed up on 2026-06-01.", "none yet")),
+        (sends_again_entry(ID, ENDED, None), "Resolved: claims arrive again", ("came on 2026-06-15", "send them now")),
+        (sends_again_entry(ID, {**ENDED, "ending": "no longer expected"}, None), "Resolved: no upload is overdue any more",
+         ("Nothing is to be done",)),
+        (refused_entry(ID, "file_refused", None), "An upload was refused: none of it was loaded",
+         ("could not be read as claims", "Correct it and send the upload again", "missing from every figure")),
+        (refused_entry(ID, "attempts_used_up", None), "An upload was refused: none of it was loaded",
+         ("Three runs in a row", "Open the run in the Dagster UI")),
+        (refused_entry(ID, "all_rows_rejected", None, ["payer_present"]), "An upload was refused: none of it was loaded",
+         ("Every row of it was rejected", "payer_present", "Correct the file")),
+        (quality_entry(ID, 71.4, ["payer_present", "phi_in_payer"], None), "An upload failed its quality checks",
+         ("The payer is filled.", "the others were loaded", "corrected and sent again", "71 of 100")),
+        (FAILED, "A run failed: ingest", ("Re-execute it", "you will be told")),
+        (run_recovered_entry(FAILED.content["data"], "r2", None), "Resolved: ingest runs again", ("r2", "Nothing is to be done")),
+        (channel_disabled_content("hook", "webhook", "it answered 410", AT), "Alert channel hook was switched off",
+         ("upstream alerts enable", "upstream alerts resend")),
+        (channel_test_content("hook", "webhook", AT), "Test: the webhook channel hook works",
+         ("This is a test.", "upstream alerts test")),
+    ],
+)  # fmt: skip
+def test_each_says_what_happened_and_what_to_do_next(
+    said: Entry | dict[str, Any], headline: str, parts: tuple[str, ...]
+) -> None:
+    message = _message(said.content if isinstance(said, Entry) else said)
+    assert message.subject == f"{headline} \N{EN DASH} Acme"
+    for part in parts:
+        assert part in message.text
+
+
+def test_everything_that_has_words_is_read_above() -> None:
+    assert set(WORDINGS) == {
+        "customer.silent", "customer.sends_again", "upload.refused", "upload.quality_failed", "run.failed", "run.recovered",
+        "channel.disabled", "test",
+    }  # fmt: skip
+
+
+def test_a_run_that_recovered_has_the_subject_of_the_one_that_failed_and_only_openings_await_an_end() -> None:
+    recovered = run_recovered_entry(FAILED.content["data"], "r2", None)
+    assert (recovered.subject_id, recovered.fingerprint) == (FAILED.subject_id, FAILED.fingerprint)
+    assert (FAILED.ends, silence_entry(ID, SET, None).ends, quality_entry(ID, 1.0, [], None).ends) == (
+        True,
+        True,
+        False,
+    )
+
+
+def test_a_score_that_is_no_number_is_null_in_the_payload() -> None:
+    assert quality_entry(ID, float("nan"), ["r"], None).content["data"]["score"] is None
