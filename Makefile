@@ -34,6 +34,7 @@ types: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/path.py
 	$(BIN)/python benchmarks/look.py
+	$(BIN)/python benchmarks/deliveries.py
 
 # Two to three minutes; `make arena LONG=1` is the run that docs/arena.md reports, and writes it.
 arena: $(VENV)/.installed-dev

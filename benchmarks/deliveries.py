@@ -35,9 +35,6 @@ TAKEN = 2000
 WAITING = (2000, 10_000, 100_000)
 ENDPOINTS = (1, 100)
 
-_CUSTOMERS = """
-INSERT INTO customers (slug, name) SELECT 'c' || n, 'Customer ' || n FROM generate_series(1, %(customers)s) AS n;
-"""
 _FILL = """
 WITH owner AS (
     INSERT INTO customers (slug, name)

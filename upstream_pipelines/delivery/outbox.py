@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -48,6 +49,10 @@ class Outbox:
         self._conn = conn
         self._range = {"first": customer_id or 0, "last": customer_id or _LAST_CUSTOMER}
         self._jitter = jitter
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """What is done inside is committed together, at its end; a lease counts from then on."""
+        return self._conn.transaction()
 
     def find(self, now: datetime) -> Found:
         """Channels with due deliveries and room for more in flight, the longest due first."""
