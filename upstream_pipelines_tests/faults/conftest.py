@@ -157,7 +157,9 @@ def write_alerts() -> Callable[..., None]:
             assert write_drift_alerts(conn, customer_id, notices) == alerts
             conn.execute(_ONE_EACH)
             # Nor for the spacing after a message that went out before: that is what other tests are about.
-            conn.execute("UPDATE deliveries SET due_at = least(due_at, now()) WHERE state = 'pending' AND attempt = 0")
+            conn.execute(
+                "UPDATE deliveries SET due_at = least(due_at, now()) WHERE state = 'pending' AND attempt = 0"
+            )
 
     return write
 
