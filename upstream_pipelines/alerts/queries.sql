@@ -83,7 +83,7 @@ SELECT DISTINCT a.rule_id, a.subject_id
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule
--- that are on; of an ending those that were told of the event. Served by the unique key (customer_id, rule_id, subject_id,
+-- that are on; of an ending those that were told of the event. Served by the unique key (customer_id, subject_id, rule_id,
 -- ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py).
 WITH entry AS (
@@ -198,7 +198,7 @@ SELECT %(customer_id)s, m.delivery_id, l.alert_id, m.channel_id
   JOIN message AS m USING (delivery_id)
 
 -- name: grown_events
--- Of these events those that are open, under all rules that wrote an alert of their opening; by the key's first column.
+-- Of these events those that are open, under all rules that wrote an alert of their opening; by the unique key.
 SELECT a.subject_id, a.rule_id, a.fingerprint FROM alerts AS a
  WHERE a.customer_id = %(customer_id)s AND a.subject_id = ANY (%(subject_ids)s::uuid[]) AND a.notice = 'open'
    AND a.over_at IS NULL
@@ -231,7 +231,7 @@ UPDATE alerts AS a
 -- name: reminders_due
 -- Open events that their rule wants repeated and that were last told so long ago, each by its last notice: not judged
 -- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, and with a channel to go to. The rules that repeat are few
--- (alert_rules_repeating); their events come by the unique key.
+-- (alert_rules_repeating); their events come by alerts_going_on.
 SELECT last.customer_id, last.alert_id, last.told_at, last.step
   FROM alert_rules AS r
  CROSS JOIN LATERAL (

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import channel_disabled_content, channel_disabled_subject
-from upstream_pipelines.alerts.store import QUERIES as ALERT_QUERIES
+from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.outcome import ATTEMPTS, GIVE_UP_AFTER, next_wait

@@ -27,7 +27,7 @@ from upstream_pipelines.alerts.store import (
     write_drift_alerts,
 )
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.delivery import worker
+from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.delivery.worker import deliver_due
@@ -354,7 +354,7 @@ def test_whatever_happens_an_alert_is_told_or_held_back_as_the_model_says(
         inbox.clear()
         return payloads
 
-    monkeypatch.setattr(worker, "send_webhook", receive)
+    monkeypatch.setattr(sending, "send_webhook", receive)
     there = type("Machine", (Life,), {"conn": pipeline, "settings": settings, "received": staticmethod(taken)})
     run_state_machine_as_test(
         there,

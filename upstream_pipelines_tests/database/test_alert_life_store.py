@@ -24,7 +24,7 @@ from upstream_pipelines.alerts.store import (
     write_quality_alert,
 )
 from upstream_pipelines.db.engine import Connection, connect
-from upstream_pipelines.delivery import worker
+from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.delivery.worker import deliver_due
@@ -57,7 +57,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         payloads.append(payload)
         return Outcome("sent", "accepted", 200)
 
-    monkeypatch.setattr(worker, "send_webhook", take)
+    monkeypatch.setattr(sending, "send_webhook", take)
     return payloads
 
 
@@ -144,7 +144,7 @@ def test_a_message_that_was_tried_is_joined_by_nothing(
     pipeline: Connection, acme: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its receiver may have got it: another alert in it would go out under an id that is known already."""
-    monkeypatch.setattr(worker, "send_webhook", lambda *_, **__: Outcome("retry", "the receiver answered 500"))
+    monkeypatch.setattr(sending, "send_webhook", lambda *_, **__: Outcome("retry", "the receiver answered 500"))
     _tell(pipeline, acme, NOW, _notice("Aetna"))
     _deliver(settings, NOW)
     _tell(pipeline, acme, NOW + SECOND, _notice("Cigna"))
@@ -164,7 +164,7 @@ def test_what_is_written_while_a_worker_takes_the_message_goes_in_another_one(
         written.set()
 
     with pipeline.transaction():
-        pipeline.execute(worker.QUERIES.lease_next, {"now": NOW, "until": NOW + worker.LEASE, "customer_id": None})
+        pipeline.execute("UPDATE deliveries SET state = 'sending', attempt = 1")
         thread = threading.Thread(target=write)
         thread.start()
         assert not written.wait(0.5)
@@ -200,7 +200,7 @@ def test_quiet_hours_move_the_first_try_to_their_end_and_no_retry(
     evening = datetime(2026, 5, 2, 0, 30, tzinfo=UTC)
     _tell(pipeline, acme, evening, _notice(severity=1.0))
     assert pipeline.execute("SELECT due_at FROM deliveries").fetchone() == (datetime(2026, 5, 2, 11, tzinfo=UTC),)
-    monkeypatch.setattr(worker, "send_webhook", lambda *_, **__: Outcome("retry", "the receiver answered 500"))
+    monkeypatch.setattr(sending, "send_webhook", lambda *_, **__: Outcome("retry", "the receiver answered 500"))
     pipeline.execute("UPDATE deliveries SET due_at = %s", (evening,))
     _deliver(settings, evening)
     (due,) = pipeline.execute("SELECT due_at FROM deliveries").fetchone() or (None,)

@@ -43,7 +43,7 @@ def two_customers(pipeline: Connection) -> tuple[int, int]:
 def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
     """A row for each customer in every tenant table, whatever its columns: made from the catalogue."""
     sample = {
-        "bigint": 1, "integer": 1, "text": "x", "uuid": "00000000-0000-0000-0000-000000000001",
+        "bigint": 1, "integer": 1, "smallint": 1, "text": "x", "uuid": "00000000-0000-0000-0000-000000000001",
         "bytea": b"x" * 32, "jsonb": "{}", "date": date(2026, 1, 1), "double precision": 0.5,
         "boolean": True, "numeric": 1, "timestamp with time zone": "2026-01-01T00:00:00Z", "ARRAY": [],
     }  # fmt: skip
