@@ -201,3 +201,32 @@ def test_what_becomes_due_while_a_worker_waits_for_a_slow_receiver_is_sent_at_on
     go_on.set()
     thread.join()
     assert reports[0].sent == 3
+
+
+def test_a_lease_is_committed_before_anything_is_sent_and_no_transaction_is_open_while_it_is(
+    loopback: Settings, receiver: Any, queue: Any, reply: Any
+) -> None:
+    """Sent inside of the transaction, a rollback would leave no trace of it, and locks would last as long as receivers do."""
+    seen: list[tuple[str, int, bool]] = []
+
+    def script(handler: Any, _body: bytes) -> None:
+        with connect(loopback, "upstream_pipeline") as conn:
+            row = conn.execute(
+                "SELECT d.state, (SELECT count(*) FROM delivery_attempts AS t WHERE t.delivery_id = d.delivery_id) "
+                "FROM deliveries AS d WHERE d.delivery_id = %s",
+                (handler.headers["webhook-id"],),
+            ).fetchone()
+            time.sleep(0.1)  # what began with this send has long ended
+            stuck = conn.execute(
+                "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() "
+                "AND now() - xact_start > interval '0.09 seconds' AND pid <> pg_backend_pid()"
+            ).fetchone()
+        assert row is not None
+        assert stuck is not None
+        seen.append((row[0], row[1], stuck[0]))
+        reply(handler, 200)
+
+    receiver.script = script
+    queue([_webhook(receiver, f"hook{number}") for number in range(4)], 5)
+    assert deliver_due(loopback).sent == 20
+    assert set(seen) == {("sending", 1, False)}

@@ -250,7 +250,7 @@ def test_a_rebinding_between_the_check_and_the_pinning_is_refused(
     pinned: tuple[Settings, TlsReceiver], names: dict[str, list[str]]
 ) -> None:
     settings, receiver = pinned
-    for second in ("10.0.0.7", "169.254.169.254", "0.0.0.0"):
+    for second in ("10.0.0.7", "169.254.169.254", "0.0.0.0", "168.63.129.16"):
         names[NAME] = ["127.0.0.1", second]
         outcome = _send(settings, f"https://{NAME}:{receiver.port}/")
         assert (outcome.state, outcome.detail, outcome.answer) == ("retry", "destination not allowed", None)
