@@ -31,7 +31,7 @@ from upstream_pipelines.drift.data_trouble import Trouble, announcements
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.event_chart import event_chart
 from upstream_pipelines.drift.event_series import event_points
-from upstream_pipelines.drift.events import Cause, DriftEvent
+from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
 from upstream_pipelines.drift.figures import figures_of
@@ -272,9 +272,13 @@ def _notices(
 
     `used_by`: what events were opened with.
     """
-    before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
+    before: dict[str | None, tuple[Cause, Direction]] = {
+        str(event.event_id): (event.cause, event.direction) for event in known
+    }
     told = [
-        (row, announcement) for row in rows for announcement in announcements(row, before.get(row["event_id"]))
+        (row, announcement)
+        for row in rows
+        for announcement in announcements(row, *before.get(row["event_id"], (None, None)))
     ]
     if not told:
         return
