@@ -112,7 +112,14 @@ def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
     """A row of a look for the table, which is to be read at 140 columns. `kept`: the ids that can be asked for."""
     from upstream_pipelines.drift.explanation import NAMES, WAITS_FOR
     from upstream_pipelines.drift.settings import RATE_SIGNALS
-    from upstream_pipelines.drift.units import brief_figure, brief_money, chance_text, complete_text, short_day
+    from upstream_pipelines.drift.units import (
+        brief_figure,
+        brief_money,
+        chance_text,
+        complete_text,
+        direction_text,
+        short_day,
+    )
 
     signal, detail, state = row["signal"], row["detail"], row["state"]
     if state == "watch" and detail.get("waits_for") in WAITS_FOR:
@@ -122,7 +129,7 @@ def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
         None if row["event_id"] is None else row["event_id"][:8] if row["event_id"] in kept else "(past)",
         row["payer"],
         NAMES[signal],
-        "worse" if row["direction"] == "worsening" else "better",
+        {"worsening": "worse", "improving": "better"}.get(direction_text(row), "not clear"),
         state,
         row["cause"],
         brief_figure(signal, row["baseline"]),

@@ -15,11 +15,12 @@ from upstream_pipelines.defs.tables import chart, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
 from upstream_pipelines.drift.explanation import NAMES, describe, lack_text, title_of
-from upstream_pipelines.drift.grounds import DIMENSIONS
+from upstream_pipelines.drift.grounds import DIMENSIONS, money_word
 from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines.drift.units import (
+    change_text,
     complete_text,
-    effect_text,
+    direction_text,
     figure_text,
     money_text,
     part_text,
@@ -58,7 +59,7 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
     largest = figures.groupby("payer")["n_current"].sum().sort_values(ascending=False).index[:_SHOWN_PAYERS]
     of_largest = figures[figures["payer"].isin(largest)]
     metadata |= {
-        "figures at equal maturity": _figures(of_largest),
+        "figures at equal maturity (of the last days only, not the events' figures)": _figures(of_largest),
         "not enough data": _thin([row for row in last if row["state"] == "not_enough_data"]),
     }
     if len(of_largest):
@@ -74,10 +75,10 @@ def _events(rows: list[dict[Any, Any]]) -> Any:
         (
             (
                 short_id(row["event_id"]) if row["event_id"] else None,
-                row["payer"], NAMES[row["signal"]], row["direction"], row["state"],
+                row["payer"], NAMES[row["signal"]], direction_text(row), row["state"],
                 "data, not payer" if row["cause"] == "data" else "payer",
                 figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
-                effect_text(row["signal"], row["effect"]), _money(row), since_text(row["detail"]),
+                change_text(row), _money(row), since_text(row["detail"]),
                 _sure(row["detail"].get("confidence")), row["q_value"],
                 complete_text(row["signal"], row["maturity"]), row["n_current"],
             )
@@ -93,7 +94,7 @@ def _money(row: Mapping[str, Any]) -> str | None:
     money = row["detail"].get("money")
     if not money:
         return "not known" if row["state"] in EXPLAINED_STATES else None
-    return f"{'gains ' if money['gain'] else ''}{money_text(money)}"
+    return f"{'gains ' if money_word(row['signal'], money) == 'Gains' else ''}{money_text(money)}"
 
 
 def _explanations(slug: str, rows: list[dict[Any, Any]]) -> Any:
@@ -141,11 +142,11 @@ def _figures(figures: pd.DataFrame) -> Any:
             "baseline",
             "from",
             "to",
-            "current",
+            "last days",
             "from",
             "to",
             "lines before",
-            "lines now",
+            "lines in them",
             "status",
         ),
         (

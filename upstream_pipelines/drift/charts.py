@@ -218,14 +218,14 @@ def _mix_chart(view: View, mix: Mix, settings: DriftSettings) -> Chart:
 def _scan_mix(
     mix: Mix, lengths: Ints, scatter: Floats, freedom: Floats, settings: DriftSettings
 ) -> tuple[Floats, Bools]:
-    """The signed evidence for a changed mix, payers by candidates, and which of them may be compared."""
+    """The evidence for a changed mix, payers by candidates, and which of them may be compared.
+
+    It has no sign: which way the worth of a line goes is no part of the test (mix_worth.py).
+    """
     before, since = mix_windows(mix, lengths, settings.baseline_days)
     n0, n1 = before.sum(axis=1), since.sum(axis=1)
-    worth0, worth1 = ((part * mix.value[:, :, None]).sum(axis=1) for part in (before, since))
-    # The evidence has no direction of its own: it goes the way of what a line is worth, downwards where that is unknown.
-    up = worth1 * np.maximum(n0, 1.0) > worth0 * np.maximum(n1, 1.0)
     least = np.maximum(settings.minimum_current_lines, LINES_A_KIND * mix.kinds)[:, None]
-    z = np.where(up, 1.0, -1.0) * mix_evidence(before, since, scatter, freedom)
+    z = mix_evidence(before, since, scatter, freedom)
     enough = (n0 >= np.maximum(settings.minimum_baseline_lines, least)) & (n1 >= least)
     return z, enough & (mix.kinds > 1)[:, None]
 

@@ -173,8 +173,12 @@ def _prices(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | N
     }
 
 
-def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Dollars a line at the codes' own prices, and how each code's share of the lines moved."""
+def _mix(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Dollars a line at the codes' own prices, and how each code's share of the lines moved.
+
+    The relative change is the row's, so that there is one figure of it; what the sums here differ by (labelled days,
+    prices of codes hardly paid) is shared out as the lines are.
+    """
     rows = breakdown.of("procedure")
     codes = codes_of(rows)
     lines = by_code(rows, codes, "lines")
@@ -182,19 +186,21 @@ def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
     if not (total > 0).all():
         return None
     share = lines / total[:, None]
-    price = code_prices(breakdown, codes)
+    price = code_prices(breakdown, codes, share[0])
     moved = share[1] - share[0]
     middle = float((share.mean(axis=0) * price).sum())
+    before = float((share[0] * price).sum())
+    change = before * (number_of(row["effect"]) or 0.0)
     part = moved * (price - middle)
-    before, since = (float((share[period] * price).sum()) for period in (0, 1))
+    part = part + share.mean(axis=0) * (change - part.sum())
     groups = _groups(breakdown, codes)
     # The shares add up to 1 in both periods, so the constant `middle` changes nothing but who is credited.
     return {
         "unit": "dollars a line, at the prices before" if price.any() else "share of lines",
         "before": before,
-        "since": since,
-        "change": since - before,
-        "parts": {"mix": since - before},
+        "since": before + change,
+        "change": change,
+        "parts": {"mix": change},
         "by": {
             "procedure": _entries(
                 [_code_name(code) for code in codes],
@@ -208,12 +214,17 @@ def _mix(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | None
     }
 
 
-def code_prices(breakdown: Breakdown, codes: Sequence[Code]) -> Floats:
-    """Mean allowed amount of each code before the change, or since where it was not paid before; else 0."""
+def code_prices(breakdown: Breakdown, codes: Sequence[Code], share: Floats) -> Floats:
+    """Mean allowed amount of each code before the change, or since where it was not paid before. What was never paid is
+    taken to be worth a mean line of those before, of which `share` is of each code: 0 would be a loss that nobody had.
+    """
     rows = breakdown.of("procedure")
     count, allowed = (by_code(rows, codes, name) for name in ("priced", "allowed"))
     mean = np.divide(allowed, count, out=np.zeros_like(allowed), where=count > 0)
-    return np.asarray(np.where(count[0] > 0, mean[0], mean[1]), dtype=np.float64)
+    price = np.asarray(np.where(count[0] > 0, mean[0], mean[1]), dtype=np.float64)
+    known = float(share[price > 0].sum())
+    usual = float((share * price).sum()) / known if known > 0 else 0.0
+    return np.asarray(np.where(price > 0, price, usual), dtype=np.float64)
 
 
 _EXPLAINED: dict[str, Callable[[Breakdown, Mapping[str, Any]], dict[str, Any] | None]] = {

@@ -19,7 +19,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
-    from upstream_pipelines.drift.events import Cause, DriftEvent
+    from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
     from upstream_pipelines.drift.settings import Signal
 
 TroubleCode = Literal[
@@ -137,12 +137,16 @@ def _still_data(event: DriftEvent, clear_since: date) -> bool:
     return on_its_way or (event.last_look - clear_since).days < CLEAR_DAYS
 
 
-def announcements(row: Mapping[str, Any], before: Cause | None) -> list[tuple[Literal["open", "resolved"], Cause]]:
+def announcements(
+    row: Mapping[str, Any], before: Cause | None, direction: Direction | None = None
+) -> list[tuple[Literal["open", "resolved"], Cause]]:
     """What is told of a row, and to whom: those who watch payers (cause "payer") or the data ("data").
 
     `before` is the cause of the event before this look. An event that turns out to be the payer's is over for those
     who watch the data and opens for those who watch payers; one that turns out to be data opens for the former, and
     stays open for those who were told of a payer until it is over. An ending reaches who was told of the opening.
+    `direction` is that before this look: a mix whose loss only now is clear opens for those who asked for the worse
+    alone (the outbox tells nobody of the same opening twice).
     """
     cause: Cause = row["cause"]
     if row["state"] == "open":
@@ -151,6 +155,8 @@ def announcements(row: Mapping[str, Any], before: Cause | None) -> list[tuple[Li
         return [("resolved", "payer"), ("resolved", "data")]
     if row["state"] == "updated" and before is not None and cause != before:
         return [("open", cause), ("resolved", "data")] if cause == "payer" else [("open", cause)]
+    if row["state"] == "updated" and direction == "improving" and row["direction"] == "worsening":
+        return [("open", cause)]
     return []
 
 

@@ -174,7 +174,9 @@ class Detector:
     ) -> tuple[DriftEvent | None, dict[str, Any]]:
         """Open an event, or say why the chart is only watched."""
         found = compare(charts, change, self.settings)
-        row = self._row(charts, change, found, as_of)
+        # The evidence of a mix has no sign, and a worth that may be either way is not for the worse yet.
+        sign = (found.worth_sign or 1) if change.signal == "procedure_mix" else change.sign
+        row = self._row(charts, replace(change, sign=sign), found, as_of)
         earliest, latest = (
             day_of(day)
             for day in change_interval(
@@ -200,7 +202,7 @@ class Detector:
             event_id=event_id_for(row["payer"], ALL_GROUPS, change.signal, started_on, as_of),
             payer=row["payer"],
             signal=change.signal,
-            direction=direction_of(change.signal, change.sign),
+            direction=direction_of(change.signal, sign),
             state="open",
             started_on=started_on,
             opened_on=as_of,
@@ -258,19 +260,14 @@ class Detector:
                 break
         if recent.n_baseline < settings.minimum_baseline_lines and has_labels(event, settings):
             return None
-        # Nearer to the baseline than to the shift that opened the event: that is what the likelihood ratio of the
-        # recent days says too. 2 standard errors keep a loud event from being called calm.
-        # A mix is back when it is near, whichever way what a line is worth points by chance.
-        shift, z = (
-            (recent.current, abs(recent.z))
-            if event.signal == "procedure_mix"
-            else (sign * recent.shift, sign * recent.z)
-        )
-        calm = (
-            recent.n_current >= settings.minimum_current_lines
-            and shift < 0.5 * sign * memory.shift_at_opening
-            and z < 2.0
-        )
+        whole = compare(charts, change, settings)
+        # Nearer to the baseline than to the shift that opened the event: the likelihood ratio of the recent days says
+        # that too. 2 standard errors keep a loud event from being called calm. Of a mix the worth may be clear late.
+        shift, z, opened_with = (sign * value for value in (recent.shift, recent.z, memory.shift_at_opening))
+        if event.signal == "procedure_mix":
+            shift, z, opened_with = recent.shift, recent.z, abs(opened_with)
+            change = replace(change, sign=whole.worth_sign or sign)
+        calm = recent.n_current >= settings.minimum_current_lines and shift < 0.5 * opened_with and z < 2.0
         calm_since = (memory.calm_since or as_of) if calm else None
         reason: Ending | None = None
         if memory.accepted_on is not None and memory.accepted_on <= as_of:
@@ -282,6 +279,7 @@ class Detector:
         renewed = event.model_copy(
             update={
                 "state": "updated" if reason is None else "resolved",
+                "direction": direction_of(event.signal, change.sign),
                 "last_look": as_of,
                 "resolved_on": None if reason is None else as_of,
                 "memory": memory.model_copy(update={"calm_since": calm_since, "reason": reason}),
@@ -293,7 +291,7 @@ class Detector:
         row = self._row(charts, change, shown, as_of, first)
         row["state"], row["event_id"] = renewed.state, renewed.event_id
         # How sure it is rests on all days since the change; once the recent ones deny it, on these.
-        evidence = abs(recent.z) if calm else abs(compare(charts, change, settings).z)
+        evidence = abs(recent.z if calm else whole.z)
         row["detail"] |= {
             "evidence": round(evidence, 4),
             "change_date_low": memory.change_low.isoformat(),
@@ -332,7 +330,7 @@ class Detector:
                 "by": change.by,
                 "current_from": day_of(first).isoformat(),
                 "complete_to": day_of(charts.by_signal[change.signal].last).isoformat(),
-                **intervals_of(found),
+                **intervals_of(change.signal, found),
                 "over_dispersion": round(float(charts.by_signal[change.signal].dispersion[payer]), 4),
             },
         }

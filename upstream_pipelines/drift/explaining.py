@@ -7,7 +7,7 @@ dollars (money.py). Only production explains: a replay has no claims at hand, on
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 from uuid import UUID
@@ -74,6 +74,10 @@ def explain_rows(
         if not is_explained(row):
             continue
         periods = periods_of(row["detail"], settings.baseline_days, _not_before(row, known))
+        if row["signal"] == "procedure_mix":
+            # It splits the row's own figure, which is that of the recent days.
+            first = date.fromisoformat(row["detail"]["current_from"])
+            periods = replace(periods, since_first=first, since_last=max(periods.since_last, first))
         breakdown = read_breakdown(
             conn, customer_id, row["payer"], periods, as_of, with_exposure=row["signal"] == "decision_lag"
         )

@@ -17,16 +17,22 @@ from upstream_pipelines.drift.grounds import (
     cost,
     largest_sources,
     money_word,
+    so_far,
     source,
     sure,
+    worth,
+    young,
 )
 from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import (
     SPACE,
     as_day,
+    change_text,
     day_text,
     effect_text,
     figure_text,
+    is_open_to_doubt,
+    is_unclear,
     money_text,
     number_of,
     percent,
@@ -104,7 +110,7 @@ def sentences_of(row: Mapping[str, Any]) -> list[str]:
     if _is_over(row):
         return [sentence for sentence in (first, data_sentences(detail), _CALM, _basis(row)) if sentence]
     said = [
-        first, data_sentences(detail), cost(row), source(row), certainty(row), _basis(row),
+        first, worth(row), young(row), data_sentences(detail), cost(row), source(row), certainty(row), _basis(row),
         f"Only watched, no alarm: {_WAITS[detail['waits_for']]}."
         if row["state"] == "watch" and detail.get("waits_for") in _WAITS else None,
     ]  # fmt: skip
@@ -133,9 +139,11 @@ def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer")
     if _is_over(row):
         return f"{whose}{_verb(row)}, and the last weeks are near the baseline again"
     grown = "Grown since it was told: " if notice == "escalated" else ""
-    text = f"{grown}{whose}{_verb(row)}: {_size(row)}"
+    text = f"{grown}{whose}{_verb(row)}: {_size(row)}{so_far(row)}"
     money = (row.get("detail") or {}).get("money")
-    if money and money.get("per_month") is not None and cause == "payer":
+    # What may be a loss or a gain is neither in a subject.
+    told = cause == "payer" and not is_unclear(row)
+    if told and money and money.get("per_month") is not None and not is_open_to_doubt(money):
         amount = rounded_dollars(money["per_month"])
         kept = "outstanding" if money.get("delayed") is not None else "a month"
         text += f", about {amount} {kept}" + (" gained" if money["gain"] and kept == "a month" else "")
@@ -160,7 +168,7 @@ def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(("When found", _figure_at_opening(row) or "unknown"))
     facts.append(("Now", f"{now}, on {_lines_now(row)}"))
     if not over:
-        facts.append(("Change", effect_text(signal, row.get("effect")) or "unknown"))
+        facts.append(("Change", f"{change_text(row) or 'unknown'}{so_far(row)}"))
     since = since_text(detail)
     facts.append(("Since", f"{since}{_by_which_day(row)}" if since else "not known"))
     if not over:
@@ -198,6 +206,8 @@ def _is_over(row: Mapping[str, Any]) -> bool:
 def _verb(row: Mapping[str, Any]) -> str:
     """By the direction, which stays what it was when the change was found, while today's effect is one of chance."""
     signal, payer, direction = str(row["signal"]), row["payer"], row.get("direction")
+    if is_unclear(row):
+        return f"Other procedures {'were' if _is_over(row) else 'are'} billed to {payer}"
     effect = number_of(row.get("effect"))
     if direction in {"worsening", "improving"}:
         up = (direction == "worsening") == (WORSENING_SIGN[signal] > 0)  # type: ignore[index]  # a signal's name
@@ -222,6 +232,9 @@ def _size(row: Mapping[str, Any]) -> str:
     signal, effect = str(row["signal"]), number_of(row.get("effect"))
     if effect is None:
         return "size unknown"
+    if is_unclear(row):
+        current = figure_text(signal, row.get("current"))
+        return f"{current} of the lines are others than before" if current else "size unknown"
     if signal in {"allowed_amount", "procedure_mix"}:
         return effect_text(signal, effect) or "size unknown"
     before, now = (figure_text(signal, row[name]) or "unknown" for name in ("baseline", "current"))
@@ -273,6 +286,8 @@ def _movement(row: Mapping[str, Any]) -> str:
     verb = _verb(row)
     if baseline is None or current is None or effect is None or (signal != "volume" and row.get("n_current") == 0):
         return verb  # of no lines there is no figure; that none came is the volume's
+    if is_unclear(row):
+        return f"{verb}: {percent(current, 0)} of the lines are others than before"
     toward = "up" if effect > 0 else "down"
     digits = 0 if round(current) != round(baseline) else 1
     return {

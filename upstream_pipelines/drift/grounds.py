@@ -1,4 +1,4 @@
-"""Where a change comes from, what it costs and how sure it is, in words: the grounds of a drift row's explanation.
+"""Where a change comes from, what it costs, how young and how sure it is, in words: the grounds of a row's explanation.
 
 Not here: what changed and since when (explanation.py), the form of one figure (units.py), the figures.
 """
@@ -8,11 +8,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from upstream_pipelines.drift.units import SPACE, chance_text, money_text, number_of, part_text, percent
+from upstream_pipelines.drift.units import (
+    SPACE,
+    as_day,
+    chance_text,
+    change_text,
+    cost_range,
+    is_open_to_doubt,
+    is_unclear,
+    money_text,
+    number_of,
+    part_text,
+    percent,
+)
 
 BY_SUBMISSION_ONLY = frozenset({"volume", "procedure_mix"})
 _RANGES = f"Ranges in brackets hold the truth 95 times in 100 (95{SPACE}% intervals)."
 _WORTH_NAMING, _ABOVE_ITS_SHARE, _NEARLY_ALL = 0.25, 1.5, 0.8
+YOUNG_DAYS = 8  # complete days from which on a change has shown its size
 DIMENSIONS = {
     "cpt_group": "CPT group",
     "procedure": "procedure",
@@ -28,6 +41,9 @@ def cost(row: Mapping[str, Any]) -> str | None:
     money = row["detail"]["money"]
     if money is None:
         return "What it costs is not known: the source sends no amounts."
+    if is_open_to_doubt(money):
+        what = "How much more is outstanding" if money.get("delayed") is not None else "What it costs"
+        return f"{what} is not clear yet ({cost_range(money)})."
     word = "This gains" if money["gain"] else "This costs"
     if row["signal"] in BY_SUBMISSION_ONLY:
         word = f"In allowed dollars that is {'a gain of' if money['gain'] else 'a loss of'}"
@@ -37,11 +53,45 @@ def cost(row: Mapping[str, Any]) -> str | None:
     return f"{word} {money_text(money)}{within}."
 
 
+def worth(row: Mapping[str, Any]) -> str | None:
+    """That a mix has changed and nobody can say yet what that does to the dollars."""
+    if not is_unclear(row):
+        return None
+    if (row.get("detail") or {}).get("effect_low") is None:
+        return (
+            "What that does to the dollars a line is not known: the source sends no amounts for these procedures."
+        )
+    return f"What that does to the dollars a line is {change_text(row)}.".replace(" in dollars a line)", ")")
+
+
+def _days_old(row: Mapping[str, Any]) -> int | None:
+    detail = row.get("detail") or {}
+    if row["state"] not in {"open", "updated", "watch"} or not (
+        detail.get("change_date") and detail.get("complete_to")
+    ):
+        return None
+    return (as_day(detail["complete_to"]) - as_day(detail["change_date"])).days + 1
+
+
+def so_far(row: Mapping[str, Any]) -> str:
+    """What follows the size of a young change: that it is the size so far."""
+    days = _days_old(row)
+    return " so far" if days is not None and days < YOUNG_DAYS else ""
+
+
+def young(row: Mapping[str, Any]) -> str | None:
+    """That the size of a young change is one of few days, some of which may lie before it."""
+    days = _days_old(row)
+    if days is None or days >= YOUNG_DAYS:
+        return None
+    return f"So far that is an average of the {max(days, 1)} days since then, and may grow."
+
+
 def money_word(signal: str, money: Mapping[str, Any]) -> str:
     """What a sum of money is called beside its figure."""
     if signal == "decision_lag":
         return "Cash"
-    return "Gains" if money["gain"] else "Costs"
+    return "Gains" if money["gain"] and not is_open_to_doubt(money) else "Costs"
 
 
 def source(row: Mapping[str, Any]) -> str | None:
@@ -53,7 +103,8 @@ def source(row: Mapping[str, Any]) -> str | None:
     sentence = ""
     if unit == "share of decided lines":
         sentence = (
-            f"Between the two periods as they stand the difference is {part_text(unit, change)}: "
+            "The rate above is carried forward to when all lines are decided; of the lines decided so far, the two "
+            f"periods as they stand differ by {part_text(unit, change)}: "
             f"{part_text(unit, parts['rate'])} on lines of the same kind, {part_text(unit, parts['mix'])} from "
             f"another mix of procedures, {part_text(unit, parts['maturity'])} from how old the decided lines are. "
         )

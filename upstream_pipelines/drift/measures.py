@@ -14,6 +14,7 @@ from upstream_pipelines.drift.charts import Chart, Charts
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_SUBMISSION, cell_days
 from upstream_pipelines.drift.facts import Floats, Floats32
+from upstream_pipelines.drift.mix_worth import sign_of_worth, worth_of_mix
 from upstream_pipelines.drift.scan import GROWTH_PRIOR, By, Series, Windows, evidence, sums_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, fit_growth, mix_evidence
@@ -31,10 +32,10 @@ STRIKING_DAYS: dict[Signal, int] = {
 }
 """Days in a row on which no change may rest: a closed office or a lost file lasts a week, a batch of odd lines a day or
 two (three of denials, which are worked off in batches)."""
-WIDTH = 1.96  # standard errors: 95 %
 WIDEST = (
     5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
 )
+WIDTH = 1.96  # standard errors: 95 %
 NEAR = 7.35  # twice the log-likelihood within which a change day is as likely as the best, at 95 %: no regular
 # parameter, whose limit is 3.84, but the time of a step (two independent random walks with drift)
 
@@ -57,7 +58,9 @@ class Comparison:
     `shift` is on the factor's log scale and `z` its evidence, both signed as more/faster/higher; `baseline`,
     `current` and `effect` are in the signal's unit, the first two with 95 % intervals. Rates: 0..1 and their
     difference. Lag: days. Amounts: index (baseline 1) and relative change. Volume: lines a week and relative change.
-    Mix: share of lines in another kind than before, and the relative change of what a line is worth.
+    Mix: share of lines in another kind than before, and the relative change of what a line is worth; its evidence and
+    shift have no sign. `effect_interval` is the mix's alone, whose effect follows from neither of the others, and None
+    where the worth of a line is not known.
     """
 
     z: float
@@ -69,6 +72,12 @@ class Comparison:
     n_current: int
     baseline_interval: tuple[float, float]
     current_interval: tuple[float, float]
+    effect_interval: tuple[float, float] | None = None
+
+    @property
+    def worth_sign(self) -> int | None:
+        """Which way a mix moved the worth of a line; None where it may be either."""
+        return sign_of_worth(self.effect_interval, self.n_current)
 
 
 def compare(charts: Charts, change: Change, settings: DriftSettings, first: int | None = None) -> Comparison:
@@ -77,7 +86,7 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
     first = change.split if first is None else first
     before, since = _spans(chart, change, first, settings)
     if chart.mix is not None:
-        return _compare_mix(chart, chart.mix, payer, before, since)
+        return _compare_mix(charts.view, chart, chart.mix, payer, (before, since))
     series = _series_of(chart, change)
     if series.trend is not None:
         return _compare_volume(chart, series, payer, before, since)
@@ -183,14 +192,12 @@ def _error_ahead(known: Floats, time: Floats, ahead: Floats, time_ahead: Floats)
     return float(np.sqrt((s2 - 2 * at * s1 + at**2 * s0) / determinant))
 
 
-def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice) -> Comparison:
+def _compare_mix(view: View, chart: Chart, mix: Mix, payer: int, spans: tuple[slice, slice]) -> Comparison:
     counts = mix.counts[payer]
-    x0, x1 = counts[:, before].sum(axis=1), counts[:, since].sum(axis=1)
+    x0, x1 = (counts[:, span].sum(axis=1) for span in spans)
     n0, n1 = float(x0.sum()), float(x1.sum())
     share0, share1 = x0 / max(n0, 1.0), x1 / max(n1, 1.0)
-    worth0, worth1 = float(share0 @ mix.value[payer]), float(share1 @ mix.value[payer])
     z = mix_evidence(x0[None, :, None], x1[None, :, None], chart.dispersion[[payer]], chart.freedom[[payer]])[0, 0]
-    sign = 1.0 if worth1 > worth0 else -1.0
     pooled = (x0 + x1) / max(n0 + n1, 1.0)
     scatter = float(chart.dispersion[payer])
     error = np.sqrt(scatter * pooled * (1 - pooled) * (1 / max(n0, 1.0) + 1 / max(n1, 1.0)))
@@ -204,16 +211,20 @@ def _compare_mix(chart: Chart, mix: Mix, payer: int, before: slice, since: slice
         for share, lines in ((share0, n0), (share1, n1))
     )
     error_of_distance = float(0.5 * WIDTH * np.sqrt(max(moved, 0.0))) + by_chance
+    origin, days = chart.last - counts.shape[1] + 1, counts.shape[1]
+    before, since = ((origin + (span.start or 0), origin + min(span.stop or days, days) - 1) for span in spans)
+    worth = worth_of_mix(view, mix, payer, (before, since), scatter)
     return Comparison(
-        z=float(sign * z),
-        shift=sign * apart,
+        z=float(z),
+        shift=apart,
         baseline=0.0,
         current=apart,
-        effect=worth1 / worth0 - 1.0 if worth0 > 0 else 0.0,
+        effect=0.0 if worth is None else worth.effect,
         n_baseline=round(n0),
         n_current=round(n1),
         baseline_interval=(0.0, 0.0),
         current_interval=(max(apart - error_of_distance, 0.0), min(apart + error_of_distance, 1.0)),
+        effect_interval=None if worth is None else worth.interval(WIDTH),
     )
 
 
@@ -230,6 +241,9 @@ def change_interval(chart: Chart, change: Change, usual_days: int, settings: Dri
     if np.isfinite(best) and best > 0:
         likely = chart.last - lengths[(z > 0) & (z**2 >= best**2 - NEAR)] + 1
         first, last = min(int(likely.min()), change.split), max(int(likely.max()), change.split)
+    # Nothing younger than the youngest candidate is tried: where that is the best, the change may be younger still.
+    if change.split >= chart.last - settings.shortest_change_days + 1:
+        last = chart.last
     # A price is seen on the day of the decision, and may have changed with what was submitted before it.
     if change.signal == "allowed_amount":
         first -= usual_days

@@ -42,6 +42,8 @@ def money_of(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | N
     # Of no lines nothing is known, but of the volume: that none came is what it says.
     if effect is None or (row.get("n_current") == 0 and signal != "volume"):
         return None
+    if signal == "procedure_mix" and row["detail"].get("effect_low", 0.0) is None:
+        return None  # no code was paid often enough to say what a line of it is worth
     if signal == "allowed_amount":
         return _under_priced(breakdown, row)
     worked_out = _WORKED_OUT[signal](breakdown, row)
@@ -77,10 +79,8 @@ def effect_interval(row: Mapping[str, Any]) -> tuple[float, float]:
         math.hypot(current - detail["current_low"], detail["baseline_high"] - baseline),
         math.hypot(detail["current_high"] - current, baseline - detail["baseline_low"]),
     )
-    if signal == "procedure_mix":
-        # The distance has an interval, the dollars a line follow it in proportion.
-        share = max(below, above) / current if current > 0 else 0.0
-        return effect - abs(effect) * share, effect + abs(effect) * share
+    if signal == "procedure_mix" and detail.get("effect_low") is not None:
+        return detail["effect_low"], detail["effect_high"]
     if signal == "volume":
         unit = baseline if baseline > 0 else 1.0
         return effect - below / unit, effect + above / unit

@@ -1,6 +1,6 @@
 """The price factor: the allowed amount of paid lines against the mean of their own code and modifiers.
 
-Belongs here: prices as score and information per day, and what a code is worth. Not here: the other factors.
+Belongs here: prices as score and information per day. Not here: what a code is worth (mix_worth.py), other factors.
 """
 
 from __future__ import annotations
@@ -90,16 +90,6 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
         None,
         "normal",
     )
-
-
-def code_values(view: View) -> Floats:
-    """Mean allowed amount of a paid line by code, over all payers and all that is known: what a line of it is worth.
-
-    Codes never paid get the mean of all; all 0 where the source has no amounts.
-    """
-    paid = fsum(view.code_lines)
-    usual = fsum(view.code_allowed) / paid if paid > 0 else 0.0
-    return ratio(view.code_allowed, view.code_lines, otherwise=usual)
 
 
 def _in_order(blocks: Floats) -> Floats:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.measures import Comparison
+from upstream_pipelines.drift.settings import Signal
 
 ROW_COLUMNS = [
     "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
@@ -44,12 +45,21 @@ def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
     )
 
 
-def intervals_of(found: Comparison) -> dict[str, float]:
-    """The intervals of a comparison as they stand in a row's detail."""
+def intervals_of(signal: Signal, found: Comparison) -> dict[str, float | None]:
+    """The intervals of a comparison as they stand in a row's detail; that of the effect of a mix only, None: unknown."""
     (baseline_low, baseline_high), (current_low, current_high) = found.baseline_interval, found.current_interval
     return {
         "baseline_low": round(baseline_low, 6),
         "baseline_high": round(baseline_high, 6),
         "current_low": round(current_low, 6),
         "current_high": round(current_high, 6),
+        **(_effect_interval(found) if signal == "procedure_mix" else {}),
+    }
+
+
+def _effect_interval(found: Comparison) -> dict[str, float | None]:
+    low, high = found.effect_interval or (None, None)
+    return {
+        "effect_low": None if low is None else round(low, 6),
+        "effect_high": None if high is None else round(high, 6),
     }

@@ -31,7 +31,7 @@ from upstream_pipelines.drift.data_trouble import Trouble, announcements
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.event_chart import event_chart
 from upstream_pipelines.drift.event_series import event_points
-from upstream_pipelines.drift.events import Cause, DriftEvent
+from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
 from upstream_pipelines.drift.figures import figures_of
@@ -268,16 +268,20 @@ def _told(
 
     Returns: each with its row, the notice, and the cause, which says who is told.
     """
-    before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
+    before: dict[str | None, tuple[Cause, Direction]] = {
+        str(event.event_id): (event.cause, event.direction) for event in known
+    }
     told: list[_Told] = [
-        (row, notice, cause) for row in rows for notice, cause in announcements(row, before.get(row["event_id"]))
+        (row, notice, cause)
+        for row in rows
+        for notice, cause in announcements(row, *before.get(row["event_id"], (None, None)))
     ]
     going = {
         (UUID(row["event_id"]), row["cause"]): row
         for row in rows
         if row["state"] == "updated"
         and row["severity"] is not None
-        and before.get(row["event_id"]) == row["cause"]
+        and before.get(row["event_id"], (None,))[0] == row["cause"]
     }
     grown = grown_events(conn, customer_id, {event: row["severity"] for event, row in going.items()})
     return told + [(row, "escalated", cause) for (event, cause), row in going.items() if event in grown]

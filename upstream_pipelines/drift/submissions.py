@@ -16,7 +16,6 @@ from upstream_pipelines.drift.calendar import working_calendar
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_SUBMISSION, Exclusion
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
-from upstream_pipelines.drift.prices import code_values
 from upstream_pipelines.drift.scan import GROWTH_PRIOR, Series, Trend, wilson_hilferty
 
 WEEKDAY_PRIOR = 40.0  # lines' worth of the customer's weekdays given to each payer
@@ -103,26 +102,27 @@ class Mix:
     """Submitted lines by kind of code: payers by kinds by days, the last day being `submitted_to`.
 
     `upto` holds the lines of all days before each (days + 1 by payers by kinds). `codes` are the code numbers of each
-    payer's kinds (-1: all others), `value` what a line of the kind is worth (dollars allowed, 0 where unknown).
-    `dispersion` and `freedom` are per payer, before any pooling.
+    payer's kinds (-1: all others). `dispersion` and `freedom` are per payer, before any pooling. `rows` are those of the
+    facts counted, and `lines` their lines, 0 where they belong to no period.
     """
 
     counts: Floats
     upto: Floats
     codes: Ints
-    value: Floats
     dispersion: Floats
     freedom: Floats
     kinds: Ints
+    rows: slice
+    lines: Floats
 
     def of(self, payer: int) -> Mix:
         """The same of one payer."""
         return Mix(
             counts=self.counts[[payer]],
             upto=self.upto[:, [payer]],
-            **{
-                name: getattr(self, name)[[payer]] for name in ("codes", "value", "dispersion", "freedom", "kinds")
-            },
+            rows=self.rows,
+            lines=self.lines,
+            **{name: getattr(self, name)[[payer]] for name in ("codes", "dispersion", "freedom", "kinds")},
         )
 
 
@@ -131,13 +131,11 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     facts, days = view.facts, view.days
     first = view.submitted_to - days + 1
     rows = slice(int(np.searchsorted(facts.code_known, first)), int(np.searchsorted(facts.code_known, view.as_of)))
-    payer, cell, day, lines = (
-        values[rows] for values in (facts.code_payer, facts.code_cell, facts.code_day, facts.code_lines)
-    )
+    payer, cell, day = (values[rows] for values in (facts.code_payer, facts.code_cell, facts.code_day))
     counted: Bools = (day >= first) & (day <= view.submitted_to)
     for item in excluded:
         counted &= (payer != item.payer) | (day > item.last) | (day < item.first)
-    lines = np.where(counted, lines, 0.0)
+    lines: Floats = np.where(counted, facts.code_lines[rows], 0.0)
     payers, codes = len(facts.payers), max(len(facts.code_names), 1)
     total = np.bincount(cell, lines, minlength=payers * codes).reshape(payers, codes)
     # The largest first; among equals the first in the alphabet, whatever the order of rows.
@@ -154,20 +152,16 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     upto = running_sums_of(by_day)
     known = np.full((payers, KINDS), -1, dtype=np.int64)
     known[:, : order.shape[1]] = np.where(followed, order, -1)
-    worth = code_values(view)
-    of_kind = np.zeros((payers, KINDS))
-    np.add.at(
-        of_kind, (np.arange(payers)[:, None], place), total * worth[None, : total.shape[1]] if len(worth) else 0.0
-    )
     scatter, freedom, kinds = _mix_dispersion(upto)
     return Mix(
         counts=by_day.transpose(1, 2, 0),
         upto=upto,
         codes=known,
-        value=ratio(of_kind, upto[-1]),
         dispersion=scatter,
         freedom=freedom,
         kinds=kinds,
+        rows=rows,
+        lines=lines,
     )
 
 

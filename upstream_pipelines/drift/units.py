@@ -64,6 +64,30 @@ def effect_text(signal: str, effect: Any) -> str | None:
     return f"{100 * number:+.1f}{SPACE}%{what}"
 
 
+def is_unclear(row: Mapping[str, Any]) -> bool:
+    """Whether a mix has changed, and what that does to the dollars a line may be either a gain or a loss."""
+    detail = row.get("detail") or {}
+    if row["signal"] != "procedure_mix" or "effect_low" not in detail:
+        return False
+    low, high = number_of(detail["effect_low"]), number_of(detail["effect_high"])
+    return low is None or high is None or low <= 0.0 <= high
+
+
+def change_text(row: Mapping[str, Any]) -> str | None:
+    """The size of a row's change, with its sign; of one that may be either way its range."""
+    if not is_unclear(row):
+        return effect_text(str(row["signal"]), row.get("effect"))
+    low, high = (number_of((row.get("detail") or {})[name]) for name in ("effect_low", "effect_high"))
+    if low is None or high is None:
+        return "not known in dollars a line"
+    return f"not clear yet ({100 * low:+.1f}{SPACE}% to {100 * high:+.1f}{SPACE}% in dollars a line)"
+
+
+def direction_text(row: Mapping[str, Any]) -> str:
+    """Worsening or improving; or that it is not clear."""
+    return "not clear" if is_unclear(row) else str(row["direction"])
+
+
 def part_text(unit: str, value: float) -> str:
     """A part of a change, in the unit of its explanation (contributions.py)."""
     value = 0.0 if abs(value) < _UNSEEN else value  # no "-0.0"
@@ -101,10 +125,27 @@ def rounded_dollars(amount: float) -> str:
     return f"{'-' if amount < 0 else ''}${round(size / unit) * unit:,.0f}"
 
 
+def is_open_to_doubt(money: Mapping[str, Any]) -> bool:
+    """Whether the interval of a sum holds zero: then it is neither a loss nor a gain yet."""
+    low, high = number_of(money.get("low")), number_of(money.get("high"))
+    return low is not None and high is not None and low <= 0.0 <= high
+
+
+def cost_range(money: Mapping[str, Any]) -> str:
+    """From what to what a sum may cost, a gain being a cost below zero: "-$12,000 to $61,000 a month"."""
+    low, high = money["low"], money["high"]
+    if money["gain"]:
+        low, high = -high, -low
+    kept = "outstanding at any time" if money.get("delayed") is not None else "a month"
+    return f"{rounded_dollars(low)} to {rounded_dollars(high)} {kept}"
+
+
 def money_text(money: Mapping[str, Any] | None) -> str | None:
     """As in "about $12,000 a month ($8,100 to $16,000)"; of a lag what is outstanding. None where nothing is known."""
     if not money:
         return None
+    if is_open_to_doubt(money):
+        return f"not clear yet ({cost_range(money)})"
     amount = f"about {rounded_dollars(money['per_month'])}"
     if money.get("delayed") is not None:
         amount += f" {'less' if money['gain'] else 'more'} outstanding at any time"
@@ -119,6 +160,8 @@ def brief_money(money: Mapping[str, Any] | None) -> str | None:
     """The amount alone, for a narrow table: "$8,700" a month, a gain with a plus; of a lag "once", as it does not recur."""
     if not money:
         return None
+    if is_open_to_doubt(money):
+        return "not clear"
     once = " once" if money.get("delayed") is not None else ""
     return f"{'+' if money['gain'] else ''}{rounded_dollars(money['per_month'])}{once}"
 

@@ -121,6 +121,28 @@ def test_a_rate_that_changed_by_decision_day_and_was_found_by_submission_has_its
     assert share(crossed, "change_date", TRUE_DATE) >= LEAST
 
 
+def test_the_interval_of_a_change_dated_to_the_youngest_candidate_reaches_the_last_complete_day() -> None:
+    """A change of which fewer days are known than the shortest looked for is dated too early: nothing later is tried."""
+    youngest = []
+    for seed in SEEDS:
+        claims = cheaper_by_decision(
+            simulate(seed, [Payer(f"P{number:02d}", lines=40) for number in range(PAYERS)])
+        )
+        detector = Detector(*activity_from_claims(claims))
+        for day in (2, 3, 4):
+            details = [
+                row["detail"]
+                for row in detector.look(START + timedelta(days=CHANGED + day)).records
+                if row["signal"] == "allowed_amount" and row["state"] in ("open", "watch")
+            ]
+            for detail in details:
+                last, since = (date.fromisoformat(detail[name]) for name in ("complete_to", "change_date"))
+                if (last - since).days == detector.settings.shortest_change_days - 1:
+                    youngest.append(detail)
+                    assert detail["change_date_high"] == detail["complete_to"]
+    assert len(youngest) >= 10
+
+
 BEFORE_TOO = pytest.mark.xfail(
     strict=True,
     reason="the index since a change by decision day holds lines sent, and priced, before it: 0.934 for 0.93",

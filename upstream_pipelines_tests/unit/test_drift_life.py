@@ -149,8 +149,10 @@ class Life:
     @staticmethod
     def frozen_part(event: DriftEvent) -> tuple[Any, ...]:
         memory = event.memory
+        # Which way the worth of a mix went may become clear late.
+        direction = None if event.signal == "procedure_mix" else event.direction
         return (
-            event.started_on, event.opened_on, event.direction, memory.by, memory.baseline, memory.current_at_opening,
+            event.started_on, event.opened_on, direction, memory.by, memory.baseline, memory.current_at_opening,
             memory.shift_at_opening, memory.evidence_at_opening, memory.n_baseline,
         )  # fmt: skip
 

@@ -236,6 +236,40 @@ def random_breakdown(draw: Callable[..., Any]) -> Breakdown:
     return Breakdown(PERIODS, cells, pd.concat([exposure, by_facility]), 100, (0, 0))
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.data(), st.floats(-0.9, 2.0))
+def test_the_worth_of_a_mix_is_one_figure_in_its_row_its_money_and_what_it_is_taken_apart_into(
+    data: st.DataObject, effect: float
+) -> None:
+    whole = random_breakdown(data.draw)
+    asked = {**row("procedure_mix", 0.0, 0.2, effect), "direction": "worsening" if effect < 0 else "improving"}
+    asked["detail"] |= {"effect_low": effect - 0.1, "effect_high": effect + 0.1}
+    assert effect_interval(asked) == (effect - 0.1, effect + 0.1)
+    told, money = explain(whole, asked), money_of(whole, asked)
+    if told is None or not told["before"]:
+        return
+    assert np.sign(told["change"]) == np.sign(effect)
+    assert told["change"] == pytest.approx(effect * told["before"])
+    assert money is None or (money["per_month"] >= 0) == (effect == 0 or money["gain"] == (effect > 0))
+
+
+def test_a_mix_of_codes_nobody_was_paid_for_has_no_money() -> None:
+    asked = row("procedure_mix", 0.0, 0.2, 0.0)
+    asked["detail"] |= {"effect_low": None, "effect_high": None}
+    assert money_of(breakdown(), asked) is None
+
+
+def test_a_code_that_is_not_paid_yet_is_no_loss_in_what_a_mix_is_taken_apart_into() -> None:
+    """Half of the surgery bears a new code of which nothing is decided: it counts as a mean line and not as nothing."""
+    whole = breakdown()
+    new = whole.cells[(whole.cells["cpt"] == "90") & (whole.cells["period"] == "since")]
+    unpaid = new.assign(cpt="NEW", priced=0.0, allowed=0.0)
+    told = explain(replace(whole, cells=pd.concat([whole.cells, unpaid])), row("procedure_mix", 0.0, 0.2, 0.0))
+    assert told is not None
+    parts = {entry["name"]: entry["total"] for entry in told["by"]["procedure"]}
+    assert abs(parts["NEW"]) < 5.0
+
+
 @settings(deadline=None)  # some 100 ms of pandas an example, and several times that on a busy machine
 @given(st.data())
 def test_contributions_of_every_signal_add_up_to_its_change(data: st.DataObject) -> None:

@@ -17,7 +17,7 @@ from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.explaining import tell_what_is_within
 from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline, title_of
 from upstream_pipelines.drift.figures import figures_of, wilson
-from upstream_pipelines.drift.units import rounded_dollars
+from upstream_pipelines.drift.units import brief_money, direction_text, rounded_dollars
 from upstream_pipelines_tests.unit.test_drift_replay import CHANGED, Payer, simulate
 from upstream_pipelines_tests.unit.test_drift_replay import START as FIRST
 
@@ -449,3 +449,79 @@ def test_every_state_is_told_as_what_it_is() -> None:
     assert "19 points" in text
     stopped = told(state="not_enough_data", detail={**lacking, "about_date": None})
     assert "none come at present" in stopped
+
+
+MIX: dict[str, Any] = {
+    **ROW, "signal": "procedure_mix", "direction": "improving", "baseline": 0.0, "current": 0.248, "effect": 0.031,
+    "maturity": 1.0,
+    "detail": {
+        **ROW["detail"], "effect_low": -0.044, "effect_high": 0.102, "explanation": None,
+        "money": {"per_month": 2100.0, "low": -3000.0, "high": 7000.0, "delayed": None, "gain": True},
+    },
+}  # fmt: skip
+
+
+def plain(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+def test_a_mix_whose_worth_may_be_either_way_is_told_as_changed_and_not_as_worse_or_better() -> None:
+    assert (
+        plain(headline(MIX)) == "Other procedures are billed to Alpha: 24.8 % of the lines are others than before"
+    )
+    text = plain(describe(MIX))
+    assert text.startswith("Other procedures are billed to Alpha: 25 % of the lines are others than before")
+    assert "What that does to the dollars a line is not clear yet (-4.4 % to +10.2 %)." in text
+    assert "What it costs is not clear yet (-$7,000 to $3,000 a month)." in text
+    assert "more dollars a line" not in text
+    facts = {name: plain(value) for name, value in facts_of(MIX)}
+    assert facts["Change"] == "not clear yet (-4.4 % to +10.2 % in dollars a line)"
+    assert facts["Costs"] == "not clear yet (-$7,000 to $3,000 a month)"
+    assert direction_text(MIX) == "not clear"
+    bare = {**MIX, "detail": {**MIX["detail"], "effect_low": None, "effect_high": None, "money": None}}
+    assert "the source sends no amounts for these procedures" in describe(bare)
+
+
+def test_a_mix_whose_worth_is_clear_is_told_with_its_sign() -> None:
+    worse = {
+        **MIX, "direction": "worsening", "effect": -0.1,
+        "detail": {**ROW["detail"], "explanation": None, "effect_low": -0.15, "effect_high": -0.05},
+    }  # fmt: skip
+    assert plain(headline(worse)) == (
+        "Lower-valued procedures are billed to Alpha: -10.0 % in dollars a line, about $12,000 a month"
+    )
+    assert direction_text(worse) == "worsening"
+
+
+def test_money_whose_interval_holds_zero_is_in_no_subject_and_no_loss() -> None:
+    money = {"per_month": 24_000.0, "low": -12_000.0, "high": 61_000.0, "delayed": None, "gain": False}
+    row = {**ROW, "detail": {**ROW["detail"], "money": money}}
+    assert "$" not in headline(row)
+    assert "What it costs is not clear yet (-$12,000 to $61,000 a month)." in describe(row)
+    assert "This costs" not in describe(row)
+    assert brief_money(money) == "not clear"
+    lag = {**row, "signal": "decision_lag", "baseline": 14.0, "current": 18.0, "effect": 4.0}
+    lag["detail"] = {**ROW["detail"], "explanation": None, "money": {**money, "delayed": 24_000.0}}
+    assert (
+        "How much more is outstanding is not clear yet (-$12,000 to $61,000 outstanding at any time)."
+        in describe(lag)
+    )
+
+
+@pytest.mark.parametrize(
+    ("complete_to", "young"), [("2026-03-07", True), ("2026-03-11", True), ("2026-03-12", False)]
+)
+def test_the_size_of_a_change_of_less_than_eight_days_is_said_to_be_that_so_far(
+    complete_to: str, *, young: bool
+) -> None:
+    row = {**ROW, "detail": {**ROW["detail"], "complete_to": complete_to}}
+    assert (" so far" in headline(row)) == young
+    assert (" so far" in dict(facts_of(row))["Change"]) == young
+    assert ("So far that is an average of the" in describe(row)) == young
+
+
+def test_the_difference_of_the_periods_says_why_it_is_not_that_of_the_headline() -> None:
+    assert (
+        "The rate above is carried forward to when all lines are decided; of the lines decided so far, the two periods "
+        "as they stand differ by +5.5 points: +5.0 points on lines of the same kind"
+    ) in told()
