@@ -26,6 +26,7 @@ from upstream_pipelines.alerts.store import write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
+from upstream_pipelines.drift.breakdown import listed_codes
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.data_trouble import Trouble, announcements
 from upstream_pipelines.drift.detector import Detector
@@ -181,7 +182,9 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
         rows=rows,
         alerts=alerts,
         figures=figures_of(detector, charts),
-        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS]),
+        pictures=event_pictures(
+            detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id)
+        ),
         kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
         first=days[0],
         last=days[-1],
@@ -216,7 +219,8 @@ def _look_once(
             states = [event.model_dump(mode="json") for event in result.events]
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
             used_by = opened_with(conn, subject.customer_id, [row["event_id"] for row in rows if row["event_id"]])
-            notices = list(_notices(detector, subject, as_of, rows, live, used_by=used_by))
+            listed = listed_codes(conn, subject.customer_id)
+            notices = list(_notices(detector, subject, as_of, rows, live, used_by=used_by, listed=listed))
             alerts = write_drift_alerts(conn, subject.customer_id, notices)
     return explained, live, alerts
 
@@ -254,9 +258,14 @@ def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[
     ]
 
 
-def event_pictures(detector: Detector, charts: Charts, rows: Sequence[Mapping[Any, Any]]) -> dict[str, bytes]:
-    """A chart (PNG) of each of `rows`, found by the look of `charts`, by its event's id."""
-    return {str(row["event_id"]): event_chart(event_points(detector, charts, row), title_of(row)) for row in rows}
+def event_pictures(
+    detector: Detector, charts: Charts, rows: Sequence[Mapping[Any, Any]], listed: frozenset[str]
+) -> dict[str, bytes]:
+    """A chart (PNG) of each of `rows`, found by the look of `charts`, by its event's id; `listed` codes may be named."""
+    return {
+        str(row["event_id"]): event_chart(event_points(detector, charts, row, listed), title_of(row))
+        for row in rows
+    }
 
 
 def _notices(
@@ -267,10 +276,11 @@ def _notices(
     known: Sequence[DriftEvent],
     *,
     used_by: Mapping[str, OpenedWith],
+    listed: frozenset[str],
 ) -> Iterator[DriftNotice]:
     """What people are told of a look: events that opened, were resolved, or changed their cause. Few a year, so a loop.
 
-    `used_by`: what events were opened with.
+    `used_by`: what events were opened with. `listed`: codes that may be named.
     """
     before: dict[str, Cause] = {str(event.event_id): event.cause for event in known}
     told = [
@@ -279,7 +289,8 @@ def _notices(
     if not told:
         return
     drawn = {row["event_id"]: row for row, _ in told if is_explained(row)}
-    pictures = event_pictures(detector, detector.charts(as_of, known), list(drawn.values())) if drawn else {}
+    charts = detector.charts(as_of, known) if drawn else None
+    pictures = event_pictures(detector, charts, list(drawn.values()), listed) if charts else {}
     for row, (notice, cause) in told:
         detail = row["detail"]
         yield DriftNotice(
