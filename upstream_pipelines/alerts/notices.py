@@ -155,8 +155,16 @@ def run_failure_entry(run_id: str, job_name: str, step: str | None, error_class:
     )
 
 
-def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str], link: str | None) -> Entry:
-    """The outbox entry of an upload that failed rules of the severity error; `score` is 0..100."""
+def quality_entry(
+    upload_id: uuid.UUID,
+    score: float,
+    failed_rules: Sequence[str],
+    link: str | None,
+    rows: tuple[int, int] | None = None,
+) -> Entry:
+    """The outbox entry of an upload that failed rules of the severity error; `score` is 0..100, `rows` how many rows
+    were rejected, and of how many.
+    """
     return Entry(
         kind="quality",
         notice="open",
@@ -167,6 +175,7 @@ def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str
             "type": "upload.quality_failed",
             "data": {
                 "upload_id": str(upload_id), "score": _number(score), "failed_rules": sorted(failed_rules), "link": link,
+                **({} if rows is None else {"rejected_rows": rows[0], "rows": rows[1]}),
             },
         },
     )  # fmt: skip

@@ -146,9 +146,12 @@ def write_quality_alert(  # noqa: PLR0917  as above
     score: float,
     failed_rules: Sequence[str],
     link: str | None,
+    rows: tuple[int, int] | None = None,
 ) -> int:
-    """Put an upload that failed quality rules into the outbox, once per upload. Returns: alerts written."""
-    return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)])
+    """Put an upload that failed quality rules into the outbox, once per upload; `rows`: rejected, of all. Returns:
+    alerts written.
+    """
+    return _write(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link, rows)])
 
 
 def email_channels(conn: Connection) -> int:

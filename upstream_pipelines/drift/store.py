@@ -182,9 +182,7 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
         rows=rows,
         alerts=alerts,
         figures=figures_of(detector, charts),
-        pictures=event_pictures(
-            detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id)
-        ),
+        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id)),
         kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
         first=days[0],
         last=days[-1],

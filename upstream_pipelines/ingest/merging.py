@@ -15,6 +15,7 @@ from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file
+from upstream_pipelines.quality.report import QualityReport
 from upstream_pipelines.quality.store import load_findings, note_duplicates
 from upstream_pipelines.settings import Settings
 
@@ -43,7 +44,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
             with conn.transaction():
                 merged = merge_upload(conn, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
-                _tell_of_failed_rules(conn, customer.customer_id, upload_id, report.score)
+                _tell_of_failed_rules(conn, customer.customer_id, upload_id, report)
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
@@ -60,7 +61,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
 
 
-def _tell_of_failed_rules(conn: Connection, customer_id: int, upload_id: UUID, score: float) -> None:
+def _tell_of_failed_rules(conn: Connection, customer_id: int, upload_id: UUID, report: QualityReport) -> None:
     """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it."""
     failed = [
         finding["rule"]
@@ -68,4 +69,5 @@ def _tell_of_failed_rules(conn: Connection, customer_id: int, upload_id: UUID, s
         if finding["severity"] == "error" and finding["failing_rows"]
     ]
     if failed:
-        write_quality_alert(conn, customer_id, upload_id, score, failed, None)
+        rows = report.summary["rejected"], report.summary["rows"]
+        write_quality_alert(conn, customer_id, upload_id, report.score, failed, None, rows)

@@ -30,7 +30,10 @@ def _metadata(*rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def _cells(table: Any, line: int) -> list[str]:
-    return [cell.strip() for cell in str(table.md_str).replace("\N{NO-BREAK SPACE}", " ").splitlines()[line].split(" | ")]
+    return [
+        cell.strip()
+        for cell in str(table.md_str).replace("\N{NO-BREAK SPACE}", " ").splitlines()[line].split(" | ")
+    ]
 
 
 def test_since_when_how_sure_and_how_complete_stand_beside_the_change() -> None:
@@ -64,7 +67,12 @@ def test_the_smallest_change_that_would_show_has_its_unit() -> None:
     reason = {"reason": "too_few_lines", "lines_needed": 210, "about_date": "2026-07-01"}
     rows = [
         _row("a", signal=signal, state="not_enough_data", detail=reason | {"smallest_detectable": size})
-        for signal, size in (("denial_rate", 0.084), ("decision_lag", 6.2), ("allowed_amount", 0.07), ("volume", 0.3))
+        for signal, size in (
+            ("denial_rate", 0.084),
+            ("decision_lag", 6.2),
+            ("allowed_amount", 0.07),
+            ("volume", 0.3),
+        )
     ]
     table = _metadata(*rows)["not enough data"]
     assert [_cells(table, line)[-1] for line in range(2, 6)] == ["8 points |", "6 days |", "7 % |", "30 % |"]
