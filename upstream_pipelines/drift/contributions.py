@@ -26,7 +26,7 @@ from upstream_pipelines.drift.decomposition import (
     split_rate,
     split_shortfall,
 )
-from upstream_pipelines.drift.facts import Floats
+from upstream_pipelines.drift.facts import Floats, Ints
 from upstream_pipelines.drift.price_moves import Code, by_code, codes_of, moves_by_facility, price_moves
 from upstream_pipelines.drift.units import number_of
 
@@ -265,6 +265,10 @@ def _share(counts: Floats) -> Floats:
     return np.asarray(np.divide(counts, whole, out=np.zeros_like(counts), where=whole > 0), dtype=np.float64)
 
 
+def _added(place: Ints, values: Floats) -> Floats:
+    return np.asarray(np.bincount(place, values), dtype=np.float64)
+
+
 def _entries(
     names: Sequence[str],
     total: Floats | None = None,
@@ -279,8 +283,8 @@ def _entries(
     order = total if order is None else order
     place, distinct = pd.factorize(np.array(names, dtype=object))
     if len(distinct) < len(names):
-        names, order = [str(name) for name in distinct], np.bincount(place, order)
-        values = {name: np.bincount(place, value) for name, value in values.items()}
+        names, order = [str(name) for name in distinct], _added(place, order)
+        values = {name: _added(place, value) for name, value in values.items()}
     ranked = np.argsort(-np.abs(order), kind="stable")
     kept = [
         {"name": names[at], **{name: float(value[at]) for name, value in values.items()}} for at in ranked[:SHOWN]

@@ -10,11 +10,12 @@ import pyarrow as pa
 import pytest
 
 from upstream_pipelines.alerts.content import escape_slack
+from upstream_pipelines.alerts.notices import drift_entry
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.claims.normalise import type_block
 from upstream_pipelines.defs.tables import markdown_table
 from upstream_pipelines.visible import visible
-from upstream_pipelines_tests.unit.test_alert_content import _message, _notice, drift_entry
+from upstream_pipelines_tests.unit.test_alert_content import _message, _notice
 
 TURNED = "Aet\u202ena\u2066 He\u200balth\u2028Plan\x9b"
 SEEN = "Aetna Health Plan"
@@ -24,7 +25,7 @@ SEEN = "Aetna Health Plan"
     ("text", "seen"),
     [
         (TURNED, SEEN), ("Krankenkasse Zürich", "Krankenkasse Zürich"), ("10.1\u00a0%", "10.1\u00a0%"), ("a\nb", "a\nb"),
-        ("a\tb\x07c", "a bc"), ("", ""), ("保険 – “x”", "保険 – “x”"), ("\ufeffAetna", "Aetna"), ("\ud800x", "x"),
+        ("a\tb\x07c", "a bc"), ("", ""), ("保険 → “x”", "保険 → “x”"), ("\ufeffAetna", "Aetna"), ("\ud800x", "x"),
     ],
 )  # fmt: skip
 def test_what_is_seen_stays_and_what_turns_or_hides_it_goes(text: str, seen: str) -> None:
