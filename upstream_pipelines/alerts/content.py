@@ -15,6 +15,7 @@ from typing import Any
 import jinja2
 
 from upstream_pipelines.alerts.wording import WORDINGS, Wording
+from upstream_pipelines.visible import visible
 
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
@@ -225,7 +226,7 @@ def _linked(text: str, link: str | None) -> str:
 
 def escape_slack(text: str) -> str:
     """The three characters that Slack's markup needs escaped; a payer's name must not become a link."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return visible(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _cut(text: str, length: int) -> str:
@@ -234,7 +235,7 @@ def _cut(text: str, length: int) -> str:
 
 def _one_line(text: str) -> str:
     """No line break may reach a mail header, nor an encoded word that a mail library decodes into one."""
-    printable = "".join(letter if letter.isprintable() else " " for letter in text)
+    printable = "".join(letter if letter.isprintable() else " " for letter in visible(text))
     return " ".join(printable.replace("=?", "= ?").split())
 
 
@@ -244,6 +245,7 @@ def _templates() -> jinja2.Environment:
         loader=jinja2.PackageLoader("upstream_pipelines.alerts"),
         autoescape=jinja2.select_autoescape(["html"]),
         undefined=jinja2.StrictUndefined,
+        finalize=lambda value: visible(value) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )

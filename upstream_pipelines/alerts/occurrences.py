@@ -64,8 +64,16 @@ def run_subject(run_id: str) -> uuid.UUID:
     return uuid.uuid5(NAMESPACE, f"run/{run_id}")
 
 
-def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str], link: str | None) -> Entry:
-    """The outbox entry of an upload that failed rules of the severity error; `score` is 0..100."""
+def quality_entry(
+    upload_id: uuid.UUID,
+    score: float,
+    failed_rules: Sequence[str],
+    link: str | None,
+    rows: tuple[int, int] | None = None,
+) -> Entry:
+    """The outbox entry of an upload that failed rules of the severity error; `score` is 0..100, `rows` how many rows
+    were rejected, and of how many.
+    """
     return Entry(
         kind="quality",
         notice="open",
@@ -77,6 +85,7 @@ def quality_entry(upload_id: uuid.UUID, score: float, failed_rules: Sequence[str
             "data": {
                 "upload_id": str(upload_id), "score": float(score) if math.isfinite(score) else None,
                 "failed_rules": sorted(failed_rules), "link": link,
+                **({} if rows is None else {"rejected_rows": rows[0], "rows": rows[1]}),
             },
         },
     )  # fmt: skip

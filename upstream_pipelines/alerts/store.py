@@ -170,9 +170,12 @@ def write_quality_alert(  # noqa: PLR0917  as above
     failed_rules: Sequence[str],
     link: str | None,
     now: datetime | None = None,
+    rows: tuple[int, int] | None = None,
 ) -> int:
-    """Put an upload that failed quality rules into the outbox, once per upload. Returns: alerts written."""
-    return write_entries(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link)], now)
+    """Put an upload that failed quality rules into the outbox, once per upload; `rows`: rejected, of all. Returns:
+    alerts written.
+    """
+    return write_entries(conn, customer_id, [quality_entry(upload_id, score, failed_rules, link, rows)], now)
 
 
 def write_refused_alert(  # noqa: PLR0917  as above

@@ -6,6 +6,7 @@ figures (drift/explanation.py); the form of a message (content.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,15 +73,31 @@ def _quality_failed(data: Mapping[str, Any]) -> Wording:
     return Wording(
         headline="An upload failed its quality checks",
         sentences=(
-            f"These rules failed: {rules}. Rows that broke them were set apart, the others were loaded.",
+            f"These rules failed: {rules}. {_set_apart(data)}, the others were loaded.",
             *((f"What should hold: {' '.join(meant)}",) if meant else ()),
             (
                 "Figures that rest on this upload may be wrong until the rows are corrected and sent again. The asset "
                 "csv_claims or webhook_claims in the Dagster UI names the rows by number."
             ),
         ),
-        facts=(("Upload", data["upload_id"]), ("Score", f"{data['score'] or 0:.0f} of 100"), ("Rules", rules)),
+        facts=(
+            ("Upload", data["upload_id"]),
+            ("Score", f"{_score_text(data['score'] or 0)} of 100"),
+            ("Rules", rules),
+        ),
     )
+
+
+def _set_apart(data: Mapping[str, Any]) -> str:
+    rejected = data.get("rejected_rows")  # alerts of earlier releases do not say
+    if rejected is None:
+        return "Rows that broke them were set apart"
+    return f"{rejected:,} of {data['rows']:,} rows broke them and {'was' if rejected == 1 else 'were'} set apart"
+
+
+def _score_text(score: float) -> str:
+    """A whole number, 100 only where nothing failed."""
+    return f"{score:.0f}" if score >= 100 or score < 99.5 else f"{math.floor(10 * score) / 10:.1f}"
 
 
 def _refused(data: Mapping[str, Any]) -> Wording:

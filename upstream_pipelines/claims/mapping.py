@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from upstream_pipelines.claims.fields import FIELDS, header_key
 from upstream_pipelines.claims.sections import SECTIONS
 from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, Grade
+from upstream_pipelines.visible import visible
 
 DateOrder = Literal["MDY", "DMY", "YMD"]
 Encoding = Literal["utf-8", "utf-16", "windows-1252", "iso-8859-1"]
@@ -63,6 +64,11 @@ class ClaimMapping(BaseModel):
         if twice:
             raise ValueError(f"one header is given to several fields: {', '.join(twice)}. Name one field a header")
         return columns
+
+    @field_validator("payer_aliases")
+    @classmethod
+    def _aliases_are_read_like_the_names_of_files(cls, aliases: dict[str, str]) -> dict[str, str]:
+        return {visible(spelling): visible(name) for spelling, name in aliases.items()}
 
     @field_validator("cpt_groups")
     @classmethod

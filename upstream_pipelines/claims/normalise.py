@@ -20,9 +20,12 @@ from upstream_pipelines.claims.dates import BAD_FORM, UNKNOWN_ORDER, parse_dates
 from upstream_pipelines.claims.fields import FIELDS, UNSPECIFIED_CPT, ClaimField, Kind
 from upstream_pipelines.claims.mapping import ClaimMapping, DateOrder
 from upstream_pipelines.claims.words import MISSING_WORDS, NO_WORDS, OUTCOME_WORDS, YES_WORDS
+from upstream_pipelines.visible import visible
 
 Mask = npt.NDArray[np.bool_]
 
+NAMES = frozenset({"payer", "facility"})
+"""Fields that stand in messages as they are: marks that turn or hide text are no part of them."""
 MONEY = pa.decimal128(14, 2)
 UNITS = pa.decimal128(12, 3)
 ARROW_TYPES: dict[Kind, pa.DataType] = {
@@ -76,6 +79,8 @@ def type_block(frame: pd.DataFrame, mapping: ClaimMapping, order: DateOrder | No
                 typed.failures.append((rule, name, mask))
 
         values = _type_column(definition, texts, mapping, order, note)
+        if name in NAMES:
+            values = _clean(_visible_names(values))
         if definition.kind == "outcome":
             typed.outcome_known = pc.fill_null(spread(pc.not_equal(values, "")), True)
             values = pc.if_else(pc.equal(values, ""), "OTHER", values)
@@ -226,6 +231,14 @@ def _clean(texts: pa.StringArray) -> pa.StringArray:
     trimmed = pc.utf8_trim_whitespace(texts)
     missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING_WORDS))
     return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
+
+
+def _visible_names(texts: pa.StringArray) -> pa.StringArray:
+    """The names as `visible` leaves them; most files have none that it changes."""
+    odd = pc.match_substring_regex(texts, r"[^\x20-\x7e]")
+    if not pc.any(odd).as_py():
+        return texts
+    return pa.array([name and visible(name) for name in texts.to_pylist()], pa.string())
 
 
 def _array(series: Any) -> pa.Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, Any
 
 import typer
@@ -101,11 +102,19 @@ def look(
         if row["state"] == "not_enough_data" and row["as_of"] == str(days[-1])
     }
     if thin:
-        out.print(
-            f"{len(thin)} pairs of payer and signal have not enough data on {days[-1]}; --json has what is missing."
-        )
+        out.print(_thin_text(len(thin), days[-1]))
     if made.alerts:
-        out.print(f"{made.alerts} alerts wait in the outbox; `upstream alerts deliver {slug}` sends them now.")
+        out.print(_waiting_text(made.alerts, slug))
+
+
+def _thin_text(pairs: int, day: date) -> str:
+    count = "1 pair of payer and signal has" if pairs == 1 else f"{pairs:,} pairs of payer and signal have"
+    return f"{count} not enough data on {day}; --json has what is missing."
+
+
+def _waiting_text(alerts: int, slug: str) -> str:
+    count, them = ("1 alert waits", "it") if alerts == 1 else (f"{alerts:,} alerts wait", "them")
+    return f"{count} in the outbox; `upstream alerts deliver {slug}` sends {them} now."
 
 
 def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:

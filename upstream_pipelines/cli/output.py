@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from upstream_pipelines.settings import Settings, read_settings
+from upstream_pipelines.visible import visible
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 
@@ -81,7 +82,7 @@ def _shown(value: Any) -> str:
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M")
         case _:
-            return str(value)
+            return visible(str(value))
 
 
 def print_fields(title: str, fields: Mapping[str, Any]) -> None:

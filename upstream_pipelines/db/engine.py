@@ -5,6 +5,7 @@ Not here: starting a server (embedded.py), making roles and tables (migrate.py),
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
@@ -62,6 +63,8 @@ def role_url(url: URL, role: Role | None) -> URL:
     return url.update_query_dict({"options": options})
 
 
+_LOGIN = re.compile(r'\b(user|role) "[^"]*"')
+
 _engines: dict[URL, Engine] = {}
 _engines_lock = Lock()
 
@@ -90,6 +93,19 @@ def dispose_engines() -> None:
         _engines.clear()
 
 
+def unavailable(url: URL, error: Exception, role: Role | None = None) -> DatabaseUnavailableError:
+    """The error of a server that does not take a connection: where it is and why, without the login, and what to do."""
+    where = f"{url.host or url.query.get('host') or 'localhost'}:{url.port or 5432}, database {url.database}"
+    cause = error.orig if isinstance(error, OperationalError) and error.orig is not None else error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    reason = _LOGIN.sub(r"the \1 of the URL", lines[0].removeprefix("connection failed: "))
+    roles = f" and that `upstream migrate` has made the role {role}" if role else ""
+    return DatabaseUnavailableError(
+        f"PostgreSQL at {where}, cannot be used: {reason.rstrip('.')}. Check that the server runs, that "
+        f"UPSTREAM_DATABASE_URL is right{roles}."
+    )
+
+
 @contextmanager
 def connect(settings: Settings, role: Role) -> Iterator[Connection]:
     """A psycopg connection in the given role; transactions are the caller's (`conn.transaction()`).
@@ -101,11 +117,7 @@ def connect(settings: Settings, role: Role) -> Iterator[Connection]:
     try:
         pooled = pool.raw_connection()
     except (OperationalError, psycopg.OperationalError) as error:
-        where = pool.url.set(password=None, query={}).render_as_string()
-        raise DatabaseUnavailableError(
-            f"PostgreSQL at {where} cannot be used as {role} ({type(error).__name__}). Check that the server "
-            "runs, that UPSTREAM_DATABASE_URL is right and that `upstream migrate` has made the roles."
-        ) from error
+        raise unavailable(pool.url, error, role) from error
     try:
         conn = cast(Connection, pooled.driver_connection)
         conn.autocommit = True  # so that conn.transaction() is the real transaction, and its end the commit

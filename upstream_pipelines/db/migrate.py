@@ -15,8 +15,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg import sql
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
-from upstream_pipelines.db.engine import Role, connect, database_url, engine
+from upstream_pipelines.db.engine import Role, connect, database_url, engine, unavailable
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
 
@@ -60,9 +61,17 @@ def head_revision() -> str:
 
 
 def current_revision(settings: Settings, role: Role | None = None) -> str | None:
-    """The revision the database is at, None before the first migration."""
-    with engine(settings, role).connect() as conn:
-        return MigrationContext.configure(conn).get_current_revision()
+    """The revision the database is at, None before the first migration.
+
+    Raises:
+        DatabaseUnavailableError: the server does not answer.
+    """
+    pool = engine(settings, role)
+    try:
+        with pool.connect() as conn:
+            return MigrationContext.configure(conn).get_current_revision()
+    except OperationalError as error:
+        raise unavailable(pool.url, error, role) from error
 
 
 def dagster_url(settings: Settings) -> URL:
@@ -92,11 +101,7 @@ def _connect(url: URL) -> psycopg.Connection:
     try:
         return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:
-        where = url.set(password=None, query={}).render_as_string()
-        raise DatabaseUnavailableError(
-            f"PostgreSQL at {where} does not answer: {str(error).splitlines()[-1].strip()} "
-            "Check that it runs and that UPSTREAM_DATABASE_URL is right."
-        ) from error
+        raise unavailable(url, error) from error
 
 
 def _ensure_roles(conn: psycopg.Connection) -> None:

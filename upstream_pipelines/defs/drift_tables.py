@@ -8,21 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.tables import chart, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
-from upstream_pipelines.drift.explanation import NAMES, describe, lack_text, title_of
-from upstream_pipelines.drift.grounds import DIMENSIONS, money_word
+from upstream_pipelines.drift.explanation import NAMES, describe, lack_text, size_text, title_of
+from upstream_pipelines.drift.grounds import DIMENSIONS
 from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines.drift.units import (
-    change_text,
+    brief_change,
+    brief_figure,
+    brief_money,
     complete_text,
     direction_text,
     figure_text,
-    money_text,
     part_text,
     percent,
     since_text,
@@ -36,16 +38,20 @@ _ENTRIES = 5
 def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
     """Counts, tables and charts of a customer's looks."""
     last = made.rows[made.rows["as_of"].astype(str).str[:10] == str(made.last)].to_dict("records")
-    shown = [row for row in last if row["state"] in {"watch", *EXPLAINED_STATES}]
-    explained = [row for row in last if is_explained(row)]
+    shown = _newest_first([row for row in last if row["state"] in {"watch", *EXPLAINED_STATES}])
+    explained = [row for row in shown if is_explained(row)]
     metadata: dict[str, Any] = {
         "as of": str(made.last),
         "looks": (made.last - made.first).days + 1,
         "events opened": made.count("open"),
         "events resolved": made.count("resolved"),
         "alerts written": made.alerts,
-        "events now": _events(shown),
     }
+    if explained:
+        # As plain text: a table's cell would cut it short, and a payer's name could become markdown.
+        newest = explained[0]
+        metadata["newest event"] = dg.MetadataValue.text(f"{short_id(newest['event_id'])}: {describe(newest)}")
+    metadata["events now"] = _events(shown)
     if explained:
         metadata["explanation"] = _explanations(customer.slug, explained)
         metadata["where it comes from"] = _sources(explained)
@@ -68,19 +74,26 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
     return metadata
 
 
+def _newest_first(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
+    """What this look opened before what was open, then by the day of the change."""
+    return sorted(
+        rows, key=lambda row: (row["state"] == "open", str(row["detail"].get("change_date") or "")), reverse=True
+    )
+
+
 def _events(rows: list[dict[Any, Any]]) -> Any:
+    """Narrow enough for a screen, what matters most on the left; the rest is in the explanation."""
     return markdown_table(
-        ("event", "payer", "signal", "direction", "state", "cause", "before", "now", "change", "a month", "since", "sure", "q",
-         "complete", "lines now"),
+        ("event", "payer", "signal", "direction", "state", "before", "now", "change", "since", "sure", "complete",
+         "a month"),
         (
             (
                 short_id(row["event_id"]) if row["event_id"] else None,
-                row["payer"], NAMES[row["signal"]], direction_text(row), row["state"],
-                "data, not payer" if row["cause"] == "data" else "payer",
-                figure_text(row["signal"], row["baseline"]), figure_text(row["signal"], row["current"]),
-                change_text(row), _money(row), since_text(row["detail"]),
-                _sure(row["detail"].get("confidence")), row["q_value"],
-                complete_text(row["signal"], row["maturity"]), row["n_current"],
+                row["payer"], NAMES[row["signal"]], direction_text(row),
+                f"{row['state']}, data not payer" if row["cause"] == "data" else row["state"],
+                brief_figure(row["signal"], row["baseline"]), brief_figure(row["signal"], row["current"]),
+                brief_change(row), since_text(row["detail"], short=True),
+                _sure(row["detail"].get("confidence")), complete_text(row["signal"], row["maturity"]), _money(row),
             )
             for row in rows
         ),
@@ -91,10 +104,7 @@ def _events(rows: list[dict[Any, Any]]) -> Any:
 def _money(row: Mapping[str, Any]) -> str | None:
     if row["cause"] == "data":
         return None  # a change of the data costs nobody anything
-    money = row["detail"].get("money")
-    if not money:
-        return "not known" if row["state"] in EXPLAINED_STATES else None
-    return f"{'gains ' if money_word(row['signal'], money) == 'Gains' else ''}{money_text(money)}"
+    return brief_money(row["detail"].get("money")) or ("not known" if row["state"] in EXPLAINED_STATES else None)
 
 
 def _explanations(slug: str, rows: list[dict[Any, Any]]) -> Any:
@@ -175,7 +185,7 @@ def _thin(rows: list[dict[Any, Any]]) -> Any:
             (
                 row["payer"], NAMES[row["signal"]], lack_text(row["signal"], row["detail"].get("reason")),
                 row["detail"].get("lines_needed"), row["detail"].get("about_date"),
-                row["detail"].get("smallest_detectable"),
+                size_text(row["signal"], row["detail"].get("smallest_detectable")),
             )
             for row in rows
         ),

@@ -13,6 +13,8 @@ from typing import Any
 
 import dagster as dg
 
+from upstream_pipelines.visible import visible
+
 _MARKUP = frozenset("\\|[]!<>`*&")
 OWNERS = ["team:data-engineering"]
 
@@ -46,7 +48,7 @@ def _cell(value: Any) -> str:
             return value.isoformat()
         case _:
             # Payer names come from outside: neither an image nor a link may come of one.
-            text = " ".join(str(value).split())
+            text = " ".join(visible(str(value)).split())
             return "".join(f"\\{letter}" if letter in _MARKUP else letter for letter in text)
 
 

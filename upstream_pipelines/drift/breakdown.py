@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 from psycopg.rows import dict_row
 
+from upstream_pipelines.claims.codes import shown_code, shown_modifiers, told_apart
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.scan import By
@@ -132,7 +133,8 @@ def read_breakdown(
         "common_days": COMMON_DAYS,
     }  # fmt: skip
     common = frozenset(str(row[0]) for row in conn.execute(QUERIES.common_facilities, values)) | {NOT_GIVEN}
-    cells = _withheld(_frame(conn, QUERIES.breakdown, values, KEYS, SUMS), common, KEYS, SUMS)
+    cells = _codes_withheld(_frame(conn, QUERIES.breakdown, values, KEYS, SUMS), listed_codes(conn, customer_id))
+    cells = _withheld(cells, common, KEYS, SUMS)
     exposure = None
     if with_exposure:
         exposure = _frame(conn, QUERIES.lag_exposure, values, EXPOSURE_KEYS, EXPOSURE_SUMS)
@@ -145,6 +147,24 @@ def read_breakdown(
         exposure=exposure,
         before_days=max((periods.before_last - begins).days + 1, 1),
         overturned=(with_outcome, overturned),
+    )
+
+
+def listed_codes(conn: Connection, customer_id: int) -> frozenset[str]:
+    """The codes that a customer's `cpt_groups` name in full: its own may be shown, whatever their form."""
+    rows = conn.execute(QUERIES.select_listed_codes, {"customer_id": customer_id})
+    return frozenset(str(row[0]) for row in rows)
+
+
+def _codes_withheld(cells: pd.DataFrame, listed: frozenset[str]) -> pd.DataFrame:
+    """The same sums under codes and modifiers that may be shown. The others keep sums of their own, so that prices are
+    compared like with like.
+    """
+    codes = {text: shown_code(text, listed) if text else "" for text in cells["cpt"].unique()}
+    modifiers = {text: shown_modifiers(text) for text in cells["modifiers"].unique()}
+    return cells.assign(
+        cpt=cells["cpt"].map(told_apart(list(codes), codes)),
+        modifiers=cells["modifiers"].map(told_apart(list(modifiers), modifiers)),
     )
 
 
@@ -164,20 +184,13 @@ def _withheld(frame: pd.DataFrame, common: frozenset[str], keys: list[str], sums
     plain text, is called `WITHHELD`, and so is a facility that is not among the `common`; sums that now bear one name
     are added up.
     """
-    texts = [key for key in ("name", "cpt", "modifiers") if key in keys]
     facilities = frame["dimension"].isin(FACILITY_DIMENSIONS)
-    hidden = {
-        key: frame[key].isin([text for text in frame[key].unique() if not _may_be_shown(text)]) for key in texts
-    }
+    hidden = frame["name"].isin([text for text in frame["name"].unique() if not _may_be_shown(text)])
     named = [text for text in frame.loc[facilities, "name"].unique() if text in common and may_name_a_place(text)]
-    hidden["name"] |= facilities & ~frame["name"].isin(named)
-    if not any(rows.any() for rows in hidden.values()):
+    hidden |= facilities & ~frame["name"].isin(named)
+    if not hidden.any():
         return frame
-    return (
-        frame.assign(**{key: frame[key].mask(rows, WITHHELD) for key, rows in hidden.items()})
-        .groupby(keys, as_index=False)[sums]
-        .sum()
-    )
+    return frame.assign(name=frame["name"].mask(hidden, WITHHELD)).groupby(keys, as_index=False)[sums].sum()
 
 
 def _may_be_shown(name: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from upstream_pipelines.drift.settings import SIGNALS
+from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS
 
 TITLES = {
     "denial_rate": "Denial rate, %",
@@ -36,8 +36,8 @@ BASELINE_COLOUR, CURRENT_COLOUR, NOTE_COLOUR = "#8a94a6", "#1f5fbf", "#5b6472"
 def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
     """Draw the rows of `figures_of`: per payer the baseline (grey) and current (blue) value with 95 % intervals.
 
-    900 pixels wide, three signals a row; the height grows with the payers. How much of the current block is decided
-    stands at the right of each panel.
+    900 pixels wide, three signals a row; the height grows with the payers. Of a rate, which waits for decisions, how
+    much of the current block is decided stands at the right of its panel; nothing of the others is still to come.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
                 color=CURRENT_COLOUR,
                 marker="o",
                 linewidth=2,
-                label="current (right: share of its lines decided)",
+                label="current (right, of rates: share of its lines decided)",
             ),
         ],
         loc="outside lower center",
@@ -98,7 +98,7 @@ def _panel(axes: Any, rows: pd.DataFrame, signal: str, payers: list[str]) -> Non
                 value, low, high = (row[key] * SCALE[signal] for key in (name, f"{name}_low", f"{name}_high"))
                 axes.plot([low, high], [at + offset] * 2, color=colour, linewidth=2, solid_capstyle="round")
                 axes.plot([value], [at + offset], marker="o", markersize=5, color=colour)
-        decided = f"{row['maturity']:.0%}" if pd.notna(row["maturity"]) else ""
+        decided = f"{row['maturity']:.0%}" if signal in RATE_SIGNALS and pd.notna(row["maturity"]) else ""
         axes.annotate(
             decided if drawn else "not enough data",
             (1.0, at),

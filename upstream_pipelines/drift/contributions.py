@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from upstream_pipelines.claims.codes import code_name
 from upstream_pipelines.drift.breakdown import AGE_EDGES, Breakdown
 from upstream_pipelines.drift.decomposition import (
     RateSplit,
@@ -25,7 +26,7 @@ from upstream_pipelines.drift.decomposition import (
     split_rate,
     split_shortfall,
 )
-from upstream_pipelines.drift.facts import Floats
+from upstream_pipelines.drift.facts import Floats, Ints
 from upstream_pipelines.drift.price_moves import Code, by_code, codes_of, moves_by_facility, price_moves
 from upstream_pipelines.drift.units import number_of
 
@@ -162,7 +163,7 @@ def _prices(breakdown: Breakdown, _row: Mapping[str, Any]) -> dict[str, Any] | N
         "change": moves.change,
         "parts": {"rate": moves.change},
         "by": {
-            "procedure": _entries([_code_name(code) for code in moves.codes], total=part, share=dollars),
+            "procedure": _entries([code_name(*code) for code in moves.codes], total=part, share=dollars),
             "cpt_group": _entries(*_summed(groups, part), share=_summed(groups, dollars)[1]),
             "facility": _entries(
                 facilities,
@@ -203,7 +204,7 @@ def _mix(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | None:
         "parts": {"mix": change},
         "by": {
             "procedure": _entries(
-                [_code_name(code) for code in codes],
+                [code_name(*code) for code in codes],
                 order=moved,
                 total=part,
                 share_before=share[0],
@@ -259,11 +260,6 @@ def _groups(breakdown: Breakdown, codes: Sequence[Code]) -> list[str]:
     return [str(rows.loc[code]) for code in codes]
 
 
-def _code_name(code: Code) -> str:
-    cpt, modifiers = code
-    return f"{cpt}-{modifiers}" if modifiers else cpt
-
-
 def _reason_name(reason: str) -> str:
     """CO197 as CO-197, the way remittances print it."""
     return re.sub(r"^(CO|PR|OA|PI|CR)(?=.)", r"\1-", reason)
@@ -280,6 +276,10 @@ def _share(counts: Floats) -> Floats:
     return np.asarray(np.divide(counts, whole, out=np.zeros_like(counts), where=whole > 0), dtype=np.float64)
 
 
+def _added(place: Ints, values: Floats) -> Floats:
+    return np.asarray(np.bincount(place, values), dtype=np.float64)
+
+
 def _entries(
     names: Sequence[str],
     total: Floats | None = None,
@@ -287,11 +287,16 @@ def _entries(
     share: Floats | None = None,
     **parts: Floats,
 ) -> list[dict[str, Any]]:
-    """The largest by size of `order` (default: the total), the others in one entry."""
+    """The largest by size of `order` (default: the total), the others in one entry. What bears one name is one."""
     if total is None:
         total = np.sum(list(parts.values()), axis=0)
-    ranked = np.argsort(-np.abs(total if order is None else order), kind="stable")
     values = {"total": total, **parts} | ({} if share is None else {"share": share})
+    order = total if order is None else order
+    place, distinct = pd.factorize(np.array(names, dtype=object))
+    if len(distinct) < len(names):
+        names, order = [str(name) for name in distinct], _added(place, order)
+        values = {name: _added(place, value) for name, value in values.items()}
+    ranked = np.argsort(-np.abs(order), kind="stable")
     kept = [
         {"name": names[at], **{name: float(value[at]) for name, value in values.items()}} for at in ranked[:SHOWN]
     ]

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from upstream_pipelines.drift.units import day_text
+
 if TYPE_CHECKING:
     from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
     from upstream_pipelines.drift.settings import Signal
@@ -299,9 +301,9 @@ def data_sentences(detail: Mapping[str, Any]) -> str:
 
 
 def _span(about: Mapping[str, Any]) -> str:
-    first, last = about.get("first_day"), about.get("last_day")
-    if not first:
+    if not about.get("first_day"):
         return ""
+    first, last = day_text(about["first_day"]), day_text(about["last_day"]) if about.get("last_day") else None
     return (
         f" from {first} to {last}"
         if last and last != first

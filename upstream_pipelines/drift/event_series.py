@@ -9,7 +9,7 @@ censored; a price against the code's own. Nothing here depends on how old the li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from upstream_pipelines.claims.codes import shown_code
 from upstream_pipelines.drift.charts import Chart, Charts
 from upstream_pipelines.drift.counts import PayerRows, View
 from upstream_pipelines.drift.facts import UNDECIDED, Floats, day_number, day_of
@@ -67,6 +68,7 @@ class _Asked:
     by: By
     split: int
     baseline: float
+    listed: Collection[str]
 
     @property
     def view(self) -> View:
@@ -120,8 +122,12 @@ NOTHING: Block = (NAN,) * 4
 BY_SUBMISSION_ONLY = frozenset({"volume", "procedure_mix"})
 
 
-def event_points(detector: Detector, charts: Charts, row: Mapping[str, Any]) -> EventPoints:
-    """The chart of one row of a look (state open, updated or resolved); `charts` are those of that look."""
+def event_points(
+    detector: Detector, charts: Charts, row: Mapping[str, Any], listed: Collection[str] = ()
+) -> EventPoints:
+    """The chart of one row of a look (state open, updated or resolved); `charts` are those of that look, `listed` the
+    codes that may be named whatever their form.
+    """
     detail, signal = row["detail"], str(row["signal"])
     baseline = _number(row["baseline"]), _number(detail["baseline_low"]), _number(detail["baseline_high"])
     asked = _Asked(
@@ -131,6 +137,7 @@ def event_points(detector: Detector, charts: Charts, row: Mapping[str, Any]) -> 
         by=detail["by"],
         split=day_number(detail["change_date"]),
         baseline=baseline[0],
+        listed=listed,
     )
     rows, split, days = asked.rows, asked.split, detector.settings.baseline_days
     spans = _blocks(asked, days)
@@ -266,28 +273,31 @@ def _volumes(asked: _Asked, spans: Spans) -> dict[str, list[Block]]:
 
 
 def _mix(asked: _Asked, spans: Spans) -> dict[str, list[Block]]:
-    """The shares of the codes that moved most."""
+    """The shares of the codes that moved most; all that may not be named are one line."""
     facts, split = asked.view.facts, asked.split
     rows = (
         (facts.code_payer == asked.payer) & (facts.code_known < asked.view.as_of) & (facts.code_day <= asked.end)
     )
-    code, day, lines = facts.code_code[rows], facts.code_day[rows], facts.code_lines[rows]
+    place, names = pd.factorize(
+        np.array([shown_code(name, asked.listed) for name in facts.code_names], dtype=object)
+    )
+    code, day, lines = place[facts.code_code[rows]], facts.code_day[rows], facts.code_lines[rows]
 
     def shares(first: int, last: int) -> tuple[Floats, float]:
         inside = (day >= first) & (day <= last)
-        counts = np.bincount(code[inside], lines[inside], minlength=len(facts.code_names)).astype(np.float64)
+        counts = np.bincount(code[inside], lines[inside], minlength=len(names)).astype(np.float64)
         total = float(counts.sum())
         return counts / max(total, 1.0), total
 
     before, _ = shares(spans[0][0] if spans else split, split - 1)
     since, _ = shares(split, asked.end)
     movers = np.argsort(-np.abs(since - before), kind="stable")[:MOVERS]
-    found: dict[str, list[Block]] = {facts.code_names[at]: [] for at in movers}
+    found: dict[str, list[Block]] = {names[at]: [] for at in movers}
     for span in spans:
         share, total = shares(*span)
         for at in movers:
             values = (*wilson(share[at] * total, total, asked.dispersion), NAN) if total > 0 else NOTHING
-            found[facts.code_names[at]].append(values)
+            found[names[at]].append(values)
     return found
 
 

@@ -124,6 +124,12 @@ def lack_text(signal: str, reason: str | None) -> str:
     return _REASON.get(reason or "", "not enough data")
 
 
+def size_text(signal: str, size: Any) -> str | None:
+    """The size of a change without its direction, in the unit of its signal."""
+    number = number_of(size)
+    return None if number is None else _SIZES[signal].format(points=100 * number, value=number)
+
+
 def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer") -> str:
     """Payer, signal, size and money in one line, for a subject: "Aetna denies more: 10.1 % → 15.2 %, about $12,000 a
     month". `notice` is "open", "escalated" or "resolved", `cause` "payer" or "data": what is told, and to whom.
@@ -382,6 +388,5 @@ def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:
         )
     smallest = number_of(detail.get("smallest_detectable"))
     if smallest is not None:
-        size = _SIZES[signal].format(points=100 * smallest, value=smallest)
-        sentence += f" The smallest change visible then is {size}."
+        sentence += f" The smallest change visible then is {size_text(signal, smallest)}."
     return sentence

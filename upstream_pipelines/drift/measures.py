@@ -32,9 +32,7 @@ STRIKING_DAYS: dict[Signal, int] = {
 }
 """Days in a row on which no change may rest: a closed office or a lost file lasts a week, a batch of odd lines a day or
 two (three of denials, which are worked off in batches)."""
-WIDEST = (
-    5.0  # on the log scale: an interval a hundredfold either way says that nothing is known, and is a number yet
-)
+WIDEST = 5.0  # on the log scale: a hundredfold either way says that nothing is known, and is a number yet
 WIDTH = 1.96  # standard errors: 95 %
 NEAR = 7.35  # twice the log-likelihood within which a change day is as likely as the best, at 95 %: no regular
 # parameter, whose limit is 3.84, but the time of a step (two independent random walks with drift)

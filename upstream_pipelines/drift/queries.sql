@@ -450,6 +450,14 @@ SELECT btrim(c.facility)
  GROUP BY btrim(c.facility)
 HAVING count(*) >= %(common_lines)s AND count(DISTINCT c.submitted_date) >= %(common_days)s;
 
+-- name: select_listed_codes
+-- The codes that a customer's groups name in full, without the beginnings (`992*`). Primary key of customers.
+SELECT upper(k.code)
+  FROM customers AS c CROSS JOIN jsonb_object_keys(
+           coalesce(jsonb_path_query_first(c.configuration, '$.mapping.cpt_groups ? (@.type() == "object")'), '{}')
+       ) AS k (code)
+ WHERE c.customer_id = %(customer_id)s AND k.code NOT LIKE '%%*';
+
 -- name: lag_exposure
 -- Days that one payer's lines spent open, and decisions, by age, before and since a change: a line is open on each
 -- day from its submission to its decision, both included. Known days as in breakdown (claims_submitted).

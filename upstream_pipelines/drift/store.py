@@ -26,6 +26,7 @@ from upstream_pipelines.alerts.store import write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
+from upstream_pipelines.drift.breakdown import listed_codes
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.data_trouble import Trouble, announcements
 from upstream_pipelines.drift.detector import Detector
@@ -182,7 +183,7 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
         rows=rows,
         alerts=alerts,
         figures=figures_of(detector, charts),
-        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS]),
+        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id)),
         kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
         first=days[0],
         last=days[-1],
@@ -218,7 +219,8 @@ def _look_once(
             conn.execute(QUERIES.upsert_events, {**key, **used, "rows": Jsonb(states)})
             used_by = opened_with(conn, subject.customer_id, [row["event_id"] for row in rows if row["event_id"]])
             told = _told(conn, subject.customer_id, rows, live)
-            notices = list(_notices(detector, subject, as_of, told, live, used_by=used_by))
+            listed = listed_codes(conn, subject.customer_id)
+            notices = list(_notices(detector, subject, as_of, told, live, used_by=used_by, listed=listed))
             alerts = write_drift_alerts(conn, subject.customer_id, notices)
     return explained, live, alerts
 
@@ -256,9 +258,14 @@ def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[
     ]
 
 
-def event_pictures(detector: Detector, charts: Charts, rows: Sequence[Mapping[Any, Any]]) -> dict[str, bytes]:
-    """A chart (PNG) of each of `rows`, found by the look of `charts`, by its event's id."""
-    return {str(row["event_id"]): event_chart(event_points(detector, charts, row), title_of(row)) for row in rows}
+def event_pictures(
+    detector: Detector, charts: Charts, rows: Sequence[Mapping[Any, Any]], listed: frozenset[str]
+) -> dict[str, bytes]:
+    """A chart (PNG) of each of `rows`, found by the look of `charts`, by its event's id; `listed` codes may be named."""
+    return {
+        str(row["event_id"]): event_chart(event_points(detector, charts, row, listed), title_of(row))
+        for row in rows
+    }
 
 
 def _told(
@@ -295,12 +302,16 @@ def _notices(
     known: Sequence[DriftEvent],
     *,
     used_by: Mapping[str, OpenedWith],
+    listed: frozenset[str],
 ) -> Iterator[DriftNotice]:
-    """What is told, with its words and pictures. Few a year, so a loop. `used_by`: what events were opened with."""
+    """What is told, with its words and pictures. Few a year, so a loop. `used_by`: what events were opened with;
+    `listed`: codes that may be named.
+    """
     if not told:
         return
     drawn = {row["event_id"]: row for row, _, _ in told if is_explained(row)}
-    pictures = event_pictures(detector, detector.charts(as_of, known), list(drawn.values())) if drawn else {}
+    charts = detector.charts(as_of, known) if drawn else None
+    pictures = event_pictures(detector, charts, list(drawn.values()), listed) if charts else {}
     for row, notice, cause in told:
         detail = row["detail"]
         yield DriftNotice(

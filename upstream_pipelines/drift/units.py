@@ -83,6 +83,11 @@ def change_text(row: Mapping[str, Any]) -> str | None:
     return f"not clear yet ({100 * low:+.1f}{SPACE}% to {100 * high:+.1f}{SPACE}% in dollars a line)"
 
 
+def brief_change(row: Mapping[str, Any]) -> str | None:
+    """The same for a narrow table."""
+    return "not clear" if is_unclear(row) else effect_text(str(row["signal"]), row.get("effect"))
+
+
 def direction_text(row: Mapping[str, Any]) -> str:
     """Worsening or improving; or that it is not clear."""
     return "not clear" if is_unclear(row) else str(row["direction"])

@@ -15,6 +15,7 @@ from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
+from upstream_pipelines.quality.report import QualityReport
 from upstream_pipelines.quality.store import load_findings, note_duplicates
 from upstream_pipelines.settings import Settings
 
@@ -45,11 +46,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
                 link = upload_link(settings, customer.slug, "upload_quality")
                 _tell_of_failed_rules(
-                    conn,
-                    customer.customer_id,
-                    upload_id,
-                    None if merged.status == "failed" else report.score,
-                    link,
+                    conn, customer.customer_id, upload_id, None if merged.status == "failed" else report, link
                 )
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
@@ -68,18 +65,19 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
 
 
 def _tell_of_failed_rules(
-    conn: Connection, customer_id: int, upload_id: UUID, score: float | None, link: str
+    conn: Connection, customer_id: int, upload_id: UUID, report: QualityReport | None, link: str
 ) -> None:
     """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it.
 
-    `score`: None where no row came through.
+    `report`: None where no row came through.
     """
     failed = [
         finding["rule"]
         for finding in load_findings(conn, customer_id, upload_id)
         if finding["severity"] == "error" and finding["failing_rows"]
     ]
-    if score is None:
+    if report is None:
         write_refused_alert(conn, customer_id, upload_id, "all_rows_rejected", link, failed)
     elif failed:
-        write_quality_alert(conn, customer_id, upload_id, score, failed, link)
+        rows = report.summary["rejected"], report.summary["rows"]
+        write_quality_alert(conn, customer_id, upload_id, report.score, failed, link, rows=rows)

@@ -19,12 +19,11 @@ import pandera.pandas as pandera
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from upstream_pipelines.claims.codes import CPT_PATTERN
 from upstream_pipelines.claims.fields import UNSPECIFIED_CPT
 from upstream_pipelines.quality.phi import holds_phi
 from upstream_pipelines.quality.rules import Rule
 
-# CPT category I (99213), II and III (0001F, 0075T), proprietary tests (0001U); HCPCS level II (J1100).
-_CPT = r"^(?:\d{5}|\d{4}[A-Z]|[A-Z]\d{4})$"
 # 1 to 3 digits, or a letter and digits (A1, B7, P12, W1), after an optional group.
 _CARC = r"^(?:(?:CO|PR|OA|PI|CR)-)?(?:\d{1,3}|[A-Z]\d{1,2})$"
 _LARGEST_ALLOWED = Decimal(1_000_000)
@@ -75,7 +74,7 @@ def _parts(name: str, field: str, today: date, no_cpt: bool) -> tuple[_Flags, _F
         placeholder = UNSPECIFIED_CPT if no_cpt else ""
         return (
             lambda frame: pc.not_equal(_column(frame, field), placeholder),
-            lambda frame: _matches(_column(frame, field), _CPT),
+            lambda frame: _matches(_column(frame, field), CPT_PATTERN),
         )
     if name == "denial_code_form":
         return _filled(field), lambda frame: _matches(_column(frame, field), _CARC)

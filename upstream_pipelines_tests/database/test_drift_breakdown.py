@@ -23,6 +23,7 @@ from upstream_pipelines.drift.breakdown import (
     Periods,
     read_breakdown,
 )
+from upstream_pipelines.drift.contributions import explain
 from upstream_pipelines.drift.scan import By
 from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
@@ -218,6 +219,34 @@ def test_what_may_be_a_patients_name_is_withheld_and_its_lines_are_counted(
             name=lambda rows: rows["name"].replace({"North": "withheld names", "not given": "withheld names"})
         )
         same(after.of(dimension), was.groupby(KEYS, as_index=False)[SUMS].sum(), KEYS)
+
+
+def test_what_is_no_code_is_named_nowhere_and_is_compared_with_its_own_prices(
+    pipeline: Connection, customer_id: int
+) -> None:
+    """Names of patients in place of codes and modifiers; of the customer's own codes those are named that it lists."""
+    before = read(pipeline, customer_id, "submission")
+    for old, new in (("99213", "CANARY JANE"), ("93000", "CANARY JOHN"), ("20610", "CLINIC7")):
+        pipeline.execute("UPDATE claims SET cpt = %s WHERE cpt = %s", (new, old))
+    pipeline.execute("UPDATE claims SET modifiers = 'CANARY' WHERE modifiers = 'TC'")
+    mapping = '{"mapping": {"cpt_groups": {"Clinic7": "OWN", "CANARY*": "THEIRS"}}}'
+    pipeline.execute("UPDATE customers SET configuration = %s::jsonb", (mapping,))
+    after = read(pipeline, customer_id, "submission")
+    assert "CANARY" not in after.cells.to_csv()
+    codes = {"99213": "other codes 1", "93000": "other codes 2", "20610": "CLINIC7"}  # by name
+    was = before.cells.assign(
+        cpt=before.cells["cpt"].replace(codes),
+        modifiers=before.cells["modifiers"].replace({"TC": "other modifiers 1"}),
+    )
+    same(after.cells, was, KEYS)
+    told = explain(after, {"signal": "procedure_mix"})
+    assert told is not None
+    procedures = {entry["name"]: entry for entry in told["by"]["procedure"]}
+    assert set(procedures) == {
+        "other codes", *(f"{code}{with_}" for code in ("CLINIC7", "J1100") for with_ in ("", "-25", " with other modifiers"))
+    }  # fmt: skip
+    assert sum(entry["total"] for entry in procedures.values()) == pytest.approx(told["change"])
+    assert sum(entry["share_before"] for entry in procedures.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -84,6 +84,26 @@ def test_points_show_the_change_that_was_put_in(detector: Detector) -> None:
     assert {"99213", "99214"} <= set(mix["line"])
 
 
+def test_a_code_is_named_in_a_chart_only_where_it_has_the_form_of_one_or_is_listed() -> None:
+    """A source may write anything into its column of codes: a patient's name, a number of hers, a code of its own."""
+    claims = synthetic_claims(8, TODAY, 330)
+    odd = (claims["payer"] == "Aetna") & (claims["submitted_date"] >= pd.Timestamp(CHANGE))
+    odd &= claims["cpt"].isin(["97110", "97140"])
+    names = np.array(["CANARY JANE", "SSN 123-45-6789", "CLINIC7", "CLINIC7"], dtype=object)
+    claims.loc[odd, "cpt"] = names[np.arange(odd.sum()) % 4]
+    found = Detector(*activity_from_claims(claims))
+    assert {"CANARY JANE", "SSN 123-45-6789", "CLINIC7"} <= set(found.facts.code_names)
+    row: dict[str, Any] = {"payer": "Aetna", "signal": "procedure_mix", "baseline": 0.0}
+    detail = {"change_date": CHANGE.isoformat(), "by": "submission", "baseline_low": 0.0, "baseline_high": 0.0}
+    row["detail"] = detail | {"change_date_low": CHANGE.isoformat(), "change_date_high": CHANGE.isoformat()}
+    drawn = event_points(found, found.charts(TODAY), row, frozenset({"CLINIC7"})).points
+    named = set(drawn["line"])
+    assert {"other codes", "CLINIC7"} <= named
+    assert not any("CANARY" in name or "SSN" in name for name in named)
+    since = drawn[drawn["first"] >= CHANGE].groupby("line")["value"].mean()
+    assert since["other codes"] == pytest.approx(since["CLINIC7"], rel=0.1)
+
+
 def test_a_payer_that_stays_the_same_shows_no_step_however_young_its_last_weeks_are(detector: Detector) -> None:
     """By submission day the last weeks are hardly decided: their points are hollow, and not low."""
     for signal in ("denial_rate", "decision_lag"):

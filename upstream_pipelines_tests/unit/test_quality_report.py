@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.ingest.csv_reader import open_csv
-from upstream_pipelines.quality.report import WEIGHTS, QualityReport, build_report
+from upstream_pipelines.quality.report import WEIGHTS, QualityReport, build_report, with_duplicates
 
 HEADER = "payer,cpt,submitted_date,decided_date,outcome,denial_reason_code"
 GOOD = "Aetna,99213,2026-01-05,2026-02-01,paid,"
@@ -38,6 +38,15 @@ def test_a_clean_upload_scores_one_hundred_in_everything() -> None:
     assert report.score == 100
     assert report.dimensions == dict.fromkeys(WEIGHTS, 100.0)
     assert report.summary["failures"] == []
+
+
+def test_a_score_is_one_hundred_only_where_nothing_failed() -> None:
+    clean = _report(GOOD, GOOD)
+    large = clean.model_copy(
+        update={"summary": clean.summary | {"rows": 10**6, "accepted": 10**6 - 1, "rejected": 1}}
+    )
+    assert with_duplicates(large, 0).score == 99.99
+    assert with_duplicates(clean, 0).score == 100
 
 
 def test_each_fault_lowers_its_own_dimension() -> None:

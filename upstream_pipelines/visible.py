@@ -1,0 +1,29 @@
+"""Text as it looks: without characters that nobody sees but that turn, hide or break what stands around them.
+
+Belongs here: which characters those are. Not here: the escapes of a markup (HTML, Slack, markdown), personal data.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_SUSPECT = re.compile(r"[^\x20-\x7e\n]")
+
+
+def visible(text: str) -> str:
+    """The text without format characters (marks of direction, joiners, soft hyphens) and control characters.
+
+    Line feeds stay, other breaks become a space.
+    """
+    if not _SUSPECT.search(text):
+        return text
+    return "".join(_seen(letter) for letter in text)
+
+
+def _seen(letter: str) -> str:
+    if letter == "\n":
+        return letter
+    if letter in "\t\r\x85" or unicodedata.category(letter) in {"Zl", "Zp"}:
+        return " "
+    return "" if unicodedata.category(letter) in {"Cf", "Cc", "Cs"} else letter

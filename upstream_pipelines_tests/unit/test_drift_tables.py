@@ -1,0 +1,78 @@
+"""What people see of a look in the Dagster UI: which columns first, the newest event in words, figures with units."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.defs.drift_tables import drift_metadata
+from upstream_pipelines.drift.figures import Figure
+from upstream_pipelines.drift.store import LooksMade
+from upstream_pipelines_tests.unit.test_drift_people import ROW
+
+TODAY = date(2026, 5, 1)
+ACME = Customer(1, "acme", "Acme", "active", {}, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def _row(event: str, **changes: Any) -> dict[str, Any]:
+    detail = ROW["detail"] | {"money": ROW["detail"]["money"] | {"basis": "gross"}} | changes.pop("detail", {})
+    return {**ROW, "as_of": TODAY, "event_id": event * 8, "detail": detail, **changes}
+
+
+def _metadata(*rows: dict[str, Any]) -> dict[str, Any]:
+    figures = pd.DataFrame(columns=list(Figure.__dataclass_fields__))
+    made = LooksMade(pd.DataFrame(list(rows)), 0, figures, {}, frozenset(), TODAY, TODAY)
+    return drift_metadata(ACME, made)
+
+
+def _cells(table: Any, line: int) -> list[str]:
+    return [
+        cell.strip()
+        for cell in str(table.md_str).replace("\N{NO-BREAK SPACE}", " ").splitlines()[line].split(" | ")
+    ]
+
+
+def test_since_when_how_sure_and_how_complete_stand_beside_the_change() -> None:
+    table = _metadata(_row("a"))["events now"]
+    header, cells = _cells(table, 0), _cells(table, 2)
+    assert header[-5:] == ["change", "since", "sure", "complete", "a month |"]
+    assert cells[-5:] == ["+5.3 points", "about Mar 5 (Feb 26 to Mar 11)", "over 99.9 %", "72 %", "$12,000 |"]
+    assert not {"cause", "q", "lines now"} & set(header)
+
+
+def test_a_change_of_the_data_says_so_in_the_table_and_has_no_price() -> None:
+    cells = _cells(_metadata(_row("a", cause="data"))["events now"], 2)
+    assert "open, data not payer" in cells
+    assert cells[-1] == "- |"
+
+
+def test_the_newest_event_is_told_first_and_as_plain_text() -> None:
+    old = _row("a", state="updated")
+    new = _row("b", payer="Beta [x](http://a.example)", detail={"change_date": "2026-04-02"})
+    metadata = _metadata(old, new)
+    names = list(metadata)
+    assert names.index("newest event") < names.index("events now")
+    told = metadata["newest event"]
+    assert isinstance(told, dg.TextMetadataValue)
+    assert (told.text or "").startswith("bbbbbbbb: Beta [x](http://a.example) denies more")
+    for name in ("events now", "explanation"):
+        assert _cells(metadata[name], 2)[0] == "| bbbbbbbb"
+
+
+def test_the_smallest_change_that_would_show_has_its_unit() -> None:
+    reason = {"reason": "too_few_lines", "lines_needed": 210, "about_date": "2026-07-01"}
+    rows = [
+        _row("a", signal=signal, state="not_enough_data", detail=reason | {"smallest_detectable": size})
+        for signal, size in (
+            ("denial_rate", 0.084),
+            ("decision_lag", 6.2),
+            ("allowed_amount", 0.07),
+            ("volume", 0.3),
+        )
+    ]
+    table = _metadata(*rows)["not enough data"]
+    assert [_cells(table, line)[-1] for line in range(2, 6)] == ["8 points |", "6 days |", "7 % |", "30 % |"]
