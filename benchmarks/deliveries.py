@@ -1,6 +1,6 @@
 """Times deliveries of waiting alerts to webhook receivers on this machine, with few and with many rows waiting.
 
-`make bench` prints the table and writes benchmarks/deliveries.json. One worker process takes 2,000 of 2,000 to 100,000
+`make bench` prints the table and writes benchmarks/deliveries.json. One worker process takes 1,000 of 1,000 to 100,000
 waiting deliveries, to one receiver and to a hundred, and beside 100,000 rows of a receiver that is not to be sent to now. The
 receivers are one process that answers 200; worker, receivers and PostgreSQL share the machine.
 """
@@ -31,8 +31,8 @@ from upstream_pipelines.delivery.channels import new_secret
 from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.settings import Settings
 
-TAKEN = 2000
-WAITING = (2000, 10_000, 100_000)
+TAKEN = 1000
+WAITING = (1000, 10_000, 100_000)
 ENDPOINTS = (1, 100)
 
 _FILL = """
