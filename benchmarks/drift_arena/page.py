@@ -20,7 +20,7 @@ INTRODUCTION = """\
 # The drift arena: what the detector finds, misses and invents
 
 This page is written by the command that measures, `{command}`: every figure below is of that one run, of {customers}
-simulated customers. Its seeds are {first_seed} to {last_seed}; {tuned}. With every single delay the numbers are in
+simulated customers, with version {method_version} of the method. Its seeds are {first_seed} to {last_seed}; {tuned}. With every single delay the numbers are in
 [`benchmarks/drift_arena/results.json`](../benchmarks/drift_arena/results.json). From nothing the run takes about
 {minutes:.0f} minutes on two cores; `make arena` is a short one of the same.
 
