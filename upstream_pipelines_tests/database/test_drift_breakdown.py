@@ -239,7 +239,7 @@ def test_what_is_no_code_is_named_nowhere_and_is_compared_with_its_own_prices(
         modifiers=before.cells["modifiers"].replace({"TC": "other modifiers 1"}),
     )
     same(after.cells, was, KEYS)
-    told = explain(after, {"signal": "procedure_mix"})
+    told = explain(after, {"signal": "procedure_mix", "effect": -0.03})
     assert told is not None
     procedures = {entry["name"]: entry for entry in told["by"]["procedure"]}
     assert set(procedures) == {
