@@ -53,11 +53,15 @@ def send_slack(
     Slack's metadata carries the delivery's id, by which a message that came twice can be told.
     """
     metadata = {"event_type": "upstream_alert", "event_payload": {"delivery_id": delivery_id}}
+    # A post that Slack took is sent, even when the charts after it never end.
+    posted: list[Any] = []
     try:
         if channel is None:
             return within(total_seconds, lambda _: _by_webhook(secret, message, metadata, now))
-        return within(total_seconds, lambda _: _by_token(settings, secret, channel, message, metadata))
+        return within(total_seconds, lambda _: _by_token(settings, secret, channel, message, metadata, posted))
     except DeadlineError:
+        if posted:
+            return Outcome("sent", "accepted; the chart was not taken (time)", 200)
         return Outcome("retry", f"Slack did not answer within {total_seconds:g} s", receiver_failing=True)
     except SlackApiError as error:
         return _judge_api(error.response, now)
@@ -78,8 +82,10 @@ def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datet
     return judge_http(status, answer, read_retry_after(headers.get("retry-after"), now), "Slack")
 
 
-def _by_token(settings: Settings, token: str, channel: str, message: Message, metadata: dict[str, Any]) -> Outcome:
-
+def _by_token(  # noqa: PLR0917  called in one place
+    settings: Settings, token: str, channel: str, message: Message, metadata: dict[str, Any], accepted: list[Any]
+) -> Outcome:
+    """Post; put Slack's answer into `accepted` as soon as it is there; then the charts."""
     client = WebClient(
         token,
         base_url=_base(settings) or WebClient.BASE_URL,
@@ -90,6 +96,7 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
     posted = client.chat_postMessage(
         channel=channel, text=escape_slack(message.subject), blocks=list(message.blocks), metadata=metadata
     )
+    accepted.append(posted)
     detail = "accepted"
     if message.charts:
         try:

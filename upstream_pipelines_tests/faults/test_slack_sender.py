@@ -61,6 +61,7 @@ class FakeSlack:
         self.calls: list[str] = []
         self.files: list[bytes] = []
         self.errors: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self.slow: dict[str, float] = {}
         self.one_a_second = False
         self.refused_as_too_fast = 0
         self._accepted_at: dict[str, float] = {}
@@ -70,6 +71,7 @@ class FakeSlack:
     def __call__(self, handler: Any, body: bytes) -> None:
         method = handler.path.rpartition("/")[2]
         self.calls.append(method)
+        self._receiver.closing.wait(self.slow.get(method, 0.0))
         if method in self.errors:
             status, code, headers = self.errors[method]
             text = code if method == "hook" else json.dumps({"ok": False, "error": code})
@@ -116,7 +118,9 @@ def slack(receiver: Any, reply: Any) -> FakeSlack:
     return FakeSlack(receiver, reply)
 
 
-def _send(receiver: Any, message: Message, *, channel: str | None = None, token: str = "xoxb-1") -> Outcome:
+def _send(
+    receiver: Any, message: Message, *, channel: str | None = None, token: str = "xoxb-1", **changes: Any
+) -> Outcome:
     return send_slack(
         Settings(slack_base_url=f"{receiver.url}/api"),
         secret=token if channel else f"{receiver.url}/hook",
@@ -124,6 +128,7 @@ def _send(receiver: Any, message: Message, *, channel: str | None = None, token:
         delivery_id="5f0c",
         message=message,
         now=datetime.now(UTC),
+        **changes,
     )
 
 
@@ -160,6 +165,19 @@ def test_a_chart_that_is_refused_does_not_send_the_alert_twice(receiver: Any, sl
     slack.errors["files.getUploadURLExternal"] = (200, "missing_scope", {})
     outcome = _send(receiver, _message(), channel="#alerts")
     assert (outcome.state, outcome.detail) == ("sent", "accepted; the chart was not taken (missing_scope)")
+
+
+def test_a_chart_that_takes_too_long_does_not_send_the_alert_twice(receiver: Any, slack: FakeSlack) -> None:
+    slack.slow["upload"] = 3.0
+    outcome = _send(receiver, _message(), channel="#alerts", total_seconds=1.0)
+    assert (outcome.state, outcome.detail) == ("sent", "accepted; the chart was not taken (time)")
+    assert len(slack.posts) == 1
+
+
+def test_a_post_that_slack_does_not_answer_in_time_is_tried_again(receiver: Any, slack: FakeSlack) -> None:
+    slack.slow["chat.postMessage"] = 3.0
+    outcome = _send(receiver, _message(), channel="#alerts", total_seconds=1.0)
+    assert (outcome.state, outcome.detail) == ("retry", "Slack did not answer within 1 s")
 
 
 @pytest.mark.parametrize(
