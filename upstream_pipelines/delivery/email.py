@@ -42,7 +42,11 @@ def send_email(
         NotSetUpError: a setting is missing or would send alerts unencrypted.
     """
     check_set_up(settings)
-    done = {kind: list(progress.get(kind, [])) for kind in ("accepted", "refused")}
+    # Of those who are still recipients: the list may have been changed since the attempt before.
+    done = {
+        kind: [address for address in progress.get(kind, []) if address in recipients]
+        for kind in ("accepted", "refused")
+    }
     left = [address for address in recipients if address not in done["accepted"] + done["refused"]]
     if not left:
         return _conclude(recipients, done, {}, None)
