@@ -38,7 +38,7 @@ def send_email(
     """One attempt, to those recipients only whose server has not yet accepted or refused for good.
 
     `progress` is the outcome's of the attempt before: `accepted` and `refused` addresses. A 4xx answer
-    is tried again, a 5xx one is final for that recipient. The Message-ID is made of the delivery's id.
+    is tried again, a 5xx one is final for that recipient; only where it is for all is the fault the receiver's. The Message-ID is made of the delivery's id.
 
     Raises:
         NotSetUpError: a setting is missing or would send alerts unencrypted.
@@ -68,7 +68,10 @@ def send_email(
         if final:
             done["refused"] += left
         detail = f"the mail server answered {code} ({type(error).__name__})"
-        return Outcome("dead" if final else "retry", detail, code, answer, progress=done)
+        return Outcome(
+            "dead" if final else "retry", detail, code, answer,
+            receiver_failing=_all_refused(recipients, done), progress=done,
+        )  # fmt: skip
     except ssl.SSLError:
         return Outcome("retry", "no TLS to the mail server: its certificate was not accepted", progress=done)
     except smtplib.SMTPNotSupportedError:
@@ -108,7 +111,13 @@ def _conclude(
     if accepted + refused < len(recipients):
         waiting = next((code for code, _ in refusals.values() if not 500 <= code < 600), code)
         return Outcome("retry", detail, waiting, answer, progress=done)
-    return Outcome("dead" if refused else "sent", detail, code, answer, progress=done)
+    failing = _all_refused(recipients, done)
+    return Outcome("dead" if refused else "sent", detail, code, answer, receiver_failing=failing, progress=done)
+
+
+def _all_refused(recipients: Sequence[str], done: Mapping[str, Sequence[str]]) -> bool:
+    """Whether nobody can be reached here: as with a webhook, that switches the channel off when it lasts."""
+    return set(done["refused"]) >= set(recipients)
 
 
 def _compose(

@@ -24,13 +24,18 @@ from upstream_pipelines.settings import Settings
 
 TOTAL_SECONDS = 30.0
 _TURN_SECONDS = 10
-# Nobody can receive there any more: like a webhook's 410.
-_GONE = frozenset({"account_inactive", "is_archived", "token_revoked", "channel_is_archived"})
+# Nobody can receive there, whatever the message, until someone acts: like a webhook's 410.
+_GONE = frozenset(
+    {
+        "account_inactive", "channel_is_archived", "invalid_auth", "is_archived", "not_in_channel", "token_expired",
+        "token_revoked",
+    }
+)  # fmt: skip
 # Trying the same again gives the same; what has to be put right is in the code.
 _FINAL = frozenset(
     {
-        "channel_not_found", "invalid_auth", "invalid_blocks", "invalid_blocks_format", "missing_scope",
-        "msg_too_long", "no_permission", "not_authed", "not_in_channel", "restricted_action", "token_expired",
+        "channel_not_found", "invalid_blocks", "invalid_blocks_format", "missing_scope", "msg_too_long",
+        "no_permission", "not_authed", "restricted_action",
     }
 )  # fmt: skip
 _CODE = re.compile(r"[a-z][a-z_]{0,59}")

@@ -159,11 +159,19 @@ def test_a_failure_at_each_step_leaves_exactly_those_to_be_tried_who_have_nothin
     assert "".join(address[0] for address in outcome.progress["accepted"]) == accepted
     assert "".join(address[0] for address in outcome.progress["refused"]) == refused
     assert server.reached() == [f"{letter}@example.org" for letter in accepted]
-    assert not outcome.receiver_failing
+    assert outcome.receiver_failing == (refused == "abc")  # only where nobody can be reached
     if state == "retry":
         again = _send(mail, outcome.progress)
         assert (again.state, again.detail) == ("sent", "accepted for 3 of 3 recipients")
         assert server.reached() == list(EVERYONE)
+
+
+def test_a_channel_whose_recipients_are_all_refused_for_good_counts_as_failing(
+    mail: Settings, server: ScriptedServer
+) -> None:
+    server.script = {f"RCPT:{address}": "550 no such user" for address in EVERYONE}
+    outcome = _send(mail)
+    assert (outcome.state, outcome.receiver_failing) == ("dead", True)
 
 
 def test_three_recipients_with_three_answers_are_kept_apart_over_three_attempts(

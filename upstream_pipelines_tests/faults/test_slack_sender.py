@@ -182,7 +182,15 @@ def test_a_post_that_slack_does_not_answer_in_time_is_tried_again(receiver: Any,
 
 @pytest.mark.parametrize(
     ("code", "state", "disabled"),
-    [("channel_not_found", "dead", False), ("token_revoked", "dead", True), ("internal_error", "retry", False)],
+    [
+        ("channel_not_found", "dead", False),
+        ("token_revoked", "dead", True),
+        ("invalid_auth", "dead", True),
+        ("token_expired", "dead", True),
+        ("not_in_channel", "dead", True),
+        ("missing_scope", "dead", False),
+        ("internal_error", "retry", False),
+    ],
 )
 def test_slacks_error_codes_decide_between_retry_and_dead(
     receiver: Any, slack: FakeSlack, code: str, state: str, disabled: bool
