@@ -10,6 +10,11 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 -- A customer's channels as they are; by the unique key (customer_id, name). Secrets stay in the database.
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
 
+-- name: lock_customers_channels
+-- Before they are written in a file's order: in the order of their ids, in which a worker locks them when it judges them,
+-- so that neither waits for the other. By the key's first column.
+SELECT 1 FROM alert_channels WHERE customer_id = %(customer_id)s ORDER BY channel_id FOR NO KEY UPDATE
+
 -- name: upsert_channels
 -- The listed channels, all at once. A webhook's secret that is replaced signs beside the new one for 24 hours. A channel that was switched off for being unlisted, or whose
 -- destination changed, is on again; one that its receiver refused (410, 120 h) stays off.
