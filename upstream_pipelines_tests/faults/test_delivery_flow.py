@@ -230,3 +230,32 @@ def test_a_lease_is_committed_before_anything_is_sent_and_no_transaction_is_open
     queue([_webhook(receiver, f"hook{number}") for number in range(4)], 5)
     assert deliver_due(loopback).sent == 20
     assert set(seen) == {("sending", 1, False)}
+
+
+def test_what_was_sent_is_recorded_although_postgresql_ended_our_transaction_for_anothers(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any, begin: Any
+) -> None:
+    """Most likely wrong: the deadlock ends the worker, and the receiver gets the same again after the lease."""
+    got, go = threading.Event(), threading.Event()
+
+    def script(handler: Any, _body: bytes) -> None:
+        got.set()
+        go.wait(20)
+        reply(handler, 200)
+
+    receiver.script = script
+    queue([_webhook(receiver)])
+    thread, reports = begin()
+    assert got.wait(20)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with connect(loopback, "upstream_pipeline") as other, other.transaction():
+        other.execute("SELECT 1 FROM alert_channels FOR NO KEY UPDATE")
+        go.set()
+        _wait_until(lambda: pipeline.execute(blocked, (other.info.backend_pid,)).fetchone() == (1,))
+        # The worker has the alert and waits for the channel; it waited first, so it is the one to be ended.
+        other.execute("SELECT 1 FROM alerts FOR UPDATE")
+    thread.join()
+    assert [report.sent for report in reports] == [1]
+    assert len(receiver.requests) == 1
+    assert pipeline.execute("SELECT state, attempt FROM deliveries").fetchall() == [("sent", 1)]
+    assert conservation(pipeline, customer)["lost_attempts"] == 0
