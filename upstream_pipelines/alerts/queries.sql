@@ -332,8 +332,13 @@ SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 
 -- name: count_due
 -- What a worker would take now; the partial index deliveries_due serves it. A leased row's due_at is the
--- end of its lease, so rows of a dead worker count again by themselves.
-SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= %(now)s
+-- end of its lease, so rows of a dead worker count again by themselves. A channel that is paused for more than find_waiting's
+-- 2 s is left alone; what waits for one that is switched off is buried.
+SELECT count(*)
+  FROM deliveries AS d
+  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
+ WHERE d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
+   AND (NOT c.enabled OR c.not_before IS NULL OR c.not_before <= %(now)s + interval '2 seconds')
 
 -- name: count_held
 -- Alerts held back whose time has ended: a worker decides over them again. Served by the partial index alerts_held.

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr, TypeAdapter
 
 from upstream_pipelines.alerts.notices import DriftNotice
+from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
@@ -353,8 +354,6 @@ def test_the_due_count_is_served_by_the_partial_index(pipeline: Connection, acme
     _write(pipeline, acme, *[_notice() for _ in range(300)])
     pipeline.execute("UPDATE deliveries SET state = 'sent'")
     pipeline.execute("ANALYZE deliveries")
-    plan = pipeline.execute(
-        "EXPLAIN SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= now()"
-    ).fetchall()
+    plan = pipeline.execute("EXPLAIN " + QUERIES.count_due, {"now": datetime.now(UTC)}).fetchall()
     assert "deliveries_due" in repr(plan)
     assert due_deliveries(pipeline, datetime.now(UTC) + timedelta(days=1)) == 0
