@@ -48,7 +48,9 @@ def _broken_limit(body: dict[str, Any]) -> str | None:
     for block in blocks:
         texts = [block["text"]] if "text" in block else block.get("fields", []) + block.get("elements", [])
         limit = {"header": 150, "section": 2000 if "fields" in block else 3000, "context": 3000}[block["type"]]
-        if len(block.get("fields", [])) > 10 or any(not 1 <= len(text["text"]) <= limit for text in texts):
+        if not 1 <= len(block.get("fields", ["none is given"])) <= 10 or any(
+            not 1 <= len(text["text"]) <= limit for text in texts
+        ):
             return "invalid_blocks"
     return None
 
@@ -143,6 +145,13 @@ def test_a_webhook_message_has_a_fallback_text_blocks_and_the_delivery_id(receiv
 def test_the_longest_texts_stay_within_slacks_limits(receiver: Any, slack: FakeSlack) -> None:
     """`&` becomes five characters, so a text cut before it is escaped would be too long."""
     assert _send(receiver, _message("&" * 20_000, "P" * 3_000)).state == "sent"
+
+
+@pytest.mark.parametrize(("fields", "accepted"), [(0, False), (1, True), (10, True), (11, False)])
+def test_a_section_has_one_to_ten_fields(receiver: Any, slack: FakeSlack, fields: int, accepted: bool) -> None:
+    section = {"type": "section", "fields": [{"type": "mrkdwn", "text": "Before"}] * fields}
+    message = Message(subject="s", text="t", html="", blocks=(section,), payload={}, charts=())
+    assert _send(receiver, message).state == ("sent" if accepted else "dead")
 
 
 def test_a_payers_name_cannot_become_a_mention_or_a_link(receiver: Any, slack: FakeSlack) -> None:
