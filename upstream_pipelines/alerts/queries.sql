@@ -10,6 +10,11 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 -- A customer's channels as they are; by the unique key (customer_id, name). Secrets stay in the database.
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
 
+-- name: lock_customers_channels
+-- Before they are written in a file's order: in the order of their ids, in which a worker locks them when it judges them,
+-- so that neither waits for the other. By the key's first column.
+SELECT 1 FROM alert_channels WHERE customer_id = %(customer_id)s ORDER BY channel_id FOR NO KEY UPDATE
+
 -- name: upsert_channels
 -- The listed channels, all at once. A webhook's secret that is replaced signs beside the new one for 24 hours. A channel that was switched off for being unlisted, or whose
 -- destination changed, is on again; one that its receiver refused (410, 120 h) stays off.
@@ -327,8 +332,13 @@ SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 
 -- name: count_due
 -- What a worker would take now; the partial index deliveries_due serves it. A leased row's due_at is the
--- end of its lease, so rows of a dead worker count again by themselves.
-SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= %(now)s
+-- end of its lease, so rows of a dead worker count again by themselves. A channel that is paused for more than find_waiting's
+-- 2 s is left alone; what waits for one that is switched off is buried.
+SELECT count(*)
+  FROM deliveries AS d
+  JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
+ WHERE d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
+   AND (NOT c.enabled OR c.not_before IS NULL OR c.not_before <= %(now)s + interval '2 seconds')
 
 -- name: count_held
 -- Alerts held back whose time has ended: a worker decides over them again. Served by the partial index alerts_held.

@@ -49,6 +49,7 @@ def sync_channels(
     with conn.transaction():
         if conn.execute(QUERIES.lock_customer, {"customer_id": customer_id}).fetchone() is None:
             raise NotFoundError(f"There is no customer {customer_id}. `upstream customers list` shows them all.")
+        conn.execute(QUERIES.lock_customers_channels, {"customer_id": customer_id})
         signed = {
             name
             for name, kind, has_secret in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})

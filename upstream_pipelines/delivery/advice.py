@@ -32,7 +32,7 @@ _BY_TEXT = (
     ("invalid_auth", "Slack does not take the token. Make a new one for the app and configure the channel with it."),
     ("not_authed", "Slack does not take the token. Make a new one for the app and configure the channel with it."),
     ("token_", "Slack does not take the token any more. Make a new one for the app and configure the channel with it."),
-    ("not_in_channel", "Invite the app into the Slack channel (/invite), then test again."),
+    ("not_in_channel", "Invite the app into the Slack channel (/invite), enable the channel again, then test it."),
     ("channel_not_found", "Slack knows no such channel, or the app is not in it. Check the name and invite the app."),
     ("missing_scope", "The Slack app lacks a permission. It needs chat:write, and files:write for the chart."),
     ("no_service", "The incoming webhook was removed in Slack. Make a new one and configure the channel with it."),

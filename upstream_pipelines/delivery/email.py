@@ -21,6 +21,8 @@ from upstream_pipelines.settings import Settings
 # A dialogue has about ten turns; in all it must end well before the 60 s lease does.
 TOTAL_SECONDS = 40.0
 TURN_SECONDS = 15.0
+# For the good-bye, after all is decided.
+_QUIT_SECONDS = 2.0
 
 
 def send_email(
@@ -36,20 +38,24 @@ def send_email(
     """One attempt, to those recipients only whose server has not yet accepted or refused for good.
 
     `progress` is the outcome's of the attempt before: `accepted` and `refused` addresses. A 4xx answer
-    is tried again, a 5xx one is final for that recipient. The Message-ID is made of the delivery's id.
+    is tried again, a 5xx one is final for that recipient; only where it is for all is the fault the receiver's. The Message-ID is made of the delivery's id.
 
     Raises:
         NotSetUpError: a setting is missing or would send alerts unencrypted.
     """
     check_set_up(settings)
-    done = {kind: list(progress.get(kind, [])) for kind in ("accepted", "refused")}
+    # Of those who are still recipients: the list may have been changed since the attempt before.
+    done = {
+        kind: [address for address in progress.get(kind, []) if address in recipients]
+        for kind in ("accepted", "refused")
+    }
     left = [address for address in recipients if address not in done["accepted"] + done["refused"]]
     if not left:
         return _conclude(recipients, done, {}, None)
     mail = _compose(settings, recipients, delivery_id, message, now)
     sent = True
     try:
-        refusals = within(total_seconds, lambda breaker: _transfer(settings, left, mail, breaker))
+        refusals = _transfer(settings, left, mail, total_seconds)
     except DeadlineError:
         return Outcome("retry", f"the mail server did not finish within {total_seconds:g} s", progress=done)
     except smtplib.SMTPRecipientsRefused as error:
@@ -62,7 +68,10 @@ def send_email(
         if final:
             done["refused"] += left
         detail = f"the mail server answered {code} ({type(error).__name__})"
-        return Outcome("dead" if final else "retry", detail, code, answer, progress=done)
+        return Outcome(
+            "dead" if final else "retry", detail, code, answer,
+            receiver_failing=_all_refused(recipients, done), progress=done,
+        )  # fmt: skip
     except ssl.SSLError:
         return Outcome("retry", "no TLS to the mail server: its certificate was not accepted", progress=done)
     except smtplib.SMTPNotSupportedError:
@@ -102,7 +111,13 @@ def _conclude(
     if accepted + refused < len(recipients):
         waiting = next((code for code, _ in refusals.values() if not 500 <= code < 600), code)
         return Outcome("retry", detail, waiting, answer, progress=done)
-    return Outcome("dead" if refused else "sent", detail, code, answer, progress=done)
+    failing = _all_refused(recipients, done)
+    return Outcome("dead" if refused else "sent", detail, code, answer, receiver_failing=failing, progress=done)
+
+
+def _all_refused(recipients: Sequence[str], done: Mapping[str, Sequence[str]]) -> bool:
+    """Whether nobody can be reached here: as with a webhook, that switches the channel off when it lasts."""
+    return set(done["refused"]) >= set(recipients)
 
 
 def _compose(
@@ -126,15 +141,40 @@ def _compose(
 
 
 def _transfer(
-    settings: Settings, recipients: Sequence[str], mail: bytes, breaker: Breaker
+    settings: Settings, recipients: Sequence[str], mail: bytes, total_seconds: float
 ) -> dict[str, tuple[int, bytes]]:
-    """Refused recipients with code and answer; raises when none was accepted."""
+    """Refused recipients with code and answer; raises when none was accepted, or the time was up before that."""
+    # What the server said of the mail stands, however it takes the good-bye: that is outside of the time.
+    said: list[dict[str, tuple[int, bytes]]] = []
+    opened: list[smtplib.SMTP] = []
+    try:
+        within(total_seconds, lambda breaker: _send_mail(settings, recipients, mail, breaker, opened, said))
+    except DeadlineError:
+        opened.clear()  # cut, and closed by the thread that waited on it
+        if not said:
+            raise
+    finally:
+        for client in opened:
+            close_connection(client)
+    return said[0]
+
+
+def _send_mail(  # noqa: PLR0917  called in one place
+    settings: Settings,
+    recipients: Sequence[str],
+    mail: bytes,
+    breaker: Breaker,
+    opened: list[smtplib.SMTP],
+    said: list[dict[str, tuple[int, bytes]]],
+) -> None:
     assert settings.smtp_from is not None
     client = open_connection(settings, breaker)
+    opened.append(client)
     try:
-        return client.sendmail(settings.smtp_from, list(recipients), mail)
+        said.append(client.sendmail(settings.smtp_from, list(recipients), mail))
     finally:
-        close_connection(client)
+        if breaker.is_cut:
+            client.close()
 
 
 def open_connection(settings: Settings, breaker: Breaker) -> smtplib.SMTP:
@@ -164,11 +204,19 @@ def open_connection(settings: Settings, breaker: Breaker) -> smtplib.SMTP:
 
 
 def close_connection(client: smtplib.SMTP) -> None:
-    """End a connection, politely where the server still listens."""
-    # The message has been accepted or refused by now; a server that hangs up first changes nothing.
-    with suppress(smtplib.SMTPException, OSError):
-        client.quit()
-    client.close()
+    """End a connection, politely where the server still listens; it gets 2 s for that."""
+
+    def end(breaker: Breaker) -> None:
+        try:
+            if client.sock is not None:
+                breaker.watch(client.sock)
+            client.quit()
+        finally:
+            client.close()
+
+    # The message has been accepted or refused by now; a server that hangs or hangs up first changes nothing.
+    with suppress(smtplib.SMTPException, OSError, DeadlineError):
+        within(_QUIT_SECONDS, end)
 
 
 def _domain(settings: Settings) -> str:

@@ -207,12 +207,14 @@ def _judged(customer_id: int, channel_id: UUID, attempts: Sequence[Attempted], n
     """What a channel's attempts, in the order they ended, say of its receiver."""
     outcomes = [attempt.outcome for attempt in attempts]
     states = Counter(outcome.state for outcome in outcomes)
+    # A mail that some have and others never can have is dead, but its channel reaches people.
+    reached = states["sent"] > 0 or any(outcome.progress.get("accepted") for outcome in outcomes)
     quick = states["sent"] == len(outcomes) and all(one.latency_ms < SLOW_SECONDS * 1000 for one in attempts)
     pauses = [min(outcome.retry_after, LONGEST_PAUSE) for outcome in outcomes if outcome.retry_after is not None]
     if attempts[-1].leased.kind == "slack":
         pauses.append(SLACK_PACE)
     return {
-        "customer_id": customer_id, "channel_id": str(channel_id), "any_sent": states["sent"] > 0,
+        "customer_id": customer_id, "channel_id": str(channel_id), "any_sent": reached,
         "failing": outcomes[-1].state != "sent" and outcomes[-1].receiver_failing,
         "quick": len(outcomes) if quick else 0,
         "pause_until": (now + max(pauses)).isoformat() if pauses else None,

@@ -24,13 +24,18 @@ from upstream_pipelines.settings import Settings
 
 TOTAL_SECONDS = 30.0
 _TURN_SECONDS = 10
-# Nobody can receive there any more: like a webhook's 410.
-_GONE = frozenset({"account_inactive", "is_archived", "token_revoked", "channel_is_archived"})
+# Nobody can receive there, whatever the message, until someone acts: like a webhook's 410.
+_GONE = frozenset(
+    {
+        "account_inactive", "channel_is_archived", "invalid_auth", "is_archived", "not_in_channel", "token_expired",
+        "token_revoked",
+    }
+)  # fmt: skip
 # Trying the same again gives the same; what has to be put right is in the code.
 _FINAL = frozenset(
     {
-        "channel_not_found", "invalid_auth", "invalid_blocks", "invalid_blocks_format", "missing_scope",
-        "msg_too_long", "no_permission", "not_authed", "not_in_channel", "restricted_action", "token_expired",
+        "channel_not_found", "invalid_blocks", "invalid_blocks_format", "missing_scope", "msg_too_long",
+        "no_permission", "not_authed", "restricted_action",
     }
 )  # fmt: skip
 _CODE = re.compile(r"[a-z][a-z_]{0,59}")
@@ -53,11 +58,15 @@ def send_slack(
     Slack's metadata carries the delivery's id, by which a message that came twice can be told.
     """
     metadata = {"event_type": "upstream_alert", "event_payload": {"delivery_id": delivery_id}}
+    # A post that Slack took is sent, even when the charts after it never end.
+    posted: list[Any] = []
     try:
         if channel is None:
             return within(total_seconds, lambda _: _by_webhook(secret, message, metadata, now))
-        return within(total_seconds, lambda _: _by_token(settings, secret, channel, message, metadata))
+        return within(total_seconds, lambda _: _by_token(settings, secret, channel, message, metadata, posted))
     except DeadlineError:
+        if posted:
+            return Outcome("sent", "accepted; the chart was not taken (time)", 200)
         return Outcome("retry", f"Slack did not answer within {total_seconds:g} s", receiver_failing=True)
     except SlackApiError as error:
         return _judge_api(error.response, now)
@@ -78,8 +87,10 @@ def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datet
     return judge_http(status, answer, read_retry_after(headers.get("retry-after"), now), "Slack")
 
 
-def _by_token(settings: Settings, token: str, channel: str, message: Message, metadata: dict[str, Any]) -> Outcome:
-
+def _by_token(  # noqa: PLR0917  called in one place
+    settings: Settings, token: str, channel: str, message: Message, metadata: dict[str, Any], accepted: list[Any]
+) -> Outcome:
+    """Post; put Slack's answer into `accepted` as soon as it is there; then the charts."""
     client = WebClient(
         token,
         base_url=_base(settings) or WebClient.BASE_URL,
@@ -90,6 +101,7 @@ def _by_token(settings: Settings, token: str, channel: str, message: Message, me
     posted = client.chat_postMessage(
         channel=channel, text=escape_slack(message.subject), blocks=list(message.blocks), metadata=metadata
     )
+    accepted.append(posted)
     detail = "accepted"
     if message.charts:
         try:

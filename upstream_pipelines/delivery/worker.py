@@ -21,7 +21,7 @@ from upstream_pipelines.db.engine import connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
 from upstream_pipelines.delivery.sending import Attempted, Leased, Sender
-from upstream_pipelines.delivery.turns import Turns
+from upstream_pipelines.delivery.turns import Turn, Turns
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
 
@@ -31,6 +31,9 @@ _LOOK_SECONDS = 0.2
 _FRUITLESS_LOOKS = 3
 # Connection lost (08), shut down or crashed (57P).
 _GONE = ("08", "57P")
+# Ours was the transaction that PostgreSQL ended for another's sake (deadlock, serialization); nothing of it was kept.
+_AGAIN = frozenset({"40P01", "40001"})
+_TRANSACTION_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -127,10 +130,8 @@ class _Worker:
         fruitless = 0
         while True:
             attempts = self._wait_for_ends() if self._turns.in_flight else []
-            # One commit for both: on a disk that takes 8 ms for one, it is most of the time of a small batch.
-            with self._outbox.transaction():
-                endings.update(self._record(attempts))
-                leased = self._lease()
+            ended, leased = self._record_and_lease(attempts)
+            endings.update(ended)
             for one in leased or ():
                 self._threads.submit(self._attempt, one)
             if self._turns.in_flight:
@@ -144,8 +145,31 @@ class _Worker:
                     return endings
                 time.sleep(0.05)
 
-    def _lease(self) -> list[Leased] | None:
-        """Take what free threads can send; None when there was nothing to ask for."""
+    def _record_and_lease(self, attempts: list[Attempted]) -> tuple[list[Ending], list[Leased] | None]:
+        """Both again when PostgreSQL gave ours up: what was sent and is not recorded would be sent a second time."""
+        for attempt in attempts:
+            self._turns.ended(attempt.leased.channel_id, attempt.leased.delivery_id)
+        tries = 1
+        while True:
+            try:
+                # One commit for both: on a disk that takes 8 ms for one, it is most of the time of a small batch.
+                with self._outbox.transaction():
+                    ended = self._record(attempts)
+                    turns, leased = self._lease()
+                break
+            except psycopg.OperationalError as error:
+                if error.sqlstate not in _AGAIN or tries == _TRANSACTION_TRIES:
+                    raise
+            time.sleep(0.05 * tries)
+            tries += 1
+        for turn in turns:
+            taken = [one.delivery_id for one in leased if one.channel_id == turn.channel_id]
+            self._turns.began(turn.channel_id, taken, turn.number)
+        self._left -= len(leased)
+        return ended, leased if turns else None
+
+    def _lease(self) -> tuple[list[Turn], list[Leased]]:
+        """Take what free threads can send. Returns: what was asked for, and what was taken."""
         turns = self._turns.next(self._left)
         self._looked = False
         if not turns and self._left and (not self._turns.in_flight or time.monotonic() >= self._look_at):
@@ -158,14 +182,10 @@ class _Worker:
             self._look_at = time.monotonic() + max(_LOOK_SECONDS, 5 * (time.monotonic() - began))
             turns = self._turns.next(self._left)
         if not turns:
-            return None
+            return [], []
         leased, limits = self._outbox.lease(turns, self._clock())
         self._turns.judged(limits)
-        for turn in turns:
-            taken = [one.delivery_id for one in leased if one.channel_id == turn.channel_id]
-            self._turns.began(turn.channel_id, taken, turn.number)
-        self._left -= len(leased)
-        return leased
+        return turns, leased
 
     def _attempt(self, leased: Leased) -> None:
         self._ended.put(self._sender.attempt(leased))
@@ -181,11 +201,9 @@ class _Worker:
         return attempts
 
     def _record(self, attempts: list[Attempted]) -> list[Ending]:
-        """Keep what came of attempts; their threads and channels are free for others."""
+        """Keep what came of attempts."""
         if not attempts:
             return []
-        for attempt in attempts:
-            self._turns.ended(attempt.leased.channel_id, attempt.leased.delivery_id)
         endings, limits = self._outbox.record(attempts, self._clock())
         self._turns.judged(limits)
         return endings

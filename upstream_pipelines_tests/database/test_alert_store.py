@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -12,6 +14,7 @@ import pytest
 from pydantic import SecretStr, TypeAdapter
 
 from upstream_pipelines.alerts.notices import DriftNotice
+from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
@@ -322,14 +325,35 @@ def test_conservation_notices_what_was_lost_or_invented(pipeline: Connection, ac
     assert conservation(pipeline, acme)["wrong_states"] == 2
 
 
+def test_channels_are_locked_by_id_whatever_the_order_of_the_file(
+    settings: Settings, pipeline: Connection, acme: int
+) -> None:
+    """Most likely wrong: the file's order; a worker that judges the same channels then waits for us, and we for it."""
+    channels: list[Channel] = [OFFICE, HOOK]
+    sync_channels(pipeline, acme, channels)
+    by_id = [row[0] for row in pipeline.execute("SELECT name FROM alert_channels ORDER BY channel_id")]
+    backwards = sorted(channels, key=lambda channel: by_id.index(channel.name), reverse=True)
+    lock = "SELECT 1 FROM alert_channels WHERE name = %s FOR NO KEY UPDATE"
+    with connect(settings, "upstream_pipeline") as worker, connect(settings, "upstream_pipeline") as ours:
+        us = threading.Thread(target=sync_channels, args=(ours, acme, backwards))
+        with worker.transaction():
+            worker.execute(lock, (by_id[0],))
+            us.start()
+            blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+            end = time.monotonic() + 15
+            while pipeline.execute(blocked, (worker.info.backend_pid,)).fetchone() == (0,):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            assert worker.execute(lock + " NOWAIT", (by_id[1],)).fetchone() == (1,)
+        us.join()
+
+
 def test_the_due_count_is_served_by_the_partial_index(pipeline: Connection, acme: int) -> None:
     """The sensor asks every few seconds; sent deliveries must not make that slower."""
     sync_channels(pipeline, acme, [OFFICE])
     _write(pipeline, acme, *[_notice() for _ in range(300)])
     pipeline.execute("UPDATE deliveries SET state = 'sent'")
     pipeline.execute("ANALYZE deliveries")
-    plan = pipeline.execute(
-        "EXPLAIN SELECT count(*) FROM deliveries WHERE state IN ('pending', 'retrying', 'sending') AND due_at <= now()"
-    ).fetchall()
+    plan = pipeline.execute("EXPLAIN " + QUERIES.count_due, {"now": datetime.now(UTC)}).fetchall()
     assert "deliveries_due" in repr(plan)
     assert due_deliveries(pipeline, datetime.now(UTC) + timedelta(days=1)) == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from upstream_pipelines.alerts.store import conservation
+from upstream_pipelines.alerts.store import conservation, due_deliveries
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.delivery.outbox import LONGEST_PAUSE, Outbox
@@ -230,3 +230,48 @@ def test_a_lease_is_committed_before_anything_is_sent_and_no_transaction_is_open
     queue([_webhook(receiver, f"hook{number}") for number in range(4)], 5)
     assert deliver_due(loopback).sent == 20
     assert set(seen) == {("sending", 1, False)}
+
+
+def test_what_waits_for_a_paused_channel_is_not_due_and_for_a_disabled_one_is(
+    loopback: Settings, pipeline: Connection, receiver: Any, queue: Any
+) -> None:
+    """The sensor would start runs that find nothing to take; what is to be buried needs one."""
+    queue([_webhook(receiver)], 3)
+    clock = Clock()
+    assert due_deliveries(pipeline, clock.now) == 3
+    pipeline.execute("UPDATE alert_channels SET not_before = %s", (clock.now + timedelta(minutes=1),))
+    assert due_deliveries(pipeline, clock.now) == 0
+    assert deliver_due(loopback, clock=clock).taken == 0
+    assert due_deliveries(pipeline, clock.now + timedelta(minutes=1)) == 3
+    pipeline.execute("UPDATE alert_channels SET enabled = false")
+    assert due_deliveries(pipeline, clock.now) == 3
+    assert deliver_due(loopback, clock=clock).buried == 3
+
+
+def test_what_was_sent_is_recorded_although_postgresql_ended_our_transaction_for_anothers(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any, begin: Any
+) -> None:
+    """Most likely wrong: the deadlock ends the worker, and the receiver gets the same again after the lease."""
+    got, go = threading.Event(), threading.Event()
+
+    def script(handler: Any, _body: bytes) -> None:
+        got.set()
+        go.wait(20)
+        reply(handler, 200)
+
+    receiver.script = script
+    queue([_webhook(receiver)])
+    thread, reports = begin()
+    assert got.wait(20)
+    blocked = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+    with connect(loopback, "upstream_pipeline") as other, other.transaction():
+        other.execute("SELECT 1 FROM alert_channels FOR NO KEY UPDATE")
+        go.set()
+        _wait_until(lambda: pipeline.execute(blocked, (other.info.backend_pid,)).fetchone() == (1,))
+        # The worker has the alert and waits for the channel; it waited first, so it is the one to be ended.
+        other.execute("SELECT 1 FROM alerts FOR UPDATE")
+    thread.join()
+    assert [report.sent for report in reports] == [1]
+    assert len(receiver.requests) == 1
+    assert pipeline.execute("SELECT state, attempt FROM deliveries").fetchall() == [("sent", 1)]
+    assert conservation(pipeline, customer)["lost_attempts"] == 0

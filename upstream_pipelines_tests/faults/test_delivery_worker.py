@@ -21,7 +21,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
 from upstream_pipelines.delivery.outbox import Outbox
-from upstream_pipelines.delivery.outcome import SCHEDULE
+from upstream_pipelines.delivery.outcome import SCHEDULE, Outcome
 from upstream_pipelines.delivery.turns import Turn
 from upstream_pipelines.delivery.worker import DeliveryReport, deliver_due
 from upstream_pipelines.settings import Settings
@@ -199,6 +199,32 @@ def test_120_hours_of_failures_disable_a_channel_and_one_success_starts_the_coun
     row = pipeline.execute("SELECT enabled, disabled_reason FROM alert_channels").fetchone()
     assert row == (False, "every delivery failed for 120 hours")
     _whole(pipeline, customer)
+
+
+@pytest.mark.parametrize("some_reached", [False, True])
+def test_an_email_channel_that_reaches_nobody_for_120_hours_is_switched_off_and_the_others_are_told(
+    loopback: Settings, pipeline: Connection, receiver: Any, queue: Any, json_of: Any,
+    monkeypatch: pytest.MonkeyPatch, some_reached: bool,
+) -> None:  # fmt: skip
+    """Most likely wrong: a mail that one has and the other never gets is dead, and counts as if nobody had it."""
+    nobody = Outcome("dead", "refused for good for 2", receiver_failing=True, progress={"accepted": []})
+    one = Outcome("dead", "refused for good for 1", progress={"accepted": ["a@example.org"]})
+    answers = iter([nobody, one if some_reached else nobody, one if some_reached else nobody])
+    monkeypatch.setattr(sending, "send_email", lambda *_, **__: next(answers))
+    office = EmailChannel(kind="email", name="office", recipients=("a@example.org", "b@example.org"))
+    clock = Clock()
+    for wait in (0, 60, 60):
+        clock.now += timedelta(hours=wait)
+        queue([office, _webhook(receiver)])
+        deliver_due(loopback, clock=clock)
+    off = pipeline.execute("SELECT name, disabled_reason FROM alert_channels WHERE NOT enabled").fetchall()
+    told = [
+        body["data"]["channel"]
+        for *_, got in receiver.requests
+        if (body := json_of(got))["type"] == "channel.disabled"
+    ]
+    assert off == ([] if some_reached else [("office", "every delivery failed for 120 hours")])
+    assert told == ([] if some_reached else ["office"])
 
 
 def test_a_missing_mail_server_is_a_retry_that_says_what_to_set(

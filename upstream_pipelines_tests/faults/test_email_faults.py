@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import email
 import email.policy
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +32,7 @@ class ScriptedServer:
     def __init__(self) -> None:
         self.script: dict[str, str] = {}
         self.took: list[Any] = []
+        self.ended = 0
 
     def _answer(self, server: Any, step: str) -> str | None:
         answer = self.script.pop(step, None)
@@ -66,6 +69,12 @@ class ScriptedServer:
         if answer is None:
             self.took.append(envelope)
         return answer or "250 OK"
+
+    async def handle_QUIT(self, _server: Any, _session: Any, _envelope: Any) -> str:  # noqa: N802
+        self.ended += 1
+        if self.script.pop("QUIT", None) == "hang":
+            await asyncio.sleep(20)
+        return "221 bye"
 
     def reached(self) -> list[str]:
         return sorted(address for envelope in self.took for address in envelope.rcpt_tos)
@@ -150,11 +159,19 @@ def test_a_failure_at_each_step_leaves_exactly_those_to_be_tried_who_have_nothin
     assert "".join(address[0] for address in outcome.progress["accepted"]) == accepted
     assert "".join(address[0] for address in outcome.progress["refused"]) == refused
     assert server.reached() == [f"{letter}@example.org" for letter in accepted]
-    assert not outcome.receiver_failing
+    assert outcome.receiver_failing == (refused == "abc")  # only where nobody can be reached
     if state == "retry":
         again = _send(mail, outcome.progress)
         assert (again.state, again.detail) == ("sent", "accepted for 3 of 3 recipients")
         assert server.reached() == list(EVERYONE)
+
+
+def test_a_channel_whose_recipients_are_all_refused_for_good_counts_as_failing(
+    mail: Settings, server: ScriptedServer
+) -> None:
+    server.script = {f"RCPT:{address}": "550 no such user" for address in EVERYONE}
+    outcome = _send(mail)
+    assert (outcome.state, outcome.receiver_failing) == ("dead", True)
 
 
 def test_three_recipients_with_three_answers_are_kept_apart_over_three_attempts(
@@ -185,6 +202,22 @@ def test_every_attempt_carries_the_same_message_id_so_that_a_mail_that_came_twic
     }
     assert len(server.took) == 2
     assert identities == {"<5f0c@upstream.example>"}
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_a_server_that_hangs_at_the_good_bye_does_not_change_what_came_of_the_mail(
+    mail: Settings, server: ScriptedServer, refused: bool
+) -> None:
+    server.script = {"QUIT": "hang"} | {f"RCPT:{address}": "550 no" for address in EVERYONE if refused}
+    started = time.monotonic()
+    outcome = send_email(
+        mail, recipients=EVERYONE, progress={}, delivery_id="5f0c", message=MESSAGE, now=datetime.now(UTC),
+        total_seconds=1.5,
+    )  # fmt: skip
+    assert time.monotonic() - started < 5
+    assert outcome.state == ("dead" if refused else "sent")
+    assert len(outcome.progress["refused" if refused else "accepted"]) == 3
+    assert (len(server.took), server.ended) == (0 if refused else 1, 1)
 
 
 @pytest.mark.parametrize("trouble", ["expired", "wrong name", "unknown authority"])

@@ -149,6 +149,25 @@ def test_a_retry_goes_only_to_those_not_yet_accepted(mail: Settings, mailbox: Ma
     assert "accepted for 2 of 3 recipients, refused for good for 1" in second.detail
 
 
+def test_recipients_that_were_changed_between_two_attempts_all_get_the_mail(
+    mail: Settings, mailbox: Mailbox
+) -> None:
+    """Those who have it, or were refused, and are no longer recipients count for nobody."""
+    mailbox.answers = {"busy@example.org": "451 greylisted", "gone@example.org": "550 no such user"}
+    first = _send(mail, "a@example.org", "busy@example.org", "gone@example.org")
+    assert first.state == "retry"
+    mailbox.answers = {"new@example.org": "451 greylisted"}
+    second = _send(mail, "new@example.org", "newer@example.org", progress=first.progress)
+    assert (second.state, second.detail) == ("retry", "accepted for 1 of 2 recipients")
+    mailbox.answers = {}
+    third = _send(mail, "new@example.org", "newer@example.org", progress=second.progress)
+    assert (third.state, third.detail) == ("sent", "accepted for 2 of 2 recipients")
+    assert [envelope.rcpt_tos for envelope in mailbox.envelopes[1:]] == [
+        ["newer@example.org"],
+        ["new@example.org"],
+    ]
+
+
 def test_when_all_are_refused_for_good_the_delivery_is_dead_and_when_for_now_it_is_retried(
     mail: Settings, mailbox: Mailbox
 ) -> None:
@@ -164,7 +183,8 @@ def test_an_answer_to_the_data_counts_for_all(mail: Settings, mailbox: Mailbox, 
     mailbox.data_answer = answer
     outcome = _send(mail)
     assert (outcome.state, outcome.status_code) == (state, int(answer[:3]))
-    assert not outcome.receiver_failing  # our mail server's trouble disables no customer's channel
+    # Our mail server's trouble disables no customer's channel; a refusal of everyone, if it lasts, does.
+    assert outcome.receiver_failing == (state == "dead")
 
 
 def test_a_certificate_that_is_not_trusted_gets_no_mail(mail: Settings, mailbox: Mailbox) -> None:

@@ -48,7 +48,9 @@ def _broken_limit(body: dict[str, Any]) -> str | None:
     for block in blocks:
         texts = [block["text"]] if "text" in block else block.get("fields", []) + block.get("elements", [])
         limit = {"header": 150, "section": 2000 if "fields" in block else 3000, "context": 3000}[block["type"]]
-        if len(block.get("fields", [])) > 10 or any(not 1 <= len(text["text"]) <= limit for text in texts):
+        if not 1 <= len(block.get("fields", ["none is given"])) <= 10 or any(
+            not 1 <= len(text["text"]) <= limit for text in texts
+        ):
             return "invalid_blocks"
     return None
 
@@ -61,6 +63,7 @@ class FakeSlack:
         self.calls: list[str] = []
         self.files: list[bytes] = []
         self.errors: dict[str, tuple[int, str, dict[str, str]]] = {}
+        self.slow: dict[str, float] = {}
         self.one_a_second = False
         self.refused_as_too_fast = 0
         self._accepted_at: dict[str, float] = {}
@@ -70,6 +73,7 @@ class FakeSlack:
     def __call__(self, handler: Any, body: bytes) -> None:
         method = handler.path.rpartition("/")[2]
         self.calls.append(method)
+        self._receiver.closing.wait(self.slow.get(method, 0.0))
         if method in self.errors:
             status, code, headers = self.errors[method]
             text = code if method == "hook" else json.dumps({"ok": False, "error": code})
@@ -116,7 +120,9 @@ def slack(receiver: Any, reply: Any) -> FakeSlack:
     return FakeSlack(receiver, reply)
 
 
-def _send(receiver: Any, message: Message, *, channel: str | None = None, token: str = "xoxb-1") -> Outcome:
+def _send(
+    receiver: Any, message: Message, *, channel: str | None = None, token: str = "xoxb-1", **changes: Any
+) -> Outcome:
     return send_slack(
         Settings(slack_base_url=f"{receiver.url}/api"),
         secret=token if channel else f"{receiver.url}/hook",
@@ -124,6 +130,7 @@ def _send(receiver: Any, message: Message, *, channel: str | None = None, token:
         delivery_id="5f0c",
         message=message,
         now=datetime.now(UTC),
+        **changes,
     )
 
 
@@ -138,6 +145,13 @@ def test_a_webhook_message_has_a_fallback_text_blocks_and_the_delivery_id(receiv
 def test_the_longest_texts_stay_within_slacks_limits(receiver: Any, slack: FakeSlack) -> None:
     """`&` becomes five characters, so a text cut before it is escaped would be too long."""
     assert _send(receiver, _message("&" * 20_000, "P" * 3_000)).state == "sent"
+
+
+@pytest.mark.parametrize(("fields", "accepted"), [(0, False), (1, True), (10, True), (11, False)])
+def test_a_section_has_one_to_ten_fields(receiver: Any, slack: FakeSlack, fields: int, accepted: bool) -> None:
+    section = {"type": "section", "fields": [{"type": "mrkdwn", "text": "Before"}] * fields}
+    message = Message(subject="s", text="t", html="", blocks=(section,), payload={}, charts=())
+    assert _send(receiver, message).state == ("sent" if accepted else "dead")
 
 
 def test_a_payers_name_cannot_become_a_mention_or_a_link(receiver: Any, slack: FakeSlack) -> None:
@@ -162,9 +176,30 @@ def test_a_chart_that_is_refused_does_not_send_the_alert_twice(receiver: Any, sl
     assert (outcome.state, outcome.detail) == ("sent", "accepted; the chart was not taken (missing_scope)")
 
 
+def test_a_chart_that_takes_too_long_does_not_send_the_alert_twice(receiver: Any, slack: FakeSlack) -> None:
+    slack.slow["upload"] = 3.0
+    outcome = _send(receiver, _message(), channel="#alerts", total_seconds=1.0)
+    assert (outcome.state, outcome.detail) == ("sent", "accepted; the chart was not taken (time)")
+    assert len(slack.posts) == 1
+
+
+def test_a_post_that_slack_does_not_answer_in_time_is_tried_again(receiver: Any, slack: FakeSlack) -> None:
+    slack.slow["chat.postMessage"] = 3.0
+    outcome = _send(receiver, _message(), channel="#alerts", total_seconds=1.0)
+    assert (outcome.state, outcome.detail) == ("retry", "Slack did not answer within 1 s")
+
+
 @pytest.mark.parametrize(
     ("code", "state", "disabled"),
-    [("channel_not_found", "dead", False), ("token_revoked", "dead", True), ("internal_error", "retry", False)],
+    [
+        ("channel_not_found", "dead", False),
+        ("token_revoked", "dead", True),
+        ("invalid_auth", "dead", True),
+        ("token_expired", "dead", True),
+        ("not_in_channel", "dead", True),
+        ("missing_scope", "dead", False),
+        ("internal_error", "retry", False),
+    ],
 )
 def test_slacks_error_codes_decide_between_retry_and_dead(
     receiver: Any, slack: FakeSlack, code: str, state: str, disabled: bool
