@@ -164,10 +164,17 @@ SELECT %(customer_id)s, e.alert_id, e.rule_id, e.kind, e.notice, e.step, e.finge
              held_until, reason)
 
 -- name: close_events
--- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. By the unique key.
+-- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. Locked by their id
+-- first, as lock_alerts does, so that no worker and writer wait for each other. By the unique key.
+WITH ending AS MATERIALIZED (
+    SELECT a.alert_id
+      FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
+      JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id
+     WHERE a.over_at IS NULL
+     ORDER BY a.alert_id FOR UPDATE OF a
+)
 UPDATE alerts AS a SET over_at = %(now)s
-  FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
- WHERE a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id AND a.over_at IS NULL
+  FROM ending AS e WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
 
 -- name: rhythms_of
 -- How each (rule, channel) is spaced, its last message within the rule's update_minutes, and the message that another
