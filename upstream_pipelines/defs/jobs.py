@@ -60,6 +60,9 @@ def placebo_night() -> None:
     measure_placebo()
 
 
-@dg.job(description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.", tags={"dagster/priority": "10"})
+@dg.job(
+    description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.",
+    tags={"dagster/priority": "10"},
+)
 def deliver_alerts() -> None:
     deliver()

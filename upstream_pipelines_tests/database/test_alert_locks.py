@@ -27,9 +27,7 @@ def acme(pipeline: Connection) -> int:
     ).fetchone()
     assert row is not None
     sync_rules(pipeline, row[0], [DEFAULT_RULE])
-    sync_channels(
-        pipeline, row[0], [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")]
-    )
+    sync_channels(pipeline, row[0], [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")])
     return int(row[0])
 
 
