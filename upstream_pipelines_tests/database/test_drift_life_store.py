@@ -205,24 +205,6 @@ def test_what_the_same_days_look_finds_takes_back_and_finds_again_is_told_each_t
     assert [notice for name, _, notice in told(pipeline) if name == "payers"] == ["open", "open", "resolved"]
 
 
-def test_an_event_that_grows_past_a_rules_minimum_is_told_by_the_look_that_finds_it_so(
-    pipeline: Connection, subject: Subject
-) -> None:
-    pipeline.execute(
-        "UPDATE alert_rules SET minimum_severity = CASE name WHEN 'payers' THEN 0.999 ELSE 0 END, enabled = name <> 'both'"
-    )
-    opened_by(pipeline, subject, on(10))
-    assert told(pipeline) == []
-    pipeline.execute("UPDATE alert_rules SET minimum_severity = 0.01 WHERE name = 'payers'")
-    pipeline.execute("UPDATE alert_rules SET enabled = true WHERE name = 'both'")
-    look(pipeline, subject, [on(9)])
-    look(pipeline, subject, [on(8)])
-    assert told(pipeline) == [("payers", "drift", "open")], "a rule without a minimum tells no opening late"
-    words = pipeline.execute("SELECT content FROM alerts").fetchone()
-    assert words is not None
-    assert words[0]["type"] == "drift.event.opened"
-
-
 def _present(conn: Connection) -> list[tuple[Any, ...]]:
     return conn.execute(
         "SELECT event_id, state, opened_on, last_look, resolved_on, memory, before_last_look FROM drift_events ORDER BY 1"
