@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from upstream_pipelines.alerts.history import PastEvent
 from upstream_pipelines.alerts.life import Notice, Past, decide, escalates
-from upstream_pipelines.alerts.rules import AlertRule, matches
+from upstream_pipelines.alerts.rules import AlertRule, matches, wants_late
 from upstream_pipelines.alerts.timing import Lately, QuietHours, Rhythm, due_at
 
 NOT_SIMULATED = (
@@ -101,21 +101,31 @@ class _Life:
         self._rule = rule
         self._cooldown = timedelta(hours=rule.cooldown_hours)
         self._open: dict[str, _Open] = {}
+        self._met: dict[str, bool] = {}  # events that opened, and whether the rule's alert of one is over
         self._told_of: dict[str, list[tuple[datetime, float | None]]] = {}
 
     def hear(self, event: PastEvent) -> None:
         """News of an event."""
         if event.notice == "resolved":
             over = self._open.pop(event.subject, None)
+            self._met[event.subject] = self._met.get(event.subject, False) or over is not None
             if over is not None and over.last_told is not None:
                 self._add(event, event.at, "resolved")
         elif event.notice == "update":
             one = self._open.get(event.subject)
             if one is not None and escalates(event.facts.severity, self._past(one, event.at)):
                 self._decide(one, event, event.at, "escalated")
-        elif matches(self._rule, event.facts):
-            self._open[event.subject] = one = _Open(event)
-            self._decide(one, event, event.at, "open")
+            met = self._met.get(event.subject)  # None: it opened before the days that are asked about
+            if one is None and met is not None and wants_late(self._rule, event.facts, was_over=met):
+                self._opens(event)
+        else:
+            self._met.setdefault(event.subject, False)
+            if matches(self._rule, event.facts):
+                self._opens(event)
+
+    def _opens(self, event: PastEvent) -> None:
+        self._open[event.subject] = one = _Open(event)
+        self._decide(one, event, event.at, "open")
 
     def pass_time(self, now: datetime) -> None:
         """What the cooldown held back is decided again when it ends, and what is still open is repeated."""

@@ -29,7 +29,7 @@ class DriftNotice:
     `baseline`, `current` and `effect` are in the unit of the signal: rates 0..1, days, price index
     with baseline 1, lines a week. `severity`, `maturity` and `confidence` are 0..1. `headline`, `sentences` and
     `facts` (name, value) are the words; `contributions` and `money` the figures behind them, as JSON.
-    `chart_png` is a PNG, `link` a page for people.
+    `chart_png` is a PNG, `link` a page for people. `late`: an opening of an event that goes on (`Entry.late`).
     """
 
     event_id: uuid.UUID
@@ -63,6 +63,7 @@ class DriftNotice:
     opened_method_version: str | None = None
     opened_settings: Mapping[str, Any] | None = None
     cause: Literal["payer", "data"] = "payer"
+    late: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ class Entry:
     """One event on its way into the outbox: what it is matched by and what it will say.
 
     `ends`: whether a resolved notice will come for it. `at_once`: all there is to tell is known by now, so that it does
-    not wait for others to join its message.
+    not wait for others to join its message. `returns`: what ended may come back as the same event, and is told again.
+    `late`: an opening for those rules alone that first want the event now (store.late_openings).
     """
 
     kind: Literal["drift", "quality", "silence", "run_failure"]
@@ -81,11 +83,32 @@ class Entry:
     content: dict[str, Any]
     ends: bool = False
     at_once: bool = False
+    returns: bool = False
+    late: bool = False
 
 
 def drift_subject(event_id: uuid.UUID, cause: Literal["payer", "data"]) -> uuid.UUID:
     """Whose alerts an event's are: that it is the data is another matter than that it is the payer."""
     return uuid.uuid5(NAMESPACE, f"data/{event_id}") if cause == "data" else event_id
+
+
+def drift_facts(
+    cause: Literal["payer", "data"],
+    *,
+    payer: str,
+    cpt_group: str,
+    signal: str,
+    direction: str,
+    severity: float | None,
+    effect: float | None,
+    detail: Mapping[str, Any],
+) -> Facts:
+    """What rules ask about a drift event; `detail`: of its row, for confidence and money."""
+    return Facts(
+        kind="quality" if cause == "data" else "drift", signal=signal, payer=payer, cpt_group=cpt_group,
+        direction=direction, severity=severity, confidence=detail.get("confidence"), effect=effect,
+        dollars=dollars_of(detail.get("money")),
+    )  # fmt: skip
 
 
 def drift_entry(notice: DriftNotice) -> Entry:
@@ -100,10 +123,10 @@ def drift_entry(notice: DriftNotice) -> Entry:
         notice=notice.notice,
         subject_id=drift_subject(notice.event_id, notice.cause),
         fingerprint=fingerprint_of(kind, notice.payer, notice.cpt_group, notice.signal),
-        facts=Facts(
-            kind=kind, signal=notice.signal, payer=notice.payer, cpt_group=notice.cpt_group,
-            direction=notice.direction, severity=notice.severity, confidence=notice.confidence,
-            effect=notice.effect, dollars=dollars_of(notice.money),
+        facts=drift_facts(
+            notice.cause, payer=notice.payer, cpt_group=notice.cpt_group, signal=notice.signal,
+            direction=notice.direction, severity=notice.severity, effect=notice.effect,
+            detail={"confidence": notice.confidence, "money": notice.money},
         ),
         content={
             "type": f"drift.event.{'opened' if notice.notice == 'open' else notice.notice}",
@@ -145,6 +168,8 @@ def drift_entry(notice: DriftNotice) -> Entry:
         },
         ends=True,
         at_once=True,
+        returns=True,
+        late=notice.late,
     )  # fmt: skip
 
 

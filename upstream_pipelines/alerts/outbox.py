@@ -49,14 +49,17 @@ class _Asked:
 
 @dataclass(frozen=True)
 class _Known:
-    """What the database knows of it. `known`: such a notice is written already; `channel_ids`: where it would go."""
+    """What the database knows of it. `known`: such a notice is written already, `ever`: or was before the event ended;
+    `step`: the last one's, -1 where there is none; `live`: the event is open; `channel_ids`: where it would go.
+    """
 
     past: Past
     cooldown: timedelta
     rule_enabled: bool
     known: bool
+    ever: bool
     step: int
-    over_at: datetime | None
+    live: bool
     channel_ids: list[uuid.UUID]
 
 
@@ -90,13 +93,13 @@ def write_pairs(
     rows = []
     for one, (rule_id, entry), known in zip(asked, pairs, _look_up(conn, customer_id, asked, now), strict=True):
         if entry.notice == "escalated":
-            if known.over_at is not None or not escalates(one.severity, known.past):
+            if not known.live or not escalates(one.severity, known.past):
                 continue
-        elif known.known:
+        elif (known.known if entry.returns else known.ever) or (entry.notice == "resolved" and not known.live):
             continue
         if known.channel_ids:
             verdict = decide(one.notice, one.severity, known.past, now, known.cooldown)
-            step = known.step + 1 if entry.notice == "escalated" else 0
+            step = max(known.step + 1, 1 if entry.notice == "escalated" else 0)
             rows.append((uuid.uuid4(), rule_id, entry, step, known.channel_ids, verdict))
     if rows:
         conn.execute(
@@ -205,7 +208,7 @@ def _release(conn: Connection, customer_id: int, now: datetime) -> int:
 
 
 def _verdict_again(row: Mapping[str, Any], one: _Asked, known: _Known, now: datetime) -> Verdict:
-    if known.over_at is not None:
+    if row["over_at"] is not None:
         why = "its event was over by then"
     elif known.past.event_told:
         why = "its event was told as it grew worse"
@@ -275,8 +278,9 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
             cooldown=timedelta(hours=row["cooldown_hours"]),
             rule_enabled=row["enabled"],
             known=row["known"],
+            ever=row["ever"],
             step=row["step"],
-            over_at=row["over_at"],
+            live=row["live"],
             channel_ids=row["channel_ids"],
         )
         for row in rows

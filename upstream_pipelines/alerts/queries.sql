@@ -93,15 +93,18 @@ SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_se
 
 -- name: rules_with_opening
 -- Which rules have an open alert of these events, told or held back: only they hear how it goes on; by the unique key.
-SELECT DISTINCT a.rule_id, a.subject_id
+-- `live`: one of them is not over.
+SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
   FROM alerts AS a
  WHERE a.customer_id = %(customer_id)s AND a.notice = 'open' AND a.subject_id = ANY (%(subject_ids)s::uuid[])
+ GROUP BY a.rule_id, a.subject_id
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule
 -- that are on; of an ending those that were told of the event. Served by the unique key (customer_id, subject_id, rule_id,
 -- ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
--- fourth the signal, where it has four (alerts/notices.py).
+-- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
+-- it says only `ever` and the last `step` (-1: none).
 WITH entry AS (
     SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[])
                   WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, n)
@@ -116,8 +119,8 @@ WITH entry AS (
     SELECT fingerprint, (array_agg(judged_at ORDER BY judged_at DESC))[%(judgements)s] + %(noise_lasts)s AS until
       FROM judged WHERE judgement = 'noise' AND judged_at > %(now)s - %(noise_lasts)s GROUP BY fingerprint
 )
-SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.step, 0) AS step,
-       event.over_at, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
+SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.ever, false) AS ever,
+       coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
        lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
        silence.reason AS silence_reason,
        ARRAY(SELECT c.channel_id FROM alert_channels AS c
@@ -128,13 +131,15 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
   FROM entry AS e
   JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
  CROSS JOIN LATERAL (
-       SELECT bool_or(a.notice = e.notice) AS known, max(a.step) FILTER (WHERE a.notice = e.notice) AS step,
-              max(a.over_at) AS over_at,
-              bool_or(a.told_at IS NOT NULL) FILTER (WHERE a.notice <> 'resolved') AS told,
-              max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved') AS highest,
+       SELECT bool_or(a.notice = e.notice) AS ever, max(a.step) FILTER (WHERE a.notice = e.notice) AS step,
+              bool_or(a.notice = e.notice) FILTER (WHERE a.over_at IS NULL) AS known,
+              bool_or(a.notice = 'open') FILTER (WHERE a.over_at IS NULL) AS live,
+              bool_or(a.told_at IS NOT NULL) FILTER (WHERE a.notice <> 'resolved' AND a.over_at IS NULL) AS told,
+              max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved' AND a.over_at IS NULL)
+                  AS highest,
               ARRAY(SELECT DISTINCT c.channel_id FROM alerts AS o, unnest(o.channel_ids) AS c (channel_id)
                      WHERE o.customer_id = r.customer_id AND o.rule_id = e.rule_id AND o.subject_id = e.subject_id
-                       AND o.told_at IS NOT NULL) AS channel_ids
+                       AND o.told_at IS NOT NULL AND o.over_at IS NULL) AS channel_ids
          FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
  CROSS JOIN LATERAL (
@@ -169,10 +174,17 @@ SELECT %(customer_id)s, e.alert_id, e.rule_id, e.kind, e.notice, e.step, e.finge
              held_until, reason)
 
 -- name: close_events
--- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. By the unique key.
+-- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. Locked by their id
+-- first, as lock_alerts does, so that no worker and writer wait for each other. By the unique key.
+WITH ending AS MATERIALIZED (
+    SELECT a.alert_id
+      FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
+      JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id
+     WHERE a.over_at IS NULL
+     ORDER BY a.alert_id FOR UPDATE OF a
+)
 UPDATE alerts AS a SET over_at = %(now)s
-  FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
- WHERE a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id AND a.over_at IS NULL
+  FROM ending AS e WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
 
 -- name: rhythms_of
 -- How each (rule, channel) is spaced, its last message within the rule's update_minutes, and the message that another
@@ -227,7 +239,7 @@ SELECT DISTINCT customer_id FROM alerts
 
 -- name: held_of
 -- A customer's alerts whose time of being held back has ended; served by alerts_held.
-SELECT alert_id, rule_id, notice, fingerprint, subject_id, severity, held_by, reason, created_at
+SELECT alert_id, rule_id, notice, fingerprint, subject_id, severity, held_by, reason, created_at, over_at
   FROM alerts WHERE customer_id = %(customer_id)s AND held_until <= %(now)s
  ORDER BY created_at, alert_id
 

@@ -176,6 +176,16 @@ def matches(rule: AlertRule, facts: Facts) -> bool:
     )
 
 
+def wants_late(rule: AlertRule, facts: Facts, *, was_over: bool) -> bool:
+    """Whether the rule wants an event that goes on, of which it has no open alert: one that grew past a minimum of the
+    rule, or (`was_over`) that ended for it and came back. Without a minimum it was wanted when it opened, or not told.
+    """
+    asks = (
+        rule.minimum_severity, rule.minimum_confidence, rule.minimum_effect, rule.minimum_dollars_per_month,
+    )  # fmt: skip
+    return (was_over or (facts.kind == "drift" and any(asks))) and matches(rule, facts)
+
+
 def _worth(rule: AlertRule, dollars: float | None) -> bool:
     if rule.minimum_dollars_per_month == 0:
         return True

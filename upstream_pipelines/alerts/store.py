@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from psycopg.pq import TransactionStatus
 from psycopg.rows import dict_row
 
-from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry
+from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, drift_subject
 from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, run_failure_entry
 from upstream_pipelines.alerts.outbox import QUERIES, write_pairs
-from upstream_pipelines.alerts.rules import AlertRule, matches
+from upstream_pipelines.alerts.rules import AlertRule, Facts, matches, wants_late
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.channels import (
     Channel,
@@ -149,6 +149,26 @@ def write_drift_alerts(
     return write_entries(conn, customer_id, [drift_entry(notice) for notice in notices], now)
 
 
+def late_openings(
+    conn: Connection, customer_id: int, going: Mapping[tuple[uuid.UUID, Literal["payer", "data"]], Facts]
+) -> set[uuid.UUID]:
+    """Which of the going-on drift events, by id and cause, some rule wants to hear of only now (rules.wants_late).
+
+    Asked before the words and pictures of a notice are made, which is then written as a `late` opening.
+    """
+    if not going:
+        return set()
+    subjects = {drift_subject(*event): event for event in going}
+    rules = _rules_of(conn, customer_id)
+    live = _openings(conn, customer_id, list(subjects))
+    return {
+        event[0]
+        for subject, event in subjects.items()
+        for rule_id, rule in rules.items()
+        if _wants_late(rule, going[event], live.get((rule_id, subject)))
+    }
+
+
 def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     conn: Connection,
     customer_id: int,
@@ -268,21 +288,38 @@ def write_entries(
 def _matched(conn: Connection, customer_id: int, entries: Sequence[Entry]) -> list[tuple[uuid.UUID, Entry]]:
     """Openings by what the rules say now; how an event goes on and ends by who has an alert of its opening."""
     rules = _rules_of(conn, customer_id)
+    later = [entry for entry in entries if entry.notice != "open"]
+    asked = [entry.subject_id for entry in entries if entry.late or entry.notice != "open"]
+    live = _openings(conn, customer_id, asked)
     pairs = [
         (rule_id, entry)
         for entry in entries
         if entry.notice == "open"
         for rule_id, rule in rules.items()
-        if matches(rule, entry.facts)
+        if (
+            _wants_late(rule, entry.facts, live.get((rule_id, entry.subject_id)))
+            if entry.late
+            else matches(rule, entry.facts)
+        )
     ]
-    later = [entry for entry in entries if entry.notice != "open"]
-    if later:
-        subjects = {"customer_id": customer_id, "subject_ids": [entry.subject_id for entry in later]}
-        opened = conn.execute(QUERIES.rules_with_opening, subjects).fetchall()
-        pairs += [
-            (rule_id, entry) for entry in later for rule_id, subject in opened if subject == entry.subject_id
-        ]
-    return pairs
+    return pairs + [
+        (rule_id, entry) for entry in later for rule_id, subject in live if subject == entry.subject_id
+    ]
+
+
+def _openings(
+    conn: Connection, customer_id: int, subjects: Sequence[uuid.UUID]
+) -> dict[tuple[uuid.UUID, uuid.UUID], bool]:
+    """Which (rule, subject) have an alert of the opening, and whether one of them is not over."""
+    if not subjects:
+        return {}
+    key = {"customer_id": customer_id, "subject_ids": list(subjects)}
+    rows = conn.execute(QUERIES.rules_with_opening, key).fetchall()
+    return {(rule_id, subject): live for rule_id, subject, live in rows}
+
+
+def _wants_late(rule: AlertRule, facts: Facts, live: bool | None) -> bool:
+    return not live and wants_late(rule, facts, was_over=live is not None)
 
 
 def _rules_of(conn: Connection, customer_id: int) -> dict[uuid.UUID, AlertRule]:

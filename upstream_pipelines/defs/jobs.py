@@ -17,11 +17,15 @@ from upstream_pipelines.defs.claims_assets import (
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
 
+# All jobs but delivery carry it: dagster.yaml lets fewer of them run at once than there is room for.
+WORK = {"upstream/work": "yes"}
+
 ingest = dg.define_asset_job(
     "ingest",
     selection=dg.AssetSelection.assets(csv_claims, webhook_claims, claims, upload_quality, payer_activity)
     | dg.AssetSelection.checks(quality_rules, uploads_arrive),
     description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
+    tags=WORK,
 )
 
 
@@ -39,21 +43,26 @@ drift = dg.define_asset_job(
     selection=dg.AssetSelection.assets(payer_drift)
     | dg.AssetSelection.checks(placebo_false_events, uploads_arrive),
     description="Looks at one customer's payers; past days by config. Shows the false events measured beside it.",
+    tags=WORK,
 )
 
 
-@dg.job(description="Looks at every active customer; one run a bucket of customers, asked for daily.")
+@dg.job(description="Looks at every active customer; one run a bucket of customers, asked for daily.", tags=WORK)
 def drift_sweep() -> None:
     look_at_customers()
 
 
 @dg.job(
-    description="Measures false events on the shuffled histories of the customers whose turn it is; asked for at night."
+    description="Measures false events on the shuffled histories of the customers whose turn it is; asked for at night.",
+    tags=WORK,
 )
 def placebo_night() -> None:
     measure_placebo()
 
 
-@dg.job(description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.")
+@dg.job(
+    description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.",
+    tags={"dagster/priority": "10"},
+)
 def deliver_alerts() -> None:
     deliver()

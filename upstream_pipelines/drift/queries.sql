@@ -117,8 +117,8 @@ COPY (SELECT payer, cpt, cpt_group, submitted_day, submitted_known_day, lines
         FROM payer_codes WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
 
 -- name: lock_customer
--- Looks at one customer one after the other (primary key).
-SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR UPDATE;
+-- Looks at one customer one after the other (primary key). Rows that refer to the customer may be written meanwhile.
+SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE;
 
 -- name: select_last_look
 -- The last day on which this customer was looked at (primary key of drift_looks).

@@ -20,9 +20,9 @@ from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
-from upstream_pipelines.alerts.notices import DriftNotice
+from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
 from upstream_pipelines.alerts.outbox import grown_events
-from upstream_pipelines.alerts.store import write_drift_alerts
+from upstream_pipelines.alerts.store import late_openings, write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
@@ -40,7 +40,7 @@ from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
-_Told = tuple[dict[str, Any], Literal["open", "resolved", "escalated"], Cause]
+_Told = tuple[dict[str, Any], Literal["open", "late", "resolved", "escalated"], Cause]
 SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 _INT64 = pa.int64()
@@ -271,9 +271,10 @@ def event_pictures(
 def _told(
     conn: Connection, customer_id: int, rows: Sequence[dict[str, Any]], known: Sequence[DriftEvent]
 ) -> list[_Told]:
-    """What people are told of a look: events that opened, were resolved, changed their cause or grew a step worse.
+    """What people are told of a look: events that opened, were resolved, changed their cause, grew a step worse, or are
+    only now what a rule asks for.
 
-    Returns: each with its row, the notice, and the cause, which says who is told.
+    Returns: each with its row, the notice ("late": an opening of the last kind), and the cause, which says who is told.
     """
     before: dict[str | None, tuple[Cause, Direction]] = {
         str(event.event_id): (event.cause, event.direction) for event in known
@@ -286,12 +287,15 @@ def _told(
     going = {
         (UUID(row["event_id"]), row["cause"]): row
         for row in rows
-        if row["state"] == "updated"
-        and row["severity"] is not None
-        and before.get(row["event_id"], (None,))[0] == row["cause"]
+        if row["state"] == "updated" and before.get(row["event_id"], (None,))[0] == row["cause"]
     }
-    grown = grown_events(conn, customer_id, {event: row["severity"] for event, row in going.items()})
-    return told + [(row, "escalated", cause) for (event, cause), row in going.items() if event in grown]
+    severities = {event: row["severity"] for event, row in going.items() if row["severity"] is not None}
+    grown = grown_events(conn, customer_id, severities)
+    asked = ("payer", "cpt_group", "signal", "direction", "severity", "effect", "detail")
+    facts = {event: drift_facts(event[1], **{name: row[name] for name in asked}) for event, row in going.items()}
+    late = late_openings(conn, customer_id, facts)
+    told += [(row, "escalated", cause) for (event, cause), row in going.items() if event in grown]
+    return told + [(row, "late", cause) for (event, cause), row in going.items() if event in late]
 
 
 def _notices(
@@ -312,12 +316,14 @@ def _notices(
     drawn = {row["event_id"]: row for row, _, _ in told if is_explained(row)}
     charts = detector.charts(as_of, known) if drawn else None
     pictures = event_pictures(detector, charts, list(drawn.values()), listed) if charts else {}
-    for row, notice, cause in told:
+    for row, about, cause in told:
         detail = row["detail"]
+        notice = "open" if about == "late" else about
         yield DriftNotice(
             event_id=UUID(row["event_id"]),
             notice=notice,
             cause=cause,
+            late=about == "late",
             headline=headline(row, notice, cause),
             sentences=tuple(sentences_of(row)),
             facts=tuple(facts_of(row)),

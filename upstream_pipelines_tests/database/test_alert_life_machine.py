@@ -58,15 +58,15 @@ class Written:
     told: datetime | None = None
     held: str | None = None
     until: datetime | None = None
+    over: bool = False
 
 
 @dataclass(eq=False)
 class Event:
-    """A drift event, open or over."""
+    """A drift event; it may end and come back."""
 
     subject: tuple[str, str]
     event_id: uuid.UUID = field(default_factory=uuid.uuid4)
-    over: bool = False
 
 
 @dataclass
@@ -93,6 +93,7 @@ class Life(RuleBasedStateMachine):
         super().__init__()
         self.now = datetime(2026, 5, 1, 12, tzinfo=UTC)
         self.live: dict[tuple[str, str], Event] = {}
+        self.gone: list[Event] = []
         self.alerts: list[Written] = []
         self.quiet: list[Quiet] = []
         self.noise: dict[tuple[uuid.UUID, str, int], tuple[str, datetime]] = {}
@@ -124,6 +125,7 @@ class Life(RuleBasedStateMachine):
         return [
             alert for alert in self.alerts
             if alert.rule == name and alert.event is event and alert.notice != "resolved" and alert.told
+            and not alert.over
         ]  # fmt: skip
 
     def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
@@ -146,7 +148,10 @@ class Life(RuleBasedStateMachine):
                 return "cooldown", end
         return None
 
-    def _write(self, name: str, event: Event, notice: str, severity: int, step: int = 0) -> None:
+    def _write(self, name: str, event: Event, notice: str, severity: int) -> None:
+        step = sum((a.rule, a.event, a.notice) == (name, event, notice) for a in self.alerts)
+        if notice == "escalated":
+            step += 1
         alert = Written(name, event, notice, step, severity, self.now)
         why = None if notice == "escalated" else self._why_not(name, event.subject, severity)
         if notice == "resolved":
@@ -157,17 +162,19 @@ class Life(RuleBasedStateMachine):
             alert.held, alert.until = why
         self.alerts.append(alert)
 
-    def _notice(self, event: Event, notice: Any, severity: int) -> DriftNotice:
+    def _notice(self, event: Event, notice: Any, severity: int, *, late: bool) -> DriftNotice:
         return DriftNotice(
             event_id=event.event_id, notice=notice, payer=event.subject[0], cpt_group="ALL", signal=event.subject[1],
             direction="worsening", severity=severity / 10, effect=0.05, baseline=0.1, current=0.15, n_baseline=5000,
             n_current=900, maturity=0.9, p_value=1e-5, q_value=1e-4, as_of=date(2026, 5, 1), change_date=None,
-            headline="It changed", sentences=("It changed.",), facts=(("Before", "10 %"),),
+            headline="It changed", sentences=("It changed.",), facts=(("Before", "10 %"),), late=late,
         )  # fmt: skip
 
-    def _tell(self, event: Event, notice: str, severity: int) -> None:
+    def _tell(self, event: Event, notice: str, severity: int, *, late: bool = False) -> None:
         with self.conn.transaction():
-            write_drift_alerts(self.conn, self.customer, [self._notice(event, notice, severity)], self.now)
+            write_drift_alerts(
+                self.conn, self.customer, [self._notice(event, notice, severity, late=late)], self.now
+            )
 
     # What happens.
 
@@ -189,12 +196,23 @@ class Life(RuleBasedStateMachine):
         for name in RULES:
             told = self._told_of(name, event) or self._of(name, event.subject, since=self.now - MONTH)
             if told and severity >= max(alert.severity for alert in told) + 2:
-                steps = [a.step for a in self.alerts if (a.rule, a.event, a.notice) == (name, event, "escalated")]
-                self._write(name, event, "escalated", severity, step=max(steps, default=0) + 1)
+                self._write(name, event, "escalated", severity)
                 grew = True
         key: dict[tuple[uuid.UUID, Cause], float] = {(event.event_id, "payer"): severity / 10}
         assert grown_events(self.conn, self.customer, key, self.now) == ({event.event_id} if grew else set())
         self._tell(event, "escalated", severity)  # told where it grew, and by no other rule
+
+    @precondition(lambda self: any(event.subject not in self.live for event in self.gone))
+    @rule(data=st.data(), severity=tenths, late=st.booleans())
+    def comes_back(self, data: st.DataObject, severity: int, late: bool) -> None:
+        """The day's look made again finds what it had ended, as opened or as going on."""
+        event = data.draw(st.sampled_from([event for event in self.gone if event.subject not in self.live]))
+        self.gone.remove(event)
+        self.live[event.subject] = event
+        for name in RULES:
+            self._write(name, event, "open", severity)
+        self._tell(event, "open", severity, late=late)
+        self._tell(event, "open", severity, late=not late)  # known by now
 
     @precondition(lambda self: self.live)
     @rule(data=st.data())
@@ -204,9 +222,11 @@ class Life(RuleBasedStateMachine):
     def _end(self, event: Event) -> None:
         for name in RULES:
             self._write(name, event, "resolved", 0)
-        event.over = True
-        del self.live[event.subject]
+        for alert in self.alerts:
+            alert.over = alert.over or alert.event is event
+        self.gone.append(self.live.pop(event.subject))
         self._tell(event, "resolved", 0)
+        self._tell(event, "resolved", 0)  # known by now
 
     @rule(
         payer=st.none() | st.sampled_from(PAYERS),
@@ -287,7 +307,7 @@ class Life(RuleBasedStateMachine):
 
     def _release(self) -> None:
         due = [a for a in self.alerts if a.until is not None and a.until <= self.now]
-        dead = [a.event.over or bool(self._told_of(a.rule, a.event)) for a in due]
+        dead = [a.over or bool(self._told_of(a.rule, a.event)) for a in due]
         verdicts = [self._why_not(a.rule, a.event.subject, a.severity) for a in due]
         for alert, for_good, why in zip(due, dead, verdicts, strict=True):
             if for_good:
@@ -305,7 +325,7 @@ class Life(RuleBasedStateMachine):
                 continue
             last = max(told, key=lambda alert: alert.told or alert.written)
             if last.told is not None and last.told + 24 * HOUR <= self.now:
-                step = sum(alert.notice == "reminder" for alert in told) + 1
+                step = sum(a.notice == "reminder" and a.event is event for a in self.alerts) + 1
                 self.alerts.append(Written("loud", event, "reminder", step, last.severity, self.now, self.now))
 
     @staticmethod

@@ -192,6 +192,19 @@ def test_a_day_looked_at_again_with_other_data_takes_back_what_it_had_found(
     assert told(pipeline).count(("payers", "drift", "open")) == 2
 
 
+def test_what_the_same_days_look_finds_takes_back_and_finds_again_is_told_each_time(
+    pipeline: Connection, subject: Subject
+) -> None:
+    event_id = opened_by(pipeline, subject, on(10))
+    for days in (-3000, 3000):
+        pipeline.execute(
+            "UPDATE payer_prices SET decided_day = decided_day + %s::integer WHERE payer = 'Aetna'", (days,)
+        )
+        look(pipeline, subject, [on(10)])
+    assert kept_event(pipeline, subject.customer_id, str(event_id)).state == "open"
+    assert [notice for name, _, notice in told(pipeline) if name == "payers"] == ["open", "open", "resolved"]
+
+
 def _present(conn: Connection) -> list[tuple[Any, ...]]:
     return conn.execute(
         "SELECT event_id, state, opened_on, last_look, resolved_on, memory, before_last_look FROM drift_events ORDER BY 1"

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
 from upstream_pipelines.customers.store import (
     create_customer,
@@ -18,7 +19,9 @@ from upstream_pipelines.customers.store import (
     set_status,
 )
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.definitions import defs
 from upstream_pipelines.defs.drift_assets import look_days
+from upstream_pipelines.defs.home import project_file
 from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep
 from upstream_pipelines.defs.orphans import fail_orphaned_runs, in_process_tags
 from upstream_pipelines.defs.partitions import customer_partitions
@@ -176,6 +179,23 @@ def test_one_customers_folder_that_is_no_folder_keeps_no_other_waiting(
     assert [request.partition_key for request in _tick(waiting_uploads, instance, platform).run_requests] == [
         "good"
     ]
+
+
+def test_delivery_goes_first_and_the_other_jobs_leave_a_run_free_for_it() -> None:
+    """Four sweeps and uploads at once would keep every alert waiting until one of them ends."""
+    runs = yaml.safe_load(project_file("dagster.yaml").read_text())["concurrency"]["runs"]
+    fewer = {
+        limit["key"] for limit in runs["tag_concurrency_limits"]
+        if "value" not in limit and limit["limit"] < runs["max_concurrent_runs"]
+    }  # fmt: skip
+    tags = {job.name: job.run_tags for job in defs.get_repository_def().get_all_jobs()}
+    assert {name for name, carried in tags.items() if not fewer & set(carried)} == {
+        "deliver_alerts", "__ASSET_JOB",
+    }  # fmt: skip
+    assert "dagster/partition" in fewer, "what is materialised in the UI carries nothing else"
+    assert {name: carried.get("dagster/priority", "0") for name, carried in tags.items()} == {
+        **dict.fromkeys(tags, "0"), "deliver_alerts": "10",
+    }  # fmt: skip
 
 
 def _unfinished_run(instance: dg.DagsterInstance, tags: dict[str, str]) -> str:

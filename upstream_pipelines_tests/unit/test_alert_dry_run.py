@@ -74,6 +74,20 @@ def test_a_step_of_severity_breaks_through_the_cooldown_and_escalates_what_goes_
     assert _told(grown) == [("open", 0), ("escalated", 48)]
 
 
+def test_an_event_that_grows_past_a_minimum_is_told_then_and_without_a_minimum_none_is_told_late() -> None:
+    grown = (_event(0, severity=0.2), _event(24, notice="update", severity=0.4), _event(48, notice="resolved"))
+    asking = RULE.model_copy(update={"minimum_severity": 0.3})
+    assert _told(_ask(asking, *grown)) == [("open", 24), ("resolved", 48)]
+    assert _told(_ask(asking, *grown[1:])) == [], "it opened before the days asked about"
+    other = RULE.model_copy(update={"payers": ("Cigna",)})
+    assert _told(_ask(other, *grown)) == []
+
+
+def test_an_event_that_goes_on_after_its_end_is_told_again() -> None:
+    back = (_event(0), _event(24, notice="resolved"), _event(48, notice="update"), _event(72, notice="resolved"))
+    assert _told(_ask(RULE, *back)) == [("open", 0), ("resolved", 24), ("open", 48), ("resolved", 72)]
+
+
 def test_what_is_open_is_repeated_until_it_is_over_or_now_and_only_where_the_rule_says_so() -> None:
     rule = RULE.model_copy(update={"repeat_hours": 24.0})
     assert _told(_ask(rule, _event(0), _event(60, notice="resolved"))) == [

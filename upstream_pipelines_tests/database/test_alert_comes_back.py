@@ -1,0 +1,138 @@
+"""Events that are told later than they opened, or again: past a minimum, and back after their end."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
+from upstream_pipelines.alerts.rules import AlertRule
+from upstream_pipelines.alerts.store import (
+    conservation,
+    late_openings,
+    list_alerts,
+    sync_channels,
+    sync_rules,
+    write_drift_alerts,
+    write_run_failure_alert,
+)
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery.channels import WebhookChannel
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+DAY = timedelta(days=1)
+EVENT = uuid.UUID(int=7)
+RULES = [
+    AlertRule(name="all"),
+    AlertRule(name="large", minimum_severity=0.4),
+    AlertRule(name="dear", minimum_dollars_per_month=5000, unknown_dollars="skip"),
+    AlertRule(name="cigna", minimum_severity=0.4, payers=("Cigna",)),
+]
+
+
+@pytest.fixture
+def acme(pipeline: Connection) -> int:
+    row = pipeline.execute(
+        "INSERT INTO customers (slug, name) VALUES ('acme', 'Acme') RETURNING customer_id"
+    ).fetchone()
+    assert row is not None
+    sync_channels(pipeline, row[0], [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")])
+    sync_rules(pipeline, row[0], RULES)
+    return int(row[0])
+
+
+def _tell(
+    conn: Connection, customer: int, at: datetime, notice: Any, severity: float = 0.3, **changes: Any
+) -> list[tuple[str, str, int]]:
+    """Write it; returns (rule, notice, step) of what that added and was told."""
+    values: dict[str, Any] = {
+        "event_id": EVENT, "payer": "Aetna", "cpt_group": "ALL", "signal": "denial_rate", "direction": "worsening",
+        "effect": 0.05, "baseline": 0.1, "current": 0.15, "n_baseline": 5000, "n_current": 900, "maturity": 0.9,
+        "p_value": 1e-5, "q_value": 1e-4, "as_of": date(2026, 5, 1), "change_date": None, "headline": "Aetna denies more",
+        "sentences": ("It denies more.",), "facts": (("Before", "10 %"),),
+    }  # fmt: skip
+    with conn.transaction():
+        write_drift_alerts(
+            conn, customer, [DriftNotice(notice=notice, severity=severity, **{**values, **changes})], at
+        )
+    assert not conservation(conn, customer)["wrong_states"]
+    rows = conn.execute(
+        """SELECT r.name, a.notice, a.step FROM alerts AS a JOIN alert_rules AS r USING (customer_id, rule_id)
+            WHERE a.told_at = %s ORDER BY 1, 2""",
+        (at,),
+    ).fetchall()
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def _wanted(conn: Connection, customer: int, severity: float, dollars: float | None) -> bool:
+    facts = drift_facts(
+        "payer", payer="Aetna", cpt_group="ALL", signal="denial_rate", direction="worsening", severity=severity,
+        effect=0.05, detail={"money": {"per_month": dollars}},
+    )  # fmt: skip
+    return late_openings(conn, customer, {(EVENT, "payer"): facts}) == {EVENT}
+
+
+def test_an_event_that_grows_past_a_minimum_is_told_under_the_rules_that_ask_for_it(
+    pipeline: Connection, acme: int
+) -> None:
+    assert _tell(pipeline, acme, NOW, "open") == [("all", "open", 0)]
+    assert not _wanted(pipeline, acme, 0.39, 4999.0)
+    assert _wanted(pipeline, acme, 0.39, 5000.0)
+    assert _wanted(pipeline, acme, 0.4, None)
+    assert _tell(pipeline, acme, NOW + DAY, "open", 0.4, late=True) == [("large", "open", 0)]
+    assert not _wanted(pipeline, acme, 0.9, None), "they have it now"
+    assert _tell(pipeline, acme, NOW + 2 * DAY, "resolved") == [("all", "resolved", 0), ("large", "resolved", 0)]
+
+
+def test_an_opening_that_was_not_told_on_purpose_is_not_told_late_without_a_minimum(
+    pipeline: Connection, acme: int
+) -> None:
+    """A look back opens events and alarms nobody."""
+    assert _tell(pipeline, acme, NOW, "open", 0.4, late=True) == [("large", "open", 0)]
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["as opened", "as going on"])
+def test_an_event_that_comes_back_under_its_id_is_told_again_each_time(
+    pipeline: Connection, acme: int, late: bool
+) -> None:
+    assert _tell(pipeline, acme, NOW, "open") == [("all", "open", 0)]
+    for number in (0, 1):
+        ended = NOW + (1 + 3 * number) * DAY
+        assert _tell(pipeline, acme, ended, "resolved") == [("all", "resolved", number)]
+        assert _tell(pipeline, acme, ended + DAY / 2, "resolved") == []
+        assert _tell(pipeline, acme, ended + DAY, "open", late=late) == [("all", "open", number + 1)]
+        assert _tell(pipeline, acme, ended + DAY * 1.5, "open", late=late) == []
+        assert _tell(pipeline, acme, ended + 2 * DAY, "escalated", 0.5) == [("all", "escalated", number + 1)]
+
+
+def test_what_was_held_back_before_the_end_stays_so_when_the_event_comes_back(
+    pipeline: Connection, acme: int
+) -> None:
+    _tell(pipeline, acme, NOW, "open", event_id=uuid.UUID(int=8))
+    hour = DAY / 24
+    assert _tell(pipeline, acme, NOW + hour, "open") == []
+    assert _tell(pipeline, acme, NOW + 2 * hour, "resolved") == []
+    assert _tell(pipeline, acme, NOW + 5 * hour, "open") == [("all", "open", 1)]
+    assert _tell(pipeline, acme, NOW + 6 * hour, "resolved") == [("all", "resolved", 1)]
+    assert sum(alert["held_by"] is not None for alert in list_alerts(pipeline, acme)) == 2
+
+
+def test_a_change_that_is_data_payer_and_data_again_reaches_who_watches_data_each_time(
+    pipeline: Connection, acme: int
+) -> None:
+    assert _tell(pipeline, acme, NOW, "open", cause="data") != []
+    _tell(pipeline, acme, NOW + DAY, "resolved", cause="data")
+    assert _tell(pipeline, acme, NOW + DAY * 1.5, "open", cause="payer") == [("all", "open", 0)]
+    assert ("all", "open", 1) in _tell(pipeline, acme, NOW + 2 * DAY, "open", cause="data")
+    assert _tell(pipeline, acme, NOW + 3 * DAY, "open", cause="data") == []
+
+
+def test_a_failed_run_that_was_taken_back_is_not_told_again_by_a_sensor_that_starts_over(
+    pipeline: Connection, acme: int
+) -> None:
+    assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "KeyError", None, NOW) > 0
+    pipeline.execute("UPDATE alerts SET over_at = %s", (NOW,))
+    assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "KeyError", None, NOW + DAY) == 0

@@ -1,0 +1,84 @@
+"""What transactions lock while they tell: not more than they need, and in one order. Not here: what is told."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from datetime import UTC, datetime
+
+import pytest
+from psycopg import errors
+
+from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
+from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_run_failure_alert
+from upstream_pipelines.db.engine import Connection, connect
+from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.drift.store import QUERIES as DRIFT_QUERIES
+from upstream_pipelines.settings import Settings
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def acme(pipeline: Connection) -> int:
+    row = pipeline.execute(
+        "INSERT INTO customers (slug, name) VALUES ('acme', 'Acme') RETURNING customer_id"
+    ).fetchone()
+    assert row is not None
+    sync_rules(pipeline, row[0], [DEFAULT_RULE])
+    sync_channels(pipeline, row[0], [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")])
+    return int(row[0])
+
+
+def test_while_a_look_is_made_rows_that_refer_to_its_customer_can_be_written(
+    pipeline: Connection, acme: int, settings: Settings
+) -> None:
+    """An upload that arrives, and a channel that is switched off, would wait for the whole look."""
+    with connect(settings, "upstream_pipeline") as other, pipeline.transaction():
+        pipeline.execute(DRIFT_QUERIES.lock_customer, {"customer_id": acme})
+        other.execute("SET lock_timeout = '1s'")
+        other.execute(
+            """INSERT INTO alert_channels (customer_id, name, kind, configuration)
+               VALUES (%s, 'bell', 'webhook', '{"url": "https://example.org/bell"}')""",
+            (acme,),
+        )
+
+
+def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
+    pipeline: Connection, acme: int, settings: Settings
+) -> None:
+    """A worker that has the first and wants the second, and a writer the other way round, would wait for each other."""
+    for run in ("r1", "r2"):
+        assert write_run_failure_alert(pipeline, acme, run, f"job {run}", None, "KeyError", None, NOW) == 1
+    found: list[tuple[uuid.UUID, uuid.UUID, uuid.UUID]] = pipeline.execute(
+        "SELECT alert_id, rule_id, subject_id FROM alerts ORDER BY alert_id DESC"
+    ).fetchall()
+    (second, *_), (first, *_) = found
+    locking = "SELECT 1 FROM alerts WHERE alert_id = %s FOR UPDATE"
+
+    def end() -> None:
+        with connect(settings, "upstream_pipeline") as own:
+            own.execute(
+                QUERIES.close_events,
+                {
+                    "customer_id": acme,
+                    "now": NOW,
+                    "rule_ids": [rule_id for _, rule_id, _ in found],
+                    "subject_ids": [subject_id for _, _, subject_id in found],
+                },
+            )
+
+    thread = threading.Thread(target=end)
+    with pipeline.transaction():
+        pipeline.execute(locking, (first,))
+        thread.start()
+        thread.join(0.7)
+        assert thread.is_alive()
+        try:
+            with pipeline.transaction():
+                pipeline.execute(f"{locking} NOWAIT", (second,))
+        except errors.LockNotAvailable:
+            pytest.fail("the writer has the second alert and waits for the first")
+    thread.join(20)
+    assert pipeline.execute("SELECT count(*) FROM alerts WHERE over_at = %s", (NOW,)).fetchone() == (2,)
