@@ -174,8 +174,8 @@ def _channel_disabled(data: Mapping[str, Any]) -> Wording:
         sentences=(
             f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
             (
-                "Put the receiver right, then enable the channel and resend what it missed (`upstream alerts enable`, "
-                "`upstream alerts resend`)."
+                "Put the receiver right, then enable the channel and resend what was given up (`upstream alerts enable`, "
+                "`upstream alerts resend`). What happens while it is off is not written for it."
             ),
         ),
         facts=(("Channel", data["channel"]), ("Since", data["disabled_at"])),

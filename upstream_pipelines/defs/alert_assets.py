@@ -65,7 +65,7 @@ def _trouble(seen: Overview) -> str | None:
         return None
     return (
         f"Channels in trouble: {', '.join(wrong)}. `upstream alerts test` says what is wrong with one; then "
-        "`upstream alerts enable` switches it on and `upstream alerts resend` sends what it missed."
+        "`upstream alerts enable` switches it on and `upstream alerts resend` sends what was given up."
     )
 
 

@@ -1,4 +1,6 @@
-"""The whole platform as processes: `upstream up` on a home of its own, with receivers on loopback."""
+"""The whole platform as processes (`running`: `upstream up` on a home of its own, with receivers on loopback), and its
+parts within the test's own process (`platform`, `instance`).
+"""
 
 from __future__ import annotations
 
@@ -17,12 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 import requests
 import trustme
 
+from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.demo.receivers import Receivers, running_receivers
+from upstream_pipelines.settings import Settings
 
 
 def free_port() -> int:
@@ -74,8 +79,22 @@ class RunningPlatform:
         )
 
 
+@pytest.fixture
+def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+    return Platform()
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
     # Not in pytest's folder; see the fixture server_url.
     folder = Path(tempfile.mkdtemp(prefix="upstream-platform-"))
     home = folder / "home"
@@ -106,7 +125,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
             [sys.executable, "-m", "upstream_pipelines.cli.main", "up"],
             env=environment, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
-        running = RunningPlatform(
+        started = RunningPlatform(
             home,
             environment,
             process,
@@ -116,11 +135,11 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfo
             ui_port,
         )
         try:
-            running.wait(
+            started.wait(
                 "the platform to come up",
-                lambda: _answers(f"{running.ui}/server_info") and _answers(f"{running.api}/health"),
+                lambda: _answers(f"{started.ui}/server_info") and _answers(f"{started.api}/health"),
             )
-            yield running
+            yield started
             process.send_signal(signal.SIGTERM)
             # 130 is what a command ends with that was told to stop.
             assert process.wait(60) == 130, Path(output.name).read_text()

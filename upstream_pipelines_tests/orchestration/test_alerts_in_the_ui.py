@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,18 +27,9 @@ LONG_AGO = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
-def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    assert settings.database_url is not None
-    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
-    return Platform()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        made.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
-        yield made
+def instance(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
+    return instance
 
 
 @pytest.fixture

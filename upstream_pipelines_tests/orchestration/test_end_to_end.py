@@ -28,11 +28,11 @@ pytestmark = [
 CANARY = "ZZYZX, QUENTIN"
 
 
-def _customer(platform: Any, slug: str) -> tuple[str, str]:
+def _customer(running: Any, slug: str) -> tuple[str, str]:
     """Signs up and configures; returns token and signing secret."""
-    token = platform.json("customers", "create", slug, "--name", f"{slug} clinic")["token"]
-    base = f"http://127.0.0.1:{platform.receivers.http_port}"
-    file = platform.home / f"{slug}.yaml"
+    token = running.json("customers", "create", slug, "--name", f"{slug} clinic")["token"]
+    base = f"http://127.0.0.1:{running.receivers.http_port}"
+    file = running.home / f"{slug}.yaml"
     file.write_text(
         yaml.safe_dump(
             {
@@ -44,22 +44,22 @@ def _customer(platform: Any, slug: str) -> tuple[str, str]:
             }
         )
     )
-    secret = platform.json("customers", "configure", slug, "--file", str(file))["secrets"]["hook"]
-    platform.receivers.received.secrets[slug] = secret
+    secret = running.json("customers", "configure", slug, "--file", str(file))["secrets"]["hook"]
+    running.receivers.received.secrets[slug] = secret
     return token, secret
 
 
 @pytest.fixture(scope="module", autouse=True)
-def silent_token(platform: Any) -> str:
+def silent_token(running: Any) -> str:
     """Token of a customer that should send every day and has sent nothing for a month. The daemon notices it while the
     other tests run.
     """
-    token: str = platform.json("customers", "create", "silent", "--name", "Silent clinic")["token"]
-    file = platform.home / "silent.yaml"
+    token: str = running.json("customers", "create", "silent", "--name", "Silent clinic")["token"]
+    file = running.home / "silent.yaml"
     mail = {"kind": "email", "name": "mail", "recipients": ["billing@silent.example"]}
     file.write_text(yaml.safe_dump({"cadence_days": 1, "channels": [mail]}))
-    platform.command("customers", "configure", "silent", "--file", str(file))
-    platform.rows(
+    running.command("customers", "configure", "silent", "--file", str(file))
+    running.rows(
         "UPDATE customers SET created_at = now() - interval '30 days' WHERE slug = 'silent' RETURNING customer_id"
     )
     # The next watch is an hour after the one at the start.
@@ -71,7 +71,7 @@ def silent_token(platform: Any) -> str:
         "sensorName": "silent_customers",
     }
     answer = requests.post(
-        f"{platform.ui}/graphql",
+        f"{running.ui}/graphql",
         json={"query": query, "variables": {"selector": selector}},
         timeout=60,
         proxies={"http": ""},
@@ -80,15 +80,15 @@ def silent_token(platform: Any) -> str:
     return token
 
 
-def _lines(platform: Any, slug: str) -> int:
+def _lines(running: Any, slug: str) -> int:
     return int(
-        platform.rows("SELECT count(*) FROM claims JOIN customers USING (customer_id) WHERE slug = %s", slug)[0][0]
+        running.rows("SELECT count(*) FROM claims JOIN customers USING (customer_id) WHERE slug = %s", slug)[0][0]
     )
 
 
-def _post(platform: Any, token: str, claims: list[dict[Any, Any]], key: str) -> requests.Response:
+def _post(running: Any, token: str, claims: list[dict[Any, Any]], key: str) -> requests.Response:
     return requests.post(
-        f"{platform.api}/api/v1/ingest/webhook/",
+        f"{running.api}/api/v1/ingest/webhook/",
         data=json.dumps({"claims": claims}),
         headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Idempotency-Key": key},
         timeout=30,
@@ -97,14 +97,14 @@ def _post(platform: Any, token: str, claims: list[dict[Any, Any]], key: str) -> 
 
 
 def test_a_dropped_file_and_a_posted_batch_become_claims_and_the_schedules_job_alarms_on_every_channel(
-    platform: Any,
+    running: Any,
 ) -> None:
     """Most likely wrong: a sensor that is off, a run that cannot start, a sender that is not configured."""
     today = datetime.now(UTC).date()
-    token, _ = _customer(platform, "acme")
+    token, _ = _customer(running, "acme")
     claims = synthetic_claims(7, today, 280, Change("Aetna", today - timedelta(days=60), denial_rate=0.30))
     known = as_known_on(claims, today)
-    folder = platform.home / "landing" / "acme"
+    folder = running.home / "landing" / "acme"
     part = folder / "Zzyzx_Quentin.csv.part"
     part.write_text(known.head(len(known) - 3).to_csv(index=False, date_format="%Y-%m-%d"))
     part.rename(folder / "Zzyzx_Quentin.csv")
@@ -113,24 +113,24 @@ def test_a_dropped_file_and_a_posted_batch_become_claims_and_the_schedules_job_a
         batch[name] = batch[name].map(lambda day: None if day is None else str(day)[:10])
     rows = batch.to_dict("records")
     rows.append({**rows[0], "claim_id": "P1", "payer": CANARY})
-    assert _post(platform, token, rows, "batch-0001").status_code == 202
-    platform.wait("the claims", lambda: _lines(platform, "acme") == len(known))
-    rejected = platform.rows("SELECT field, rule FROM rejected_rows")
+    assert _post(running, token, rows, "batch-0001").status_code == 202
+    running.wait("the claims", lambda: _lines(running, "acme") == len(known))
+    rejected = running.rows("SELECT field, rule FROM rejected_rows")
     assert [(field, rule) for field, rule in rejected] == [("payer", "phi_in_payer")]
 
-    client = DagsterGraphQLClient("127.0.0.1", port_number=platform.ui_port)
-    run_id = client.submit_job_execution("drift_sweep", run_config=_scheduled_config(platform, today))
-    platform.wait("the sweep", lambda: client.get_run_status(run_id).value in {"SUCCESS", "FAILURE"})
+    client = DagsterGraphQLClient("127.0.0.1", port_number=running.ui_port)
+    run_id = client.submit_job_execution("drift_sweep", run_config=_scheduled_config(running, today))
+    running.wait("the sweep", lambda: client.get_run_status(run_id).value in {"SUCCESS", "FAILURE"})
     assert client.get_run_status(run_id).value == "SUCCESS"
-    events = platform.rows("SELECT payer, signal, direction, state FROM drift_events WHERE state <> 'watch'")
+    events = running.rows("SELECT payer, signal, direction, state FROM drift_events WHERE state <> 'watch'")
     assert events == [("Aetna", "denial_rate", "worsening", "open")]
 
-    got = platform.receivers.received
+    got = running.receivers.received
     # The upload with the rejected row is told as well: in the same messages, or in some that come first.
-    platform.wait("the deliveries", lambda: "drift.event.opened" in _told(got.webhooks))
-    platform.wait(
+    running.wait("the deliveries", lambda: "drift.event.opened" in _told(got.webhooks))
+    running.wait(
         "the outcome of the deliveries",
-        lambda: platform.rows("SELECT DISTINCT state FROM deliveries") == [("sent",)],
+        lambda: running.rows("SELECT DISTINCT state FROM deliveries") == [("sent",)],
     )
     assert got.refused == 0
     (mail,) = [mail for mail in got.mails if "denies more" in str(mail["Subject"])]
@@ -142,7 +142,7 @@ def test_a_dropped_file_and_a_posted_batch_become_claims_and_the_schedules_job_a
     assert set(told) == {"drift.event.opened", "upload.quality_failed"}
     assert told["drift.event.opened"]["payer"] == "Aetna"
     assert told["upload.quality_failed"]["failed_rules"] == ["phi_in_payer"]
-    alerts = platform.json("alerts", "list", "acme")
+    alerts = running.json("alerts", "list", "acme")
     assert [alert["state"] for alert in alerts] == ["sent", "sent"]
     for alert in alerts:
         assert len(alert["deliveries"]) == 3
@@ -159,7 +159,7 @@ def _told(messages: list[dict[str, Any]]) -> dict[str, Any]:
     return {alert["type"]: alert["data"] for alert in alerts}
 
 
-def _scheduled_config(platform: Any, today: Any) -> dict[str, Any]:
+def _scheduled_config(running: Any, today: Any) -> dict[str, Any]:
     """What the daily schedule would ask for today, evaluated by the webserver."""
     at = datetime(today.year, today.month, today.day, 6, tzinfo=UTC)
     query = """mutation ($selector: ScheduleSelector!, $at: Float) {
@@ -172,7 +172,7 @@ def _scheduled_config(platform: Any, today: Any) -> dict[str, Any]:
         "scheduleName": "daily_drift",
     }
     answer = requests.post(
-        f"{platform.ui}/graphql",
+        f"{running.ui}/graphql",
         json={"query": query, "variables": {"selector": selector, "at": at.timestamp()}},
         timeout=60,
         proxies={"http": ""},
@@ -189,17 +189,17 @@ def _scheduled_config(platform: Any, today: Any) -> dict[str, Any]:
     return config
 
 
-def test_no_value_of_a_claim_is_in_logs_or_in_dagsters_storage(platform: Any) -> None:
+def test_no_value_of_a_claim_is_in_logs_or_in_dagsters_storage(running: Any) -> None:
     """The canary came in above: in a field that is rejected for it, and as the name of the file."""
-    assert platform.rows("SELECT 1 FROM uploads WHERE file_name = 'Zzyzx_Quentin.csv'")
-    assert platform.rows("SELECT 1 FROM webhook_inbox WHERE position(%s IN encode(body, 'escape')) > 0", CANARY)
+    assert running.rows("SELECT 1 FROM uploads WHERE file_name = 'Zzyzx_Quentin.csv'")
+    assert running.rows("SELECT 1 FROM webhook_inbox WHERE position(%s IN encode(body, 'escape')) > 0", CANARY)
     surname = CANARY.split(",", maxsplit=1)[0]
-    for path in (platform.home / "logs").iterdir():
+    for path in (running.home / "logs").iterdir():
         assert surname not in path.read_text(errors="replace").upper(), path
-    for path in (platform.home / "dagster").rglob("*"):
+    for path in (running.home / "dagster").rglob("*"):
         if path.is_file():
             assert surname not in path.read_text(errors="replace").upper(), path
-    facts = json.loads((platform.home / "postgres.json").read_text())
+    facts = json.loads((running.home / "postgres.json").read_text())
     with psycopg.connect(
         host="127.0.0.1",
         port=facts["port"],
@@ -212,17 +212,17 @@ def test_no_value_of_a_claim_is_in_logs_or_in_dagsters_storage(platform: Any) ->
         events = conn.execute("SELECT count(*) FROM event_logs").fetchone()
         assert events is not None
         assert events[0] > 20
-    outside = json.dumps([platform.receivers.received.slack, platform.receivers.received.webhooks])
+    outside = json.dumps([running.receivers.received.slack, running.receivers.received.webhooks])
     assert surname not in outside.upper()
 
 
-def test_a_run_killed_in_the_middle_of_its_merge_loses_and_doubles_nothing(platform: Any) -> None:
+def test_a_run_killed_in_the_middle_of_its_merge_loses_and_doubles_nothing(running: Any) -> None:
     """The test holds the claims table, so that the run is certainly inside its merge when it is killed."""
-    _customer(platform, "killed")
-    folder = platform.home / "landing" / "killed"
+    _customer(running, "killed")
+    folder = running.home / "landing" / "killed"
     header = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome\n"
     rows = "".join(f"K{number},1,Aetna,99213,2026-01-05,2026-02-01,PAID\n" for number in range(500))
-    facts = json.loads((platform.home / "postgres.json").read_text())
+    facts = json.loads((running.home / "postgres.json").read_text())
     with psycopg.connect(
         host="127.0.0.1", port=facts["port"], user="upstream", password=facts["password"], dbname="upstream"
     ) as holder:
@@ -231,27 +231,27 @@ def test_a_run_killed_in_the_middle_of_its_merge_loses_and_doubles_nothing(platf
         waiting = """SELECT a.client_port FROM pg_stat_activity AS a, uploads AS u
                       WHERE u.file_name = 'killed.csv' AND u.staged_at IS NOT NULL
                         AND a.wait_event_type = 'Lock' AND a.query LIKE '%claims%'"""
-        platform.wait("the merge", lambda: len(platform.rows(waiting)) == 1)
-        os.kill(_process_of_connection(platform.rows(waiting)[0][0]), signal.SIGKILL)
+        running.wait("the merge", lambda: len(running.rows(waiting)) == 1)
+        os.kill(_process_of_connection(running.rows(waiting)[0][0]), signal.SIGKILL)
         holder.rollback()
-    assert _lines(platform, "killed") == 0
-    platform.wait("the merge to be made again", lambda: _lines(platform, "killed") == 500, seconds=180)
-    platform.wait(
+    assert _lines(running, "killed") == 0
+    running.wait("the merge to be made again", lambda: _lines(running, "killed") == 500, seconds=180)
+    running.wait(
         "the end of the upload",
-        lambda: platform.rows("SELECT status FROM uploads WHERE file_name = 'killed.csv'") == [("success",)],
+        lambda: running.rows("SELECT status FROM uploads WHERE file_name = 'killed.csv'") == [("success",)],
     )
-    row = platform.rows(
+    row = running.rows(
         "SELECT rows, accepted, rejected, duplicates, updated FROM uploads WHERE file_name = 'killed.csv'"
     )
     assert row == [(500, 500, 0, 0, 0)]
-    assert platform.rows(
+    assert running.rows(
         "SELECT count(*) FROM claim_history JOIN customers USING (customer_id) WHERE slug = 'killed'"
     ) == [(0,)]
     # The run that was killed is an alert of its own, through the same outbox, and taken back by the one after it.
-    platform.wait(
+    running.wait(
         "the alert on the failed run and its end",
         lambda: (
-            platform.rows("SELECT notice FROM alerts WHERE kind = 'run_failure' ORDER BY notice")
+            running.rows("SELECT notice FROM alerts WHERE kind = 'run_failure' ORDER BY notice")
             == [("open",), ("resolved",)]
         ),
     )
@@ -267,25 +267,25 @@ def _process_of_connection(port: int) -> int:
     return int(process)
 
 
-def test_a_second_copy_and_a_busy_port_are_named_with_what_to_do(platform: Any, tmp_path: Path) -> None:
-    second = platform.command("up", check=False)
+def test_a_second_copy_and_a_busy_port_are_named_with_what_to_do(running: Any, tmp_path: Path) -> None:
+    second = running.command("up", check=False)
     assert second.returncode == 6
     assert "already" in second.stderr
-    assert str(platform.process.pid) in second.stderr
-    platform.environment["UPSTREAM_HOME"] = str(tmp_path / "other")
+    assert str(running.process.pid) in second.stderr
+    running.environment["UPSTREAM_HOME"] = str(tmp_path / "other")
     try:
-        busy = platform.command("up", check=False)
+        busy = running.command("up", check=False)
     finally:
-        platform.environment["UPSTREAM_HOME"] = str(platform.home)
+        running.environment["UPSTREAM_HOME"] = str(running.home)
     assert busy.returncode == 6
     assert "UPSTREAM_API_PORT" in busy.stderr
 
 
 def test_a_customer_that_stopped_sending_is_told_of_and_taken_back_when_it_sends(
-    platform: Any, silent_token: str
+    running: Any, silent_token: str
 ) -> None:
-    got = platform.receivers.received
-    platform.wait(
+    got = running.receivers.received
+    running.wait(
         "the mail", lambda: any("No claims have arrived for 30 days" in str(m["Subject"]) for m in got.mails)
     )
     row = {
@@ -295,24 +295,24 @@ def test_a_customer_that_stopped_sending_is_told_of_and_taken_back_when_it_sends
         "submitted_date": "2026-01-05",
         "outcome": "pending",
     }
-    assert _post(platform, silent_token, [row], "batch-0002").status_code == 202
-    platform.wait(
+    assert _post(running, silent_token, [row], "batch-0002").status_code == 202
+    running.wait(
         "the end of the silence",
-        lambda: platform.rows(
+        lambda: running.rows(
             "SELECT content ->> 'type' FROM alerts WHERE kind = 'silence' AND notice = 'resolved'"
         ) == [("customer.sends_again",)],
     )  # fmt: skip
-    platform.wait(
+    running.wait(
         "its tables in the UI",
-        lambda: "alerts" in _materialised(platform, "silent"),
+        lambda: "alerts" in _materialised(running, "silent"),
     )
 
 
-def _materialised(platform: Any, partition: str) -> set[str]:
+def _materialised(running: Any, partition: str) -> set[str]:
     query = """query ($partition: String!) { assetNodes { assetKey { path }
       latestMaterializationByPartition(partitions: [$partition]) { partition } } }"""
     answer = requests.post(
-        f"{platform.ui}/graphql",
+        f"{running.ui}/graphql",
         json={"query": query, "variables": {"partition": partition}},
         timeout=60,
         proxies={"http": ""},
@@ -322,7 +322,7 @@ def _materialised(platform: Any, partition: str) -> set[str]:
     return {node["assetKey"]["path"][0] for node in nodes if any(node["latestMaterializationByPartition"])}
 
 
-def test_doctor_finds_everything_in_order(platform: Any) -> None:
-    findings = platform.json("doctor")
+def test_doctor_finds_everything_in_order(running: Any) -> None:
+    findings = running.json("doctor")
     assert {finding["part"] for finding in findings} >= {"database", "landing zone", "e-mail", "HTTP API"}
     assert [finding for finding in findings if not finding["ok"]] == []

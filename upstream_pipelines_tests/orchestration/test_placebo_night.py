@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection
@@ -20,23 +18,8 @@ from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.schedules import nightly_placebo
 from upstream_pipelines.drift.placebo_store import FalseEventRate
 from upstream_pipelines.drift.settings import METHOD_VERSION
-from upstream_pipelines.settings import Settings
 
 CHECK = dg.AssetCheckKey(dg.AssetKey("payer_drift"), "placebo_false_events")
-
-
-@pytest.fixture
-def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    assert settings.database_url is not None
-    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
-    return Platform()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 def _requests(platform: Platform, instance: dg.DagsterInstance, day: int) -> list[Any]:

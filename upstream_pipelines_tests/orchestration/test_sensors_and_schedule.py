@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,18 +33,9 @@ from upstream_pipelines.settings import Settings
 
 
 @pytest.fixture
-def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    assert settings.database_url is not None
-    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+def platform(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Platform:
     monkeypatch.setenv("UPSTREAM_LANDING_QUIET_SECONDS", "0")
-    return Platform()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    return platform
 
 
 def _drop(settings: Settings, slug: str, name: str = "a.csv") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -17,23 +16,8 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.sensors import _did_the_work_of, failed_runs, silent_customers
 from upstream_pipelines.delivery.channels import EmailChannel
-from upstream_pipelines.settings import Settings
 
 OFFICE = EmailChannel(kind="email", name="office", recipients=("a@example.org",))
-
-
-@pytest.fixture
-def platform(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Platform:
-    assert settings.database_url is not None
-    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
-    return Platform()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture
