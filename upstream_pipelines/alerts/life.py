@@ -1,18 +1,19 @@
 """Whether an alert is told or held back, and until when: the life of a fingerprint under one rule, without a database.
 
-Told, or held back by a silence, by two judgements "noise", by the cooldown, or because its opening was not told. What was
-held back counts for nothing when the next is decided: only what was told starts a cooldown, only people silence and judge.
+Told, or held back because no channel of its rule is on, by a silence, by two judgements "noise", by the cooldown, or
+because its opening was not told. What was held back counts for nothing when the next is decided: only what was told starts a cooldown, only people silence and judge.
 Not here: reading the past, writing (outbox.py), when a message is due (timing.py), matching rules (rules.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Notice = Literal["open", "escalated", "reminder", "resolved"]
-HeldBy = Literal["silence", "noise", "cooldown", "opening"]
+HeldBy = Literal["channel", "silence", "noise", "cooldown", "opening"]
 
 # Four times the material size is a severity of a half (drift/severity.py); a fifth more is about twice that size.
 STEP = 0.2
@@ -30,7 +31,8 @@ class Past:
     Only of what was told, resolved notices left out: `last_told` and `highest` (severity 0..1) of the fingerprint, the
     latter of the last 30 days or the cooldown where that is longer; `event_told` and `event_highest` of the event.
     `noise_until`: end of the time for which two judgements hold; `silenced_until` and `silence_reason`: of the silence
-    that ends last of those that cover it. Each None where there is none.
+    that ends last of those that cover it. `channels_off`: why nobody can be told now, in words: no channel that it would
+    go to is on. Each None where there is none.
     """
 
     last_told: datetime | None = None
@@ -40,11 +42,14 @@ class Past:
     noise_until: datetime | None = None
     silenced_until: datetime | None = None
     silence_reason: str = ""
+    channels_off: str | None = None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`held_by` None: told. Else why not, in words for people, and when to decide again (None: not again)."""
+    """`held_by` None: told. Else why not, in words for people, and when to decide again (None: not again; but of what is
+    held back by "channel" when a channel or a rule changes).
+    """
 
     held_by: HeldBy | None = None
     until: datetime | None = None
@@ -60,22 +65,27 @@ def rises(severity: float | None, highest: float | None) -> bool:
 
 
 def escalates(severity: float | None, past: Past) -> bool:
-    """Whether an event that goes on is to be told again because it grew worse.
+    """Whether an event that goes on is to be told again because it grew worse, and somebody can be told. Where nobody
+    can, nothing is held back: the next look asks again.
 
     It is compared with what was told of it. One that was held back is compared with what was told of its fingerprint:
     a higher severity breaks through.
     """
-    return rises(severity, past.event_highest if past.event_told else past.highest)
+    return past.channels_off is None and rises(severity, past.event_highest if past.event_told else past.highest)
 
 
 def decide(notice: Notice, severity: float | None, past: Past, now: datetime, cooldown: timedelta) -> Verdict:
-    """Tell it, or hold it back with a reason; the first that applies of silence, noise, cooldown.
+    """Tell it, or hold it back with a reason; the first that applies of channel, silence, noise, cooldown.
 
-    A higher severity breaks through all three. The end of an event is told to those who were told of it, silenced or not:
+    A higher severity breaks through the last three. The end of an event is told to those who were told of it, silenced or not:
     who acts on an alert must learn that it is over.
     """
+    if notice == "resolved" and not past.event_told:
+        return Verdict("opening", None, NOT_OPENED)
+    if past.channels_off is not None:
+        return Verdict("channel", None, past.channels_off)
     if notice == "resolved":
-        return TOLD if past.event_told else Verdict("opening", None, NOT_OPENED)
+        return TOLD
     if escalates(severity, past) if notice == "escalated" else rises(severity, past.highest):
         return TOLD
     if past.silenced_until is not None and now < past.silenced_until:
@@ -91,6 +101,12 @@ def decide(notice: Notice, severity: float | None, past: Past, now: datetime, co
             "cooldown", until, f"the same was told at {minute(past.last_told)}; waits until {minute(until)}"
         )
     return TOLD
+
+
+def channels_off(names: Sequence[str], since: datetime | None) -> str:
+    """Why nobody can be told: these channels, all that an alert would go to, are off (`since` when, None: not known)."""
+    which = f"channel {names[0]} is" if len(names) == 1 else f"channels {', '.join(names)} are"
+    return f"{which} switched off" + (f" since {minute(since)}" if since is not None else "")
 
 
 def minute(instant: datetime) -> str:

@@ -23,6 +23,7 @@ from upstream_pipelines.alerts.life import (
     Notice,
     Past,
     Verdict,
+    channels_off,
     decide,
     escalates,
     minute,
@@ -38,19 +39,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a decision is about: a notice of an event under a rule."""
+    """What a decision is about: a notice of an event under a rule; `over_at`: of an event that is over, since when."""
 
     rule_id: uuid.UUID
     notice: Notice
     fingerprint: str
     subject_id: uuid.UUID
     severity: float | None
+    over_at: datetime | None = None
 
 
 @dataclass(frozen=True)
 class _Known:
     """What the database knows of it. `known`: such a notice is written already, `ever`: or was before the event ended;
-    `step`: the last one's, -1 where there is none; `live`: the event is open; `channel_ids`: where it would go.
+    `step`: the last one's, -1 where there is none; `live`: the event is open; `addressed`: it has a channel, on or off;
+    `channel_ids`: those that are on, where it would go.
     """
 
     past: Past
@@ -60,6 +63,7 @@ class _Known:
     ever: bool
     step: int
     live: bool
+    addressed: bool
     channel_ids: list[uuid.UUID]
 
 
@@ -83,7 +87,7 @@ def write_pairs(
 ) -> int:
     """Write the (rule id, entry) pairs, told or held back, with `common` in their contents.
 
-    Pairs without a channel, notices that are written already and escalations that are none are left out. What is written
+    Pairs without a channel on or off, notices that are written already and escalations that are none are left out. What is written
     together does not hold back each other: it goes in one message. Returns: number of alerts written.
     """
     asked = [
@@ -97,7 +101,7 @@ def write_pairs(
                 continue
         elif (known.known if entry.returns else known.ever) or (entry.notice == "resolved" and not known.live):
             continue
-        if known.channel_ids:
+        if known.addressed:
             verdict = decide(one.notice, one.severity, known.past, now, known.cooldown)
             step = max(known.step + 1, 1 if entry.notice == "escalated" else 0)
             rows.append((uuid.uuid4(), rule_id, entry, step, known.channel_ids, verdict))
@@ -183,7 +187,9 @@ def _release(conn: Connection, customer_id: int, now: datetime) -> int:
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES.held_of, {"customer_id": customer_id, "now": now}).fetchall()
     asked = [
-        _Asked(row["rule_id"], row["notice"], row["fingerprint"], row["subject_id"], row["severity"])
+        _Asked(
+            row["rule_id"], row["notice"], row["fingerprint"], row["subject_id"], row["severity"], row["over_at"]
+        )
         for row in rows
     ]
     found = _look_up(conn, customer_id, asked, now)
@@ -208,17 +214,19 @@ def _release(conn: Connection, customer_id: int, now: datetime) -> int:
 
 
 def _verdict_again(row: Mapping[str, Any], one: _Asked, known: _Known, now: datetime) -> Verdict:
+    if row["notice"] == "resolved":
+        return decide(one.notice, one.severity, known.past, now, known.cooldown)
     if row["over_at"] is not None:
         why = "its event was over by then"
     elif known.past.event_told:
         why = "its event was told as it grew worse"
     elif not known.rule_enabled:
         why = "its rule was switched off"
-    elif not known.channel_ids:
-        why = "no channel of its rule was on"
     else:
         return decide(one.notice, one.severity, known.past, now, known.cooldown)
-    return Verdict(row["held_by"], None, f"{row['reason']}; {why}")
+    # Once: what no channel could be told is asked about again whenever a channel or a rule changes.
+    reason = row["reason"] if row["reason"].endswith(why) else f"{row['reason']}; {why}"
+    return Verdict(row["held_by"], None, reason)
 
 
 def _remind(conn: Connection, customer_id: int, now: datetime) -> int:
@@ -262,6 +270,7 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
                 "notices": [one.notice for one in asked],
                 "fingerprints": [one.fingerprint for one in asked],
                 "subject_ids": [one.subject_id for one in asked],
+                "overs": [one.over_at for one in asked],
             },
         ).fetchall()
     return [
@@ -274,6 +283,7 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
                 noise_until=row["noise_until"],
                 silenced_until=row["silenced_until"],
                 silence_reason=row["silence_reason"] or "",
+                channels_off=None if row["channel_ids"] else channels_off(row["off_names"], row["off_since"]),
             ),
             cooldown=timedelta(hours=row["cooldown_hours"]),
             rule_enabled=row["enabled"],
@@ -281,6 +291,7 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
             ever=row["ever"],
             step=row["step"],
             live=row["live"],
+            addressed=bool(row["channel_ids"] or row["off_names"]),
             channel_ids=row["channel_ids"],
         )
         for row in rows

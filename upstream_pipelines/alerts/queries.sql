@@ -36,6 +36,10 @@ SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
        enabled = c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret),
+       disabled_at = CASE WHEN c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
+                 OR c.configuration <> excluded.configuration
+                 OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret)
+                 THEN NULL ELSE c.disabled_at END,
        disabled_reason = CASE WHEN c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret)
@@ -46,13 +50,20 @@ SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
 
 -- name: disable_unlisted_channels
 -- Channels the file no longer names: kept, because their deliveries refer to them.
-UPDATE alert_channels SET enabled = false, disabled_reason = %(unlisted)s
+UPDATE alert_channels SET enabled = false, disabled_reason = %(unlisted)s, disabled_at = %(now)s
  WHERE customer_id = %(customer_id)s AND enabled AND name <> ALL (%(names)s::text[])
 
 -- name: enable_channel
 -- Switch a channel on again by hand, after its receiver was put right; by the unique key.
-UPDATE alert_channels SET enabled = true, disabled_reason = NULL, failing_since = NULL
+UPDATE alert_channels SET enabled = true, disabled_reason = NULL, disabled_at = NULL, failing_since = NULL
  WHERE customer_id = %(customer_id)s AND name = %(name)s
+
+-- name: wake_held
+-- Channels or rules changed: what is held back for want of a channel is decided over again now. Of events that are over
+-- their ends alone, for those who were told of them. Served by the partial index alerts_without_channel.
+UPDATE alerts SET held_until = %(now)s
+ WHERE customer_id = %(customer_id)s AND held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
+   AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = alerts.customer_id AND c.enabled)
 
 -- name: upsert_rules
 -- The listed rules, all at once; one jsonb object each, lists as JSON arrays or null.
@@ -100,14 +111,16 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
  GROUP BY a.rule_id, a.subject_id
 
 -- name: pasts_of
--- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule
--- that are on; of an ending those that were told of the event. Served by the unique key (customer_id, subject_id, rule_id,
+-- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule;
+-- of an ending those that were told of the event; on ones by id, off ones by name. Served by the unique key (customer_id, subject_id, rule_id,
 -- ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
--- it says only `ever` and the last `step` (-1: none).
+-- it says only `ever` and the last `step` (-1: none). Of an ending that waits (it has an `over_at`) the event is what was
+-- over with it.
 WITH entry AS (
-    SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[])
-                  WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, n)
+    SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[],
+                         %(overs)s::timestamptz[])
+                  WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, over_at, n)
 ), judged AS (
     -- The newest judgement of each notice; the same notice under two rules is one.
     SELECT DISTINCT ON (a.fingerprint, a.subject_id, a.notice, a.step) a.fingerprint, f.judgement, f.judged_at
@@ -122,26 +135,30 @@ WITH entry AS (
 SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.ever, false) AS ever,
        coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
        lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
-       silence.reason AS silence_reason,
-       ARRAY(SELECT c.channel_id FROM alert_channels AS c
-              WHERE c.customer_id = r.customer_id AND c.enabled
-                AND CASE WHEN e.notice = 'resolved' AND event.told THEN c.channel_id = ANY (event.channel_ids)
-                         ELSE r.channels IS NULL OR c.name = ANY (r.channels) END
-              ORDER BY c.name) AS channel_ids
+       silence.reason AS silence_reason, addressed.channel_ids, addressed.off_names, addressed.off_since
   FROM entry AS e
   JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
  CROSS JOIN LATERAL (
        SELECT bool_or(a.notice = e.notice) AS ever, max(a.step) FILTER (WHERE a.notice = e.notice) AS step,
               bool_or(a.notice = e.notice) FILTER (WHERE a.over_at IS NULL) AS known,
               bool_or(a.notice = 'open') FILTER (WHERE a.over_at IS NULL) AS live,
-              bool_or(a.told_at IS NOT NULL) FILTER (WHERE a.notice <> 'resolved' AND a.over_at IS NULL) AS told,
+              bool_or(a.told_at IS NOT NULL) FILTER (WHERE a.notice <> 'resolved'
+                                                       AND a.over_at IS NOT DISTINCT FROM e.over_at) AS told,
               max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved' AND a.over_at IS NULL)
                   AS highest,
               ARRAY(SELECT DISTINCT c.channel_id FROM alerts AS o, unnest(o.channel_ids) AS c (channel_id)
                      WHERE o.customer_id = r.customer_id AND o.rule_id = e.rule_id AND o.subject_id = e.subject_id
-                       AND o.told_at IS NOT NULL AND o.over_at IS NULL) AS channel_ids
+                       AND o.told_at IS NOT NULL AND o.over_at IS NOT DISTINCT FROM e.over_at) AS channel_ids
          FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(c.channel_id ORDER BY c.name) FILTER (WHERE c.enabled), '{}') AS channel_ids,
+              coalesce(array_agg(c.name ORDER BY c.name) FILTER (WHERE NOT c.enabled), '{}') AS off_names,
+              max(c.disabled_at) AS off_since
+         FROM alert_channels AS c
+        WHERE c.customer_id = r.customer_id
+          AND CASE WHEN e.notice = 'resolved' AND event.told THEN c.channel_id = ANY (event.channel_ids)
+                   ELSE r.channels IS NULL OR c.name = ANY (r.channels) END) AS addressed
  CROSS JOIN LATERAL (
        SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.fingerprint = e.fingerprint

@@ -32,9 +32,14 @@ _UNLISTED = "no longer in the customer's configuration"
 
 
 def sync_channels(
-    conn: Connection, customer_id: int, channels: Sequence[Channel], settings: Settings | None = None
+    conn: Connection,
+    customer_id: int,
+    channels: Sequence[Channel],
+    settings: Settings | None = None,
+    now: datetime | None = None,
 ) -> dict[str, str]:
-    """Make a customer's channels those listed; others are disabled, never deleted.
+    """Make a customer's channels those listed; others are disabled, never deleted. What was held back for want of a
+    channel is decided over again.
 
     Returns: signing secrets made for new webhook channels, by channel name. They are shown this once.
 
@@ -43,7 +48,7 @@ def sync_channels(
         NotFoundError: no such customer.
     """
     _refuse_double_names("channels", [channel.name for channel in channels])
-    settings = settings or read_settings()
+    settings, now = settings or read_settings(), now or datetime.now(UTC)
     for channel in channels:
         check_destination(channel, settings)
     with conn.transaction():
@@ -75,23 +80,31 @@ def sync_channels(
         )
         conn.execute(
             QUERIES.disable_unlisted_channels,
-            {"customer_id": customer_id, "names": names, "unlisted": _UNLISTED},
+            {"customer_id": customer_id, "names": names, "unlisted": _UNLISTED, "now": now},
         )
+        conn.execute(QUERIES.wake_held, {"customer_id": customer_id, "now": now})
     return made
 
 
-def enable_channel(conn: Connection, customer_id: int, name: str) -> None:
-    """Switch a channel on again that its receiver's failures had disabled.
+def enable_channel(conn: Connection, customer_id: int, name: str, now: datetime | None = None) -> None:
+    """Switch a channel on again that its receiver's failures had disabled; what was held back for want of one is decided
+    over again.
 
     Raises:
         NotFoundError: no channel of that name.
     """
-    if conn.execute(QUERIES.enable_channel, {"customer_id": customer_id, "name": name}).rowcount == 0:
-        raise NotFoundError(f"This customer has no channel {name}.")
+    key = {"customer_id": customer_id, "name": name, "now": now or datetime.now(UTC)}
+    with conn.transaction():
+        # Who decides meanwhile saw it off; what they hold back must be there to be woken.
+        conn.execute(QUERIES.lock_customer, key)
+        if conn.execute(QUERIES.enable_channel, key).rowcount == 0:
+            raise NotFoundError(f"This customer has no channel {name}.")
+        conn.execute(QUERIES.wake_held, key)
 
 
 def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -> None:
-    """Make a customer's rules those listed; others are disabled, never deleted.
+    """Make a customer's rules those listed; others are disabled, never deleted. What was held back for want of a channel
+    is decided over again: a rule may name others now.
 
     Raises:
         ConfigurationError: a name twice, or a channel that the customer does not have.
@@ -99,12 +112,14 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
     names = [rule.name for rule in rules]
     _refuse_double_names("alert_rules", names)
     with conn.transaction():
+        conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
         check_channels_of_rules(
             rules, [row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})]
         )
         rows = json.dumps([rule.model_dump(mode="json") for rule in rules])
         conn.execute(QUERIES.upsert_rules, {"customer_id": customer_id, "rules": rows})
         conn.execute(QUERIES.disable_unlisted_rules, {"customer_id": customer_id, "names": names})
+        conn.execute(QUERIES.wake_held, {"customer_id": customer_id, "now": datetime.now(UTC)})
 
 
 def check_channels_of_rules(rules: Sequence[AlertRule], channels: Sequence[str]) -> None:

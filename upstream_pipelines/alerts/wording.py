@@ -175,7 +175,8 @@ def _channel_disabled(data: Mapping[str, Any]) -> Wording:
             f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
             (
                 "Put the receiver right, then enable the channel and resend what was given up (`upstream alerts enable`, "
-                "`upstream alerts resend`). What happens while it is off is not written for it."
+                "`upstream alerts resend`). What happens while it is off goes to the other channels of its rule; where there "
+                "is none it is held back, and told when one is on again."
             ),
         ),
         facts=(("Channel", data["channel"]), ("Since", data["disabled_at"])),

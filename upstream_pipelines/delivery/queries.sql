@@ -176,7 +176,7 @@ RETURNING c.channel_id, c.in_flight_limit, c.failing_since
 
 -- name: disable_channel
 -- Nothing more is sent there; no row when another worker was first. By primary key.
-UPDATE alert_channels SET enabled = false, disabled_reason = %(reason)s
+UPDATE alert_channels SET enabled = false, disabled_reason = %(reason)s, disabled_at = %(now)s
  WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND enabled
 
 -- name: channel_to_test

@@ -239,14 +239,14 @@ def test_what_is_held_back_is_listed_with_its_reason_and_asks_for_a_run_when_its
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "by", "why"),
     [
-        ("UPDATE alert_rules SET enabled = false", "its rule was switched off"),
-        ("UPDATE alert_channels SET enabled = false", "no channel of its rule was on"),
+        ("UPDATE alert_rules SET enabled = false", "cooldown", "; its rule was switched off"),
+        ("UPDATE alert_channels SET enabled = false", "channel", "channel hook is switched off"),
     ],
 )
 def test_what_cannot_be_told_after_all_is_not_asked_for_again(
-    pipeline: Connection, acme: int, change: str, why: str
+    pipeline: Connection, acme: int, change: str, by: str, why: str
 ) -> None:
     _tell(pipeline, acme, NOW, _notice())
     _tell(pipeline, acme, NOW + HOUR, _notice())
@@ -254,7 +254,8 @@ def test_what_cannot_be_told_after_all_is_not_asked_for_again(
     pipeline.execute(change)
     assert tell_what_waited(pipeline, None, NOW + 5 * HOUR) == 0
     (held, _) = list_alerts(pipeline, acme)
-    assert held["reason"].endswith(f"; {why}")
+    assert held["reason"].endswith(why)
+    assert held["held_by"] == by
     assert held["held_until"] is None
     assert due_deliveries(pipeline, NOW + 5 * HOUR) == 0
 

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from upstream_pipelines.alerts.life import NOISE_LASTS, STEP, TOLD, Notice, Past, decide, escalates, minute, rises
+from upstream_pipelines.alerts.life import (
+    NOISE_LASTS,
+    STEP,
+    TOLD,
+    Notice,
+    Past,
+    channels_off,
+    decide,
+    escalates,
+    minute,
+    rises,
+)
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 COOLDOWN = timedelta(hours=4)
@@ -26,6 +37,7 @@ pasts = st.builds(
     noise_until=instants,
     silenced_until=instants,
     silence_reason=st.sampled_from(["", "code-set release"]),
+    channels_off=st.sampled_from([None, "channel hook is switched off"]),
 )
 notices = st.sampled_from(get_args(Notice))
 
@@ -88,6 +100,20 @@ def test_an_ending_goes_where_the_opening_was_told_and_nowhere_else() -> None:
     assert (untold.held_by, untold.until, untold.reason) == ("opening", None, "its opening was not told")
 
 
+def test_while_no_channel_is_on_nothing_breaks_through_and_nothing_escalates() -> None:
+    off = Past(last_told=NOW - HOUR, highest=0.1, event_told=True, event_highest=0.1, channels_off="channel a is off")
+    for notice in get_args(Notice):
+        verdict = decide(notice, 0.9, off, NOW, COOLDOWN)
+        assert (verdict.held_by, verdict.until, verdict.reason) == ("channel", None, "channel a is off")
+    assert not escalates(0.9, off)
+    assert _decide(Past(channels_off="channel a is off"), notice="resolved") == "opening"
+
+
+def test_channels_that_are_off_are_named_with_the_time_since_when_none_is_on() -> None:
+    assert channels_off(["hook"], NOW) == "channel hook is switched off since 2026-05-01 12:00 UTC"
+    assert channels_off(["bell", "hook"], None) == "channels bell, hook are switched off"
+
+
 def test_an_event_escalates_by_a_step_over_what_was_told_of_it() -> None:
     told = Past(event_told=True, event_highest=0.3, highest=0.9)
     assert escalates(0.5, told)
@@ -122,7 +148,8 @@ def test_a_suppression_never_renews_itself(notice: Notice, severity: float | Non
         causes.append(verdict.held_by)
         now = verdict.until
     assert len(causes) == len(set(causes))
-    assert verdict.held_by in {None, "noise", "opening"}
+    assert verdict.held_by in {None, "noise", "opening", "channel"}
+    assert (verdict.held_by == "channel") <= (past.channels_off is not None)
     if verdict.held_by == "noise":
         assert past.noise_until is not None
         assert decide(notice, severity, past, past.noise_until + NOISE_LASTS, COOLDOWN).held_by is None
