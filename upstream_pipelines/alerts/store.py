@@ -167,11 +167,12 @@ def write_drift_alerts(
 def late_openings(
     conn: Connection, customer_id: int, going: Mapping[tuple[uuid.UUID, Literal["payer", "data"]], Facts]
 ) -> set[uuid.UUID]:
-    """Which of the going-on drift events, by id and cause, some rule wants to hear of only now (rules.wants_late).
+    """Which of the going-on drift events, by id and cause, some rule wants to hear of only now (rules.wants_late). None
+    where the customer never had a channel: nothing would be written, and asked for again at every look.
 
     Asked before the words and pictures of a notice are made, which is then written as a `late` opening.
     """
-    if not going:
+    if not going or not conn.execute(QUERIES.channels_of, {"customer_id": customer_id}).fetchall():
         return set()
     subjects = {drift_subject(*event): event for event in going}
     rules = _rules_of(conn, customer_id)

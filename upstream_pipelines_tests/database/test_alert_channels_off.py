@@ -221,3 +221,19 @@ def test_a_reason_does_not_grow_each_time_channels_change(pipeline: Connection, 
         enable_channel(pipeline, acme, "hook", NOW + hours * HOUR)
         tell_what_waited(pipeline, acme, datetime.now(UTC))
     assert _kept(pipeline, acme) == [("open", "suppressed", "channel", f"{OFF}; its rule was switched off")]
+
+
+def test_a_late_opening_is_asked_for_once_while_channels_are_off_and_never_where_there_is_none(
+    pipeline: Connection, acme: int
+) -> None:
+    """Each look would draw its picture, for nobody."""
+    sync_rules(pipeline, acme, [AlertRule(name="large", minimum_severity=0.4)])
+    event = uuid.uuid4()
+    facts = Facts("drift", "denial_rate", "Aetna", "ALL", "worsening", 0.5)
+    _switch_off(pipeline)
+    assert late_openings(pipeline, acme, {(event, "payer"): facts}) == {event}
+    assert _tell(pipeline, acme, NOW, _notice(event, late=True)) == 1
+    assert late_openings(pipeline, acme, {(event, "payer"): facts}) == set()
+    pipeline.execute("DELETE FROM alerts")
+    pipeline.execute("DELETE FROM alert_channels")
+    assert late_openings(pipeline, acme, {(event, "payer"): facts}) == set()
