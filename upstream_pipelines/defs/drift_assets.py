@@ -11,7 +11,7 @@ import dagster as dg
 
 from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
-from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.customers.store import customers_of_bucket, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.arrival_check import CHECK_NAME as ARRIVAL_CHECK
@@ -140,6 +140,35 @@ def payer_drift(
     return dg.MaterializeResult(metadata=metadata)
 
 
+def _look_in_sweep(
+    context: dg.OpExecutionContext,
+    conn: Connection,
+    settings: Settings,
+    customer: CustomerKey,
+    days: Sequence[date],
+    *,
+    show: bool,
+) -> None:
+    """All of a sweep that is one customer's; `show` it in the UI even where there is no news."""
+    made, metadata = look_at(conn, settings, get_customer(conn, customer.slug), days)
+    # A silent customer has no run of its own that would show it.
+    state = evaluate_arrivals(conn, customer.customer_id, datetime.now(UTC).date())
+    if show or not state["passed"]:
+        evaluation: Any = dg.AssetCheckEvaluation(
+            asset_key=payer_activity.key, check_name=ARRIVAL_CHECK, severity=dg.AssetCheckSeverity.WARN,
+            partition=customer.slug, **state,
+        )  # fmt: skip
+        context.log_event(evaluation)  # its annotation has not heard of evaluations
+    if show or made.count("open") + made.count("resolved"):
+        context.log_event(
+            dg.AssetMaterialization(asset_key="payer_drift", partition=customer.slug, metadata=metadata)
+        )
+    # Last: what fails above must not end with its own trouble taken back.
+    link = f"{settings.ui_url}/runs/{context.run_id}"
+    take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
+    context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
+
+
 @dg.op(tags={"dagster/kind": "scipy"})
 def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platform: Platform) -> None:
     """Look at every active customer of the bucket; one that fails does not stop the others.
@@ -155,7 +184,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
         link = f"{settings.ui_url}/runs/{context.run_id}"
         for customer in customers:
             try:
-                made, metadata = look_at(conn, settings, get_customer(conn, customer.slug), days)
+                _look_in_sweep(context, conn, settings, customer, days, show=len(customers) <= _MATERIALISE_ALL_UP_TO)
             except Exception as error:  # noqa: BLE001  one customer's trouble is not the others'; reported below
                 failed.append(customer.slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)
@@ -164,22 +193,6 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
                     conn, customer.customer_id, f"{context.run_id}/{customer.slug}", context.job_name,
                     context.op.name, type(error).__name__, link,
                 )  # fmt: skip
-                continue
-            # A silent customer has no run of its own that would show it.
-            state = evaluate_arrivals(conn, customer.customer_id, datetime.now(UTC).date())
-            if len(customers) <= _MATERIALISE_ALL_UP_TO or not state["passed"]:
-                evaluation: Any = dg.AssetCheckEvaluation(
-                    asset_key=payer_activity.key, check_name=ARRIVAL_CHECK, severity=dg.AssetCheckSeverity.WARN,
-                    partition=customer.slug, **state,
-                )  # fmt: skip
-                context.log_event(evaluation)  # its annotation has not heard of evaluations
-            take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
-            news = made.count("open") + made.count("resolved")
-            if len(customers) <= _MATERIALISE_ALL_UP_TO or news:
-                context.log_event(
-                    dg.AssetMaterialization(asset_key="payer_drift", partition=customer.slug, metadata=metadata)
-                )
-            context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
     if failed:
         raise dg.Failure(
             description=f"{len(failed)} of {len(customers)} customers failed: {', '.join(failed)}. The others are "
