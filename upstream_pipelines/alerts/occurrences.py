@@ -19,8 +19,21 @@ from upstream_pipelines.alerts.rules import Facts
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
-def run_failure_entry(run_id: str, job_name: str, step: str | None, error_class: str, link: str | None) -> Entry:
-    """The outbox entry of a failed run. The error's message is not taken: it may hold a claim's values."""
+def run_failure_entry(  # noqa: PLR0917  the callers' order of words
+    run_id: str,
+    job_name: str,
+    step: str | None,
+    error_class: str | None,
+    link: str | None,
+    *,
+    process_died: bool = False,
+    bucket: tuple[int, int] | None = None,
+) -> Entry:
+    """The outbox entry of a failed run. The error's message is not taken: it may hold a claim's values.
+
+    `step` and `error_class` None: not known. `bucket`: of a sweep that died before it came to this customer, which part
+    of how many it was given, from 0.
+    """
     return Entry(
         kind="run_failure",
         notice="open",
@@ -34,7 +47,13 @@ def run_failure_entry(run_id: str, job_name: str, step: str | None, error_class:
                 "job_name": job_name,
                 "step": step,
                 # Anything that is no class name may be a message in its place.
-                "error_class": error_class if _CLASS_NAME.fullmatch(error_class) else "(not a class name)",
+                "error_class": (
+                    error_class
+                    if error_class is None or _CLASS_NAME.fullmatch(error_class)
+                    else "(not a class name)"
+                ),
+                "process_died": process_died,
+                **({} if bucket is None else {"bucket": bucket[0], "buckets": bucket[1]}),
                 "link": link,
             },
         },

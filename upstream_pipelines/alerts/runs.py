@@ -1,7 +1,7 @@
 """Failed runs that were told, and taking them back once a later run of the same work succeeded.
 
-Belongs here: which failures are open, their resolved notice. Not here: whether a run did the same work (defs/), the
-opening alert (store.py).
+Belongs here: which failures are open, their resolved notice, whom a dead sweep did not come to. Not here: whether a run
+did the same work, how it ended (defs/), the opening alert (store.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,25 @@ from upstream_pipelines.alerts.occurrences import run_recovered_entry
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.store import write_entries
 from upstream_pipelines.db.engine import Connection
+
+
+@dataclass(frozen=True)
+class RunEnd:
+    """How a failed run ended: the step and the class of its error, None where not known; `process_died`: it had no time
+    to say.
+    """
+
+    step: str | None
+    error_class: str | None
+    process_died: bool = False
+
+
+@dataclass(frozen=True)
+class SweepPart:
+    """The customers of a sweep's run: bucket `bucket`, from 0, of `buckets`."""
+
+    bucket: int
+    buckets: int
 
 
 @dataclass(frozen=True)

@@ -191,12 +191,18 @@ def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     run_id: str,
     job_name: str,
     step: str | None,
-    error_class: str,
+    error_class: str | None,
     link: str | None,
     now: datetime | None = None,
+    *,
+    process_died: bool = False,
+    bucket: tuple[int, int] | None = None,
 ) -> int:
-    """Put a failed run into the outbox, once per run. Returns: number of alerts written."""
-    return write_entries(conn, customer_id, [run_failure_entry(run_id, job_name, step, error_class, link)], now)
+    """Put a failed run into the outbox, once per run; what is not known is None. Returns: number of alerts written."""
+    entry = run_failure_entry(
+        run_id, job_name, step, error_class, link, process_died=process_died, bucket=bucket
+    )
+    return write_entries(conn, customer_id, [entry], now)
 
 
 def write_quality_alert(  # noqa: PLR0917  as above

@@ -42,18 +42,38 @@ class Wording:
 
 
 def _run_failed(data: Mapping[str, Any]) -> Wording:
-    step = f" in step {data['step']}" if data["step"] else ""
+    error = data["error_class"]
     return Wording(
         headline=f"A run failed: {data['job_name']}",
         sentences=(
-            f"The run stopped{step} with {data['error_class']}. What it had stored is whole; nothing is half done.",
+            f"{_how_it_ended(data)} What it had stored is whole; nothing is half done.",
+            *_left_undone(data),
             (
                 "The run's page in the Dagster UI shows the cause. Re-execute it from there once the cause is gone; when a "
                 "later run of the same work succeeds you will be told."
             ),
         ),
-        facts=(("Run", data["run_id"]), ("Job", data["job_name"]), ("Error", data["error_class"])),
+        facts=(("Run", data["run_id"]), ("Job", data["job_name"]), *((("Error", error),) if error else ())),
     )
+
+
+def _how_it_ended(data: Mapping[str, Any]) -> str:
+    """What is known of it, and nothing else."""
+    if data["error_class"]:
+        step = f" in step {data['step']}" if data["step"] else ""
+        return f"The run stopped{step} with {data['error_class']}."
+    if data.get("process_died"):  # alerts of earlier releases do not say
+        return "The run's process ended without a word: it was killed, or the machine ran out of memory."
+    return "The run failed."
+
+
+def _left_undone(data: Mapping[str, Any]) -> tuple[str, ...]:
+    if "bucket" not in data:
+        return ()
+    part = (
+        f"part {data['bucket'] + 1} of {data['buckets']} of all customers" if data["buckets"] > 1 else "all customers"
+    )
+    return (f"It was to look at {part}, this one among them, and had not come to it.",)
 
 
 def _run_recovered(data: Mapping[str, Any]) -> Wording:

@@ -17,6 +17,8 @@ import dagster as dg
 import psutil
 
 _PROCESS_TAG = "upstream/process"
+# By these words run_ends.py tells such a run from others.
+PROCESS_GONE = "The process of this run is gone; its work is taken up again."
 _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
@@ -39,7 +41,7 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
         # A code server ends right after its last run: asked again, a run that came through has its end by now.
         present = instance.get_run_by_id(run.run_id)
         if present is not None and present.status in _UNFINISHED:
-            instance.report_run_failed(present, "The process of this run is gone; its work is taken up again.")
+            instance.report_run_failed(present, PROCESS_GONE)
             failed += 1
     return failed
 

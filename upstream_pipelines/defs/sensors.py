@@ -17,6 +17,7 @@ from upstream_pipelines.defs.drift_assets import partition_link
 from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest, ingest_assets
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.defs.run_ends import read_end
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
 from upstream_pipelines.observability.tracebacks import safe_message
@@ -119,9 +120,10 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
                 customer = customers.get(run.tags.get(_PARTITION_TAG, ""))
                 if customer is None:
                     continue  # a sweep writes its customers' failures itself; or a partition that is no customer now
+                end = read_end(context.instance, run)
                 written += write_run_failure_alert(
-                    conn, customer.customer_id, run.run_id, run.job_name, None, "RunFailure",
-                    f"{settings.ui_url}/runs/{run.run_id}",
+                    conn, customer.customer_id, run.run_id, run.job_name, end.step, end.error_class,
+                    f"{settings.ui_url}/runs/{run.run_id}", process_died=end.process_died,
                 )  # fmt: skip
             open_failures = open_run_failures(conn) if successes else []
             for failure in open_failures:

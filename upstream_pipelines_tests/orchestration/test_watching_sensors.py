@@ -76,6 +76,8 @@ def test_a_failed_run_is_told_once_and_taken_back_by_a_later_run_of_the_same_wor
     _run(instance, "ingest", "beta", fails=False)
     assert "0 taken back" in ticks.tick()
     assert _alerts(pipeline) == [("open", failed)]
+    (data,) = pipeline.execute("SELECT content -> 'data' FROM alerts").fetchone()  # type: ignore[misc]
+    assert (data["step"], data["error_class"], data["process_died"]) == ("work", "RuntimeError", False)
     again = _run(instance, "ingest", "acme", fails=False)
     assert "1 taken back" in ticks.tick()
     assert _alerts(pipeline) == [("open", failed), ("resolved", failed)]

@@ -28,7 +28,7 @@ SET: dict[str, Any] = {
 }  # fmt: skip
 LEARNED = {**SET, "basis": "learned", "usual_days": 3, "limit_days": 6, "gaps": 12}
 ENDED = {"last_day": date(2026, 6, 1), "ended_on": date(2026, 6, 15), "ending": "sent again"}
-FAILED = run_failure_entry("r1", "ingest", None, "RunFailure", "http://u/runs/r1")
+FAILED = run_failure_entry("r1", "ingest", "claims", "StageFailedError", "http://u/runs/r1")
 
 
 def _message(content: dict[str, Any]) -> Message:
@@ -55,7 +55,15 @@ def _message(content: dict[str, Any]) -> Message:
          ("Every row of it was rejected", "payer_present", "Correct the file")),
         (quality_entry(ID, 71.4, ["payer_present", "phi_in_payer"], None), "An upload failed its quality checks",
          ("The payer is filled.", "the others were loaded", "corrected and sent again", "71 of 100")),
-        (FAILED, "A run failed: ingest", ("Re-execute it", "you will be told")),
+        (FAILED, "A run failed: ingest",
+         ("The run stopped in step claims with StageFailedError. What", "Re-execute it", "you will be told", "Error: StageFailedError")),
+        (run_failure_entry("r1", "ingest", None, None, None), "A run failed: ingest", ("The run failed. What it had stored",)),
+        (run_failure_entry("r1", "ingest", None, None, None, process_died=True), "A run failed: ingest",
+         ("The run's process ended without a word: it was killed",)),
+        (run_failure_entry("r1", "drift_sweep", None, None, None, process_died=True, bucket=(3, 12)), "A run failed: drift_sweep",
+         ("It was to look at part 4 of 12 of all customers, this one among them, and had not come to it.",)),
+        (run_failure_entry("r1", "drift_sweep", None, None, None, bucket=(0, 1)), "A run failed: drift_sweep",
+         ("It was to look at all customers, this one among them",)),
         (run_recovered_entry(FAILED.content["data"], "r2", None), "Resolved: ingest runs again", ("r2", "Nothing is to be done")),
         (channel_disabled_content("hook", "webhook", "it answered 410", AT), "Alert channel hook was switched off",
          ("upstream alerts enable", "upstream alerts resend")),

@@ -1,0 +1,55 @@
+"""How a failed run ended, as Dagster's event log tells it, and which customers a failed sweep was to look at.
+
+Belongs here: reading the log and the run's configuration. Not here: when it is asked (sensors.py), what is told of it
+(alerts/). Of errors the class alone is read: their messages may quote a claim.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dagster as dg
+
+from upstream_pipelines.alerts.runs import RunEnd, SweepPart
+from upstream_pipelines.defs.drift_assets import SweepConfig, look_at_customers
+from upstream_pipelines.defs.orphans import PROCESS_GONE
+
+# The code server writes this when a run's process is no more: its own name before it, exit code or signal after it.
+_CRASHED = "Run execution process for {run_id} "
+_READ = {
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.RUN_FAILURE,
+    dg.DagsterEventType.ENGINE_EVENT,
+}
+
+
+def read_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
+    """The step that failed first and the class of its error; else the class of the run's own; else whether the process died."""
+    entries = instance.all_logs(run.run_id, of_type=_READ)
+    events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
+    for event in events:
+        if event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            return RunEnd(event.step_key, _class_of(event.step_failure_data.error))
+    for event in events:
+        if event.event_type == dg.DagsterEventType.RUN_FAILURE and event.event_specific_data is not None:
+            error_class = _class_of(event.job_failure_data.error)
+            if error_class is not None:
+                return RunEnd(None, error_class)
+    crashed = _CRASHED.format(run_id=run.run_id)
+    messages = [event.message or "" for event in events]
+    died = any(message == PROCESS_GONE or crashed in message for message in messages)
+    return RunEnd(None, None, process_died=died)
+
+
+def part_of_sweep(run: dg.DagsterRun) -> SweepPart:
+    """The bucket that a sweep's run was given; what its configuration leaves out is as the op has it."""
+    given = run.run_config.get("ops", {}).get(look_at_customers.name, {}).get("config", {})
+    config = SweepConfig(**given)
+    return SweepPart(config.bucket, config.buckets)
+
+
+def _class_of(error: Any) -> str | None:
+    """The class of an error as Dagster keeps it (a type that it does not export), of our code's where Dagster wrapped it."""
+    while error is not None and error.cause is not None and (error.cls_name or "").startswith("Dagster"):
+        error = error.cause
+    return error.cls_name if error is not None else None

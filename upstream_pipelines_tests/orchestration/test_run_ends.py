@@ -1,0 +1,87 @@
+"""How a failed run ended, read from Dagster's event log: what is known, without the words of an error."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from upstream_pipelines.alerts.runs import RunEnd, SweepPart
+from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep
+from upstream_pipelines.defs.orphans import fail_orphaned_runs
+from upstream_pipelines.defs.run_ends import part_of_sweep, read_end
+
+
+class OddError(Exception):
+    """An error of ours; its words name a patient."""
+
+
+@dg.op
+def first() -> None:
+    """Nothing fails here."""
+
+
+@dg.op(ins={"after": dg.In(dg.Nothing)})
+def second() -> None:
+    """It fails with a cause of its own."""
+    try:
+        raise ValueError("SMITH, JOHN")
+    except ValueError as error:
+        raise OddError("SMITH, JOHN") from error
+
+
+@dg.job
+def two_steps() -> None:
+    second(first())
+
+
+def test_a_failed_step_is_named_with_the_class_of_its_error_and_not_of_the_cause(
+    instance: dg.DagsterInstance,
+) -> None:
+    done = two_steps.execute_in_process(instance=instance, raise_on_error=False)
+    assert read_end(instance, done.dagster_run) == RunEnd("second", "OddError")
+
+
+def _started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
+    return instance.create_run_for_job(deliver_alerts, tags=tags, status=dg.DagsterRunStatus.STARTED)
+
+
+def test_a_run_whose_process_is_gone_says_so(instance: dg.DagsterInstance) -> None:
+    run = _started(instance, **{".dagster/grpc_info": '{"host": "localhost", "socket": "/nowhere/at/all"}'})
+    assert fail_orphaned_runs(instance) == 1
+    assert read_end(instance, run) == RunEnd(None, None, process_died=True)
+
+
+def test_of_a_run_that_was_ended_from_outside_nothing_is_known(instance: dg.DagsterInstance) -> None:
+    run = _started(instance)
+    instance.report_run_failed(run, "Exceeded maximum runtime of 14400 seconds.")
+    assert read_end(instance, run) == RunEnd(None, None)
+
+
+def test_a_run_whose_process_crashed_says_so(instance: dg.DagsterInstance) -> None:
+    """The code server sees it and writes so, in words that are read here as Dagster has them."""
+    spec = importlib.util.find_spec("dagster._grpc.server")
+    assert spec is not None
+    assert spec.origin is not None
+    assert 'prefix=f"Run execution process for {run.run_id}"' in Path(spec.origin).read_text()
+    run = _started(instance)
+    crash = f"Run execution process for {run.run_id} was terminated by signal 9 (SIGKILL)."
+    instance.report_engine_event(crash, run, cls=type("DagsterApiServer", (), {}))  # whose name goes before it
+    instance.report_run_failed(run)
+    assert read_end(instance, run) == RunEnd(None, None, process_died=True)
+
+
+@pytest.mark.parametrize(
+    ("config", "part"),
+    [
+        ({}, SweepPart(0, 1)),
+        ({"ops": {"look_at_customers": {"config": {"bucket": 3, "buckets": 12}}}}, SweepPart(3, 12)),
+    ],
+)
+def test_the_part_of_a_sweep_is_read_from_its_configuration(
+    instance: dg.DagsterInstance, config: dict[str, Any], part: SweepPart
+) -> None:
+    assert part_of_sweep(instance.create_run_for_job(drift_sweep, run_config=config)) == part
