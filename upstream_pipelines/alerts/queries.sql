@@ -536,6 +536,14 @@ SELECT DISTINCT ON (a.customer_id, a.subject_id) a.customer_id, c.slug, a.conten
                       AND o.notice = 'resolved')
  ORDER BY a.customer_id, a.subject_id
 
+-- name: not_looked_at
+-- Those of these customers that were there at the time and have not been looked at since. By the primary keys; a customer
+-- has one look a day.
+SELECT c.customer_id FROM customers AS c
+ WHERE c.customer_id = ANY (%(customer_ids)s::bigint[]) AND c.created_at <= %(since)s
+   AND NOT EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = c.customer_id AND l.made_at >= %(since)s)
+ ORDER BY c.customer_id
+
 -- name: past_drift
 -- What the looks of the last days found of events, with the cause of the look before. By the keys' first columns.
 SELECT r.as_of, l.made_at, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.cause, r.severity,

@@ -6,7 +6,7 @@ did the same work, how it ended (defs/), the opening alert (store.py).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from upstream_pipelines.alerts.occurrences import run_recovered_entry
 from upstream_pipelines.alerts.outbox import QUERIES
-from upstream_pipelines.alerts.store import write_entries
+from upstream_pipelines.alerts.store import write_entries, write_run_failure_alert
 from upstream_pipelines.db.engine import Connection
 
 
@@ -31,9 +31,12 @@ class RunEnd:
 
 
 @dataclass(frozen=True)
-class SweepPart:
-    """The customers of a sweep's run: bucket `bucket`, from 0, of `buckets`."""
+class Sweep:
+    """A sweep's run, to start at `since`: it was given bucket `bucket`, from 0, of `buckets` of all customers."""
 
+    run_id: str
+    job_name: str
+    since: datetime
     bucket: int
     buckets: int
 
@@ -64,6 +67,35 @@ def write_recovery(
 ) -> int:
     """Tell those who were told of the failure that `recovered_by` (a run's id) made up for it. Returns: alerts written."""
     return write_entries(conn, failure.customer_id, [run_recovered_entry(failure.data, recovered_by, link)], now)
+
+
+def write_sweep_failure(
+    conn: Connection,
+    customers: Sequence[int],
+    sweep: Sweep,
+    end: RunEnd,
+    link: str | None,
+    now: datetime | None = None,
+) -> int:
+    """Tell those of a failed sweep's customers that it did not come to: not looked at, by whatever run, since it was to
+    start. Whom it wrote a failure itself is told once. Returns: alerts written.
+    """
+    written = 0
+    for customer_id in _not_looked_at(conn, customers, sweep.since):
+        with conn.transaction():
+            # A retry may be at it: its look is either seen here, or comes after and takes this back.
+            slug, _ = conn.execute(QUERIES.customer_name, {"customer_id": customer_id}).fetchone() or ("", "")
+            if _not_looked_at(conn, [customer_id], sweep.since):
+                written += write_run_failure_alert(
+                    conn, customer_id, f"{sweep.run_id}/{slug}", sweep.job_name, end.step, end.error_class, link, now,
+                    process_died=end.process_died, bucket=(sweep.bucket, sweep.buckets),
+                )  # fmt: skip
+    return written
+
+
+def _not_looked_at(conn: Connection, customers: Sequence[int], since: datetime) -> list[int]:
+    key = {"customer_ids": list(customers), "since": since}
+    return [row[0] for row in conn.execute(QUERIES.not_looked_at, key).fetchall()]
 
 
 def take_back_failures(

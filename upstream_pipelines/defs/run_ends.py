@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from upstream_pipelines.alerts.runs import RunEnd, SweepPart
+from upstream_pipelines.alerts.runs import RunEnd, Sweep
 from upstream_pipelines.defs.drift_assets import SweepConfig, look_at_customers
 from upstream_pipelines.defs.orphans import PROCESS_GONE
 
@@ -41,11 +41,12 @@ def read_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
     return RunEnd(None, None, process_died=died)
 
 
-def part_of_sweep(run: dg.DagsterRun) -> SweepPart:
-    """The bucket that a sweep's run was given; what its configuration leaves out is as the op has it."""
+def read_sweep(record: dg.RunRecord) -> Sweep:
+    """A sweep's run with the bucket that it was given; what its configuration leaves out is as the op has it."""
+    run = record.dagster_run
     given = run.run_config.get("ops", {}).get(look_at_customers.name, {}).get("config", {})
     config = SweepConfig(**given)
-    return SweepPart(config.bucket, config.buckets)
+    return Sweep(run.run_id, run.job_name, record.create_timestamp, config.bucket, config.buckets)
 
 
 def _class_of(error: Any) -> str | None:

@@ -38,7 +38,7 @@ def daily_drift(
             run_config={
                 "ops": {"look_at_customers": {"config": {"as_of": as_of, "bucket": bucket, "buckets": buckets}}}
             },
-            tags={"upstream/as_of": as_of},
+            tags={"upstream/as_of": as_of, "upstream/bucket": f"{bucket + 1} of {buckets}"},
         )
 
 

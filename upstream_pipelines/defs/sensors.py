@@ -8,16 +8,16 @@ from functools import partial
 
 import dagster as dg
 
-from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery
+from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery, write_sweep_failure
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
-from upstream_pipelines.customers.store import active_customers
+from upstream_pipelines.customers.store import active_customers, customers_of_bucket
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
-from upstream_pipelines.defs.jobs import deliver_alerts, drift, ingest, ingest_assets
+from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ingest, ingest_assets
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.run_ends import read_end
+from upstream_pipelines.defs.run_ends import read_end, read_sweep
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
 from upstream_pipelines.observability.tracebacks import safe_message
@@ -97,9 +97,9 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
 @dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    jobs=[ingest, drift],
+    jobs=[ingest, drift, drift_sweep],
     description="Failed runs of a customer are written into the alert outbox, each once; when a later run of the same work "
-    "succeeds they are taken back.",
+    "succeeds they are taken back. Of a sweep that died: for each customer that it did not come to.",
 )
 def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
     # Not a run_failure_sensor: one that raises loses its alert. Here the cursor moves only after the outbox
@@ -117,9 +117,18 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
             customers = {customer.slug: customer for customer in active_customers(conn)}
             for record in failures:
                 run = record.dagster_run
+                if run.job_name == drift_sweep.name:
+                    # It writes its customers' failures itself, while it lives.
+                    sweep = read_sweep(record)
+                    bucket = customers_of_bucket(conn, sweep.bucket, sweep.buckets)
+                    written += write_sweep_failure(
+                        conn, [one.customer_id for one in bucket], sweep, read_end(context.instance, run),
+                        f"{settings.ui_url}/runs/{run.run_id}",
+                    )  # fmt: skip
+                    continue
                 customer = customers.get(run.tags.get(_PARTITION_TAG, ""))
                 if customer is None:
-                    continue  # a sweep writes its customers' failures itself; or a partition that is no customer now
+                    continue  # a job of no customer, or a partition that is no customer now
                 end = read_end(context.instance, run)
                 written += write_run_failure_alert(
                     conn, customer.customer_id, run.run_id, run.job_name, end.step, end.error_class,

@@ -9,10 +9,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from upstream_pipelines.alerts.runs import RunEnd, SweepPart
+from upstream_pipelines.alerts.runs import RunEnd
 from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep
 from upstream_pipelines.defs.orphans import fail_orphaned_runs
-from upstream_pipelines.defs.run_ends import part_of_sweep, read_end
+from upstream_pipelines.defs.run_ends import read_end, read_sweep
 
 
 class OddError(Exception):
@@ -77,11 +77,15 @@ def test_a_run_whose_process_crashed_says_so(instance: dg.DagsterInstance) -> No
 @pytest.mark.parametrize(
     ("config", "part"),
     [
-        ({}, SweepPart(0, 1)),
-        ({"ops": {"look_at_customers": {"config": {"bucket": 3, "buckets": 12}}}}, SweepPart(3, 12)),
+        ({}, (0, 1)),
+        ({"ops": {"look_at_customers": {"config": {"bucket": 3, "buckets": 12}}}}, (3, 12)),
     ],
 )
 def test_the_part_of_a_sweep_is_read_from_its_configuration(
-    instance: dg.DagsterInstance, config: dict[str, Any], part: SweepPart
+    instance: dg.DagsterInstance, config: dict[str, Any], part: tuple[int, int]
 ) -> None:
-    assert part_of_sweep(instance.create_run_for_job(drift_sweep, run_config=config)) == part
+    record = instance.get_run_record_by_id(instance.create_run_for_job(drift_sweep, run_config=config).run_id)
+    assert record is not None
+    sweep = read_sweep(record)
+    assert (sweep.run_id, sweep.bucket, sweep.buckets) == (record.dagster_run.run_id, *part)
+    assert sweep.since == record.create_timestamp
