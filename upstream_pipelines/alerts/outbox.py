@@ -168,7 +168,7 @@ def grown_events(
 
 def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -> int:
     """Decide again over alerts whose time of being held back has ended, and repeat what its rule wants repeated; of all
-    customers or one, each customer in a transaction of its own. Returns: number of alerts told.
+    active customers or one, each customer in a transaction of its own. Returns: number of alerts told.
     """
     at = {"customer_id": customer_id, "now": now}
     held = [row[0] for row in conn.execute(QUERIES.customers_with_held, at)]

@@ -249,10 +249,12 @@ SELECT a.subject_id, a.rule_id, a.fingerprint FROM alerts AS a
    AND a.over_at IS NULL
 
 -- name: customers_with_held
--- Whose alerts that were held back are to be decided again; served by the partial index alerts_held.
-SELECT DISTINCT customer_id FROM alerts
- WHERE held_until <= %(now)s AND (%(customer_id)s::bigint IS NULL OR customer_id = %(customer_id)s)
- ORDER BY customer_id
+-- Whose alerts that were held back are to be decided again: of active customers, the others' wait until they are; served
+-- by the partial index alerts_held.
+SELECT DISTINCT a.customer_id FROM alerts AS a
+  JOIN customers AS k ON k.customer_id = a.customer_id AND k.status = 'active'
+ WHERE a.held_until <= %(now)s AND (%(customer_id)s::bigint IS NULL OR a.customer_id = %(customer_id)s)
+ ORDER BY a.customer_id
 
 -- name: held_of
 -- A customer's alerts whose time of being held back has ended; served by alerts_held.
@@ -275,10 +277,12 @@ UPDATE alerts AS a
 
 -- name: reminders_due
 -- Open events that their rule wants repeated and that were last told so long ago, each by its last notice: not judged
--- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, and with a channel to go to. The rules that repeat are few
+-- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, with a channel to go to, and
+-- of an active customer. The rules that repeat are few
 -- (alert_rules_repeating); their events come by alerts_going_on.
 SELECT last.customer_id, last.alert_id, last.told_at, last.step
   FROM alert_rules AS r
+  JOIN customers AS k ON k.customer_id = r.customer_id AND k.status = 'active'
  CROSS JOIN LATERAL (
        SELECT DISTINCT ON (a.subject_id) a.customer_id, a.alert_id, a.subject_id, a.fingerprint, a.told_at,
               (SELECT coalesce(max(o.step), 0) FROM alerts AS o
@@ -370,8 +374,11 @@ SELECT count(*)
    AND (NOT c.enabled OR c.not_before IS NULL OR c.not_before <= %(now)s + interval '2 seconds')
 
 -- name: count_held
--- Alerts held back whose time has ended: a worker decides over them again. Served by the partial index alerts_held.
-SELECT count(*) FROM alerts WHERE held_until <= %(now)s
+-- Alerts held back whose time has ended: a worker decides over them again, of active customers. Served by the partial
+-- index alerts_held.
+SELECT count(*) FROM alerts AS a
+  JOIN customers AS k ON k.customer_id = a.customer_id AND k.status = 'active'
+ WHERE a.held_until <= %(now)s
 
 -- name: list_alerts
 -- The newest alerts with their deliveries and all attempts; by the key's first column. No chart, no secret.
