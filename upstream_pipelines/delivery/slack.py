@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from http.client import HTTPException
 from typing import Any
 
 # Here and not in the functions: two threads that import the SDK at once meet it half imported.
@@ -70,7 +71,7 @@ def send_slack(
         return Outcome("retry", f"Slack did not answer within {total_seconds:g} s", receiver_failing=True)
     except SlackApiError as error:
         return _judge_api(error.response, now)
-    except (SlackClientError, OSError) as error:  # urllib's URLError is an OSError
+    except (SlackClientError, OSError, HTTPException) as error:  # urllib's URLError is an OSError
         return Outcome("retry", f"no connection to Slack ({type(error).__name__})", receiver_failing=True)
 
 
@@ -116,7 +117,7 @@ def _by_token(  # noqa: PLR0917  called in one place
         except SlackApiError as error:
             # The alert itself is there; sending it again for want of its picture would be worse.
             detail = f"accepted; the chart was not taken ({_code(error.response)})"
-        except (SlackClientError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, and it is told: the alert is there
             detail = f"accepted; the chart was not taken ({type(error).__name__})"
     return Outcome("sent", detail, 200)
 

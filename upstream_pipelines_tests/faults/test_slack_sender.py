@@ -64,6 +64,7 @@ class FakeSlack:
         self.files: list[bytes] = []
         self.errors: dict[str, tuple[int, str, dict[str, str]]] = {}
         self.slow: dict[str, float] = {}
+        self.broken: dict[str, bytes] = {}
         self.one_a_second = False
         self.refused_as_too_fast = 0
         self._accepted_at: dict[str, float] = {}
@@ -74,7 +75,10 @@ class FakeSlack:
         method = handler.path.rpartition("/")[2]
         self.calls.append(method)
         self._receiver.closing.wait(self.slow.get(method, 0.0))
-        if method in self.errors:
+        if method in self.broken:
+            handler.wfile.write(self.broken[method])
+            handler.close_connection = True
+        elif method in self.errors:
             status, code, headers = self.errors[method]
             text = code if method == "hook" else json.dumps({"ok": False, "error": code})
             self._reply(handler, status, text.encode(), **headers)
@@ -174,6 +178,41 @@ def test_a_chart_that_is_refused_does_not_send_the_alert_twice(receiver: Any, sl
     slack.errors["files.getUploadURLExternal"] = (200, "missing_scope", {})
     outcome = _send(receiver, _message(), channel="#alerts")
     assert (outcome.state, outcome.detail) == ("sent", "accepted; the chart was not taken (missing_scope)")
+
+
+@pytest.mark.parametrize("method", ["files.getUploadURLExternal", "upload", "files.completeUploadExternal"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{",
+        b"not HTTP at all\r\n\r\n",
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n<xml>",
+    ],
+    ids=["cut off", "no HTTP", "hung up", "no JSON"],
+)
+def test_whatever_goes_wrong_with_a_chart_does_not_send_the_alert_twice(
+    receiver: Any, slack: FakeSlack, method: str, answer: bytes
+) -> None:
+    slack.broken[method] = answer
+    outcome = _send(receiver, _message(), channel="#alerts")
+    assert outcome.state == "sent"
+    # The upload's own answer is not read: its status says all.
+    if (method, answer[-5:]) != ("upload", b"<xml>"):
+        assert outcome.detail.startswith("accepted; the chart was not taken (")
+    assert len(slack.posts) == 1
+
+
+def test_an_answer_to_the_post_that_breaks_off_is_tried_again_and_is_the_receivers_fault(
+    receiver: Any, slack: FakeSlack
+) -> None:
+    slack.broken["chat.postMessage"] = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"
+    outcome = _send(receiver, _message(), channel="#alerts")
+    assert (outcome.state, outcome.detail, outcome.receiver_failing) == (
+        "retry",
+        "no connection to Slack (IncompleteRead)",
+        True,
+    )
 
 
 def test_a_chart_that_takes_too_long_does_not_send_the_alert_twice(receiver: Any, slack: FakeSlack) -> None:
