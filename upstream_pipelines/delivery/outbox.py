@@ -148,15 +148,15 @@ class Outbox:
         """An attempt as the database keeps it; `state` is what becomes of the delivery."""
         leased, outcome = attempt.leased, attempt.outcome
         tries = leased.attempt - int(leased.progress.get("tries_from", 0))
-        wait = next_wait(tries, outcome.retry_after, self._jitter) if outcome.state == "retry" else None
+        again = outcome.state == "retry" and not leased.is_test
+        wait = next_wait(tries, outcome.retry_after, self._jitter) if again else None
         state: Literal["sent", "retrying", "dead"] = (
             "retrying" if wait is not None else "sent" if outcome.state == "sent" else "dead"
         )
         progress = dict(outcome.progress)
         if state == "dead":
-            progress["reason"] = (
-                outcome.detail if outcome.state == "dead" else f"last of {tries} tries: {outcome.detail}"
-            )
+            last = "a test is tried once" if leased.is_test else f"last of {tries} tries"
+            progress["reason"] = outcome.detail if outcome.state == "dead" else f"{last}: {outcome.detail}"
         return {
             "customer_id": leased.customer_id, "delivery_id": str(leased.delivery_id), "attempt": leased.attempt,
             "state": state, "due_at": (now + wait).isoformat() if wait is not None else None,

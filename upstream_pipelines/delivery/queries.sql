@@ -211,10 +211,10 @@ SELECT d.state, coalesce(t.detail, ''), t.status_code, t.latency_ms, t.answer
  ORDER BY t.attempt DESC LIMIT 1
 
 -- name: end_test
--- A test that failed is not tried again. By primary key.
+-- A test that nobody took in time is not sent later; one that is under way is left to its worker. By primary key.
 UPDATE deliveries
    SET state = 'dead', finished_at = %(now)s, progress = progress || jsonb_build_object('reason', %(reason)s::text)
- WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'retrying'
+ WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'pending'
 
 -- name: lock_secret
 -- A channel before its secret is replaced, and until when an earlier one still signs. By the unique key (customer_id, name).

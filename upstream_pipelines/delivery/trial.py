@@ -1,7 +1,8 @@
 """One message marked as a test, through the real sender, kept as a delivery with its attempt like any other.
 
-It belongs to no rule, keeps no quiet hours and is tried once: one that came by itself an hour later would puzzle its
-reader. Not here: how a channel sends, what to do about a failure (advice.py).
+It belongs to no rule, keeps no quiet hours and is tried once, whoever sends it: one that came by itself an hour later would
+puzzle its reader. Not here: how a channel sends, a test that is too late for that (sending.py), what to do about a failure
+(advice.py).
 """
 
 from __future__ import annotations
@@ -81,30 +82,36 @@ def try_channel(
         deliver(settings, customer_id=customer_id)
         row = conn.execute(QUERIES.test_attempt, key).fetchone()
         if row is not None and row[0] != "sending":
-            return _conclude(conn, key, kind, row)
+            return _conclude(key, kind, row)
         if time.monotonic() >= end:
-            return TrialResult(
-                key["delivery_id"], False, "it still waits: a message to this channel is under way, or its receiver asked for a pause",  # type: ignore[arg-type]
-                f"`upstream alerts list {slug}` shows what came of it, in a minute.",
-            )  # fmt: skip
+            return _give_up(conn, key, slug)
         time.sleep(_POLL_SECONDS)
 
 
+def _give_up(conn: Connection, key: dict[str, object], slug: str) -> TrialResult:
+    """Nobody could send it in time: it is not to come by itself later."""
+    busy = "a message to this channel is under way, or its receiver asked for a pause"
+    those = {"customer_ids": [key["customer_id"]], "delivery_ids": [key["delivery_id"]]}
+    with conn.transaction():
+        conn.execute(ALERT_QUERIES.lock_alerts, those)
+        ended = conn.execute(
+            QUERIES.end_test, {**key, "now": datetime.now(UTC), "reason": f"a test is sent at once: {busy}"}
+        ).rowcount
+        conn.execute(ALERT_QUERIES.settle_alerts, those)
+    return TrialResult(
+        key["delivery_id"],  # type: ignore[arg-type]
+        False,
+        f"it was not sent: {busy}" if ended else "it is under way, and its receiver has not answered yet",
+        "Test again in a few minutes." if ended else f"`upstream alerts list {slug}` shows what came of it, in a minute.",
+    )
+
+
 def _conclude(
-    conn: Connection,
     key: dict[str, object],
     kind: str,
     row: tuple[str, str, int | None, int | None, str | None],
 ) -> TrialResult:
     state, detail, status, latency_ms, answer = row
-    if state == "retrying":
-        those = {"customer_ids": [key["customer_id"]], "delivery_ids": [key["delivery_id"]]}
-        with conn.transaction():
-            conn.execute(ALERT_QUERIES.lock_alerts, those)
-            conn.execute(
-                QUERIES.end_test, {**key, "now": datetime.now(UTC), "reason": f"a test is tried once: {detail}"}
-            )
-            conn.execute(ALERT_QUERIES.settle_alerts, those)
     sent = state == "sent"
     return TrialResult(
         delivery_id=key["delivery_id"],  # type: ignore[arg-type]

@@ -93,18 +93,78 @@ def test_a_missing_mail_server_is_named_with_the_setting(
     assert tested.advice == "The text above names what to set; then test again."
 
 
-def test_a_channel_that_is_busy_is_waited_for_and_then_reported_as_waiting(
+def _nobody_delivers(*_: object, **__: object) -> None:
+    """As if another message held the channel."""
+
+
+def test_a_channel_that_is_busy_is_waited_for_and_then_the_test_is_given_up_and_not_sent_later(
     loopback: Settings, pipeline: Connection, customer: int, hook: str
 ) -> None:
-    def deliver(*_: object, **__: object) -> None:
-        """As if another message held the channel."""
-
-    tested = try_channel(pipeline, loopback, customer, hook, patience_seconds=0.5, deliver=deliver)
+    tested = try_channel(pipeline, loopback, customer, hook, patience_seconds=0.5, deliver=_nobody_delivers)
     assert (tested.sent, tested.detail) == (
         False,
-        "it still waits: a message to this channel is under way, or its receiver asked for a pause",
+        "it was not sent: a message to this channel is under way, or its receiver asked for a pause",
     )
-    assert deliver_due(loopback).sent == 1
+    assert deliver_due(loopback).taken == 0
+    (alert,) = list_alerts(pipeline, customer)
+    assert (alert["state"], alert["deliveries"][0]["state"]) == ("failed", "dead")
+
+
+def test_a_test_that_is_under_way_when_its_asker_loses_patience_is_left_to_its_worker(
+    loopback: Settings, pipeline: Connection, customer: int, hook: str
+) -> None:
+    def take(*_: object, **__: object) -> None:
+        pipeline.execute("UPDATE deliveries SET state = 'sending', attempt = 1, due_at = now() + interval '1 minute'")
+
+    tested = try_channel(pipeline, loopback, customer, hook, patience_seconds=0.5, deliver=take)
+    assert (tested.sent, tested.detail) == (False, "it is under way, and its receiver has not answered yet")
+    assert pipeline.execute("SELECT state FROM deliveries").fetchone() == ("sending",)
+
+
+class _KilledError(Exception):
+    """The process that asked for a test is gone."""
+
+
+def _ask_and_die(conn: Connection, settings: Settings, customer: int, name: str) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise _KilledError
+
+    with pytest.raises(_KilledError):
+        try_channel(conn, settings, customer, name, deliver=die)
+
+
+def test_a_test_whose_asker_died_is_tried_once_by_the_worker_and_never_again(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, reply: Any, hook: str
+) -> None:
+    """Most likely wrong: nobody is left to end it, and it comes again and again like an alert."""
+    receiver.script = lambda handler, _: reply(handler, 500)
+    _ask_and_die(pipeline, loopback, customer, hook)
+    report = deliver_due(loopback)
+    assert (report.taken, report.retrying, report.dead) == (1, 0, 1)
+    (delivery,) = list_alerts(pipeline, customer)[0]["deliveries"]
+    assert (delivery["state"], delivery["progress"]["reason"]) == (
+        "dead",
+        "a test is tried once: the receiver answered 500",
+    )
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        "UPDATE alerts SET created_at = created_at - interval '6 minutes'",
+        "UPDATE deliveries SET state = 'sending', attempt = 1, due_at = now() - interval '1 second'",
+    ],
+    ids=["minutes later", "its worker died with it"],
+)
+def test_a_test_that_is_too_late_is_given_up_unsent(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, hook: str, late: str
+) -> None:
+    _ask_and_die(pipeline, loopback, customer, hook)
+    pipeline.execute(late)
+    assert deliver_due(loopback).dead == 1
+    assert receiver.requests == []
+    (delivery,) = list_alerts(pipeline, customer)[0]["deliveries"]
+    assert delivery["progress"]["reason"] == "not sent: a test is tried once, within 5 minutes; ask for another"
 
 
 def test_an_unknown_channel_is_named(loopback: Settings, pipeline: Connection, customer: int) -> None:
