@@ -17,7 +17,7 @@ HeldBy = Literal["channel", "silence", "noise", "cooldown", "opening"]
 
 # Four times the material size is a severity of a half (drift/severity.py); a fifth more is about twice that size.
 STEP = 0.2
-# Severities are sums of floating point numbers: 0.7 is 0.2 above 0.5.
+# Severities are floating point numbers: 0.3 is a step above 0.1, though less than 0.1 + 0.2.
 _ROUNDING = 1e-9
 JUDGEMENTS_TO_HOLD = 2
 NOISE_LASTS = timedelta(days=30)
