@@ -29,7 +29,7 @@ from upstream_pipelines.alerts.life import (
     minute,
 )
 from upstream_pipelines.alerts.notices import Entry, drift_subject
-from upstream_pipelines.alerts.timing import Lately, QuietHours, Rhythm, due_at
+from upstream_pipelines.alerts.timing import MOST_IN_A_WEBHOOK, Lately, QuietHours, Rhythm, due_at
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 
@@ -299,7 +299,9 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
 
 
 def _place(conn: Connection, customer_id: int, told: Sequence[_Told], now: datetime) -> None:
-    """Put told alerts into messages: of each rule and channel one, the one that still waits or a new one."""
+    """Put told alerts into messages: of each rule and channel one, the one that still waits or a new one; more where a
+    webhook's would grow too large.
+    """
     carried: dict[tuple[uuid.UUID, uuid.UUID], list[_Told]] = {}
     for alert in told:
         for channel_id in alert.channel_ids:
@@ -313,6 +315,7 @@ def _place(conn: Connection, customer_id: int, told: Sequence[_Told], now: datet
             {
                 "customer_id": customer_id,
                 "now": now,
+                "most_in_webhook": MOST_IN_A_WEBHOOK,
                 "rule_ids": [rule_id for rule_id, _ in places],
                 "channel_ids": [channel_id for _, channel_id in places],
             },
@@ -328,9 +331,13 @@ def _place(conn: Connection, customer_id: int, told: Sequence[_Told], now: datet
             due_at(now, rhythms[row["rule_id"]], lately, at_once=at_once, severity=severity)
             for at_once, severity in kinds
         )
-        delivery_id = row["delivery_id"] or uuid.uuid4()
-        messages.append((delivery_id, row["rule_id"], row["channel_id"], due, row["delivery_id"] is not None))
-        links += [(delivery_id, alert.alert_id) for alert in alerts]
+        waiting, joining, parts = _shared_out(alerts, row)
+        for delivery_id, part in [
+            *([(waiting, joining)] if joining else []),
+            *((uuid.uuid4(), part) for part in parts),
+        ]:
+            messages.append((delivery_id, row["rule_id"], row["channel_id"], due, delivery_id == waiting))
+            links += [(delivery_id, alert.alert_id) for alert in part]
     conn.execute(
         QUERIES.place_alerts,
         {
@@ -345,6 +352,18 @@ def _place(conn: Connection, customer_id: int, told: Sequence[_Told], now: datet
             "link_alerts": [link[1] for link in links],
         },
     )
+
+
+def _shared_out(
+    alerts: Sequence[_Told], row: Mapping[str, Any]
+) -> tuple[uuid.UUID | None, Sequence[_Told], list[Sequence[_Told]]]:
+    """Alerts of a rule for a channel, as its messages have room: the message that waits, those that join it, and the others
+    by message.
+    """
+    most = row["most"] or len(alerts)
+    waiting: uuid.UUID | None = row["delivery_id"]
+    joining = 0 if waiting is None else row["room"] or most
+    return waiting, alerts[:joining], [alerts[at : at + most] for at in range(joining, len(alerts), most)]
 
 
 def _rhythm(row: Mapping[str, Any]) -> Rhythm:

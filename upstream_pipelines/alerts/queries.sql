@@ -205,12 +205,15 @@ UPDATE alerts AS a SET over_at = %(now)s
 
 -- name: rhythms_of
 -- How each (rule, channel) is spaced, its last message within the rule's update_minutes, and the message that another
--- alert may still join: not tried yet, and locked so that no worker takes it meanwhile. Served by deliveries_joinable and
+-- alert may still join: not tried yet, with room, and locked so that no worker takes it meanwhile. `most`: alerts in a
+-- message of this channel, NULL for any number; `room`: in the one to join. Served by deliveries_joinable and
 -- deliveries_lately.
 SELECT e.rule_id, e.channel_id, r.name, r.group_seconds, r.update_minutes, r.quiet_hours, r.time_zone,
-       open.delivery_id, open.due_at, lately.tried_at, lately.highest
+       open.delivery_id, lately.tried_at, lately.highest, c.most, c.most - open.carried AS room
   FROM unnest(%(rule_ids)s::uuid[], %(channel_ids)s::uuid[]) AS e (rule_id, channel_id)
   JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
+  JOIN (SELECT customer_id, channel_id, CASE WHEN kind = 'webhook' THEN %(most_in_webhook)s::integer END AS most
+          FROM alert_channels) AS c ON c.customer_id = r.customer_id AND c.channel_id = e.channel_id
  CROSS JOIN LATERAL (
        SELECT max(d.first_tried_at) AS tried_at, max(a.severity) AS highest
          FROM deliveries AS d
@@ -219,9 +222,12 @@ SELECT e.rule_id, e.channel_id, r.name, r.group_seconds, r.update_minutes, r.qui
         WHERE d.customer_id = r.customer_id AND d.rule_id = e.rule_id AND d.channel_id = e.channel_id
           AND d.first_tried_at > %(now)s - r.update_minutes * interval '1 minute') AS lately
   LEFT JOIN LATERAL (
-       SELECT d.delivery_id, d.due_at FROM deliveries AS d
+       SELECT d.delivery_id, carried.number AS carried FROM deliveries AS d
+        CROSS JOIN LATERAL (
+              SELECT count(*)::integer AS number FROM delivery_alerts AS l
+               WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND c.most IS NOT NULL) AS carried
         WHERE d.customer_id = r.customer_id AND d.rule_id = e.rule_id AND d.channel_id = e.channel_id
-          AND d.state = 'pending' AND d.attempt = 0
+          AND d.state = 'pending' AND d.attempt = 0 AND (c.most IS NULL OR carried.number < c.most)
         ORDER BY d.due_at LIMIT 1 FOR UPDATE OF d) AS open ON true
 
 -- name: place_alerts

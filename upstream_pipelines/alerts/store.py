@@ -199,9 +199,7 @@ def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     bucket: tuple[int, int] | None = None,
 ) -> int:
     """Put a failed run into the outbox, once per run; what is not known is None. Returns: number of alerts written."""
-    entry = run_failure_entry(
-        run_id, job_name, step, error_class, link, process_died=process_died, bucket=bucket
-    )
+    entry = run_failure_entry(run_id, job_name, step, error_class, link, process_died=process_died, bucket=bucket)
     return write_entries(conn, customer_id, [entry], now)
 
 

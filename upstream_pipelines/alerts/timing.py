@@ -13,6 +13,9 @@ from zoneinfo import ZoneInfo
 
 from upstream_pipelines.alerts.life import rises
 
+# Alerts in one webhook. A drift event's data is 4 to 8 kB; many servers refuse a body of 1 MB, as nginx does unless told
+# otherwise. Other channels tell ten in full, however many there are.
+MOST_IN_A_WEBHOOK = 50
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _MINUTE = timedelta(minutes=1)
 _DAY = 24 * 60

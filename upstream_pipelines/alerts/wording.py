@@ -71,7 +71,9 @@ def _left_undone(data: Mapping[str, Any]) -> tuple[str, ...]:
     if "bucket" not in data:
         return ()
     part = (
-        f"part {data['bucket'] + 1} of {data['buckets']} of all customers" if data["buckets"] > 1 else "all customers"
+        f"part {data['bucket'] + 1} of {data['buckets']} of all customers"
+        if data["buckets"] > 1
+        else "all customers"
     )
     return (f"It was to look at {part}, this one among them, and had not come to it.",)
 

@@ -184,7 +184,9 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
         link = f"{settings.ui_url}/runs/{context.run_id}"
         for customer in customers:
             try:
-                _look_in_sweep(context, conn, settings, customer, days, show=len(customers) <= _MATERIALISE_ALL_UP_TO)
+                _look_in_sweep(
+                    context, conn, settings, customer, days, show=len(customers) <= _MATERIALISE_ALL_UP_TO
+                )
             except Exception as error:  # noqa: BLE001  one customer's trouble is not the others'; reported below
                 failed.append(customer.slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)

@@ -112,7 +112,7 @@ class Outbox:
             recorded = self._conn.execute(QUERIES.record_outcomes, {"ended": Jsonb(ended), "now": now})
             self._conn.execute(ALERT_QUERIES.settle_alerts, which)
             channels = self._conn.execute(
-                QUERIES.judge_channels, 
+                QUERIES.judge_channels,
                 {"judged": Jsonb(judged), "now": now, "most": MOST_IN_FLIGHT, "goes_on": FAILS_ON_WITHIN},
             ).fetchall()
             ours = {row[0] for row in recorded}

@@ -102,7 +102,9 @@ def _give_up(conn: Connection, key: dict[str, object], slug: str) -> TrialResult
         key["delivery_id"],  # type: ignore[arg-type]
         False,
         f"it was not sent: {busy}" if ended else "it is under way, and its receiver has not answered yet",
-        "Test again in a few minutes." if ended else f"`upstream alerts list {slug}` shows what came of it, in a minute.",
+        "Test again in a few minutes."
+        if ended
+        else f"`upstream alerts list {slug}` shows what came of it, in a minute.",
     )
 
 

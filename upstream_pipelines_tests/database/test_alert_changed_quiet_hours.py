@@ -24,7 +24,9 @@ LOUD = AlertRule(name="default")
 @pytest.fixture
 def acme(pipeline: Connection) -> int:
     customer_id = create_customer(pipeline, "acme", "Acme")[0].customer_id
-    sync_channels(pipeline, customer_id, [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")])
+    sync_channels(
+        pipeline, customer_id, [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")]
+    )
     sync_rules(pipeline, customer_id, [QUIET])
     write_quality_alert(pipeline, customer_id, uuid.uuid4(), 71.0, ["payer_present"], None, EVENING)
     return customer_id
@@ -51,7 +53,5 @@ def test_what_waits_keeps_its_time_when_quiet_hours_are_lifted_until_the_next_al
 def test_what_waits_is_not_moved_by_longer_quiet_hours(pipeline: Connection, acme: int) -> None:
     longer = QuietHours.model_validate({"from": "20:00", "to": "09:00"})
     sync_rules(pipeline, acme, [QUIET.model_copy(update={"quiet_hours": longer})])
-    write_quality_alert(
-        pipeline, acme, uuid.uuid4(), 71.0, ["cpt_present"], None, EVENING + timedelta(hours=1)
-    )
+    write_quality_alert(pipeline, acme, uuid.uuid4(), 71.0, ["cpt_present"], None, EVENING + timedelta(hours=1))
     assert _waiting(pipeline) == [(MORNING, 2)]

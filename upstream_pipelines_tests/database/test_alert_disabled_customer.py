@@ -12,7 +12,13 @@ from upstream_pipelines.alerts.feedback import silence
 from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.outbox import tell_what_waited
 from upstream_pipelines.alerts.rules import AlertRule
-from upstream_pipelines.alerts.store import due_deliveries, list_alerts, sync_channels, sync_rules, write_drift_alerts
+from upstream_pipelines.alerts.store import (
+    due_deliveries,
+    list_alerts,
+    sync_channels,
+    sync_rules,
+    write_drift_alerts,
+)
 from upstream_pipelines.customers.store import create_customer, set_status
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.channels import WebhookChannel

@@ -114,7 +114,9 @@ def test_a_test_that_is_under_way_when_its_asker_loses_patience_is_left_to_its_w
     loopback: Settings, pipeline: Connection, customer: int, hook: str
 ) -> None:
     def take(*_: object, **__: object) -> None:
-        pipeline.execute("UPDATE deliveries SET state = 'sending', attempt = 1, due_at = now() + interval '1 minute'")
+        pipeline.execute(
+            "UPDATE deliveries SET state = 'sending', attempt = 1, due_at = now() + interval '1 minute'"
+        )
 
     tested = try_channel(pipeline, loopback, customer, hook, patience_seconds=0.5, deliver=take)
     assert (tested.sent, tested.detail) == (False, "it is under way, and its receiver has not answered yet")

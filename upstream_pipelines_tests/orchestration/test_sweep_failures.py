@@ -70,7 +70,9 @@ def test_whatever_fails_of_a_customer_in_a_sweep_is_that_customers_and_the_other
     assert _told(pipeline) == [("acme", "open", f"{result.run_id}/acme")]
     (failure,) = (event.step_failure_data for event in result.all_events if event.is_step_failure)
     assert "1 of 2 customers failed: acme." in str(failure.user_failure_data)
-    looked = {slug for (slug,) in pipeline.execute("SELECT slug FROM drift_looks JOIN customers USING (customer_id)")}
+    looked = {
+        slug for (slug,) in pipeline.execute("SELECT slug FROM drift_looks JOIN customers USING (customer_id)")
+    }
     assert looked == {"acme", "beta"}
     assert "SMITH" not in str(pipeline.execute("SELECT content FROM alerts").fetchall())
 
@@ -79,10 +81,14 @@ def _dies(instance: dg.DagsterInstance, bucket: int = 0, buckets: int = 1) -> dg
     """A sweep whose process is killed before it does anything, as the code server then ends it."""
     run = instance.create_run_for_job(
         drift_sweep,
-        run_config={"ops": {"look_at_customers": {"config": {"as_of": AS_OF, "bucket": bucket, "buckets": buckets}}}},
+        run_config={
+            "ops": {"look_at_customers": {"config": {"as_of": AS_OF, "bucket": bucket, "buckets": buckets}}}
+        },
         status=dg.DagsterRunStatus.STARTED,
     )
-    instance.report_engine_event(f"Run execution process for {run.run_id} was terminated by signal 9 (SIGKILL).", run)
+    instance.report_engine_event(
+        f"Run execution process for {run.run_id} was terminated by signal 9 (SIGKILL).", run
+    )
     return run
 
 

@@ -101,7 +101,9 @@ def test_an_ending_goes_where_the_opening_was_told_and_nowhere_else() -> None:
 
 
 def test_while_no_channel_is_on_nothing_breaks_through_and_nothing_escalates() -> None:
-    off = Past(last_told=NOW - HOUR, highest=0.1, event_told=True, event_highest=0.1, channels_off="channel a is off")
+    off = Past(
+        last_told=NOW - HOUR, highest=0.1, event_told=True, event_highest=0.1, channels_off="channel a is off"
+    )
     for notice in get_args(Notice):
         verdict = decide(notice, 0.9, off, NOW, COOLDOWN)
         assert (verdict.held_by, verdict.until, verdict.reason) == ("channel", None, "channel a is off")
