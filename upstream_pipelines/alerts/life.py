@@ -1,7 +1,8 @@
 """Whether an alert is told or held back, and until when: the life of a fingerprint under one rule, without a database.
 
 Told, or held back because no channel of its rule is on, by a silence, by two judgements "noise", by the cooldown, or
-because its opening was not told. What was held back counts for nothing when the next is decided: only what was told starts a cooldown, only people silence and judge.
+because its opening was not told. What was held back counts for nothing when the next is decided: only what was told starts
+a cooldown, only people silence and judge.
 Not here: reading the past, writing (outbox.py), when a message is due (timing.py), matching rules (rules.py).
 """
 
@@ -77,8 +78,8 @@ def escalates(severity: float | None, past: Past) -> bool:
 def decide(notice: Notice, severity: float | None, past: Past, now: datetime, cooldown: timedelta) -> Verdict:
     """Tell it, or hold it back with a reason; the first that applies of channel, silence, noise, cooldown.
 
-    A higher severity breaks through the last three. The end of an event is told to those who were told of it, silenced or not:
-    who acts on an alert must learn that it is over.
+    A higher severity breaks through the last three. The end of an event is told to those who were told of it, silenced or
+    not: who acts on an alert must learn that it is over.
     """
     if notice == "resolved" and not past.event_told:
         return Verdict("opening", None, NOT_OPENED)

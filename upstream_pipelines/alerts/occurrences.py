@@ -19,7 +19,7 @@ from upstream_pipelines.alerts.rules import Facts
 _CLASS_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,199}")
 
 
-def run_failure_entry(  # noqa: PLR0917  the callers' order of words
+def run_failure_entry(
     run_id: str,
     job_name: str,
     step: str | None,

@@ -74,6 +74,7 @@ def write_sweep_failure(
     customers: Sequence[int],
     sweep: Sweep,
     end: RunEnd,
+    *,
     link: str | None,
     now: datetime | None = None,
 ) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
+from pydantic import ValidationError
 
 from upstream_pipelines.alerts.runs import RunEnd, Sweep
 from upstream_pipelines.defs.drift_assets import SweepConfig, look_at_customers
@@ -41,11 +42,19 @@ def read_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
     return RunEnd(None, None, process_died=died)
 
 
-def read_sweep(record: dg.RunRecord) -> Sweep:
-    """A sweep's run with the bucket that it was given; what its configuration leaves out is as the op has it."""
+def read_sweep(record: dg.RunRecord) -> Sweep | None:
+    """A sweep's run with the bucket that it was given; what its configuration leaves out is as the op has it. None where a
+    person's configuration names no bucket there can be: such a run was to look at nobody.
+    """
     run = record.dagster_run
-    given = run.run_config.get("ops", {}).get(look_at_customers.name, {}).get("config", {})
-    config = SweepConfig(**given)
+    ops: Any = run.run_config.get("ops")
+    given = ((ops or {}).get(look_at_customers.name) or {}).get("config") or {}
+    try:
+        config = SweepConfig(**given)
+    except ValidationError:
+        return None
+    if not 0 <= config.bucket < config.buckets:
+        return None
     return Sweep(run.run_id, run.job_name, record.create_timestamp, config.bucket, config.buckets)
 
 

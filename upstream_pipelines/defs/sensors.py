@@ -120,10 +120,13 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
                 if run.job_name == drift_sweep.name:
                     # It writes its customers' failures itself, while it lives.
                     sweep = read_sweep(record)
+                    if sweep is None:
+                        context.log.warning("run %s: its configuration names no part of the customers", run.run_id)
+                        continue
                     bucket = customers_of_bucket(conn, sweep.bucket, sweep.buckets)
                     written += write_sweep_failure(
                         conn, [one.customer_id for one in bucket], sweep, read_end(context.instance, run),
-                        f"{settings.ui_url}/runs/{run.run_id}",
+                        link=f"{settings.ui_url}/runs/{run.run_id}",
                     )  # fmt: skip
                     continue
                 customer = customers.get(run.tags.get(_PARTITION_TAG, ""))

@@ -151,9 +151,9 @@ RETURNING d.delivery_id
 
 -- name: judge_channels
 -- What attempts say of their channels: since when a receiver fails, ended by a success, and begun anew after so long
--- without a failure; how many may be in flight, more
--- with each quick success of a webhook and one after anything else; a pause that it asked for. Touches nothing where
--- nothing changes, and locks the others in one order, so that no two workers wait for each other. By primary key.
+-- without a failure; how many may be in flight, more with each quick success of a webhook and one after anything else; a
+-- pause that it asked for. Touches nothing where nothing changes, and locks the others in one order, so that no two workers
+-- wait for each other. By primary key.
 WITH judged AS (
     SELECT * FROM jsonb_to_recordset(%(judged)s) AS j (customer_id bigint, channel_id uuid, any_sent boolean,
         failing boolean, quick integer, pause_until timestamptz)

@@ -45,7 +45,7 @@ class Leased:
     @property
     def is_test(self) -> bool:
         """A test (trial.py) is alone in its message."""
-        return bool(self.contents[0]["type"] == "test")
+        return bool(self.contents) and self.contents[0]["type"] == "test"
 
 
 @dataclass(frozen=True)

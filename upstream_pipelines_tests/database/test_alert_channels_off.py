@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -67,7 +67,7 @@ def _switch_off(conn: Connection, at: datetime = NOW) -> None:
 
 def _kept(conn: Connection, customer: int) -> list[tuple[str, str, str | None, str | None]]:
     """Notice, state, by what and why it is held back, oldest first."""
-    alerts: list[Mapping[str, Any]] = list_alerts(conn, customer)
+    alerts = list_alerts(conn, customer)
     rank = ("open", "escalated", "reminder", "resolved")
     ordered = sorted(alerts, key=lambda alert: (alert["created_at"], rank.index(alert["notice"])))
     return [(alert["notice"], alert["state"], alert["held_by"], alert["reason"]) for alert in ordered]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -28,7 +30,7 @@ def first() -> None:
 def second() -> None:
     """It fails with a cause of its own."""
     try:
-        raise ValueError("SMITH, JOHN")
+        float("SMITH, JOHN")
     except ValueError as error:
         raise OddError("SMITH, JOHN") from error
 
@@ -87,5 +89,18 @@ def test_the_part_of_a_sweep_is_read_from_its_configuration(
     record = instance.get_run_record_by_id(instance.create_run_for_job(drift_sweep, run_config=config).run_id)
     assert record is not None
     sweep = read_sweep(record)
+    assert sweep is not None
     assert (sweep.run_id, sweep.bucket, sweep.buckets) == (record.dagster_run.run_id, *part)
     assert sweep.since == record.create_timestamp
+
+
+@pytest.mark.parametrize("config", [{"bucket": "x"}, {"buckets": 0}, {"bucket": 2, "buckets": 2}, {"bucket": -1}])
+def test_a_sweep_that_was_given_no_bucket_there_can_be_is_none_and_stops_nothing(config: dict[str, Any]) -> None:
+    """Most likely wrong: somebody's slip in the UI makes each later tick of the sensor fail."""
+    given = {"ops": {"look_at_customers": {"config": config}}}
+    # Dagster would refuse to make such a run here.
+    slip: Any = SimpleNamespace(
+        dagster_run=SimpleNamespace(run_id="r", job_name="drift_sweep", run_config=given),
+        create_timestamp=datetime.now(UTC),
+    )
+    assert read_sweep(slip) is None

@@ -144,7 +144,7 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
 
     def tell() -> int:
         with connect(settings, "upstream_pipeline") as own:
-            return write_sweep_failure(own, list(customers.values()), sweep, RunEnd(None, None), None)
+            return write_sweep_failure(own, list(customers.values()), sweep, RunEnd(None, None), link=None)
 
     with connect(settings, "upstream_pipeline") as looking, ThreadPoolExecutor(1) as aside:
         with looking.transaction():
