@@ -22,6 +22,7 @@ from upstream_pipelines.alerts.outbox import grown_events
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
+    enable_channel,
     sync_channels,
     sync_rules,
     write_drift_alerts,
@@ -96,6 +97,7 @@ class Life(RuleBasedStateMachine):
         self.gone: list[Event] = []
         self.alerts: list[Written] = []
         self.quiet: list[Quiet] = []
+        self.off = False
         self.noise: dict[tuple[uuid.UUID, str, int], tuple[str, datetime]] = {}
         self.got: Counter[tuple[str, str, str]] = Counter()
         row = self.conn.execute(
@@ -129,6 +131,8 @@ class Life(RuleBasedStateMachine):
         ]  # fmt: skip
 
     def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
+        if self.off:
+            return "channel", None
         lately = self._of(name, subject, since=self.now - MONTH)
         if lately and severity >= max(alert.severity for alert in lately) + 2:
             return None
@@ -155,7 +159,7 @@ class Life(RuleBasedStateMachine):
         alert = Written(name, event, notice, step, severity, self.now)
         why = None if notice == "escalated" else self._why_not(name, event.subject, severity)
         if notice == "resolved":
-            why = None if self._told_of(name, event) else ("opening", None)
+            why = (("channel", None) if self.off else None) if self._told_of(name, event) else ("opening", None)
         if why is None:
             alert.told = self.now
         else:
@@ -195,7 +199,7 @@ class Life(RuleBasedStateMachine):
         grew = False
         for name in RULES:
             told = self._told_of(name, event) or self._of(name, event.subject, since=self.now - MONTH)
-            if told and severity >= max(alert.severity for alert in told) + 2:
+            if told and not self.off and severity >= max(alert.severity for alert in told) + 2:
                 self._write(name, event, "escalated", severity)
                 grew = True
         key: dict[tuple[uuid.UUID, Cause], float] = {(event.event_id, "payer"): severity / 10}
@@ -283,6 +287,26 @@ class Life(RuleBasedStateMachine):
         assert row is not None
         judge(self.conn, self.customer, row[0], judgement, judged_by="me", now=self.now)
 
+    @precondition(lambda self: not self.off)
+    @rule()
+    def its_channel_goes_off(self) -> None:
+        """Where nothing waits: what waits for a channel that goes off is dead, and resent by hand."""
+        self.off = self.conn.execute(
+            """UPDATE alert_channels SET enabled = false, disabled_at = %(now)s
+                WHERE customer_id = %(c)s AND NOT EXISTS (
+                      SELECT FROM deliveries WHERE customer_id = %(c)s AND state <> 'sent')""",
+            {"c": self.customer, "now": self.now},
+        ).rowcount == 1  # fmt: skip
+
+    @precondition(lambda self: self.off)
+    @rule()
+    def its_channel_is_on_again(self) -> None:
+        self.off = False
+        for alert in self.alerts:
+            if alert.held == "channel" and (not alert.over or alert.notice == "resolved"):
+                alert.until = self.now
+        enable_channel(self.conn, self.customer, "hook", self.now)
+
     @rule(passes=st.sampled_from([timedelta(minutes=1), HOUR, 4 * HOUR, 24 * HOUR, timedelta(days=31)]))
     def time_passes(self, passes: timedelta) -> None:
         self.now += passes
@@ -307,8 +331,14 @@ class Life(RuleBasedStateMachine):
 
     def _release(self) -> None:
         due = [a for a in self.alerts if a.until is not None and a.until <= self.now]
-        dead = [a.over or bool(self._told_of(a.rule, a.event)) for a in due]
-        verdicts = [self._why_not(a.rule, a.event.subject, a.severity) for a in due]
+        # An end waits for a channel alone, and was told of when it was written.
+        dead = [a.notice != "resolved" and (a.over or bool(self._told_of(a.rule, a.event))) for a in due]
+        verdicts = [
+            ("channel", None) if self.off
+            else None if a.notice == "resolved"
+            else self._why_not(a.rule, a.event.subject, a.severity)
+            for a in due
+        ]  # fmt: skip
         for alert, for_good, why in zip(due, dead, verdicts, strict=True):
             if for_good:
                 alert.until = None
@@ -318,6 +348,8 @@ class Life(RuleBasedStateMachine):
                 alert.held, alert.until = why
 
     def _remind(self) -> None:
+        if self.off:
+            return
         for event in self.live.values():
             told = self._told_of("loud", event)
             known = {judged for (event_id, _, _), (judged, _) in self.noise.items() if event_id == event.event_id}
