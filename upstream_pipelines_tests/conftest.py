@@ -74,12 +74,48 @@ def _text(url: URL) -> str:
     return url.render_as_string(hide_password=False)
 
 
+@pytest.fixture(scope="module")
+def template() -> str:
+    """The database that those of the tests are clones of. A module whose tests all begin with the same claims overrides it
+    with one that has them (`fill_template`): loading takes ten times as long as most of the tests.
+    """
+    return _TEMPLATE
+
+
+@pytest.fixture(scope="module")
+def fill_template(
+    server_url: URL, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Callable[[Connection, Settings], None]], str]]:
+    """Make a template that a function has filled; it gets a connection as upstream_pipeline. Returns: its name."""
+    made: list[str] = []
+    with psycopg.connect(_text(server_url), autocommit=True) as admin:
+
+        def fill(load: Callable[[Connection, Settings], None]) -> str:
+            name = f"template_{uuid.uuid4().hex}"
+            admin.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+            made.append(name)
+            url = server_url.set(database=name)
+            home = tmp_path_factory.mktemp("template") / "home"
+            filling = Settings(home=home, database_url=SecretStr(_text(url)), landing_quiet_seconds=0)
+            with connect(filling, "upstream_pipeline") as conn:
+                load(conn, filling)
+            dispose_engines()
+            # Else an autovacuum begins anew in each clone, and a template that one is at cannot be cloned.
+            with psycopg.connect(_text(url), autocommit=True) as owner:
+                owner.execute("VACUUM ANALYZE")
+            return name
+
+        yield fill
+        for name in made:
+            admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
-def database_url(server_url: URL) -> Iterator[URL]:
+def database_url(server_url: URL, template: str) -> Iterator[URL]:
     """A database of this test's own, cloned from the migrated template; dropped at the end."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(_text(server_url), autocommit=True) as conn:
-        conn.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        conn.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         yield server_url.set(database=name)
         dispose_engines()
         conn.execute(f"DROP DATABASE {name} WITH (FORCE)")
