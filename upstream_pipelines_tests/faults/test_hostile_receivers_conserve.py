@@ -7,6 +7,7 @@ Slack beside their servers (test_email_faults.py, test_slack_sender.py).
 from __future__ import annotations
 
 import gzip
+import itertools
 import socket
 import struct
 import time
@@ -46,7 +47,7 @@ def _flood(receiver: Any, handler: Any) -> None:
 
 def _reset(_receiver: Any, handler: Any, told: bytes) -> None:
     handler.connection.sendall(told)
-    time.sleep(0.02)  # a reset overtakes what was not read yet
+    time.sleep(0.05)  # a reset overtakes what was not read yet
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     handler.rfile.close()
     handler.wfile.close()
@@ -60,22 +61,31 @@ def _raw(_receiver: Any, handler: Any, answer: bytes) -> None:
 
 @dataclass(frozen=True)
 class Row:
-    """What the receiver does, and how each attempt must be kept. `url` where the trouble lies in the address."""
+    """What the receiver does, and how each attempt must be kept. `url` where the trouble lies in the address; `seconds`
+    of a whole attempt, 20 in production.
+    """
 
     script: Script | None
     outcome: str
     status: int | None
     detail: str
     url: str = "http://127.0.0.1:{port}/bad"
+    seconds: float = 10.0
 
 
 _BOMB_HEAD = f"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {len(_BOMB)}\r\n\r\n".encode()
 _METADATA = b"HTTP/1.1 302 found\r\nlocation: http://169.254.169.254/latest/meta-data\r\ncontent-length: 0\r\n\r\n"
 _STORM = b"HTTP/1.1 429 slow down\r\nretry-after: 60\r\ncontent-length: 0\r\n\r\n"
 ROWS = {
-    "slow drip": Row(partial(_tell, head=b"HTTP/1.1 200 OK\r\nx: "), "retry", None, "no answer within 0.2 s"),
+    "slow drip": Row(
+        partial(_tell, head=b"HTTP/1.1 200 OK\r\nx: "), "retry", None, "no answer within 0.2 s", seconds=0.2
+    ),
     "a body that never ends": Row(
-        partial(_tell, head=b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"), "sent", 200, "accepted"
+        partial(_tell, head=b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n"),
+        "sent",
+        200,
+        "accepted",
+        seconds=1.0,
     ),
     "an endless answer": Row(_flood, "retry", 500, "the receiver answered 500"),
     "a gzip bomb": Row(partial(_raw, answer=_BOMB_HEAD + _BOMB), "sent", 200, "accepted"),
@@ -96,30 +106,29 @@ ROWS = {
 
 
 @pytest.fixture
-def settings_of_a_short_attempt(loopback: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """Attempts end after 0.2 s instead of 20; and `localhost` is another address each second time it is looked up."""
-    monkeypatch.setattr(sending, "send_webhook", partial(send_webhook, total_seconds=0.2))
-    real, looks = socket.getaddrinfo, Counter[str]()
+def _rebinding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`localhost` is another address each second time it is looked up."""
+    real, looks = socket.getaddrinfo, itertools.count(1)
 
     def resolve(host: Any, port: Any, *args: Any, **kwargs: Any) -> Any:
         if host != "localhost":
             return real(host, port, *args, **kwargs)
-        looks[host] += 1
-        address = "127.0.0.1" if looks[host] % 2 else "10.0.0.7"
+        address = "127.0.0.1" if next(looks) % 2 else "10.0.0.7"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    return loopback
 
 
+@pytest.mark.usefixtures("_rebinding")
 @pytest.mark.parametrize("ends", ["it is mended", "it stays so"])
 @pytest.mark.parametrize("row", ROWS)
 def test_a_hostile_receiver_costs_no_alert_and_doubles_none(
-    settings_of_a_short_attempt: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any,
-    reply: Any, watched: Any, row: str, ends: str,
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any, watched: Any,
+    monkeypatch: pytest.MonkeyPatch, row: str, ends: str,
 ) -> None:  # fmt: skip
     """Most likely wrong: an outcome that no step writes down, so that the lease runs out and the same goes out again."""
     hostile = ROWS[row]
+    monkeypatch.setattr(sending, "send_webhook", partial(send_webhook, total_seconds=hostile.seconds))
 
     def script(handler: Any, _body: bytes) -> None:
         if handler.path == "/bad" and hostile.script is not None:
@@ -131,14 +140,13 @@ def test_a_hostile_receiver_costs_no_alert_and_doubles_none(
     port = receiver.url.rpartition(":")[2]
     good = WebhookChannel(kind="webhook", name="good", url=f"{receiver.url}/good")
     queue([WebhookChannel(kind="webhook", name="bad", url=hostile.url.format(port=port)), good], EVENTS)
-    settings = settings_of_a_short_attempt
-    watched.deliver(settings, events=EVENTS)
+    watched.deliver(loopback, events=EVENTS)
     assert watched.states("good") == {"sent": EVENTS}
     if ends == "it is mended":
         mended = WebhookChannel(kind="webhook", name="bad", url=f"{receiver.url}/mended")
-        sync_channels(pipeline, customer, [mended, good], settings)
+        sync_channels(pipeline, customer, [mended, good], loopback)
     while watched.on_to_the_next_try():
-        watched.deliver(settings, events=EVENTS)
+        watched.deliver(loopback, events=EVENTS)
 
     attempts = watched.attempts("bad")
     met = [one for one in attempts if one != ("sent", 200, "accepted") or hostile.outcome == "sent"]
