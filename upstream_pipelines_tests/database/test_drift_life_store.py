@@ -455,10 +455,10 @@ def test_a_history_is_measured_as_it_was_known_without_its_events(pipeline: Conn
 def test_labelled_days_come_back_from_the_stored_configuration_and_survive_a_file_without_them(
     pipeline: Connection,
 ) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
+    customer, _ = create_customer(pipeline, "other", "Other")
     days = {"label": "x", "first_day": "2026-03-02", "last_day": "2026-03-20", "payers": ["Aetna"]}
     configure_customer(pipeline, customer, parse_configuration({"drift": {"calendar": [days]}}, "t"))
-    customer = get_customer(pipeline, "acme")
+    customer = get_customer(pipeline, "other")
     (label,) = customer.configuration.drift.calendar
     assert (label.last_day, label.payers, label.kind) == (date(2026, 3, 20), ("Aetna",), "calendar")
     other = parse_configuration({"drift": {"calm_days": 20}}, "t", customer.configuration)
