@@ -22,7 +22,7 @@ up: $(VENV)/.installed
 	$(BIN)/upstream up
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -35,6 +35,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/path.py
 	$(BIN)/python benchmarks/look.py
 	$(BIN)/python benchmarks/deliveries.py
+	$(BIN)/python benchmarks/receipt.py
 
 # Two to three minutes; `make arena LONG=1` is the run that docs/arena.md reports, and writes it.
 arena: $(VENV)/.installed-dev

@@ -16,9 +16,7 @@ from upstream_pipelines.defs.claims_assets import (
 )
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
-
-# All jobs but delivery carry it: dagster.yaml lets fewer of them run at once than there is room for.
-WORK = {"upstream/work": "yes"}
+from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK
 
 ingest = dg.define_asset_job(
     "ingest",
@@ -61,6 +59,7 @@ def placebo_night() -> None:
 
 
 @dg.job(
+    name=DELIVERY_JOB,
     description="Sends due alerts by e-mail, Slack and signed webhook; asked for by a sensor.",
     tags={"dagster/priority": "10"},
 )

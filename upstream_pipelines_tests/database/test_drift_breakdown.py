@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from upstream_pipelines.claims.sections import section_of
-from upstream_pipelines.customers.store import create_customer
+from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.drift.breakdown import (
     AGE_EDGES,
@@ -67,16 +67,25 @@ def lines(seed: int = 4, count: int = 4000) -> pd.DataFrame:
     )
 
 
-@pytest.fixture
-def customer_id(pipeline: Connection, settings: Settings, tmp_path: Path) -> int:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    file = tmp_path / "claims.csv"
+@pytest.fixture(scope="module")
+def template(fill_template: Callable[[Callable[[Connection, Settings], None]], str]) -> str:
+    return fill_template(load)
+
+
+def load(conn: Connection, settings: Settings) -> None:
+    customer, _ = create_customer(conn, "acme", "Acme")
+    file = settings.home / "claims.csv"
+    file.parent.mkdir()
     file.write_text(lines().to_csv(index=False, date_format="%Y-%m-%d"))
-    send_file(pipeline, settings, customer, file)
-    stage_waiting(pipeline, settings, customer, source="csv", run_id="r")
-    merge_staged(pipeline, settings, customer, "r")
-    refresh_activity(pipeline, customer.customer_id)
-    return customer.customer_id
+    send_file(conn, settings, customer, file)
+    stage_waiting(conn, settings, customer, source="csv", run_id="r")
+    merge_staged(conn, settings, customer, "r")
+    refresh_activity(conn, customer.customer_id)
+
+
+@pytest.fixture
+def customer_id(pipeline: Connection) -> int:
+    return get_customer(pipeline, "acme").customer_id
 
 
 def periods(by: By) -> Periods:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -80,18 +80,23 @@ def send(conn: Connection, settings: Settings, customer: Customer, claims: pd.Da
     refresh_activity(conn, customer.customer_id)
 
 
-def make_customer(conn: Connection, settings: Settings, folder: Path) -> Customer:
+def load(conn: Connection, settings: Settings) -> None:
     """Acme with its lines loaded, as they would have been on the day before `TODAY`."""
     made, _ = create_customer(conn, "acme", "Acme")
     asked = {"channels": [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}], "cpt_groups": GROUPS}
     configure_customer(conn, made, parse_configuration(asked, "t"))
     made = get_customer(conn, "acme")
-    send(conn, settings, made, as_known_on(lines_in_the_end(), TODAY), folder / "claims.csv")
+    settings.home.mkdir()
+    send(conn, settings, made, as_known_on(lines_in_the_end(), TODAY), settings.home / "claims.csv")
     # What came on a customer's first day is its history; what the tests send later came later.
     conn.execute("UPDATE uploads SET received_at = '2026-05-31 12:00+00'")
     conn.execute("UPDATE claims SET first_seen_at = '2026-05-31 12:00+00'")
     conn.execute("UPDATE claims SET decision_seen_at = first_seen_at WHERE decision_seen_at IS NOT NULL")
-    return made
+
+
+@pytest.fixture(scope="module")
+def template(fill_template: Callable[[Callable[[Connection, Settings], None]], str]) -> str:
+    return fill_template(load)
 
 
 def open_event(conn: Connection, customer: Customer) -> dict[str, Any]:
@@ -104,13 +109,13 @@ def open_event(conn: Connection, customer: Customer) -> dict[str, Any]:
 
 
 @pytest.fixture
-def customer(pipeline: Connection, settings: Settings, tmp_path: Path) -> Customer:
-    return make_customer(pipeline, settings, tmp_path)
+def customer(pipeline: Connection) -> Customer:
+    return get_customer(pipeline, "acme")
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A database that several tests read and none changes: loading it takes as long as all of them."""
+    """A database with an event, which several tests read and none changes."""
 
     settings: Settings
     customer_id: int
@@ -118,14 +123,14 @@ class Shared:
 
 
 @pytest.fixture(scope="module")
-def shared(server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
+def shared(server_url: URL, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     name, folder = f"test_{uuid.uuid4().hex}", tmp_path_factory.mktemp("shared")
     with psycopg.connect(server_url.render_as_string(hide_password=False), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template_migrated")
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
         url = server_url.set(database=name).render_as_string(hide_password=False)
         settings = Settings(home=folder / "home", database_url=SecretStr(url), landing_quiet_seconds=0)
         with connect(settings, "upstream_pipeline") as conn:
-            customer = make_customer(conn, settings, folder)
+            customer = get_customer(conn, "acme")
             row = open_event(conn, customer)
         yield Shared(settings, customer.customer_id, row)
         dispose_engines()

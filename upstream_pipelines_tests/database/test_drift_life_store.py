@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -39,10 +38,14 @@ def on(back: int) -> date:
     return TODAY - timedelta(days=back)
 
 
-@pytest.fixture
-def subject(pipeline: Connection, settings: Settings, tmp_path: Path) -> Subject:
+@pytest.fixture(scope="module")
+def template(fill_template: Callable[[Callable[[Connection, Settings], None]], str]) -> str:
+    return fill_template(load)
+
+
+def load(conn: Connection, settings: Settings) -> None:
     """A customer whose payer Aetna pays 12 % less since CHANGED; rules for payers, for data, and for both."""
-    customer, _ = create_customer(pipeline, "acme", "Acme")
+    customer, _ = create_customer(conn, "acme", "Acme")
     rules = [
         {"name": "payers", "kinds": ["drift"], "signals": ["allowed_amount"]},
         {"name": "data", "kinds": ["quality"], "signals": ["allowed_amount"]},
@@ -55,15 +58,21 @@ def subject(pipeline: Connection, settings: Settings, tmp_path: Path) -> Subject
         },
     ]
     mail = [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}]
-    configure_customer(pipeline, customer, parse_configuration({"channels": mail, "alert_rules": rules}, "t"))
+    configure_customer(conn, customer, parse_configuration({"channels": mail, "alert_rules": rules}, "t"))
     lines = as_known_on(synthetic_claims(3, TODAY, 250, Change("Aetna", CHANGED, price_factor=0.88)), TODAY)
-    file = tmp_path / "claims.csv"
+    file = settings.home / "claims.csv"
+    file.parent.mkdir()
     file.write_text(lines.to_csv(index=False, date_format="%Y-%m-%d"))
-    send_file(pipeline, settings, customer, file)
-    stage_waiting(pipeline, settings, customer, source="csv", run_id="r")
-    merge_staged(pipeline, settings, customer, "r")
-    refresh_activity(pipeline, customer.customer_id)
-    return Subject(customer.customer_id, "Acme", SETTINGS)
+    send_file(conn, settings, customer, file)
+    stage_waiting(conn, settings, customer, source="csv", run_id="r")
+    merge_staged(conn, settings, customer, "r")
+    refresh_activity(conn, customer.customer_id)
+
+
+@pytest.fixture
+def subject(pipeline: Connection) -> Subject:
+    """The customer of the template."""
+    return Subject(get_customer(pipeline, "acme").customer_id, "Acme", SETTINGS)
 
 
 def opened_by(conn: Connection, subject: Subject, day: date) -> UUID:
@@ -446,10 +455,10 @@ def test_a_history_is_measured_as_it_was_known_without_its_events(pipeline: Conn
 def test_labelled_days_come_back_from_the_stored_configuration_and_survive_a_file_without_them(
     pipeline: Connection,
 ) -> None:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
+    customer, _ = create_customer(pipeline, "other", "Other")
     days = {"label": "x", "first_day": "2026-03-02", "last_day": "2026-03-20", "payers": ["Aetna"]}
     configure_customer(pipeline, customer, parse_configuration({"drift": {"calendar": [days]}}, "t"))
-    customer = get_customer(pipeline, "acme")
+    customer = get_customer(pipeline, "other")
     (label,) = customer.configuration.drift.calendar
     assert (label.last_day, label.payers, label.kind) == (date(2026, 3, 20), ("Aetna",), "calendar")
     other = parse_configuration({"drift": {"calm_days": 20}}, "t", customer.configuration)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,23 +27,33 @@ TODAY = date(2026, 6, 1)
 DAYS = [TODAY - timedelta(days=back) for back in range(40, -1, -4)]
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def claims() -> pd.DataFrame:
     return as_known_on(
         synthetic_claims(3, TODAY, 250, Change("Aetna", TODAY - timedelta(days=50), denial_rate=0.3)), TODAY
     )
 
 
+@pytest.fixture(scope="module")
+def template(fill_template: Callable[[Callable[[Connection, Settings], None]], str], claims: pd.DataFrame) -> str:
+    """A customer with these claims."""
+
+    def load(conn: Connection, settings: Settings) -> None:
+        customer, _ = create_customer(conn, "acme", "Acme")
+        mail = [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}]
+        configure_customer(conn, customer, parse_configuration({"channels": mail}, "t"))
+        file = settings.home / "claims.csv"
+        file.parent.mkdir()
+        file.write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
+        send_file(conn, settings, customer, file)
+        _load(conn, settings, customer)
+
+    return fill_template(load)
+
+
 @pytest.fixture
-def subject(pipeline: Connection, settings: Settings, claims: pd.DataFrame, tmp_path: Path) -> Subject:
-    customer, _ = create_customer(pipeline, "acme", "Acme")
-    mail = parse_configuration({"channels": [{"kind": "email", "name": "m", "recipients": ["a@b.example"]}]}, "t")
-    configure_customer(pipeline, customer, mail)
-    file = tmp_path / "claims.csv"
-    file.write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
-    send_file(pipeline, settings, customer, file)
-    _load(pipeline, settings, customer)
-    return Subject(customer.customer_id, "Acme", DriftSettings())
+def subject(pipeline: Connection) -> Subject:
+    return Subject(get_customer(pipeline, "acme").customer_id, "Acme", DriftSettings())
 
 
 def _load(conn: Connection, settings: Settings, customer: Customer) -> None:

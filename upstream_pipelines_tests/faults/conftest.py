@@ -7,17 +7,18 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_drift_alerts
+from upstream_pipelines.alerts.store import conservation, sync_channels, sync_rules, write_drift_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.channels import Channel
+from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.settings import Settings
 
 
@@ -176,6 +177,69 @@ def queue(
         return made
 
     return fill
+
+
+class Watched:
+    """The real worker under a clock that is set by hand; after each of its runs the outbox must be whole."""
+
+    def __init__(self, conn: Connection, customer: int) -> None:
+        self._conn, self._customer = conn, customer
+        self.now = datetime.now(UTC) + timedelta(seconds=1)
+
+    def deliver(self, settings: Settings, *, events: int) -> None:
+        """One run of the worker. So many events were written, to each of the customer's channels."""
+        deliver_due(settings, clock=lambda: self.now, jitter=lambda: 0.0)
+        counts = conservation(self._conn, self._customer)
+        channels = self._one("SELECT count(*) FROM alert_channels")
+        zero = ("missing_places", "unexpected_places", "empty_deliveries", "lost_attempts", "wrong_states")
+        assert {name: counts[name] for name in zero} == dict.fromkeys(zero, 0)
+        # Of a channel that was switched off the others are told: an alert without an event of its own.
+        events += self._one("SELECT count(*) FROM alerts WHERE kind = 'delivery_trouble'")
+        assert counts["alerts"] == events
+        assert channels * self._one("SELECT count(*) FROM alerts WHERE kind = 'drift'") <= counts["deliveries"]
+        assert self._one("SELECT count(*) FROM deliveries WHERE state = 'sending'") == 0
+        assert self._one("SELECT count(*) FROM delivery_attempts WHERE outcome IS NULL") == 0
+
+    def on_to_the_next_try(self) -> bool:
+        """Set the clock to when something can be taken again. Returns: whether anything still waits."""
+        row = self._conn.execute(
+            "SELECT min(greatest(d.due_at, c.not_before)) FROM deliveries AS d JOIN alert_channels AS c "
+            "USING (customer_id, channel_id) WHERE d.state IN ('pending', 'retrying')"
+        ).fetchone()
+        assert row is not None
+        if row[0] is None:
+            return False
+        self.now = max(self.now, row[0])
+        return True
+
+    def attempts(self, channel: str) -> list[tuple[str, int | None, str]]:
+        """What is kept of a channel's attempts, in the order they were made: outcome, status, detail."""
+        return self._conn.execute(
+            "SELECT t.outcome, t.status_code, t.detail FROM delivery_attempts AS t "
+            "JOIN deliveries USING (customer_id, delivery_id) JOIN alert_channels USING (customer_id, channel_id) "
+            "WHERE name = %s ORDER BY t.started_at, t.finished_at, t.attempt",
+            (channel,),
+        ).fetchall()
+
+    def states(self, channel: str) -> dict[str, int]:
+        """How many deliveries of a channel are in which state."""
+        return dict(
+            self._conn.execute(
+                "SELECT state, count(*) FROM deliveries JOIN alert_channels USING (customer_id, channel_id) "
+                "WHERE name = %s GROUP BY state",
+                (channel,),
+            ).fetchall()
+        )
+
+    def _one(self, statement: LiteralString) -> int:
+        row = self._conn.execute(statement).fetchone()
+        assert row is not None
+        return int(row[0])
+
+
+@pytest.fixture
+def watched(pipeline: Connection, customer: int) -> Watched:
+    return Watched(pipeline, customer)
 
 
 @pytest.fixture

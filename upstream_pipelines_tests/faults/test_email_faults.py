@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import email
 import email.policy
+import re
 import socket
 import ssl
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ import trustme
 from aiosmtpd.controller import Controller
 
 from upstream_pipelines.alerts.content import Message
+from upstream_pipelines.delivery import sending
+from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.delivery.email import send_email
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.settings import Settings
@@ -235,3 +240,48 @@ def test_a_bad_certificate_gets_no_mail(
         "retry", "no TLS to the mail server: its certificate was not accepted",
     )  # fmt: skip
     assert server.took == []
+
+
+@pytest.mark.parametrize(
+    ("step", "answer", "outcome", "code", "in_the_end", "unreached"),
+    [
+        ("EHLO", "drop", "retry", None, "sent", ""),
+        ("MAIL", "drop", "retry", None, "sent", ""),
+        ("MAIL", "451 later", "retry", 451, "sent", ""),
+        ("RCPT:b@example.org", "drop", "retry", None, "sent", ""),
+        ("RCPT:b@example.org", "421 closing", "retry", 421, "sent", ""),
+        ("RCPT:b@example.org", "451 greylisted", "retry", 451, "sent", ""),
+        ("RCPT:b@example.org", "550 no such user", "dead", 550, "dead", "b"),
+        ("DATA", "drop", "retry", None, "sent", ""),
+        ("DATA", "taken, then drop", "retry", None, "sent", ""),
+        ("DATA", "452 no room", "retry", 452, "sent", ""),
+        ("DATA", "554 not wanted", "dead", 554, "dead", "abc"),
+        ("QUIT", "hang", "sent", 250, "sent", ""),
+    ],
+)
+def test_alerts_by_a_mail_server_that_fails_at_a_step_are_neither_lost_nor_doubled(
+    mail: Settings, settings: Settings, server: ScriptedServer, queue: Any, watched: Any,
+    monkeypatch: pytest.MonkeyPatch, step: str, answer: str, outcome: str, code: int | None, in_the_end: str,
+    unreached: str,
+) -> None:  # fmt: skip
+    """The server fails in the first of two mails. Twice comes only what it took and did not say so."""
+    monkeypatch.setattr(sending, "send_email", partial(send_email, total_seconds=1.0))
+    reaching = mail.model_copy(update={"database_url": settings.database_url})
+    queue([EmailChannel(kind="email", name="office", recipients=EVERYONE)], 2)
+    server.script = {step: answer}
+    watched.deliver(reaching, events=2)
+    first, second = watched.attempts("office")
+    assert (first[:2], second[0]) == ((outcome, code), "sent")
+    while watched.on_to_the_next_try():
+        watched.deliver(reaching, events=2)
+    assert len(watched.attempts("office")) == (3 if outcome == "retry" else 2)
+    assert watched.states("office") == dict(Counter([in_the_end, "sent"]))
+    got = Counter(
+        (re.findall(rb"(?im)^message-id: *(\S+)", envelope.content)[0], address[0])
+        for envelope in server.took
+        for address in envelope.rcpt_tos
+    )
+    assert Counter(letter for _, letter in got) == {letter: 1 if letter in unreached else 2 for letter in "abc"}
+    assert sorted(Counter(got.values()).items()) == (
+        [(1, 3), (2, 3)] if answer.startswith("taken") else [(1, len(got))]
+    )

@@ -7,8 +7,10 @@ import threading
 import time
 import urllib.parse
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from upstream_pipelines.alerts.content import Alert, Message, build_message
 from upstream_pipelines.alerts.notices import DriftNotice, drift_entry
 from upstream_pipelines.alerts.store import list_alerts
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import SlackChannel
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.delivery.slack import send_slack
@@ -281,6 +284,47 @@ def test_no_connection_is_a_retry_without_the_secret_url(receiver: Any) -> None:
     outcome = _send(receiver, _message())
     assert (outcome.state, outcome.receiver_failing) == ("retry", True)
     assert "hook" not in repr(outcome)
+
+
+@pytest.mark.parametrize(
+    ("method", "trouble", "outcome", "detail", "in_the_end"),
+    [
+        ("chat.postMessage", (429, "ratelimited", {"retry_after": "30"}), "retry", "Slack answered ", "sent"),
+        ("chat.postMessage", (200, "internal_error", {}), "retry", "Slack answered internal_error", "sent"),
+        ("chat.postMessage", (200, "channel_not_found", {}), "dead", "Slack answered channel_not_found", "dead"),
+        ("chat.postMessage", (200, "token_revoked", {}), "dead", "Slack answered token_revoked", "dead"),
+        ("chat.postMessage", 1.0, "retry", "Slack did not answer within 0.5 s", "sent"),
+        ("files.getUploadURLExternal", (200, "missing_scope", {}), "sent", "(missing_scope)", "sent"),
+        ("upload", 1.0, "sent", "accepted; the chart was not taken (time)", "sent"),
+    ],
+)
+def test_alerts_by_a_slack_that_keeps_to_its_limits_or_fails_are_neither_lost_nor_doubled(
+    loopback: Settings, receiver: Any, slack: FakeSlack, queue: Any, watched: Any, monkeypatch: pytest.MonkeyPatch,
+    method: str, trouble: Any, outcome: str, detail: str, in_the_end: str,
+) -> None:  # fmt: skip
+    """Trouble at the first attempt, or for good. Twice comes only what Slack took and did not say so in time."""
+    monkeypatch.setattr(sending, "send_slack", partial(send_slack, total_seconds=0.5))
+    settings = loopback.model_copy(update={"slack_base_url": f"{receiver.url}/api"})
+    team = SlackChannel.model_validate({"kind": "slack", "name": "C1", "bot_token": "xoxb-1", "channel": "C1"})
+    queue([team], 2, chart_png=PNG)
+    late = isinstance(trouble, float)
+    (slack.slow if late else slack.errors)[method] = trouble
+    watched.deliver(settings, events=2)
+    # The second waits for the channel's second, and the clock stands still.
+    ((kept, _, said),) = watched.attempts("C1")
+    assert (kept, detail in said) == (outcome, True)
+    if in_the_end == "sent":
+        slack.errors.clear()
+        slack.slow.clear()
+    while watched.on_to_the_next_try():
+        watched.deliver(settings, events=2)
+    assert watched.states("C1") == {in_the_end: 2}
+    times = [] if in_the_end == "dead" else [1, 2] if late and method == "chat.postMessage" else [1, 1]
+    end = time.monotonic() + 10
+    while len(slack.posts) < sum(times) and time.monotonic() < end:
+        time.sleep(0.02)  # it takes what it was slow to answer
+    got = Counter(post["metadata"]["event_payload"]["delivery_id"] for post in slack.posts)
+    assert sorted(got.values()) == times
 
 
 def test_one_message_a_second_goes_to_a_channel_whatever_number_of_workers_there_are(
