@@ -125,10 +125,9 @@ def _remittance(
     isa = f"ISA*00*{'':10}*00*{'':10}*ZZ*{'SENDER':15}*ZZ*{'RECEIVER':15}*260203*0330*^*00501*{control}*0*P*:"
     envelope = [isa, f"GS*HP*SENDER*RECEIVER*{production}*0330*1*X*005010X221A1", *body, end, "GE*1*1",
                 f"IEA*1*{control}"]  # fmt: skip
-    element, component, terminator = separators
-    return "".join(
-        part.translate(str.maketrans({"*": element, ":": component})) + terminator + between for part in envelope
-    ).encode()
+    element, component, terminator = tuple(separators)
+    swap = str.maketrans("*:", element + component)
+    return "".join(part.translate(swap) + terminator + between for part in envelope).encode()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import date
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pandas as pd
 from hypothesis import given, settings
@@ -69,8 +69,8 @@ def _transaction(claims: list[Segments]) -> Segments:
 
 def _packed(interchanges: list[list[list[list[Segments]]]], separators: str = "*:~", between: str = "") -> bytes:
     """interchanges: of groups, of transactions, of claims."""
-    element, component, terminator = separators
-    swap = str.maketrans({"*": element, ":": component})
+    element, component, terminator = tuple(separators)
+    swap = str.maketrans("*:", element + component)
     parts: Segments = []
     for number, groups in enumerate(interchanges):
         parts.append(f"ISA*00*{'':10}*00*{'':10}*ZZ*{'S':15}*ZZ*{'R':15}*260203*0330*-*00501*{number:09}*0*P*:")
@@ -96,7 +96,7 @@ class Trickle(io.RawIOBase):
 def _cells(content: bytes, step: int = 1_000_000, rows: int = 50_000) -> list[Any]:
     """Every line as the reader gives it, but for its number and what concerns separators and counts."""
     lines: list[Any] = []
-    for block in open_remittance(Trickle(content, step), TODAY).blocks(rows):
+    for block in open_remittance(cast(BinaryIO, Trickle(content, step)), TODAY).blocks(rows):
         assert len(block.frame) <= rows
         frame = block.frame.assign(**{name: pd.array(column) for name, column in block.beside.items()})
         notes = [

@@ -39,7 +39,7 @@ def _line(content: bytes, **mapping: Any) -> dict[str, Any]:
     """The one accepted line: what is filled, as text."""
     accepted = _load(content, **mapping)[2]
     assert len(accepted) == 1
-    return {name: str(value) for name, value in accepted.iloc[0].items() if not pd.isna(value)}
+    return {str(name): str(value) for name, value in accepted.iloc[0].items() if not pd.isna(value)}
 
 
 def _failing(content: bytes, **mapping: Any) -> set[str]:
