@@ -30,6 +30,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         assets=[
             claims_assets.csv_claims,
             claims_assets.webhook_claims,
+            claims_assets.remittances,
             claims_assets.claims,
             claims_assets.upload_quality,
             claims_assets.payer_activity,

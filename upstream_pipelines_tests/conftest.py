@@ -156,3 +156,39 @@ def real_claims() -> Callable[[], bytes]:
         return as_known_on(claims, date(2026, 6, 1)).head(5515).to_csv(index=False).encode()
 
     return read
+
+
+def _remittance(
+    *claims: str,
+    payer: str = "AETNA",
+    production: str = "20260203",
+    payment: str = "20260205",
+    control: str = "000000001",
+    separators: str = "*:~",
+    between: str = "",
+    segments: int | None = None,
+) -> bytes:
+    """An 835 of one transaction. claims: segments from CLP on, written with `*`, `:` and `~` whatever the separators."""
+    body = [
+        "ST*835*0001",
+        f"BPR*I*100*C*ACH*CCP*01*111*DA*33*1234567890**01*111*DA*22*{payment}",
+        "TRN*1*12345*1234567890",
+        f"DTM*405*{production}",
+        f"N1*PR*{payer}",
+        "N1*PE*CLINIC*XX*1234567893",
+        "LX*1",
+        *(part for claim in claims for part in claim.split("~") if part),
+    ]
+    end = f"SE*{segments or len(body) + 1}*0001"
+    isa = f"ISA*00*{'':10}*00*{'':10}*ZZ*{'SENDER':15}*ZZ*{'RECEIVER':15}*260203*0330*^*00501*{control}*0*P*:"
+    envelope = [isa, f"GS*HP*SENDER*RECEIVER*{production}*0330*1*X*005010X221A1", *body, end, "GE*1*1",
+                f"IEA*1*{control}"]  # fmt: skip
+    element, component, terminator = tuple(separators)
+    swap = str.maketrans("*:", element + component)
+    return "".join(part.translate(swap) + terminator + between for part in envelope).encode()
+
+
+@pytest.fixture(scope="session")
+def remittance() -> Callable[..., bytes]:
+    """Builds an 835 from its claims' segments; see `_remittance`."""
+    return _remittance

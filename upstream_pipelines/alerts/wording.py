@@ -99,7 +99,7 @@ def _quality_failed(data: Mapping[str, Any]) -> Wording:
             *((f"What should hold: {' '.join(meant)}",) if meant else ()),
             (
                 "Figures that rest on this upload may be wrong until the rows are corrected and sent again. The asset "
-                "csv_claims or webhook_claims in the Dagster UI names the rows by number."
+                "csv_claims, webhook_claims or remittances in the Dagster UI names the rows by number."
             ),
         ),
         facts=(

@@ -13,6 +13,7 @@ from upath import UPath
 
 from upstream_pipelines.api.bodies import too_large
 from upstream_pipelines.api.problems import ProblemError
+from upstream_pipelines.ingest.recognise import HEAD_BYTES, FileSource, source_of
 
 _LOCAL = {"", "file", "local"}
 
@@ -26,6 +27,7 @@ class IncomingFile:
     def __init__(self, path: UPath, limit: int) -> None:
         self.path = path
         self.byte_count = 0
+        self._head = b""
         self._limit = limit
         self._sha256 = hashlib.sha256()
         try:
@@ -38,6 +40,11 @@ class IncomingFile:
         """Digest of what was written so far."""
         return self._sha256.digest()
 
+    @property
+    def source(self) -> FileSource:
+        """What the file holds, told by how it begins."""
+        return source_of(self._head)
+
     def write(self, data: bytes) -> None:
         """Append.
 
@@ -48,6 +55,8 @@ class IncomingFile:
         if self.byte_count > self._limit:
             raise too_large(self._limit)
         self._sha256.update(data)
+        if len(self._head) < HEAD_BYTES:
+            self._head += data[: HEAD_BYTES - len(self._head)]
         try:
             self._file.write(data)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""POST /api/v1/uploads/ streams a CSV file into the landing zone; GET tells what became of an upload.
+"""POST /api/v1/uploads/ streams a file, CSV or X12 835, into the landing zone; GET tells what became of an upload.
 
 Not here: reading the file (the loader does), writing it (incoming_file.py).
 """
@@ -50,7 +50,7 @@ _BODY: dict[str, Any] = {
 @router.post(
     "/api/v1/uploads/",
     status_code=202,
-    summary="Upload a CSV file of claims",
+    summary="Upload a file of claims: CSV, or an X12 835 remittance",
     responses=documented(400, 401, 408, 413, 415, 422, 503),
     openapi_extra=_BODY,
 )
@@ -100,7 +100,7 @@ def _open(settings: Settings, caller: Caller, upload_id: UUID, file_name: str) -
 def _complete(incoming: IncomingFile, rest: bytes) -> None:
     incoming.write(rest)
     if incoming.byte_count == 0:
-        raise ProblemError(422, "file_empty", "The file is empty. Send one with a header line and claims.")
+        raise ProblemError(422, "file_empty", "The file is empty. Send one with claims in it.")
     incoming.close()
 
 
@@ -113,6 +113,7 @@ def _register(
                 conn,
                 caller,
                 upload_id=upload_id,
+                source=incoming.source,
                 file_name=incoming.path.name,
                 location=str(incoming.path),
                 sha256=incoming.sha256,

@@ -66,7 +66,7 @@ def _database_type(kind: pa.DataType) -> str:
 
 def build_contract(mapping: ClaimMapping, today: date) -> pandera.DataFrameSchema:
     """Schema of accepted lines: types, nullability, outcomes, amounts, and the rules this customer has as errors."""
-    rules = [rule for rule in active_rules(mapping.quality) if rule.severity == "error"]
+    rules = [rule for rule in active_rules(mapping.quality) if rule.severity == "error" and not rule.noted]
     return pandera.DataFrameSchema(
         {
             name: pandera.Column(

@@ -41,7 +41,8 @@ class ContractBrokenError(UpstreamError):
 class JudgedBlock:
     """The rows of a block, parted.
 
-    accepted: the columns of `received_lines` from source_row_number on, but source; arrow dtypes.
+    accepted: the columns of `received_lines` from source_row_number on, but source; arrow dtypes. Those that stood
+        beside the claim line come last.
     rejected: source_row_number, field, rule, reason; a row for each rule and field that failed.
     rows: rows of the block, ragged ones included; rows = len(accepted) + rejected_rows.
     """
@@ -89,6 +90,7 @@ class Judge:
         self._checks = [
             check_for(rule, name, today=today, no_cpt=mapping.no_cpt)
             for rule in self._rules
+            if not rule.noted
             for name in rule.fields
         ]
         self._tallies = {rule.name: _Tally(rule) for rule in (*READING_RULES, *self._rules)}
@@ -110,6 +112,8 @@ class Judge:
             elif rule.severity == "warning":
                 warned |= mask
         accepted = self._accept(block.row_numbers, typed, ~wrong)
+        for name, column in block.beside.items():
+            accepted[name] = _frame({name: column.filter(pa.array(~wrong))})[name]
         rejected = _rejections(block, failures)
         self._count(block, typed, failures, wrong, warned)
         return JudgedBlock(
@@ -123,10 +127,12 @@ class Judge:
     def findings(self) -> pd.DataFrame:
         """A row for each rule looked at: rule, field, severity, checked_rows, failing_rows, sample_row_numbers.
 
-        Gradable rules are all listed, also those without a failing row; reading rules where they failed.
+        Gradable rules are all listed, also those without a failing row, but those of remittances only for a
+        remittance; reading rules where they failed.
         """
-        always = {rule.name for rule in self._rules}
-        tallies = [tally for name, tally in self._tallies.items() if name in always or tally.failing]
+        always = {rule.name for rule in self._rules if not rule.noted}
+        told = {rule.name for rule in self._rules if self._tallies[rule.name].checked}
+        tallies = [tally for name, tally in self._tallies.items() if name in always | told or tally.failing]
         return pd.DataFrame(
             {
                 "rule": [tally.rule.name for tally in tallies],
@@ -141,8 +147,9 @@ class Judge:
     def _failures(self, block: RawBlock, typed: TypedBlock) -> list[tuple[Rule, str, Mask]]:
         rows = len(block.frame)
         failures = [(RULES[name], column, mask) for name, column, mask in typed.failures]
+        failures.extend(self._noted(block))
         unread: dict[str, Mask] = {}
-        for _, column, mask in failures:
+        for _, column, mask in (failure for failure in failures if failure[0] in READING_RULES):
             unread[column] = unread.get(column, np.zeros(rows, dtype=bool)) | mask
         frame = _frame({**typed.columns, "outcome_known": typed.outcome_known})
         applied: dict[str, Mask] = {}
@@ -160,6 +167,16 @@ class Judge:
         for rule in READING_RULES:
             self._tallies[rule.name].checked += rows + (len(block.ragged) if rule.name == "row_shape" else 0)
         return failures
+
+    def _noted(self, block: RawBlock) -> list[tuple[Rule, str, Mask]]:
+        """What the reader found, by the grades this customer gave."""
+        graded = {rule.name: rule for rule in (*READING_RULES, *self._rules)}
+        found = []
+        for name, (column, mask) in block.noted.items():
+            if name in graded:
+                found.append((graded[name], column, mask))
+                self._tallies[name].checked += 0 if RULES[name] in READING_RULES else len(mask)
+        return [(rule, column, mask) for rule, column, mask in found if mask.any()]
 
     def _accept(self, numbers: RowNumbers, typed: TypedBlock, good: Mask) -> pd.DataFrame:
         keep = pa.array(good)

@@ -47,6 +47,7 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
     """
     key = {"customer_id": customer.customer_id, "upload_id": upload_id}
     with conn.transaction():
+        conn.execute(QUERIES.place_remittances, {**key, **_names(customer)})
         conn.execute(QUERIES.make_incoming, {**key, **_names(customer)})
         conn.execute("ANALYZE incoming")
         lines = _one(conn.execute(QUERIES.count_lines, key).fetchone())
@@ -57,7 +58,7 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
         finished = conn.execute(
             QUERIES.finish_upload, {**key, "lines": lines, "new": new, "updated": updated}
         ).fetchone()
-        conn.execute("DROP TABLE incoming")
+        conn.execute("DROP TABLE incoming, placed")
     return Merged(_one(finished), new, updated, lines - new - updated)
 
 

@@ -1,18 +1,71 @@
 -- Merging received lines into claims, and applying aliases and groups again.
 
+-- name: place_remittances
+-- Key and payer's position of each line of a remittance; empty, without a look at any line, for uploads of other sources.
+-- The primary payer's lines have the keys that files and batches give them; those of later payers are derived from these.
+-- A denial or reversal does not say whose it is. It is that of the position at which its number stands already, in claims
+-- or in this upload; else that of its payer; else the next free one where another payer has decided; else the primary's.
+-- received_lines by primary key, claims by primary key.
+CREATE TEMP TABLE placed ON COMMIT DROP AS
+WITH sent AS (
+    SELECT l.source_row_number, l.payer, l.payer_position, coalesce(l.claim_id, '') AS claim_id,
+           coalesce(l.payer_claim_number, '') AS number,
+           CASE WHEN l.key_is_natural AND l.claim_ordinal = 1 THEN l.line_key
+                ELSE md5(l.line_key::text || ':' || l.claim_ordinal)::uuid END AS first_key
+      FROM received_lines AS l
+     WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+       AND (SELECT u.source FROM uploads AS u
+             WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s) = 'x12_835'
+), payers AS (
+    SELECT payer, canonical_payer(payer, %(aliases)s) AS payer_name FROM (SELECT DISTINCT payer FROM sent) AS p
+), lines AS (
+    SELECT s.*, p.payer_name FROM sent AS s JOIN payers AS p ON p.payer = s.payer
+), seen AS (
+    SELECT l.claim_id, l.payer_name, l.number, p.place, c.payer_claim_number = l.number AS same_number,
+           c.payer_name = l.payer_name AS same_payer, c.outcome <> 'PENDING' AS decided
+      FROM lines AS l CROSS JOIN (VALUES (1), (2), (3)) AS p (place)
+      JOIN claims AS c
+        ON c.customer_id = %(customer_id)s
+       AND c.claim_key = CASE p.place WHEN 1 THEN l.first_key
+                                      ELSE md5(l.first_key::text || ':payer ' || p.place)::uuid END
+     WHERE l.payer_position IS NULL
+     UNION ALL
+    SELECT u.claim_id, u.payer_name, u.number, t.payer_position, u.number <> '' AND t.number = u.number,
+           t.payer_name = u.payer_name, true
+      FROM (SELECT DISTINCT claim_id, payer_name, number FROM lines WHERE payer_position IS NULL) AS u
+      JOIN (SELECT DISTINCT claim_id, payer_name, number, payer_position FROM lines
+             WHERE payer_position IS NOT NULL) AS t ON t.claim_id = u.claim_id
+), found AS (
+    SELECT claim_id, payer_name, number,
+           coalesce(min(place) FILTER (WHERE same_number), min(place) FILTER (WHERE same_payer),
+                    CASE WHEN NOT bool_or(place = 1 AND decided) THEN 1
+                         WHEN NOT bool_or(place = 2) THEN 2 ELSE 3 END) AS place
+      FROM seen GROUP BY claim_id, payer_name, number
+), chosen AS (
+    SELECT l.source_row_number, l.first_key, coalesce(l.payer_position, f.place, 1) AS place
+      FROM lines AS l LEFT JOIN found AS f
+        ON f.claim_id = l.claim_id AND f.payer_name = l.payer_name AND f.number = l.number
+)
+SELECT source_row_number, place,
+       CASE place WHEN 1 THEN first_key ELSE md5(first_key::text || ':payer ' || place)::uuid END AS claim_key
+  FROM chosen;
+
 -- name: make_incoming
 -- The lines of one upload that are new or changed; unchanged ones are dropped here by hash, since a
 -- matched row costs 14 s a million in MERGE and a hash comparison does not.
 -- Equal lines without a natural key are told apart by their ordinal; of several rows for one natural
--- key the last one counts. received_lines by primary key, claims by primary key.
+-- key the last one counts. Lines of remittances have their keys from place_remittances. What a payer has decided by
+-- remittance is not open again because a list of open claims still holds it.
+-- received_lines by primary key, claims by primary key.
 CREATE TEMP TABLE incoming ON COMMIT DROP AS
 WITH keyed AS (
-    SELECT l.*,
-           CASE WHEN l.key_is_natural THEN l.line_key
+    SELECT l.*, coalesce(p.place, 1) AS place,
+           CASE WHEN p.claim_key IS NOT NULL THEN p.claim_key
+                WHEN l.key_is_natural THEN l.line_key
                 ELSE md5(l.line_key::text || ':' || row_number() OVER (
                     PARTITION BY l.key_is_natural, l.line_key ORDER BY l.source_row_number))::uuid
            END AS claim_key
-      FROM received_lines AS l
+      FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
      WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
 ), latest AS (
     SELECT DISTINCT ON (claim_key) * FROM keyed ORDER BY claim_key, source_row_number DESC
@@ -21,6 +74,8 @@ WITH keyed AS (
       FROM latest AS l
       LEFT JOIN claims AS c ON c.customer_id = l.customer_id AND c.claim_key = l.claim_key
      WHERE c.row_hash IS DISTINCT FROM l.row_hash
+       AND (c.source = 'x12_835' AND c.outcome <> 'PENDING' AND l.source <> 'x12_835' AND l.outcome = 'PENDING')
+           IS NOT TRUE
 ), payers AS (
     SELECT payer, canonical_payer(payer, %(aliases)s) AS payer_name FROM (SELECT DISTINCT payer FROM changed) AS p
 ), codes AS (
@@ -59,6 +114,8 @@ ON CONFLICT DO NOTHING;
 -- name: merge_incoming
 -- First and decision sightings are the upload's arrival, so that merging again gives the same times. What was decided
 -- first is kept when another decision replaces it: drift counts a denial as one, whatever became of it later.
+-- A remittance knows nothing of authorisation, diagnoses and facility, often not of the provider and the submitted date:
+-- what is known of them from elsewhere stays.
 MERGE INTO claims AS c
 USING (SELECT i.*, u.received_at FROM incoming AS i
          JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id) AS i
@@ -66,14 +123,24 @@ USING (SELECT i.*, u.received_at FROM incoming AS i
 WHEN MATCHED THEN UPDATE SET
     row_hash = i.row_hash, claim_id = i.claim_id, line_number = i.line_number, payer = i.payer,
     payer_name = i.payer_name, cpt = i.cpt, cpt_group = i.cpt_group, modifiers = i.modifiers,
-    service_date = i.service_date, submitted_date = i.submitted_date, decided_date = i.decided_date,
+    service_date = i.service_date,
+    submitted_date = CASE WHEN i.submitted_stands_in AND (c.submitted_date <= i.decided_date) IS NOT FALSE
+        THEN c.submitted_date ELSE i.submitted_date END,
+    decided_date = i.decided_date,
     payment_date = i.payment_date, outcome = i.outcome, billed_amount = i.billed_amount,
     allowed_amount = i.allowed_amount, paid_amount = i.paid_amount,
     denial_reason_code = i.denial_reason_code, denial_reason_text = i.denial_reason_text,
-    authorization_required = i.authorization_required, authorization_number = i.authorization_number,
-    authorization_obtained = i.authorization_obtained, diagnosis_codes = i.diagnosis_codes, units = i.units,
-    provider_npi = i.provider_npi, facility = i.facility, source = i.source, upload_id = i.upload_id,
-    source_row_number = i.source_row_number, version = c.version + 1, updated_at = now(),
+    authorization_required = CASE WHEN i.source = 'x12_835' THEN c.authorization_required
+        ELSE i.authorization_required END,
+    authorization_number = CASE WHEN i.source = 'x12_835' THEN c.authorization_number ELSE i.authorization_number END,
+    authorization_obtained = CASE WHEN i.source = 'x12_835' THEN c.authorization_obtained
+        ELSE i.authorization_obtained END,
+    diagnosis_codes = CASE WHEN i.source = 'x12_835' THEN c.diagnosis_codes ELSE i.diagnosis_codes END,
+    units = i.units,
+    provider_npi = CASE WHEN i.source = 'x12_835' THEN coalesce(i.provider_npi, c.provider_npi) ELSE i.provider_npi END,
+    facility = CASE WHEN i.source = 'x12_835' THEN c.facility ELSE i.facility END,
+    payer_claim_number = coalesce(i.payer_claim_number, c.payer_claim_number),
+    source = i.source, upload_id = i.upload_id, source_row_number = i.source_row_number, version = c.version + 1, updated_at = now(),
     first_decided_date = CASE WHEN c.first_outcome IS NULL AND c.decided_date IS NOT NULL AND c.outcome <> 'PENDING'
         THEN c.decided_date ELSE c.first_decided_date END,
     first_outcome = CASE WHEN c.first_outcome IS NULL AND c.decided_date IS NOT NULL AND c.outcome <> 'PENDING'
@@ -94,15 +161,15 @@ WHEN NOT MATCHED THEN INSERT (
     customer_id, claim_key, row_hash, claim_id, line_number, payer, payer_name, cpt, cpt_group, modifiers,
     service_date, submitted_date, decided_date, payment_date, outcome, billed_amount, allowed_amount,
     paid_amount, denial_reason_code, denial_reason_text, authorization_required, authorization_number,
-    authorization_obtained, diagnosis_codes, units, provider_npi, facility, source, upload_id,
-    source_row_number, first_seen_at, decision_seen_at, updated_at)
+    authorization_obtained, diagnosis_codes, units, provider_npi, facility, payer_claim_number, payer_position,
+    source, upload_id, source_row_number, first_seen_at, decision_seen_at, updated_at)
 VALUES (
     i.customer_id, i.claim_key, i.row_hash, i.claim_id, i.line_number, i.payer, i.payer_name, i.cpt, i.cpt_group,
     i.modifiers,
     i.service_date, i.submitted_date, i.decided_date, i.payment_date, i.outcome, i.billed_amount, i.allowed_amount,
     i.paid_amount, i.denial_reason_code, i.denial_reason_text, i.authorization_required, i.authorization_number,
-    i.authorization_obtained, i.diagnosis_codes, i.units, i.provider_npi, i.facility, i.source, i.upload_id,
-    i.source_row_number, i.received_at,
+    i.authorization_obtained, i.diagnosis_codes, i.units, i.provider_npi, i.facility, i.payer_claim_number, i.place,
+    i.source, i.upload_id, i.source_row_number, i.received_at,
     CASE WHEN i.decided_date IS NOT NULL AND i.outcome <> 'PENDING' THEN i.received_at END, now());
 
 -- name: finish_upload

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from upstream_pipelines.claims.mapping import DateOrder
 
@@ -24,12 +25,16 @@ class RawBlock:
         not counted, a row with line breaks inside quotes counts once.
     ragged: numbers of the rows with too many or too few cells; they are not in `frame`.
     date_order: order of day and month in the whole upload, None where it cannot be told.
+    noted: rule → field and the rows of `frame` that fail it, for rules that only the reader can tell.
+    beside: columns that the claim line has not, for the table `received_lines`, with a value a row of `frame`.
     """
 
     frame: pd.DataFrame
     row_numbers: RowNumbers
     ragged: RowNumbers
     date_order: DateOrder | None
+    noted: Mapping[str, tuple[str, npt.NDArray[np.bool_]]] = field(default_factory=dict)
+    beside: Mapping[str, pa.Array] = field(default_factory=dict)
 
 
 class ClaimSource(Protocol):

@@ -52,7 +52,7 @@ def create(
         return
     print_fields(f"Customer {slug}", {"name": customer.name, "landing folder": folder})
     out.print("Ingestion token, shown this once:", token, soft_wrap=True)
-    out.print(f"Next: drop a CSV file into that folder, or `upstream upload {slug} FILE`.")
+    out.print(f"Next: drop a file (CSV or X12 835) into that folder, or `upstream upload {slug} FILE`.")
 
 
 def _add_partition(slug: str) -> None:

@@ -32,7 +32,7 @@ _WAIT_SECONDS = 3600
 
 def upload(
     slug: Annotated[str, typer.Argument(help="The customer's slug.")],
-    file: Annotated[Path, typer.Argument(help="A CSV file.")],
+    file: Annotated[Path, typer.Argument(help="A CSV file, or an X12 835 remittance.")],
     *,
     json: Json = False,
 ) -> None:
@@ -40,7 +40,7 @@ def upload(
     settings = short_command_settings()
     prepare(settings)
     if not file.is_file():
-        raise ConfigurationError(f"{file} is not a file. Give the path of a CSV file.")
+        raise ConfigurationError(f"{file} is not a file. Give the path of a CSV file or a remittance.")
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
         if customer.status != "active":
@@ -49,7 +49,8 @@ def upload(
             )
         upload_id = send_file(conn, settings, customer, file)
         with progress(f"Reading {file.name} …", quiet=json):
-            run_ingest(settings, slug)
+            source = get_upload(conn, customer.customer_id, upload_id)["source"]
+            run_ingest(settings, slug, source)
             result = _finished(conn, customer.customer_id, upload_id)
         rejected = rejections(conn, customer.customer_id, upload_id)
     _report(result, rejected, json=json)
@@ -57,7 +58,7 @@ def upload(
         raise typer.Exit(1)
 
 
-def run_ingest(settings: Settings, slug: str) -> None:
+def run_ingest(settings: Settings, slug: str, source: str) -> None:
     """The job `ingest` for one partition, in this process, recorded in Dagster like any other run."""
     from upstream_pipelines.definitions import build_definitions
     from upstream_pipelines.defs.home import dagster_instance
@@ -73,7 +74,7 @@ def run_ingest(settings: Settings, slug: str) -> None:
             .execute_in_process(
                 instance=instance,
                 partition_key=slug,
-                asset_selection=ingest_assets(["csv"]),
+                asset_selection=ingest_assets([source]),
                 tags=in_process_tags(),
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,

@@ -1,10 +1,10 @@
-"""Assets from an upload to claims: csv_claims, webhook_claims, claims, upload_quality, payer_activity.
+"""Assets from an upload to claims: csv_claims, webhook_claims, remittances, claims, upload_quality, payer_activity.
 
 Each connects, calls one function of its domain and returns metadata. Not here: logic, checks (checks.py),
 drift (drift_assets.py).
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 
@@ -15,17 +15,16 @@ from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, column_schema, evidence, markdown_table, uploads_table
 from upstream_pipelines.drift.store import activity_totals, refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.recognise import SOURCES, Source
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import rejections, uploads_of_run
 from upstream_pipelines.quality.store import latest_findings, load_report
 
 
-def _stage(
-    context: dg.AssetExecutionContext, platform: Platform, source: Literal["csv", "webhook"]
-) -> dg.MaterializeResult[None]:
+def _stage(context: dg.AssetExecutionContext, platform: Platform, source: Source) -> dg.MaterializeResult[None]:
     with platform.for_customer(context.partition_key) as (settings, conn, customer):
-        staged = stage_waiting(conn, settings, customer, source=source, run_id=context.run_id)
-        uploads = uploads_of_run(conn, customer.customer_id, context.run_id, [source])
+        staged = stage_waiting(conn, settings, customer, source=source, run_id=context.run.run_id)
+        uploads = uploads_of_run(conn, customer.customer_id, context.run.run_id, [source])
         rejected = [
             (str(upload["upload_id"])[:8], item["rule"], item["field"], item["rows"], item["row_numbers"], item["reason"])
             for upload in uploads
@@ -76,7 +75,21 @@ def webhook_claims(context: dg.AssetExecutionContext, platform: Platform) -> dg.
 
 
 @dg.asset(
-    deps=[csv_claims, webhook_claims],
+    partitions_def=customer_partitions,
+    group_name="ingest",
+    owners=OWNERS,
+    kinds={"x12", "pandas", "postgres"},
+    description="Claim lines of the payers' remittances (X12 835) that wait for the customer, under the same rules as "
+    "files: a line a service, with the payer's decision, amounts and denial code. Names and numbers of patients are not "
+    "read. A file that is no 835, or was cut short, is refused and says what to do.",
+    metadata=column_schema(claim_line_columns()),
+)
+def remittances(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
+    return _stage(context, platform, "x12_835")
+
+
+@dg.asset(
+    deps=[csv_claims, webhook_claims, remittances],
     partitions_def=customer_partitions,
     group_name="claims",
     owners=OWNERS,
@@ -88,7 +101,7 @@ def webhook_claims(context: dg.AssetExecutionContext, platform: Platform) -> dg.
 )
 def claims(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
     with platform.for_customer(context.partition_key) as (settings, conn, customer):
-        merged = merge_staged(conn, settings, customer, context.run_id)
+        merged = merge_staged(conn, settings, customer, context.run.run_id)
         totals = claim_totals(conn, customer.customer_id)
         payers = payer_summary(conn, customer.customer_id)
     return dg.MaterializeResult(
@@ -120,7 +133,7 @@ def claims(context: dg.AssetExecutionContext, platform: Platform) -> dg.Material
 )
 def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
     with platform.for_customer(context.partition_key) as (_, conn, customer):
-        uploads = uploads_of_run(conn, customer.customer_id, context.run_id, ["csv", "webhook"])
+        uploads = uploads_of_run(conn, customer.customer_id, context.run.run_id, SOURCES)
         reports = [
             (upload, load_report(conn, customer.customer_id, upload["upload_id"]))
             for upload in uploads

@@ -11,6 +11,7 @@ from upstream_pipelines.defs.claims_assets import (
     claims,
     csv_claims,
     payer_activity,
+    remittances,
     upload_quality,
     webhook_claims,
 )
@@ -20,7 +21,9 @@ from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK
 
 ingest = dg.define_asset_job(
     "ingest",
-    selection=dg.AssetSelection.assets(csv_claims, webhook_claims, claims, upload_quality, payer_activity)
+    selection=dg.AssetSelection.assets(
+        csv_claims, webhook_claims, remittances, claims, upload_quality, payer_activity
+    )
     | dg.AssetSelection.checks(quality_rules, uploads_arrive),
     description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
     tags=WORK,
@@ -28,8 +31,8 @@ ingest = dg.define_asset_job(
 
 
 def ingest_assets(sources: Collection[str]) -> list[dg.AssetKey]:
-    """The job's assets for uploads of these sources (csv, webhook)."""
-    staged = {"csv": csv_claims, "webhook": webhook_claims}
+    """The job's assets for uploads of these sources (csv, webhook, x12_835)."""
+    staged = {"csv": csv_claims, "webhook": webhook_claims, "x12_835": remittances}
     return [
         *(asset.key for source, asset in staged.items() if source in sources),
         *(asset.key for asset in (claims, upload_quality, payer_activity)),

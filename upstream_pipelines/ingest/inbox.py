@@ -17,6 +17,7 @@ from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, customer_transaction
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.ingest.recognise import FileSource
 
 _QUERIES = "upstream_pipelines.ingest"
 
@@ -138,6 +139,7 @@ def register_uploaded_file(
     caller: Caller,
     *,
     upload_id: UUID,
+    source: FileSource,
     file_name: str,
     location: str,
     sha256: bytes,
@@ -151,6 +153,7 @@ def register_uploaded_file(
             {
                 "customer_id": caller.customer_id,
                 "upload_id": upload_id,
+                "source": source,
                 "file_name": file_name,
                 "location": location,
                 "sha256": sha256,

@@ -1,7 +1,7 @@
 -- name: register_file
 -- A settled file becomes an upload; once, however many look (unique index uploads_waiting_location).
 INSERT INTO uploads (customer_id, upload_id, source, file_name, location, byte_count, requested_at)
-VALUES (%(customer_id)s, %(upload_id)s, 'csv', %(file_name)s, %(location)s, %(byte_count)s, %(requested_at)s)
+VALUES (%(customer_id)s, %(upload_id)s, %(source)s, %(file_name)s, %(location)s, %(byte_count)s, %(requested_at)s)
 ON CONFLICT (customer_id, location) WHERE status IN ('received', 'processing') AND location IS NOT NULL
 DO NOTHING
 RETURNING upload_id;
@@ -175,7 +175,7 @@ SELECT body FROM webhook_inbox WHERE customer_id = %(customer_id)s AND upload_id
 -- name: add_file_upload
 -- A file that is wholly stored.
 INSERT INTO uploads (customer_id, upload_id, source, file_name, location, sha256, byte_count, request_id)
-VALUES (%(customer_id)s, %(upload_id)s, 'csv', %(file_name)s, %(location)s, %(sha256)s, %(byte_count)s,
+VALUES (%(customer_id)s, %(upload_id)s, %(source)s, %(file_name)s, %(location)s, %(sha256)s, %(byte_count)s,
         %(request_id)s);
 
 -- name: upload_status

@@ -35,12 +35,15 @@ from upstream_pipelines.ingest.batch_reader import read_batch
 from upstream_pipelines.ingest.csv_reader import open_csv
 from upstream_pipelines.ingest.inbox import read_batch_body
 from upstream_pipelines.ingest.landing import take_in
+from upstream_pipelines.ingest.recognise import Source
+from upstream_pipelines.ingest.remittance_reader import open_remittance
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
 from upstream_pipelines.quality.report import build_report
 from upstream_pipelines.quality.store import save_report
 from upstream_pipelines.settings import Settings
 
-Source = Literal["csv", "webhook"]
+# Where people look for what became of an upload.
+_ASSETS: dict[Source, str] = {"csv": "csv_claims", "webhook": "webhook_claims", "x12_835": "remittances"}
 
 # An upload whose run was killed this often is given up: it may be what kills the runs.
 MAX_ATTEMPTS = 3
@@ -144,10 +147,15 @@ class _Attempt:
 
     def _copy_rows(self, stream: BinaryIO, known: dict[str, Any]) -> int:
         mapping = self.customer.configuration.mapping
-        read: ClaimSource = (
-            open_csv(stream, mapping) if self.source == "csv" else read_batch(stream.read(), mapping)
-        )
-        judge = Judge(mapping, datetime.now(UTC).date())
+        today = datetime.now(UTC).date()
+        read: ClaimSource
+        if self.source == "csv":
+            read = open_csv(stream, mapping)
+        elif self.source == "webhook":
+            read = read_batch(stream.read(), mapping)
+        else:
+            read = open_remittance(stream, today)
+        judge = Judge(mapping, today)
         self.conn.execute(QUERIES.clear_received_lines, self._key)
         self.conn.execute(QUERIES.clear_rejected_rows, self._key)
         self.conn.execute(QUERIES.make_landing_tables)
@@ -186,7 +194,7 @@ class _Attempt:
             self.conn.execute(QUERIES.fail_upload, failed)
             write_refused_alert(
                 self.conn, self.customer.customer_id, self.upload_id, code,
-                upload_link(self.settings, self.customer.slug, f"{self.source}_claims"),
+                upload_link(self.settings, self.customer.slug, _ASSETS[self.source]),
             )  # fmt: skip
         finish_file(self.conn, self.settings, self.customer, self.upload_id, "failed")
 

@@ -16,7 +16,7 @@ HEAD_BYTES = 256 * 1024
 _ZERO_EVERY = 256
 _CHUNK_BYTES = 1024 * 1024
 
-_X12 = "an X12 file (remittance or claim), not CSV. Send it as a remittance"
+_X12 = "an X12 file, not CSV. Send it again: a remittance (835) is recognised by how it begins"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "an Excel workbook or a zip archive. Open it and export the sheet as CSV"),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of the old kind. Open it and export the sheet as CSV"),

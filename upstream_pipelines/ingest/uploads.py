@@ -22,6 +22,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.landing import put_away, settled_files, upload_path
+from upstream_pipelines.ingest.recognise import HEAD_BYTES, FileSource, source_of
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
@@ -65,7 +66,11 @@ def register_landed_files(conn: Connection, settings: Settings, customer: Custom
     for file in settled_files(settings, customer.slug):
         if str(file.path) not in waiting:
             upload_id = uuid4()
-            if _register(conn, customer.customer_id, upload_id, file.path, file.size, requested=False):
+            try:
+                new = _register(conn, customer.customer_id, upload_id, file.path, file.size, requested=False)
+            except FileNotFoundError:
+                continue  # taken away between the listing and here
+            if new:
                 registered.append(upload_id)
     return registered
 
@@ -83,6 +88,17 @@ def send_file(conn: Connection, settings: Settings, customer: Customer, file: Pa
     return upload_id
 
 
+def _source(path: UPath) -> FileSource:
+    """What the file holds. One that may not be read counts as CSV: the run that tries to read it fails and is told of,
+    while an error here would keep the customer's other files waiting.
+    """
+    try:
+        with path.open("rb") as stream:
+            return source_of(stream.read(HEAD_BYTES))
+    except PermissionError:
+        return "csv"
+
+
 def _register(
     conn: Connection, customer_id: int, upload_id: UUID, path: UPath, byte_count: int, *, requested: bool
 ) -> bool:
@@ -92,6 +108,7 @@ def _register(
         {
             "customer_id": customer_id,
             "upload_id": upload_id,
+            "source": _source(path),
             "file_name": path.name,
             "location": str(path),
             "byte_count": byte_count,

@@ -71,9 +71,8 @@ def _parts(name: str, field: str, today: date, no_cpt: bool) -> tuple[_Flags, _F
     if name == "outcome_known":
         return _filled(field), lambda frame: _column(frame, "outcome_known")
     if name == "cpt_form":
-        placeholder = UNSPECIFIED_CPT if no_cpt else ""
         return (
-            lambda frame: pc.not_equal(_column(frame, field), placeholder),
+            lambda frame: pc.not_equal(_column(frame, field), UNSPECIFIED_CPT),
             lambda frame: _matches(_column(frame, field), CPT_PATTERN),
         )
     if name == "denial_code_form":

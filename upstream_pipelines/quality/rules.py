@@ -26,6 +26,8 @@ class Rule:
     description: str
     why: str
     reason: str
+    #: Whether the reader of the source finds it (RawBlock.noted); the others are checks of typed columns.
+    noted: bool = False
 
 
 #: The default rules: a customer can switch off or re-grade each (but see FIXED_ERRORS).
@@ -139,6 +141,52 @@ FURTHER_RULES: tuple[Rule, ...] = (
     ),
 )  # fmt: skip
 
+#: Of remittances (X12 835), told by their reader: no other source has what they look at.
+REMITTANCE_RULES: tuple[Rule, ...] = (
+    Rule(
+        "submitted_date_sent", ("submitted_date",), "warning", "completeness",
+        "The remittance says when the payer received the claim (DTM*050).",
+        "Without it the day of service stands in, and the payer looks slower than it is.",
+        "The remittance does not say when the claim was received; the day of service stands in.",
+        noted=True,
+    ),
+    Rule(
+        "remittance_balances", ("paid_amount",), "warning", "consistency",
+        "Billed less all adjustments is what was paid, of the claim and of the line.",
+        "A remittance that does not balance has lost an adjustment or an amount.",
+        "Billed less adjustments is not what was paid. Ask the payer for the missing adjustment.",
+        noted=True,
+    ),
+    Rule(
+        "remittance_counts", ("claim_id",), "warning", "consistency",
+        "The transaction holds as many segments as its end (SE) says, and the same control number.",
+        "A wrong count is what a transaction has that lost segments on its way. It is told on its last claim.",
+        "The count or the control number at the transaction's end (SE) is wrong. Compare it with the sender's file.",
+        noted=True,
+    ),
+    Rule(
+        "remittance_dates", ("decided_date",), "warning", "validity",
+        "Payment date (BPR16) and production date (DTM*405) are days of the calendar.",
+        "The day of the decision comes from the other of them.",
+        "The remittance's payment or production date is no date; the other one was taken. Ask the payer about it.",
+        noted=True,
+    ),
+    Rule(
+        "payment_made", ("payment_date",), "info", "timeliness",
+        "The payment's day has come.",
+        "Transfers are announced some days ahead; until then nothing was paid.",
+        "The payment's day lies ahead; the payment date was left empty.",
+        noted=True,
+    ),
+    Rule(
+        "component_separator", ("cpt",), "warning", "validity",
+        "Procedures are parted by the separator that their interchange names (ISA16).",
+        "What parts code and modifiers had to be told from the qualifier.",
+        "The procedure is not parted by the separator of its interchange. Tell the sender.",
+        noted=True,
+    ),
+)  # fmt: skip
+
 #: What a cell must be before any rule can look at it. Not gradable: such a value cannot be stored as what
 #: it claims to be. Dates, amounts and line numbers decide identity, time and money, so the row is
 #: rejected; units and flags are extras, so the row is kept, the cell emptied and a warning counted.
@@ -197,9 +245,30 @@ READING_RULES: tuple[Rule, ...] = (
         "An unclear flag says nothing about authorisation.",
         "The flag is neither yes nor no and was left empty. Write yes or no.",
     ),
+    Rule(
+        "service_code_sent", ("cpt",), "error", "validity",
+        "A service of a remittance has a procedure code behind its qualifier (SVC01).",
+        "Where the code is missing the elements are shifted, and no amount can be trusted.",
+        "The service (SVC) has no procedure code behind its qualifier. Ask the sender for a corrected remittance.",
+        noted=True,
+    ),
+    Rule(
+        "service_amounts_sent", ("billed_amount",), "error", "validity",
+        "A service of a remittance says what was billed (SVC02).",
+        "Without it neither the price nor the denial can be told.",
+        "The service (SVC) does not say what was billed. Ask the sender for a corrected remittance.",
+        noted=True,
+    ),
+    Rule(
+        "adjustments_readable", ("denial_reason_code",), "error", "validity",
+        "Adjustments (CAS) have a group, a reason code and an amount.",
+        "Whether a line was denied is told by them.",
+        "An adjustment (CAS) has no group, reason code or amount. Ask the sender for a corrected remittance.",
+        noted=True,
+    ),
 )  # fmt: skip
 
-GRADABLE_RULES = DEFAULT_RULES + FURTHER_RULES
+GRADABLE_RULES = DEFAULT_RULES + FURTHER_RULES + REMITTANCE_RULES
 RULES: dict[str, Rule] = {rule.name: rule for rule in READING_RULES + GRADABLE_RULES}
 
 #: These guard columns that hold no NULL; a row that fails them cannot be stored at all.

@@ -57,6 +57,16 @@ def test_a_file_is_stored_byte_for_byte_and_registered(
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("name", ["march.835", "march.csv"])
+def test_a_remittance_is_recognised_by_its_content(
+    acme: httpx.Client, pipeline: Connection, remittance: Callable[..., bytes], name: str
+) -> None:
+    answer = acme.post(URL, files={"file": (name, remittance("CLP*A1*1*100*80**12*I1~DTM*232*20260105"))})
+    assert answer.status_code == 202, answer.text
+    assert pipeline.execute("SELECT source, file_name FROM uploads").fetchall() == [("x12_835", name)]
+    assert acme.get(URL + answer.json()["upload_id"]).json()["source"] == "x12_835"
+
+
 def test_the_status_of_an_upload_is_shown_to_its_customer_only(
     acme: httpx.Client, beta: httpx.Client, pipeline: Connection
 ) -> None:

@@ -68,13 +68,13 @@ def test_definitions_load_in_a_fresh_interpreter_with_an_empty_environment() -> 
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "7"
+    assert done.stdout.strip() == "8"
 
 
 def test_every_asset_has_owner_group_kinds_and_description_and_one_partitions_definition() -> None:
     specs = build_definitions().resolve_all_asset_specs()
     assert {spec.key.to_user_string() for spec in specs} == {
-        "csv_claims", "webhook_claims", "claims", "upload_quality", "payer_activity", "payer_drift", "alerts",
+        "csv_claims", "webhook_claims", "remittances", "claims", "upload_quality", "payer_activity", "payer_drift", "alerts",
     }  # fmt: skip
     for spec in specs:
         assert spec.owners, spec.key
