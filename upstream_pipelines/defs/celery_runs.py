@@ -22,7 +22,6 @@ from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.make_app import make_app
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
 from dagster_celery.tasks import create_execute_job_task, create_resume_job_task
-
 from redis.exceptions import RedisError
 
 from upstream_pipelines.defs.home import dagster_instance
@@ -50,11 +49,8 @@ def work(settings: Settings, processes: int) -> int:
     with dagster_instance(settings) as instance:
         launcher = instance.run_launcher
         if not isinstance(launcher, CeleryRunLauncher):
-            raise ConfigurationError(
-                "Runs are not sent to Celery workers. Set UPSTREAM_DAGSTER_OVERRIDES=deploy/celery/dagster.yaml and "
-                "UPSTREAM_CELERY_BROKER_URL, here and where `upstream up` runs."
-            )
-        app = make_app(launcher.app_args())
+            raise _not_sent_to_celery()
+        app = make_app(launcher.app_args())  # type: ignore[no-untyped-call]
         queue = launcher.default_queue
     create_execute_job_task(app)
     create_resume_job_task(app)
@@ -63,6 +59,22 @@ def work(settings: Settings, processes: int) -> int:
     # Two workers may stand on one machine.
     arguments += [f"--hostname=upstream-{os.getpid()}@%h"]
     return int(app.worker_main(arguments) or 0)
+
+
+def answering_workers(settings: Settings) -> int:
+    """How many workers answer now.
+
+    Raises:
+        BrokerOutOfReachError: Redis does not answer.
+    """
+    with dagster_instance(settings) as instance:
+        launcher = instance.run_launcher
+    if not isinstance(launcher, CeleryRunLauncher):
+        raise _not_sent_to_celery()
+    try:
+        return len(launcher.celery.control.inspect(timeout=_ANSWER_SECONDS).ping() or {})
+    except (OperationalError, RedisError) as error:
+        raise _out_of_reach(error) from None
 
 
 def lost_runs(instance: dg.DagsterInstance, runs: Collection[dg.DagsterRun]) -> list[dg.DagsterRun]:
@@ -84,10 +96,21 @@ def lost_runs(instance: dg.DagsterInstance, runs: Collection[dg.DagsterRun]) -> 
             time.sleep(_ASK_AGAIN_SECONDS if ask else 0)
             gone -= _at_work(launcher.celery)
     except (OperationalError, RedisError) as error:
-        raise BrokerOutOfReachError(
-            f"The Redis of UPSTREAM_CELERY_BROKER_URL does not answer ({type(error).__name__}). Runs wait until it does."
-        ) from None
+        raise _out_of_reach(error) from None
     return [tasks[task] for task in gone]
+
+
+def _not_sent_to_celery() -> ConfigurationError:
+    return ConfigurationError(
+        "Runs are not sent to Celery workers. Set UPSTREAM_DAGSTER_OVERRIDES=deploy/celery/dagster.yaml and "
+        "UPSTREAM_CELERY_BROKER_URL, here and where `upstream up` runs."
+    )
+
+
+def _out_of_reach(error: Exception) -> BrokerOutOfReachError:
+    return BrokerOutOfReachError(
+        f"The Redis of UPSTREAM_CELERY_BROKER_URL does not answer ({type(error).__name__}). Runs wait until it does."
+    )
 
 
 def _at_work(app: Celery) -> set[str]:

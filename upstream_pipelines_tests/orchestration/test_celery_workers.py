@@ -14,11 +14,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import requests
 from celery import Celery
 
-from upstream_pipelines.defs.celery_runs import work
+from upstream_pipelines.defs.celery_runs import BrokerOutOfReachError, lost_runs, work
 from upstream_pipelines.defs.home import project_file
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
@@ -26,7 +27,7 @@ from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import Settings
 from upstream_pipelines_tests.orchestration.conftest import free_port, platform_up
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(600)
 
 
 def _redis_server() -> str:
@@ -93,20 +94,22 @@ def test_the_upload_of_a_killed_worker_is_finished_by_another_with_nothing_lost_
     overrides = str(project_file("deploy/celery/dagster.yaml"))
     with ExitStack() as stack:
         running = stack.enter_context(
-            platform_up(
-                tmp_path_factory, UPSTREAM_DAGSTER_OVERRIDES=overrides, UPSTREAM_CELERY_BROKER_URL=broker
-            )
+            platform_up(tmp_path_factory, UPSTREAM_DAGSTER_OVERRIDES=overrides, UPSTREAM_CELERY_BROKER_URL=broker)
         )
         workers = Workers(running, broker, tmp_path_factory.mktemp("workers"), stack)
+        assert "Start `upstream worker`" in running.command("doctor", "--json", check=False).stdout
         workers.start()
         workers.start()
         running.wait("two workers", workers.ready)
+        assert "2 Celery workers answer" in running.command("doctor", "--json", check=False).stdout
         running.command("customers", "create", "acme", "--name", "Acme clinic")
         landing = running.home / "landing" / "acme"
         (landing / "claims.csv").write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
 
         def half_merged() -> bool:
-            return bool(running.rows("SELECT 1 FROM uploads WHERE status = 'processing' AND staged_at IS NOT NULL"))
+            return bool(
+                running.rows("SELECT 1 FROM uploads WHERE status = 'processing' AND staged_at IS NOT NULL")
+            )
 
         running.wait("a worker to have staged the file", half_merged)
         [victim] = workers.at_work()
@@ -132,11 +135,24 @@ def test_the_upload_of_a_killed_worker_is_finished_by_another_with_nothing_lost_
         assert ingests() == [(False, "FAILURE"), (True, "SUCCESS")], "the killed run is shown as failed"
 
 
-def test_a_worker_says_what_to_set_where_runs_do_not_go_to_celery(
-    platform: Platform, settings: Settings
-) -> None:
+def test_a_worker_says_what_to_set_where_runs_do_not_go_to_celery(platform: Platform, settings: Settings) -> None:
     with pytest.raises(ConfigurationError, match="UPSTREAM_DAGSTER_OVERRIDES=deploy/celery"):
         work(settings, 1)
+
+
+def test_where_redis_does_not_answer_no_run_is_taken_for_lost(tmp_path: Path) -> None:
+    nobody = f"redis://127.0.0.1:{free_port()}/0"
+    launcher = {
+        "module": "dagster_celery.launcher",
+        "class": "CeleryRunLauncher",
+        "config": {"broker": nobody, "backend": nobody},
+    }
+    run = dg.DagsterRun(job_name="ingest", tags={"dagster-celery/task_id": "begun"})
+    with (
+        dg.DagsterInstance.local_temp(str(tmp_path), overrides={"run_launcher": launcher}) as instance,
+        pytest.raises(BrokerOutOfReachError, match="UPSTREAM_CELERY_BROKER_URL"),
+    ):
+        lost_runs(instance, [run])
 
 
 def _runs(running: Any) -> list[dict[str, Any]]:

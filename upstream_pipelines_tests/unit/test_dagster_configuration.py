@@ -41,7 +41,9 @@ def test_redis_gives_no_run_out_again_while_it_may_still_be_at_work() -> None:
     assert config["broker_transport_options"]["visibility_timeout"] > longest
 
 
-@pytest.mark.parametrize(("text", "says"), [("a: [", "cannot be read"), ("- a", "holds no sections"), (None, "cannot be read")])
+@pytest.mark.parametrize(
+    ("text", "says"), [("a: [", "cannot be read"), ("- a", "holds no sections"), (None, "cannot be read")]
+)
 def test_overrides_that_cannot_be_used_are_named(tmp_path: Path, text: str | None, says: str) -> None:
     path = tmp_path / "overrides.yaml"
     if text is not None:
