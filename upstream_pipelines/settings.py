@@ -42,6 +42,14 @@ class Settings(BaseSettings):
         pattern=r"^[a-z_][a-z0-9_]{0,62}$",
         description="Database for Dagster's own storage, on the same server; made when missing.",
     )
+    dagster_overrides: Path | None = Field(
+        default=None,
+        description="A YAML file whose sections replace those of dagster.yaml, such as deploy/celery/dagster.yaml.",
+    )
+    celery_broker_url: SecretStr | None = Field(
+        default=None,
+        description="Redis for runs on Celery workers, such as redis://host:6379/0; deploy/celery/dagster.yaml reads it.",
+    )
     landing_zone: str | None = Field(
         default=None,
         description="Where customers' files arrive, one folder a customer: a folder or a URL that "

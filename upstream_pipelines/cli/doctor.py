@@ -43,6 +43,7 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at every part that can be wrong; never raises for one that is."""
     ui = _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info")
     dagster = cache(lambda: daemon_health(settings))  # opens Dagster's storage: once for both
+    workers = [_part("workers", lambda: _workers(settings))] if settings.celery_broker_url is not None else []
     return [
         _part("database", lambda: _database(settings)),
         _part("landing zone", lambda: _landing(settings)),
@@ -55,6 +56,7 @@ def examine(settings: Settings) -> list[Finding]:
         ui,
         _part("daemon", lambda: _daemon(dagster(), ui_runs=ui.state != _NOT_RUNNING)),
         _part("sensors", lambda: _sensors(dagster())),
+        *workers,
     ]
 
 
@@ -106,6 +108,15 @@ def _email(settings: Settings) -> tuple[str, str]:
             "Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM to use it.",
         )
     return check_smtp(settings), ""
+
+
+def _workers(settings: Settings) -> tuple[str, str]:
+    from upstream_pipelines.defs.celery_runs import answering_workers  # Celery is an extra
+
+    count = answering_workers(settings)
+    if not count:
+        raise ConflictError("No Celery worker answers; runs wait. Start `upstream worker`.")
+    return f"{count} Celery workers answer", ""
 
 
 def _health(settings: Settings) -> OutboxHealth:

@@ -33,6 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("up")(platform.up)
+app.command("worker")(platform.worker)
 app.command("demo")(platform.demo)
 app.command("migrate")(platform.migrate)
 app.command("doctor")(platform.doctor)

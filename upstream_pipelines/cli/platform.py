@@ -1,4 +1,4 @@
-"""`upstream up`, `demo`, `migrate`, `doctor`, `env`. Not here: the processes themselves (supervisor.py)."""
+"""`upstream up`, `worker`, `demo`, `migrate`, `doctor`, `env`. Not here: the processes themselves (supervisor.py)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import time
 from contextlib import ExitStack
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from rich.text import Text
@@ -22,6 +22,7 @@ from upstream_pipelines.cli.output import (
     short_command_settings,
 )
 from upstream_pipelines.db.migrate import migrate as migrate_database
+from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import read_settings
 
 
@@ -52,6 +53,19 @@ def up() -> None:
 
 def _stop_as_by_keyboard(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+def worker(
+    processes: Annotated[int, typer.Option(min=1, max=64, help="Runs at a time; one a core is usual.")] = 2,
+) -> None:
+    """Take runs from Redis and do them, beside a platform on another machine (deploy/celery); until stopped."""
+    try:
+        from upstream_pipelines.defs.celery_runs import work
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{error.name} is not installed. Install the extra: pip install 'upstream-pipelines[celery]'."
+        ) from None
+    raise typer.Exit(work(read_settings(), processes))
 
 
 def demo() -> None:

@@ -263,6 +263,9 @@ def _end_orphaned_runs(settings: Settings, say: Callable[[str], None]) -> None:
     except (SQLAlchemyError, DagsterPostgresException) as error:
         say(f"Dagster's storage does not answer ({type(error).__name__}); looking again later.")
         return
+    except UpstreamError as error:
+        say(f"{error} Looking again later.")
+        return
     if ended:
         say(f"{ended} runs whose process is gone were ended; their work is taken up again.")
 

@@ -6,13 +6,13 @@ Belongs here: DAGSTER_HOME, the variables that dagster.yaml names. Not here: ass
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 import dagster as dg
+import yaml
 
 import upstream_pipelines
 from upstream_pipelines.db.engine import database_url
@@ -45,6 +45,30 @@ def project_file(name: str) -> Path:
     return path
 
 
+def dagster_configuration(settings: Settings) -> str:
+    """The text of dagster.yaml: the project's, with the sections of `UPSTREAM_DAGSTER_OVERRIDES` in place of its own.
+
+    Raises:
+        ConfigurationError: that file cannot be read, or is no mapping of sections.
+    """
+    own = project_file("dagster.yaml").read_text()
+    if settings.dagster_overrides is None:
+        return own
+    path = settings.dagster_overrides.expanduser()
+    try:
+        sections = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ConfigurationError(
+            f"UPSTREAM_DAGSTER_OVERRIDES: {path} cannot be read ({type(error).__name__}). Name a YAML file with sections "
+            "of dagster.yaml, such as deploy/celery/dagster.yaml."
+        ) from None
+    if not isinstance(sections, dict):
+        raise ConfigurationError(
+            f"UPSTREAM_DAGSTER_OVERRIDES: {path} holds no sections. Write them as in deploy/celery/dagster.yaml."
+        )
+    return yaml.safe_dump({**yaml.safe_load(own), **sections}, sort_keys=False)
+
+
 def dagster_environment(settings: Settings) -> dict[str, str]:
     """Variables for Dagster's processes and for code they run; makes DAGSTER_HOME.
 
@@ -52,7 +76,7 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
     """
     home = settings.home.expanduser().resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(project_file("dagster.yaml"), home / "dagster.yaml")
+    (home / "dagster.yaml").write_text(dagster_configuration(settings))
     url = dagster_url(settings)
     environment = {
         "DAGSTER_HOME": str(home),
@@ -65,6 +89,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "UPSTREAM_DAGSTER_PG_PASSWORD": str(url.password or ""),
         "UPSTREAM_DAGSTER_PG_DATABASE": settings.dagster_database_name,
     }
+    if settings.celery_broker_url is not None:
+        environment["UPSTREAM_CELERY_BROKER_URL"] = settings.celery_broker_url.get_secret_value()
     environment |= {variable: cast(str, url.query[name]) for name, variable in _LIBPQ.items() if name in url.query}
     return environment
 

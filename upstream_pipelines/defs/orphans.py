@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dagster as dg
 import psutil
 
 _PROCESS_TAG = "upstream/process"
+_CELERY_TAG = "dagster-celery/task_id"
 # By these words run_ends.py tells such a run from others.
 PROCESS_GONE = "The process of this run is gone; its work is taken up again."
 _UNFINISHED = [
@@ -33,10 +34,12 @@ def in_process_tags() -> dict[str, str]:
 
 
 def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
-    """Mark runs of this machine whose process is gone as failed. Returns: how many."""
+    """Mark runs whose process is gone as failed, be it on this machine or a Celery worker. Returns: how many."""
     failed = 0
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        if not _process_is_gone(run.tags):
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+    lost = _lost_with_a_worker(instance, runs)
+    for run in runs:
+        if run.run_id not in lost and not _process_is_gone(run.tags):
             continue
         # A code server ends right after its last run: asked again, a run that came through has its end by now.
         present = instance.get_run_by_id(run.run_id)
@@ -44,6 +47,14 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
             instance.report_run_failed(present, PROCESS_GONE)
             failed += 1
     return failed
+
+
+def _lost_with_a_worker(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun]) -> set[str]:
+    if not any(_CELERY_TAG in run.tags for run in runs):
+        return set()
+    from upstream_pipelines.defs.celery_runs import lost_runs  # Celery is an extra
+
+    return {run.run_id for run in lost_runs(instance, runs)}
 
 
 def _process_is_gone(tags: Mapping[str, str]) -> bool:

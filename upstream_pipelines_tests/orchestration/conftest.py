@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,13 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatform]:
+    with platform_up(tmp_path_factory) as started:
+        yield started
+
+
+@contextmanager
+def platform_up(tmp_path_factory: pytest.TempPathFactory, **variables: str) -> Iterator[RunningPlatform]:
+    """`upstream up` with these environment variables beside its usual ones."""
     # Not in pytest's folder; see the fixture server_url.
     folder = Path(tempfile.mkdtemp(prefix="upstream-platform-"))
     home = folder / "home"
@@ -119,6 +127,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPlatfor
             "UPSTREAM_SMTP_CA_FILE": str(ca_file),
             "UPSTREAM_SMTP_FROM": "alerts@upstream.example",
             "UPSTREAM_WEBHOOK_ALLOW_LOOPBACK": "true",
+            **variables,
         }
         output = (tmp_path_factory.mktemp("output") / "up.log").open("wb")
         process = subprocess.Popen(
