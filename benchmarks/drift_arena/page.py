@@ -136,7 +136,8 @@ SLOW = """The bars are of changes that come at once. Of those of the same sizes 
 WHAT_LIMITS = """What limits what is not met: of 40 or 80 unchanged payers beside a decoy one alarm is 2.5 or 1.2 %, about as
 many as false events alone make; all decoys together say more. The oracle knows the day's expected lines, the codes and
 the payer; the product learns them, and asks more before it alarms: no change of the volume may rest on five days in a
-row, since an office that is closed for a week is none; a changed mix must stay without its two most striking days and is
+row, since an office that is closed for a week is none; a fall by a fifth is in part taken for slower growth, which it has
+to learn from the same weeks, so that the evidence of a payer whose weeks differ much stays below what is needed; a changed mix must stay without its two most striking days and is
 looked for among twelve kinds of code; a rise of denials for authorisation must stand out from that of all denials and
 show in cohorts of the same age.
 """
