@@ -164,9 +164,12 @@ class Remittance:
                 self._counts["claims"] += 1
                 self._counts["reversals"] += segment.at(2) == _REVERSED
                 return ended
-            case "LX" | "PLB":
-                self._counts["provider_adjustments"] += segment.name == "PLB"
+            case "LX":
                 return self._end_of_claim()
+            case "PLB":
+                # The last claim is held until the transaction's end says whether its counts are right.
+                self._counts["provider_adjustments"] += 1
+                self._open = None
             case "SVC":
                 if self._claim is None:
                     raise FileRefusedError(

@@ -232,9 +232,10 @@ def test_what_does_not_balance_or_has_other_separators_is_a_warning(
     assert (line["cpt"], line.get("modifiers")) in {("99213", "25"), ("99213", None)}
 
 
-def test_a_wrong_count_of_segments_is_told_on_the_last_claim(remittance: Build) -> None:
+@pytest.mark.parametrize("after", ["", "PLB*1234567893*20261231*WO:ABC*100"])
+def test_a_wrong_count_of_segments_is_told_on_the_last_claim(remittance: Build, after: str) -> None:
     other = _claim(rest="CAS*CO*45*20").replace("A1", "A2")
-    content = remittance(_claim(rest="CAS*CO*45*20"), other, segments=99)
+    content = remittance(_claim(rest="CAS*CO*45*20"), other, after, segments=99)
     file, judge, accepted, _ = _load(content)
     findings = judge.findings().set_index("rule")
     numbers = findings.loc["remittance_counts", "sample_row_numbers"]
