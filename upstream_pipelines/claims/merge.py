@@ -54,7 +54,7 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
         new, updated = conn.execute(QUERIES.count_incoming).fetchone() or (0, 0)
         conn.execute(QUERIES.keep_history)
         conn.execute(QUERIES.touch_days)
-        conn.execute(QUERIES.merge_incoming)
+        conn.execute(QUERIES.merge_incoming, key)
         finished = conn.execute(
             QUERIES.finish_upload, {**key, "lines": lines, "new": new, "updated": updated}
         ).fetchone()

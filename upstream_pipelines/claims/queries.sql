@@ -114,11 +114,13 @@ ON CONFLICT DO NOTHING;
 -- name: merge_incoming
 -- First and decision sightings are the upload's arrival, so that merging again gives the same times. What was decided
 -- first is kept when another decision replaces it: drift counts a denial as one, whatever became of it later.
+-- The arrival is looked up once: joined, it makes the planner take thousands of lines for some fifty, and look each one up.
 -- A remittance knows nothing of authorisation, diagnoses and facility, often not of the provider and the submitted date:
 -- what is known of them from elsewhere stays.
 MERGE INTO claims AS c
-USING (SELECT i.*, u.received_at FROM incoming AS i
-         JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id) AS i
+USING (SELECT i.*, (SELECT u.received_at FROM uploads AS u
+                     WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s) AS received_at
+         FROM incoming AS i) AS i
    ON c.customer_id = i.customer_id AND c.claim_key = i.claim_key
 WHEN MATCHED THEN UPDATE SET
     row_hash = i.row_hash, claim_id = i.claim_id, line_number = i.line_number, payer = i.payer,

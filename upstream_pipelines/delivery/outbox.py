@@ -91,7 +91,7 @@ class Outbox:
                     QUERIES.lease_due,
                     {
                         **when, "customer_ids": customer_ids, "channel_ids": channel_ids, "numbers": numbers,
-                        "limits": limits,
+                        "limits": limits, "most": sum(numbers),
                     },
                 )  # fmt: skip
             return rows.fetchall(), dict(zip(channel_ids, limits, strict=True))

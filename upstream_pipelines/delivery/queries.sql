@@ -54,6 +54,9 @@ WITH taken AS (
                 WHERE s.customer_id = w.customer_id AND s.channel_id = w.channel_id AND s.state = 'sending'
                   AND s.due_at > %(now)s AND s.due_at <= %(until)s + interval '1 minute')))
            FOR UPDATE SKIP LOCKED) AS d
+    -- Takes nothing away. Without it the planner expects a thousand rows of each channel, and reads all that wait, once a
+    -- batch: 52 ms instead of 3 beside 100,000.
+     LIMIT %(most)s
 ), abandoned AS (
     UPDATE delivery_attempts AS t SET outcome = 'abandoned', finished_at = %(now)s,
            detail = 'the worker ended during this attempt; whether it was received is not known'

@@ -227,7 +227,7 @@ def test_eight_processes_take_each_of_ten_thousand_deliveries_once(
     loopback: Settings, pipeline: Connection, customer: int, fill: Callable[[int, int], None], tmp_path: Path
 ) -> None:
     """Real processes, leases and outcomes; only the sending is a line in a file."""
-    fill(10_000, 20)
+    fill(10_000, 100)  # three times what one process has in flight: there is something left for the others
     processes = [_start(_COUNTING, str(tmp_path / "taken")) for _ in range(8)]
     for process in processes:
         assert process.stdin is not None
