@@ -60,9 +60,10 @@ UPDATE alert_channels SET enabled = true, disabled_reason = NULL, disabled_at = 
 
 -- name: wake_held
 -- Channels or rules changed: what is held back for want of a channel is decided over again now. Of events that are over
--- their ends alone, for those who were told of them. Served by the partial index alerts_without_channel.
+-- their ends alone, for those who were told of them; of what has no end (a bad upload) the last week. Served by the partial index alerts_without_channel.
 UPDATE alerts SET held_until = %(now)s
  WHERE customer_id = %(customer_id)s AND held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
+   AND (ends OR created_at > %(now)s - interval '7 days')
    AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = alerts.customer_id AND c.enabled)
 
 -- name: upsert_rules

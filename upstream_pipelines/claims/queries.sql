@@ -34,7 +34,7 @@ WITH sent AS (
            t.payer_name = u.payer_name, true
       FROM (SELECT DISTINCT claim_id, payer_name, number FROM lines WHERE payer_position IS NULL) AS u
       JOIN (SELECT DISTINCT claim_id, payer_name, number, payer_position FROM lines
-             WHERE payer_position IS NOT NULL) AS t ON t.claim_id = u.claim_id
+             WHERE payer_position IS NOT NULL) AS t ON t.claim_id = u.claim_id AND u.claim_id <> ''
 ), found AS (
     SELECT claim_id, payer_name, number,
            coalesce(min(place) FILTER (WHERE same_number), min(place) FILTER (WHERE same_payer),

@@ -17,6 +17,7 @@ from upstream_pipelines.customers.store import list_customers
 from upstream_pipelines.db.engine import connect, database_url
 from upstream_pipelines.db.migrate import require_current
 from upstream_pipelines.defs.daemon_health import DaemonHealth, daemon_health
+from upstream_pipelines.defs.home import most_work_at_once
 from upstream_pipelines.delivery.probe import check_smtp
 from upstream_pipelines.errors import ConfigurationError, ConflictError, UpstreamError
 from upstream_pipelines.settings import Settings
@@ -111,12 +112,17 @@ def _email(settings: Settings) -> tuple[str, str]:
 
 
 def _workers(settings: Settings) -> tuple[str, str]:
-    from upstream_pipelines.defs.celery_runs import answering_workers  # Celery is an extra
+    from upstream_pipelines.defs.celery_runs import answering_processes  # Celery is an extra
 
-    count = answering_workers(settings)
+    count, work = answering_processes(settings), most_work_at_once(settings)
     if not count:
         raise ConflictError("No Celery worker answers; runs wait. Start `upstream worker`.")
-    return f"{count} Celery workers answer", ""
+    if count <= work:
+        raise ConflictError(
+            f"{count} processes of Celery workers answer, and {work} runs of work may be at once: alerts may wait for them. "
+            "Start more workers, or set the limit of upstream/work in UPSTREAM_DAGSTER_OVERRIDES to one less."
+        )
+    return f"{count} processes of Celery workers answer", ""
 
 
 def _health(settings: Settings) -> OutboxHealth:

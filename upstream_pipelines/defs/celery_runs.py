@@ -61,8 +61,8 @@ def work(settings: Settings, processes: int) -> int:
     return int(app.worker_main(arguments) or 0)
 
 
-def answering_workers(settings: Settings) -> int:
-    """How many workers answer now.
+def answering_processes(settings: Settings) -> int:
+    """How many processes the workers have that answer now.
 
     Raises:
         BrokerOutOfReachError: Redis does not answer.
@@ -72,9 +72,10 @@ def answering_workers(settings: Settings) -> int:
     if not isinstance(launcher, CeleryRunLauncher):
         raise _not_sent_to_celery()
     try:
-        return len(launcher.celery.control.inspect(timeout=_ANSWER_SECONDS).ping() or {})
+        workers: dict[str, Any] = launcher.celery.control.inspect(timeout=_ANSWER_SECONDS).stats() or {}
     except (OperationalError, RedisError) as error:
         raise _out_of_reach(error) from None
+    return sum(int(worker["pool"]["max-concurrency"]) for worker in workers.values())
 
 
 def lost_runs(instance: dg.DagsterInstance, runs: Collection[dg.DagsterRun]) -> list[dg.DagsterRun]:

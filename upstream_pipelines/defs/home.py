@@ -69,6 +69,13 @@ def dagster_configuration(settings: Settings) -> str:
     return yaml.safe_dump({**yaml.safe_load(own), **sections}, sort_keys=False)
 
 
+def most_work_at_once(settings: Settings) -> int:
+    """How many runs that are no delivery may be at once, by dagster.yaml; 0 where it sets no limit."""
+    runs = yaml.safe_load(dagster_configuration(settings))["concurrency"]["runs"]
+    limits = (each["limit"] for each in runs["tag_concurrency_limits"] if each["key"] == "upstream/work")
+    return int(next(limits, 0))
+
+
 def dagster_environment(settings: Settings) -> dict[str, str]:
     """Variables for Dagster's processes and for code they run; makes DAGSTER_HOME.
 
@@ -83,6 +90,8 @@ def dagster_environment(settings: Settings) -> dict[str, str]:
         "UPSTREAM_HOME": str(settings.home.expanduser().resolve()),
         "UPSTREAM_LANDING_ZONE": settings.landing_root,
         "UPSTREAM_DATABASE_URL": database_url(settings).render_as_string(hide_password=False),
+        # Dagster writes the server's local time and reads it as UTC.
+        "PGTZ": "UTC",
         "UPSTREAM_DAGSTER_PG_HOST": url.host or "",
         "UPSTREAM_DAGSTER_PG_PORT": str(url.port or 5432),
         "UPSTREAM_DAGSTER_PG_USER": url.username or "",

@@ -43,7 +43,9 @@ def fail_orphaned_runs(instance: dg.DagsterInstance) -> int:
             continue
         # A code server ends right after its last run: asked again, a run that came through has its end by now.
         present = instance.get_run_by_id(run.run_id)
-        if present is not None and present.status in _UNFINISHED:
+        # A re-executed run bears its parent's task until it has one of its own.
+        same = present is not None and present.tags.get(_CELERY_TAG) == run.tags.get(_CELERY_TAG)
+        if present is not None and same and present.status in _UNFINISHED:
             instance.report_run_failed(present, PROCESS_GONE)
             failed += 1
     return failed

@@ -6,14 +6,16 @@ Belongs here: reading the log and the run's configuration. Not here: when it is 
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import ValidationError
 
 from upstream_pipelines.alerts.runs import RunEnd, Sweep
-from upstream_pipelines.defs.drift_assets import SweepConfig, look_at_customers
+from upstream_pipelines.defs.drift_assets import SweepConfig, look_at_customers, look_days
 from upstream_pipelines.defs.orphans import PROCESS_GONE
+from upstream_pipelines.errors import ConfigurationError
 
 # The code server writes this when a run's process is no more: its own name before it, exit code or signal after it.
 _CRASHED = "Run execution process for {run_id} "
@@ -44,14 +46,17 @@ def read_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
 
 def read_sweep(record: dg.RunRecord) -> Sweep | None:
     """A sweep's run with the bucket that it was given; what its configuration leaves out is as the op has it. None where a
-    person's configuration names no bucket there can be: such a run was to look at nobody.
+    person's configuration names no bucket or day there can be, or past days alone: nobody's present look is missing then.
     """
     run = record.dagster_run
     ops: Any = run.run_config.get("ops")
     given = ((ops or {}).get(look_at_customers.name) or {}).get("config") or {}
     try:
         config = SweepConfig(**given)
-    except ValidationError:
+        last = look_days(config.as_of, config.from_day)[-1]
+    except (ValidationError, ConfigurationError):
+        return None
+    if last < record.create_timestamp.date() - timedelta(days=1):
         return None
     if not 0 <= config.bucket < config.buckets:
         return None

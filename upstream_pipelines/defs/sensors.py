@@ -121,7 +121,7 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
                     # It writes its customers' failures itself, while it lives.
                     sweep = read_sweep(record)
                     if sweep is None:
-                        context.log.warning("run %s: its configuration names no part of the customers", run.run_id)
+                        context.log.warning("run %s: it was to make no present look", run.run_id)
                         continue
                     bucket = customers_of_bucket(conn, sweep.bucket, sweep.buckets)
                     written += write_sweep_failure(

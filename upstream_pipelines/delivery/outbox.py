@@ -17,7 +17,7 @@ from upstream_pipelines.alerts.notices import channel_disabled_content, channel_
 from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.delivery.outcome import ATTEMPTS, FAILS_ON_WITHIN, GIVE_UP_AFTER, next_wait
+from upstream_pipelines.delivery.outcome import ATTEMPTS, GIVE_UP_AFTER, next_wait
 from upstream_pipelines.delivery.sending import Attempted, Leased
 from upstream_pipelines.delivery.turns import MOST_IN_FLIGHT, SLOW_SECONDS, Turn, Waiting
 
@@ -112,8 +112,7 @@ class Outbox:
             recorded = self._conn.execute(QUERIES.record_outcomes, {"ended": Jsonb(ended), "now": now})
             self._conn.execute(ALERT_QUERIES.settle_alerts, which)
             channels = self._conn.execute(
-                QUERIES.judge_channels,
-                {"judged": Jsonb(judged), "now": now, "most": MOST_IN_FLIGHT, "goes_on": FAILS_ON_WITHIN},
+                QUERIES.judge_channels, {"judged": Jsonb(judged), "now": now, "most": MOST_IN_FLIGHT}
             ).fetchall()
             ours = {row[0] for row in recorded}
             self._disable_failed(attempts, {channel_id: since for channel_id, _, since in channels}, now)

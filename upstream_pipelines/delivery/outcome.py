@@ -23,9 +23,6 @@ JITTER = 0.2
 LONGEST_RETRY_AFTER = timedelta(hours=10)
 # A receiver that failed for this long is taken as gone; its channel is disabled.
 GIVE_UP_AFTER = timedelta(hours=120)
-# Failures further apart are two troubles and not one that went on: what lay between them nobody knows. Longer than any wait
-# between two tries of a message (12 h), and than a day, so that a mailbox that refuses each daily message fails on.
-FAILS_ON_WITHIN = timedelta(hours=36)
 _ANSWER_BYTES = 1024
 
 

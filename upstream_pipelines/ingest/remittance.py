@@ -270,7 +270,7 @@ class Remittance:
         ordinals[identity] += 1
         denied = outcome == "denied"
         cells = (
-            claim.segment.at(1) or None, paid.line_number, self._payer, code, modifiers, _iso(service),
+            _claim_id(claim), paid.line_number, self._payer, code, modifiers, _iso(service),
             received.isoformat() if received else _iso(service),
             decided.isoformat() if decided and outcome != "pending" else None,
             payment_date.isoformat() if payment_date else None,
@@ -304,6 +304,15 @@ def _iso(text: str | None) -> str | None:
 
 def _first(dates: dict[str, str], *qualifiers: str) -> str | None:
     return next((dates[name] for name in qualifiers if dates.get(name)), None)
+
+
+def _claim_id(claim: _Claim) -> str | None:
+    """The provider's number of the claim, or the payer's where the provider's is missing: a payer that never got it sends 0."""
+    own = claim.segment.at(1)
+    if own.strip("0"):
+        return own
+    number = _plain(claim.segment.at(7))
+    return f"ICN:{number}" if number else None
 
 
 def _plain(text: str) -> str | None:

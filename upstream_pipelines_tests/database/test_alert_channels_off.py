@@ -90,6 +90,20 @@ def test_an_alert_whose_only_channel_is_off_is_held_back_and_told_when_it_is_on_
     assert conservation(pipeline, acme)["missing_places"] == 0
 
 
+def test_of_what_has_no_end_only_the_last_week_is_told_when_a_channel_is_on_again(
+    pipeline: Connection, acme: int
+) -> None:
+    _switch_off(pipeline)
+    for days in (0, 6, 11):
+        _tell(pipeline, acme, NOW + days * 24 * HOUR, _notice(uuid.uuid4()))
+    pipeline.execute("UPDATE alerts SET ends = false")
+    later = NOW + 12 * 24 * HOUR
+    enable_channel(pipeline, acme, "hook", later)
+    tell_what_waited(pipeline, acme, later)
+    held = pipeline.execute("SELECT held_by = 'channel' FROM alerts ORDER BY created_at").fetchall()
+    assert held == [(True,), (None,), (None,)]
+
+
 @pytest.mark.parametrize(
     "mend",
     [

@@ -102,6 +102,23 @@ def test_a_reversal_and_its_correction_in_a_later_file_are_one_claim_with_the_la
     assert history == ("PAID",)
 
 
+def test_claims_whose_number_the_payer_never_got_are_told_apart_by_the_payers_own(
+    ingest: Ingest, remittance: Build
+) -> None:
+    sent = [
+        _claim(claim="0", number="ICN7"),
+        _claim("4", "0", claim="0", number="ICN8", adjustments="CAS*CO*197*100"),
+    ]
+    ingest.load(remittance(*sent, _claim(claim="00", number="ICN9", paid="70", adjustments="CAS*CO*45*30")))
+    assert ingest.claims() == [
+        ("ICN:ICN7", 1, "PAID", 80.0), ("ICN:ICN8", 1, "DENIED", 0.0), ("ICN:ICN9", 1, "PAID", 70.0),
+    ]  # fmt: skip
+    ingest.load(
+        remittance(_claim("22", "-80", claim="0", number="ICN7", billed="-100", adjustments="CAS*CO*45*-20"))
+    )
+    assert ingest.claims()[0] == ("ICN:ICN7", 1, "OTHER", 0.0)
+
+
 def test_a_reversal_takes_the_decision_back_until_a_correction_comes(ingest: Ingest, remittance: Build) -> None:
     ingest.load(remittance(_claim()))
     ingest.load(remittance(REVERSAL, production="20260303", payment="20260303"))

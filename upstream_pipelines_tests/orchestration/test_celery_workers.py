@@ -101,7 +101,10 @@ def test_the_upload_of_a_killed_worker_is_finished_by_another_with_nothing_lost_
         workers.start()
         workers.start()
         running.wait("two workers", workers.ready)
-        assert "2 Celery workers answer" in running.command("doctor", "--json", check=False).stdout
+        assert (
+            "2 processes of Celery workers answer, and 7 runs of work"
+            in running.command("doctor", "--json", check=False).stdout
+        )
         running.command("customers", "create", "acme", "--name", "Acme clinic")
         landing = running.home / "landing" / "acme"
         (landing / "claims.csv").write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))

@@ -94,8 +94,21 @@ def test_the_part_of_a_sweep_is_read_from_its_configuration(
     assert sweep.since == record.create_timestamp
 
 
-@pytest.mark.parametrize("config", [{"bucket": "x"}, {"buckets": 0}, {"bucket": 2, "buckets": 2}, {"bucket": -1}])
-def test_a_sweep_that_was_given_no_bucket_there_can_be_is_none_and_stops_nothing(config: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"bucket": "x"},
+        {"buckets": 0},
+        {"bucket": 2, "buckets": 2},
+        {"bucket": -1},
+        {"as_of": "2026-13-40"},
+        {"as_of": "2999-01-01"},
+        {"as_of": "2026-01-01"},
+    ],
+)
+def test_a_sweep_with_no_bucket_or_day_there_can_be_or_of_past_days_is_none_and_stops_nothing(
+    config: dict[str, Any],
+) -> None:
     """Most likely wrong: somebody's slip in the UI makes each later tick of the sensor fail."""
     given = {"ops": {"look_at_customers": {"config": config}}}
     # Dagster would refuse to make such a run here.

@@ -22,7 +22,7 @@ from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.settings import Settings
 
 OFFICE = EmailChannel(kind="email", name="office", recipients=("a@example.org",))
-AS_OF = "2026-06-01"
+AS_OF = datetime.now(UTC).date().isoformat()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from upstream_pipelines.defs.home import dagster_configuration, project_file
+from upstream_pipelines.defs.home import dagster_configuration, most_work_at_once, project_file
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import Settings
 
@@ -33,6 +33,11 @@ def test_with_celery_a_place_stays_free_for_delivery_and_one_run_at_a_time_is_a_
     assert set(limits) == own
     assert limits["dagster/partition", True] == 1
     assert all(limit < runs["max_concurrent_runs"] for limit in limits.values())
+
+
+def test_the_most_work_at_once_is_read_from_what_is_in_force() -> None:
+    assert most_work_at_once(Settings()) == 3
+    assert most_work_at_once(Settings(dagster_overrides=CELERY)) == 7
 
 
 def test_redis_gives_no_run_out_again_while_it_may_still_be_at_work() -> None:

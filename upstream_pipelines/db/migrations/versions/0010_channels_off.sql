@@ -1,8 +1,5 @@
--- disabled_at: since when it is off; of those that were switched off by an earlier release it is not known. failed_at: the
--- last failure that was its receiver's, by which failures that go on are told from two that lie apart.
-ALTER TABLE alert_channels
-    ADD COLUMN disabled_at timestamptz,
-    ADD COLUMN failed_at   timestamptz;
+-- Since when it is off; of those that were switched off by an earlier release it is not known.
+ALTER TABLE alert_channels ADD COLUMN disabled_at timestamptz;
 
 -- An alert whose channels are all off is kept, and told when one is on again.
 ALTER TABLE alerts
