@@ -54,6 +54,14 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 
+#: What shows that a person stands where a payer should, besides `PATTERNS`: a date, a name as HL7 parts it, a word for a
+#: person or a record. Fewer words than beside a place: MD and MS are states, and long numbers are payers' ids.
+PERSON_AS_PAYER: tuple[re.Pattern[str], ...] = (
+    re.compile(rf"(?<!\d){_DATE}(?!\d)"),
+    re.compile(r"[^\W\d_]\^[^\W\d_]"),
+    re.compile(r"(?<![^\W_])(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs)(?![^\W\d_])", re.IGNORECASE),
+)
+
 #: What the name of a place has no need of, and that of a person often stands beside: a date, six digits and more
 #: (however separated), a word for a person or a record. Too common in other texts to be personal data there: a date
 #: is a service date, ten digits are a claim number.

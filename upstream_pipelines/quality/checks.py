@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from upstream_pipelines.claims.codes import CPT_PATTERN
 from upstream_pipelines.claims.fields import UNSPECIFIED_CPT
-from upstream_pipelines.quality.phi import holds_phi
+from upstream_pipelines.quality.phi import holds_person_as_payer, holds_phi
 from upstream_pipelines.quality.rules import Rule
 
 # 1 to 3 digits, or a letter and digits (A1, B7, P12, W1), after an optional group.
@@ -82,6 +82,8 @@ def _parts(name: str, field: str, today: date, no_cpt: bool) -> tuple[_Flags, _F
         return _filled(field), lambda frame: pc.less_equal(_column(frame, field), _LARGEST_ALLOWED)
     if name == "no_future_date":
         return _filled(field), lambda frame: pc.less_equal(_column(frame, field), pa.scalar(today, pa.date32()))
+    if name == "phi_in_payer":
+        return _filled(field), lambda frame: pa.array(~holds_person_as_payer(_column(frame, field)))
     if name.startswith("phi_in_"):
         return _filled(field), lambda frame: pa.array(~holds_phi(_column(frame, field)))
     earlier, later = {

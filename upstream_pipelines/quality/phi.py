@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from upstream_pipelines.phi_patterns import PATTERNS
+from upstream_pipelines.phi_patterns import PATTERNS, PERSON_AS_PAYER
 
 # No pattern matches without one of these; nearly all texts have none, and are decided by arrow alone.
 _CANDIDATE = r"(?i)\d{2}|@|,|dob|d\.o\.b|birth|born|mrn|medical record|patient"
@@ -53,6 +53,22 @@ def holds_phi(texts: Any) -> npt.NDArray[np.bool_]:
     found[places] = [bool(kinds_in(text)) for text in distinct.take(pa.array(places)).to_pylist()]
     if not len(distinct):
         return np.zeros(len(texts), dtype=bool)
+    flags: npt.NDArray[np.bool_] = pc.fill_null(pa.array(found).take(encoded.indices), False).to_numpy(
+        zero_copy_only=False
+    )
+    return flags
+
+
+def holds_person_as_payer(texts: Any) -> npt.NDArray[np.bool_]:
+    """Which payer names of an arrow string array are a person's, or hold personal data; null is none's."""
+    encoded = texts.dictionary_encode()
+    distinct = encoded.dictionary
+    if not len(distinct):
+        return np.zeros(len(texts), dtype=bool)
+    found = holds_phi(distinct)
+    found |= np.array(
+        [any(pattern.search(name) for pattern in PERSON_AS_PAYER) for name in distinct.to_pylist()], dtype=bool
+    )
     flags: npt.NDArray[np.bool_] = pc.fill_null(pa.array(found).take(encoded.indices), False).to_numpy(
         zero_copy_only=False
     )

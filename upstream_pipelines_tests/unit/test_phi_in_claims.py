@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upstream_pipelines.quality.phi import holds_phi, kinds_in
+from upstream_pipelines.quality.phi import holds_person_as_payer, holds_phi, kinds_in
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,36 @@ def test_the_quick_look_finds_what_the_exact_patterns_find(texts: list[str | Non
     """Most likely wrong: a pattern that the candidate expression lets slip."""
     expected = [text is not None and bool(kinds_in(text)) for text in texts]
     assert holds_phi(pa.array(texts, pa.string())).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "JANE A DOE 01/02/1970",
+        "Doe^Jane",
+        "Patient John Smith",
+        "Mr John Smith",
+        "MRS. DOE",
+        "SMITH, JOHN",
+        "DOB 19700102",
+    ],
+)
+def test_a_person_where_a_payer_should_stand_is_found(name: str) -> None:
+    assert holds_person_as_payer(pa.array([name, None, "Aetna"])).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Blue Cross Blue Shield of MS",
+        "Medicaid MD",
+        "United Healthcare 87726",
+        "Payer 123456789",
+        "AETNA, INC",
+        "Humana^",
+        "Outpatient Choice",
+        "Payer 1-2",
+    ],
+)
+def test_a_payers_name_is_no_persons(name: str) -> None:
+    assert not holds_person_as_payer(pa.array([name])).any()
