@@ -164,7 +164,12 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
        SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.fingerprint = e.fingerprint
           AND a.told_at > %(now)s - greatest(%(noise_lasts)s, r.cooldown_hours * interval '1 hour')
-          AND a.notice <> 'resolved') AS lately
+          AND a.notice <> 'resolved'
+          -- What reached nobody, and will not, was not told.
+          AND (a.state <> 'failed' OR EXISTS (
+               SELECT FROM delivery_alerts AS l
+                 JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id AND d.state <> 'dead'))) AS lately
   LEFT JOIN noise ON noise.fingerprint = e.fingerprint
   LEFT JOIN LATERAL (
        SELECT s.ends_at, s.reason FROM alert_silences AS s

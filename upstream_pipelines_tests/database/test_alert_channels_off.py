@@ -90,6 +90,18 @@ def test_an_alert_whose_only_channel_is_off_is_held_back_and_told_when_it_is_on_
     assert conservation(pipeline, acme)["missing_places"] == 0
 
 
+def test_what_reached_nobody_starts_no_cooldown(pipeline: Connection, acme: int) -> None:
+    """A receiver that answers 410 takes the message with it; what is held back meanwhile is told when it is well again."""
+    _tell(pipeline, acme, NOW, _notice(uuid.uuid4()))
+    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = %s", (NOW,))
+    pipeline.execute("UPDATE alerts SET state = 'failed'")
+    _switch_off(pipeline)
+    _tell(pipeline, acme, NOW + HOUR, _notice(uuid.uuid4()))
+    enable_channel(pipeline, acme, "hook", NOW + 2 * HOUR)
+    assert tell_what_waited(pipeline, acme, NOW + 2 * HOUR) == 1
+    assert [state for _, state, _, _ in _kept(pipeline, acme)] == ["failed", "pending"]
+
+
 def test_of_what_has_no_end_only_the_last_week_is_told_when_a_channel_is_on_again(
     pipeline: Connection, acme: int
 ) -> None:
