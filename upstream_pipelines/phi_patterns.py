@@ -54,10 +54,11 @@ PATTERNS: dict[str, re.Pattern[str]] = {
 
 _MONTH = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 
-#: What shows that a person stands where a payer should, besides `PATTERNS`: a date, a name as HL7 parts it, a word for a
-#: person or a record. Fewer words than beside a place: MD and MS are states, and long numbers are payers' ids.
+#: What shows that a person stands where a payer should, besides `PATTERNS`: a date with its year in full (a plan may be
+#: called 80/20/50), a name as HL7 parts it, a word for a person or a record. Fewer words than beside a place: MD and MS
+#: are states, and long numbers are payers' ids.
 PERSON_AS_PAYER: tuple[re.Pattern[str], ...] = (
-    re.compile(rf"(?<!\d){_DATE}(?!\d)"),
+    re.compile(r"(?<!\d)(?:\d{1,2}[-/.]\d{1,2}[-/.](?:19|20)\d\d|(?:19|20)\d\d[-/.]\d{1,2}[-/.]\d{1,2})(?!\d)"),
     re.compile(r"[^\W\d_]\^[^\W\d_]"),
     re.compile(r"(?<![^\W_])(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs)(?![^\W\d_])", re.IGNORECASE),
 )

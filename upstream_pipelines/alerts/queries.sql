@@ -113,8 +113,8 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule;
--- of an ending those that were told of the event; on ones by id, off ones by name. Served by the unique key (customer_id, subject_id, rule_id,
--- ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
+-- of an ending those that were told of the event; on ones by id, off ones by name. Served by the unique key (customer_id,
+-- subject_id, rule_id, ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
 -- it says only `ever` and the last `step` (-1: none). Of an ending that waits (it has an `over_at`) the event is what was
 -- over with it.

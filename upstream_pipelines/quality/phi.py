@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -42,33 +43,35 @@ def kinds_in(text: str) -> list[str]:
 def holds_phi(texts: Any) -> npt.NDArray[np.bool_]:
     """Which texts of an arrow string array hold personal data; null holds none.
 
-    Looked at once per distinct text, and by the exact patterns only where one could match at all.
     Ten digits in a row (claim numbers, NPIs) and names such as Blue Cross are not personal data.
     """
-    encoded = texts.dictionary_encode()
-    distinct = encoded.dictionary
-    candidate = pc.fill_null(pc.match_substring_regex(distinct, _CANDIDATE), False)
-    places = np.flatnonzero(candidate.to_numpy(zero_copy_only=False))
-    found = np.zeros(len(distinct), dtype=bool)
-    found[places] = [bool(kinds_in(text)) for text in distinct.take(pa.array(places)).to_pylist()]
-    if not len(distinct):
-        return np.zeros(len(texts), dtype=bool)
-    flags: npt.NDArray[np.bool_] = pc.fill_null(pa.array(found).take(encoded.indices), False).to_numpy(
-        zero_copy_only=False
-    )
-    return flags
+    return _by_distinct(texts, _candidates, lambda text: bool(kinds_in(text)))
 
 
 def holds_person_as_payer(texts: Any) -> npt.NDArray[np.bool_]:
     """Which payer names of an arrow string array are a person's, or hold personal data; null is none's."""
+    return _by_distinct(
+        texts,
+        pc.is_valid,
+        lambda name: bool(kinds_in(name)) or any(pattern.search(name) for pattern in PERSON_AS_PAYER),
+    )
+
+
+def _candidates(texts: Any) -> Any:
+    return pc.fill_null(pc.match_substring_regex(texts, _CANDIDATE), False)
+
+
+def _by_distinct(
+    texts: Any, candidates: Callable[[Any], Any], judge: Callable[[str], bool]
+) -> npt.NDArray[np.bool_]:
+    """Judge each distinct text once, and only where it may be one at all."""
     encoded = texts.dictionary_encode()
     distinct = encoded.dictionary
     if not len(distinct):
         return np.zeros(len(texts), dtype=bool)
-    found = holds_phi(distinct)
-    found |= np.array(
-        [any(pattern.search(name) for pattern in PERSON_AS_PAYER) for name in distinct.to_pylist()], dtype=bool
-    )
+    places = np.flatnonzero(candidates(distinct).to_numpy(zero_copy_only=False))
+    found = np.zeros(len(distinct), dtype=bool)
+    found[places] = [judge(text) for text in distinct.take(pa.array(places)).to_pylist()]
     flags: npt.NDArray[np.bool_] = pc.fill_null(pa.array(found).take(encoded.indices), False).to_numpy(
         zero_copy_only=False
     )

@@ -95,7 +95,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "phi_in_payer", ("payer",), "error", "validity",
-        "The payer holds no personal data (SSN, MRN, phone, e-mail, date of birth, person name).",
+        "The payer is no person and holds no personal data (SSN, MRN, phone, e-mail, a date, person name).",
         "Payer names appear in alerts, charts and reports.",
         "The payer holds what looks like personal data. Check whether the columns are shifted.",
     ),

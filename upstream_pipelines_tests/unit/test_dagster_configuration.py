@@ -26,7 +26,7 @@ def test_sections_of_the_overrides_stand_in_place_of_the_projects_and_the_others
     assert "run_launcher" not in OWN
 
 
-def test_with_celery_a_place_stays_free_for_delivery_and_one_run_at_a_time_is_a_customers() -> None:
+def test_with_celery_the_same_limits_hold_and_work_is_less_than_all_runs() -> None:
     runs = yaml.safe_load(CELERY.read_text())["concurrency"]["runs"]
     limits = {(each["key"], "value" in each): each["limit"] for each in runs["tag_concurrency_limits"]}
     own = {(each["key"], "value" in each) for each in OWN["concurrency"]["runs"]["tag_concurrency_limits"]}

@@ -65,6 +65,7 @@ def test_the_quick_look_finds_what_the_exact_patterns_find(texts: list[str | Non
         "MRS. DOE",
         "SMITH, JOHN",
         "DOB 19700102",
+        "Doe 1970-01-02",
     ],
 )
 def test_a_person_where_a_payer_should_stand_is_found(name: str) -> None:
@@ -81,7 +82,7 @@ def test_a_person_where_a_payer_should_stand_is_found(name: str) -> None:
         "AETNA, INC",
         "Humana^",
         "Outpatient Choice",
-        "Payer 1-2",
+        "Aetna PPO 80/20/50",
     ],
 )
 def test_a_payers_name_is_no_persons(name: str) -> None:
