@@ -13,7 +13,7 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
-from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.outbox import QUERIES, id_pattern
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
 from upstream_pipelines.phi_patterns import PATTERNS
@@ -182,12 +182,11 @@ def judge(
 
 def _alert(conn: Connection, customer_id: int, begins: str) -> dict[str, Any]:
     """The alert whose id begins so: alert_id, fingerprint."""
-    pattern = "".join(letter for letter in begins.casefold() if letter in "0123456789abcdef-") + "%"
     with conn.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(
-            QUERIES.alerts_beginning, {"customer_id": customer_id, "begins": pattern}
+            QUERIES.alerts_beginning, {"customer_id": customer_id, "begins": id_pattern(begins)}
         ).fetchall()
-    if not found or len(pattern) == 1 or len(pattern) != len(begins) + 1:
+    if not found:
         raise NotFoundError(
             f"There is no alert {begins!r}. `upstream alerts list SLUG` shows a customer's alerts."
         )

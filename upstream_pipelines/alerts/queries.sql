@@ -113,7 +113,8 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule;
--- of an ending those that were told of the event; on ones by id, off ones by name. Served by the unique key (customer_id,
+-- of an ending those that heard of the event, or still may: where its message was given up, nobody did. On ones by id, off
+-- ones by name. Served by the unique key (customer_id,
 -- subject_id, rule_id, ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
 -- it says only `ever` and the last `step` (-1: none). Of an ending that waits (it has an `over_at`) the event is what was
@@ -134,7 +135,9 @@ WITH entry AS (
       FROM judged WHERE judgement = 'noise' AND judged_at > %(now)s - %(noise_lasts)s GROUP BY fingerprint
 )
 SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.ever, false) AS ever,
-       coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
+       coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live,
+       CASE WHEN e.notice = 'resolved' THEN event.channel_ids <> '{}' ELSE coalesce(event.told, false) END AS event_told,
+       event.highest AS event_highest,
        lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
        silence.reason AS silence_reason, addressed.channel_ids, addressed.off_names, addressed.off_since
   FROM entry AS e
@@ -147,9 +150,12 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
                                                        AND a.over_at IS NOT DISTINCT FROM e.over_at) AS told,
               max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved' AND a.over_at IS NULL)
                   AS highest,
-              ARRAY(SELECT DISTINCT c.channel_id FROM alerts AS o, unnest(o.channel_ids) AS c (channel_id)
-                     WHERE o.customer_id = r.customer_id AND o.rule_id = e.rule_id AND o.subject_id = e.subject_id
-                       AND o.told_at IS NOT NULL AND o.over_at IS NOT DISTINCT FROM e.over_at) AS channel_ids
+              ARRAY(SELECT DISTINCT l.channel_id FROM alerts AS o
+                      JOIN delivery_alerts AS l ON l.customer_id = o.customer_id AND l.alert_id = o.alert_id
+                      JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+                     WHERE e.notice = 'resolved' AND o.customer_id = r.customer_id AND o.rule_id = e.rule_id
+                       AND o.subject_id = e.subject_id AND o.notice <> 'resolved' AND o.told_at IS NOT NULL
+                       AND o.over_at IS NOT DISTINCT FROM e.over_at AND d.state <> 'dead') AS channel_ids
          FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
  CROSS JOIN LATERAL (
@@ -158,7 +164,7 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
               max(c.disabled_at) AS off_since
          FROM alert_channels AS c
         WHERE c.customer_id = r.customer_id
-          AND CASE WHEN e.notice = 'resolved' AND event.told THEN c.channel_id = ANY (event.channel_ids)
+          AND CASE WHEN event.channel_ids <> '{}' THEN c.channel_id = ANY (event.channel_ids)
                    ELSE r.channels IS NULL OR c.name = ANY (r.channels) END) AS addressed
  CROSS JOIN LATERAL (
        SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
@@ -427,11 +433,12 @@ SELECT jsonb_build_object(
  ORDER BY a.created_at DESC, a.alert_id
  LIMIT %(limit)s
 
--- name: delivery_state
--- One delivery and whether its channel is on; by primary key.
-SELECT d.state, c.enabled, c.name
+-- name: deliveries_beginning
+-- Deliveries whose id begins so, and whether the channel is on; by the key's first column. Two are enough to know that it is
+-- not unique.
+SELECT d.delivery_id, d.state, c.enabled, c.name
   FROM deliveries AS d JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
- WHERE d.customer_id = %(customer_id)s AND d.delivery_id = %(delivery_id)s
+ WHERE d.customer_id = %(customer_id)s AND d.delivery_id::text LIKE %(begins)s LIMIT 2
 
 -- name: resend_delivery
 -- A dead delivery starts its retry schedule again. The attempt number goes on (it fences leases);
@@ -440,6 +447,16 @@ UPDATE deliveries
    SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
        progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
  WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'dead'
+
+-- name: wake_ends
+-- A given-up message is sent again: who hears of an event by it hears of its end too, which was held back since nobody had.
+-- An end that was told to others is not told again. By the keys' first columns.
+UPDATE alerts AS e SET held_until = %(now)s
+  FROM delivery_alerts AS l
+  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+ WHERE l.customer_id = %(customer_id)s AND l.delivery_id = %(delivery_id)s
+   AND e.customer_id = a.customer_id AND e.rule_id = a.rule_id AND e.subject_id = a.subject_id
+   AND e.notice = 'resolved' AND e.held_by = 'opening' AND e.over_at IS NOT DISTINCT FROM a.over_at
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
@@ -575,7 +592,7 @@ SELECT r.as_of, l.made_at, r.event_id, r.payer, r.cpt_group, r.signal, r.directi
 -- name: past_uploads
 -- Uploads that were refused (they have a code) or failed rules of the severity error. An upload that took a week to end
 -- is none of the past days' (uploads_arrivals).
-SELECT u.upload_id, u.finished_at, CASE WHEN u.status = 'failed' THEN u.error_code END AS error_code, f.failed_rules
+SELECT u.upload_id, u.source, u.finished_at, CASE WHEN u.status = 'failed' THEN u.error_code END AS error_code, f.failed_rules
   FROM uploads AS u
  CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(q.rule ORDER BY q.rule), '{}') AS failed_rules FROM quality_findings AS q

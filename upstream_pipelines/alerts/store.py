@@ -15,7 +15,7 @@ from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, drift_subject
 from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, run_failure_entry
-from upstream_pipelines.alerts.outbox import QUERIES, write_pairs
+from upstream_pipelines.alerts.outbox import QUERIES, id_pattern, write_pairs
 from upstream_pipelines.alerts.rules import AlertRule, Facts, matches, wants_late
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.channels import (
@@ -223,12 +223,13 @@ def write_refused_alert(  # noqa: PLR0917  as above
     conn: Connection,
     customer_id: int,
     upload_id: uuid.UUID,
+    source: str,
     code: str,
     link: str | None,
     failed_rules: Sequence[str] = (),
 ) -> int:
     """Put an upload that ended without being loaded into the outbox, once. Returns: alerts written."""
-    return write_entries(conn, customer_id, [refused_entry(upload_id, code, link, failed_rules)])
+    return write_entries(conn, customer_id, [refused_entry(upload_id, source, code, link, failed_rules)])
 
 
 def email_channels(conn: Connection) -> int:
@@ -252,19 +253,28 @@ def list_alerts(conn: Connection, customer_id: int, limit: int = 200) -> list[di
     return [row[0] for row in conn.execute(QUERIES.list_alerts, {"customer_id": customer_id, "limit": limit})]
 
 
-def resend(conn: Connection, customer_id: int, delivery_id: uuid.UUID, now: datetime | None = None) -> None:
-    """Start a dead delivery's retry schedule again.
+def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | None = None) -> uuid.UUID:
+    """Start a dead delivery's retry schedule again, by its id or the beginning of it. The ends of its events, which were
+    held back since nobody had heard of them, are decided over again. Returns: its id.
 
     Raises:
         NotFoundError: no such delivery of this customer.
-        ConflictError: it is not dead, or its channel is disabled.
+        ConflictError: more than one begins so, it is not dead, or its channel is disabled.
     """
-    key = {"customer_id": customer_id, "delivery_id": delivery_id, "now": now or datetime.now(UTC)}
     with conn.transaction():
-        found = conn.execute(QUERIES.delivery_state, key).fetchone()
-        if found is None:
-            raise NotFoundError(f"There is no delivery {delivery_id}. `upstream alerts list` shows them all.")
-        state, enabled, channel = found
+        # Before the alerts: who tells an end meanwhile decides by what this changes.
+        conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
+        found = conn.execute(
+            QUERIES.deliveries_beginning, {"customer_id": customer_id, "begins": id_pattern(delivery)}
+        ).fetchall()
+        if not found:
+            raise NotFoundError(
+                f"There is no delivery {delivery!r}. `upstream alerts list SLUG` shows a customer's deliveries."
+            )
+        if len(found) > 1:
+            raise ConflictError(f"More than one delivery begins with {delivery}. Give more of its id.")
+        delivery_id, state, enabled, channel = found[0]
+        key = {"customer_id": customer_id, "delivery_id": delivery_id, "now": now or datetime.now(UTC)}
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
         those = {"customer_ids": [customer_id], "delivery_ids": [delivery_id]}
@@ -272,6 +282,8 @@ def resend(conn: Connection, customer_id: int, delivery_id: uuid.UUID, now: date
         if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
             raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
         conn.execute(QUERIES.settle_alerts, those)
+        conn.execute(QUERIES.wake_ends, key)
+    return delivery_id
 
 
 def conservation(conn: Connection, customer_id: int) -> dict[str, int]:

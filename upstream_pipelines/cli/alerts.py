@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
@@ -62,9 +61,9 @@ def _state(alert: dict[str, Any]) -> str:
 def _told(delivery: dict[str, Any]) -> str:
     attempts = delivery["attempts"]
     why = f": {attempts[-1]['detail']}" if attempts and delivery["state"] not in {"sent", "sending"} else ""
-    return (
-        f"{delivery['channel']} {delivery['state']}, attempts: {len(attempts)}{why} (id {delivery['delivery_id']})"
-    )
+    if delivery["state"] in {"pending", "retrying"}:
+        why += f"; next try {delivery['due_at'][:16].replace('T', ' ')} UTC"
+    return f"{delivery['channel']} {delivery['state']}, attempts: {len(attempts)}{why} (id {delivery['delivery_id'][:8]})"
 
 
 @app.command()
@@ -97,7 +96,9 @@ def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the 
 
 
 @app.command()
-def resend(slug: Slug, delivery: Annotated[UUID, typer.Argument(help="Id of a dead delivery.")]) -> None:
+def resend(
+    slug: Slug, delivery: Annotated[str, typer.Argument(help="Id of a dead delivery, or its beginning.")]
+) -> None:
     """Start a dead delivery again."""
     settings = short_command_settings()
     prepare(settings)

@@ -187,7 +187,7 @@ SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, acc
 
 -- name: select_staged_uploads
 -- Read but not merged, oldest first (uploads_waiting).
-SELECT upload_id FROM uploads
+SELECT upload_id, source FROM uploads
  WHERE customer_id = %(customer_id)s AND status = 'processing' AND staged_at IS NOT NULL
  ORDER BY received_at, upload_id;
 

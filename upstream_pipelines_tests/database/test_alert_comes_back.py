@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
+from upstream_pipelines.alerts.outbox import tell_what_waited
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
     late_openings,
     list_alerts,
+    resend,
     sync_channels,
     sync_rules,
     write_drift_alerts,
@@ -136,3 +138,43 @@ def test_a_failed_run_that_was_taken_back_is_not_told_again_by_a_sensor_that_sta
     assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "KeyError", None, NOW) > 0
     pipeline.execute("UPDATE alerts SET over_at = %s", (NOW,))
     assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "KeyError", None, NOW + DAY) == 0
+
+
+def test_the_end_of_an_event_goes_only_where_a_message_of_it_was_not_given_up(
+    pipeline: Connection, acme: int
+) -> None:
+    sync_channels(
+        pipeline, acme,
+        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
+    )  # fmt: skip
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    _give_up(pipeline, "hook")
+    assert _tell(pipeline, acme, NOW + DAY, "resolved") == [("all", "resolved", 0)]
+    ended = next(alert for alert in list_alerts(pipeline, acme) if alert["notice"] == "resolved")
+    assert [delivery["channel"] for delivery in ended["deliveries"]] == ["spare"]
+
+
+def test_who_is_sent_the_opening_again_hears_that_it_is_over_since(pipeline: Connection, acme: int) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    delivery = _give_up(pipeline, "hook")
+    assert _tell(pipeline, acme, NOW + DAY, "resolved") == []
+    ended = next(alert for alert in list_alerts(pipeline, acme) if alert["notice"] == "resolved")
+    assert (ended["held_by"], ended["reason"]) == ("opening", "its opening was not told")
+    assert tell_what_waited(pipeline, acme, NOW + 2 * DAY) == 0
+    resend(pipeline, acme, delivery[:8], NOW + 2 * DAY)
+    assert tell_what_waited(pipeline, acme, NOW + 2 * DAY) == 1
+    assert not any(conservation(pipeline, acme)[name] for name in ("missing_places", "wrong_states"))
+
+
+def _give_up(conn: Connection, channel: str) -> str:
+    """What waits for a channel is dead; returns the delivery's id."""
+    row = conn.execute(
+        """UPDATE deliveries AS d SET state = 'dead', finished_at = now() FROM alert_channels AS c
+            WHERE c.channel_id = d.channel_id AND c.name = %s RETURNING d.delivery_id::text""",
+        (channel,),
+    ).fetchone()
+    assert row is not None
+    conn.execute("UPDATE alerts SET state = 'failed' WHERE state = 'pending'")
+    return str(row[0])

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from upstream_pipelines.alerts.history import past_events
+from upstream_pipelines.alerts.occurrences import refusal_fingerprint
 from upstream_pipelines.alerts.overview import attempts_since, customers_told_since, outbox_health, overview
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_quality_alert, write_run_failure_alert
@@ -105,6 +106,8 @@ def test_uploads_silences_and_failed_runs_are_read_too(pipeline: Connection, acm
         (acme, date(2026, 1, 1), NOW - timedelta(days=5), NOW - timedelta(days=4)),
     )
     write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "RunFailure", None, NOW - timedelta(days=3))
+    refused = next(event for event in past_events(pipeline, acme, NOW - timedelta(days=90)))
+    assert refused.fingerprint == refusal_fingerprint("csv", "file_refused", ())
     assert _told(pipeline, acme) == [
         ("quality", "open", 9), ("quality", "open", 8), ("silence", "open", 5), ("silence", "resolved", 4),
         ("run_failure", "open", 3),
