@@ -668,6 +668,13 @@ SELECT k.slug || '/' || c.name
  WHERE NOT c.enabled AND c.disabled_reason NOT LIKE 'no longer in%%'
  ORDER BY 1
 
+-- name: channels_failing
+-- Channels that are on and whose receiver has failed since then, without a success. Small table, read whole.
+SELECT k.slug || '/' || c.name, c.failing_since
+  FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id AND k.status = 'active'
+ WHERE c.enabled AND c.failing_since IS NOT NULL
+ ORDER BY c.failing_since, 1
+
 -- name: oldest_due
 -- How many deliveries wait to be taken, and since when the oldest (deliveries_due).
 SELECT count(*), min(due_at) FROM deliveries

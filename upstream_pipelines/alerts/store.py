@@ -273,7 +273,8 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
             )
         if len(found) > 1:
             raise ConflictError(f"More than one delivery begins with {delivery}. Give more of its id.")
-        delivery_id, state, enabled, channel = found[0]
+        delivery_id: uuid.UUID = found[0][0]
+        _, state, enabled, channel = found[0]
         key = {"customer_id": customer_id, "delivery_id": delivery_id, "now": now or datetime.now(UTC)}
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")

@@ -5,9 +5,12 @@ Plain ASGI, so that streamed bodies pass through untouched. Not here: anything a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from uuid import uuid4
 
 from fastapi import Request
@@ -30,12 +33,17 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# The documentation page is the one that runs scripts: FastAPI's, from the network it names.
+# The documentation page is the one that runs scripts: those of its own server, and one written into it.
 DOCS_PATH = "/api/v1/docs"
 _DOCS_POLICY = (
-    "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src 'self' data: https://fastapi.tiangolo.com; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net"
+    "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src 'self' data:; "
+    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 )
+# A connection that is closed on unread data is reset, and the sender never reads why it was refused: what it still sends
+# is read and dropped, so much of it and for so long in all, and while it comes without such a pause.
+_LINGER_BYTES = 32 * 1024 * 1024
+_LINGER_SECONDS = 10.0
+_LINGER_PAUSE_SECONDS = 2.0
 
 
 class RequestMiddleware:
@@ -53,9 +61,16 @@ class RequestMiddleware:
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
         status = 0
+        body_comes, closes = True, False
+
+        async def receive_watched() -> Message:
+            nonlocal body_comes
+            message = await receive()
+            body_comes = message["type"] == "http.request" and message.get("more_body", False)
+            return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, closes
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -63,16 +78,21 @@ class RequestMiddleware:
                 if scope["path"] == DOCS_PATH:
                     headers["Content-Security-Policy"] = _DOCS_POLICY
                 headers["X-Request-Id"] = request_id
+                closes = headers.get("connection") == "close"
+            elif closes and body_comes and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _drop_the_rest(receive_watched, lambda: body_comes)
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
         with log_context(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_headers)
+                await self._app(scope, receive_watched, send_with_headers)
             except Exception:
                 _log.exception("request failed")
                 if status:
                     raise  # half an answer is out; only closing the connection tells the client so
-                await unexpected(Request(scope))(scope, receive, send_with_headers)
+                await unexpected(Request(scope))(scope, receive_watched, send_with_headers)
             finally:
                 # The route and not the path: what a client writes into a path may be anything.
                 route = getattr(scope.get("route"), "path", "none")
@@ -85,3 +105,12 @@ class RequestMiddleware:
                         "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
                     },
                 )
+
+
+async def _drop_the_rest(receive: Receive, comes: Callable[[], bool]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            dropped = 0
+            while comes() and dropped < _LINGER_BYTES:
+                async with asyncio.timeout(_LINGER_PAUSE_SECONDS):
+                    dropped += len((await receive()).get("body", b""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterator
 
 import httpx
@@ -144,7 +145,13 @@ def test_the_openapi_document_describes_what_is_there(anonymous: httpx.Client) -
             assert bool(operation.get("security")) == (path != "/health")
     assert document["components"]["securitySchemes"]["ingestion_token"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in document["components"]["schemas"]
-    assert anonymous.get("/api/v1/docs").status_code == 200
+    page = anonymous.get("/api/v1/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert len(loaded) >= 3
+    for path in loaded:
+        assert path.startswith("/api/v1/docs/static/"), "nothing comes from another host"
+        assert anonymous.get(path).status_code == 200
 
 
 def test_health_tells_whether_requests_can_be_served(

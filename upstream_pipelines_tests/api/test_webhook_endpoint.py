@@ -125,19 +125,19 @@ def test_a_body_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not(
 
 
 def test_a_chunked_body_is_counted_while_it_comes(small: httpx.Client, uploads: Count) -> None:
-    """No Content-Length at all: only counting finds the size, and the rest is never asked for."""
+    """No Content-Length at all: only counting finds the size, and of 80 MB that come after it not all are read."""
     taken = 0
 
     def long() -> Iterator[bytes]:
         nonlocal taken
         yield BODY
-        for _ in range(10_000):
+        for _ in range(20_000):
             taken += 1
             yield b" " * 4096
 
     answer = small.post(URL, content=long(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert taken < 10_000
+    assert taken < 20_000
     assert uploads() == 0
 
 
@@ -157,6 +157,28 @@ def _raw(client: httpx.Client, length: int, body: bytes, *, break_off: bool = Fa
 
 def test_a_body_announced_too_large_is_refused_before_it_comes(small: httpx.Client, uploads: Count) -> None:
     assert _raw(small, 10**12, b"{").startswith(b"HTTP/1.1 413 ")
+    assert uploads() == 0
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+def test_a_sender_of_too_much_that_reads_only_when_it_has_sent_all_reads_why(
+    small: httpx.Client, uploads: Count, chunked: bool
+) -> None:
+    """16 MiB, far more than sockets buffer: a connection closed on them would be reset, with the answer in it."""
+    length, piece = 16 * 2**20, b" " * 2**16
+    headers = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}"
+    with socket.create_connection((small.base_url.host, small.base_url.port or 80), timeout=30) as connection:
+        connection.sendall(
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: {small.headers['authorization']}\r\n"
+            f"Content-Type: application/json\r\n{headers}\r\n\r\n".encode()
+        )
+        for _ in range(length // len(piece)):
+            connection.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" if chunked else piece)
+        if chunked:
+            connection.sendall(b"0\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"too_large" in answer
     assert uploads() == 0
 
 

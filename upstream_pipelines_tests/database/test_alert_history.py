@@ -187,11 +187,14 @@ def test_people_see_what_was_told_held_back_given_up_and_which_channels_work(
 
 def test_the_outbox_says_what_is_off_and_since_when_something_waits(pipeline: Connection, acme: int) -> None:
     write_quality_alert(pipeline, acme, EVENT, 50.0, ["payer_present"], None, NOW - timedelta(hours=1))
+    pipeline.execute("UPDATE alert_channels SET failing_since = %s", (NOW - timedelta(hours=2),))
+    health = outbox_health(pipeline, NOW)
+    assert (health.failing, health.switched_off) == ([("acme/office", NOW - timedelta(hours=2))], [])
     pipeline.execute(
         "UPDATE alert_channels SET enabled = false, disabled_reason = 'the receiver answered 410 Gone'"
     )
     health = outbox_health(pipeline, NOW)
-    assert (health.switched_off, health.due) == (["acme/office"], 1)
+    assert (health.switched_off, health.failing, health.due) == (["acme/office"], [], 1)
     assert health.oldest_due is not None
     assert NOW - health.oldest_due > timedelta(minutes=59)
     sync_channels(pipeline, acme, [])

@@ -181,8 +181,9 @@ def _refused(conn: Connection, customer_id: int, source: str, code: str, *rules:
     """What holds the alert of a refused upload back, if anything does."""
     upload_id = uuid.uuid4()
     write_refused_alert(conn, customer_id, upload_id, source, code, None, rules)
-    (held,) = conn.execute("SELECT held_by FROM alerts WHERE subject_id = %s", (upload_id,)).fetchone()  # type: ignore[misc]
-    return held
+    row = conn.execute("SELECT held_by FROM alerts WHERE subject_id = %s", (upload_id,)).fetchone()
+    assert row is not None
+    return None if row[0] is None else str(row[0])
 
 
 def test_who_judged_one_refusal_noise_twice_still_hears_of_others(pipeline: Connection, acme: int) -> None:
