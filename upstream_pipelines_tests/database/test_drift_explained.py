@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from typer.testing import CliRunner
 
 from upstream_pipelines.alerts.content import Alert, build_message
+from upstream_pipelines.claims.merge import payer_summary
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
@@ -299,6 +300,22 @@ def test_a_patients_name_in_the_facility_reaches_no_message_and_no_metadata(
         pipeline.execute("SELECT detail FROM drift_results").fetchall(),
     )  # fmt: skip
     assert "canary" not in repr(everything).casefold()
+
+
+def test_a_patients_name_as_the_payer_of_few_lines_reaches_no_metadata(
+    pipeline: Connection, settings: Settings, customer: Customer, tmp_path: Path
+) -> None:
+    """Bare names, which no pattern tells from a plan's; eleven lines make one a payer."""
+    claims = all_paid()
+    patients = claims.iloc[:14].assign(claim_id=[f"P{number}" for number in range(14)])
+    patients["payer"] = ["Jane Canary"] * 10 + ["canary john", "5558675309", "Zz Canary", "CANARY J"]
+    send(pipeline, settings, customer, pd.concat([claims, patients]), tmp_path / "patients.csv")
+    made = look(pipeline, Subject(customer.customer_id, "Acme", DriftSettings()), [TODAY])
+    shown = repr(drift_metadata(customer, made)) + repr(payer_summary(pipeline, customer.customer_id))
+    assert "canary" not in shown.casefold()
+    assert "5558675309" not in shown
+    assert payer_summary(pipeline, customer.customer_id)[-1][:2] == ("(5 payers with fewer than 11 lines)", 14)
+    assert "(5 payers with fewer than 11 lines)" in shown.replace("\\", "")
 
 
 def test_the_lines_behind_an_event_are_those_it_counts(shared: Shared, opened: dict[str, Any]) -> None:
