@@ -13,8 +13,9 @@ from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
-from upstream_pipelines.alerts.outbox import QUERIES, id_pattern
+from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
 from upstream_pipelines.phi_patterns import PATTERNS
 

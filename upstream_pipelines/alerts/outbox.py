@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -77,11 +76,6 @@ class _Told:
     channel_ids: Sequence[uuid.UUID]
     severity: float | None
     at_once: bool
-
-
-def id_pattern(begins: str) -> str | None:
-    """For LIKE: ids that begin so, in whichever case; None, which finds nothing, where no id does."""
-    return f"{begins.casefold()}%" if re.fullmatch(r"[0-9a-fA-F-]{1,36}", begins) else None
 
 
 def write_pairs(

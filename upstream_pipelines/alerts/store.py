@@ -15,9 +15,10 @@ from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, drift_subject
 from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, run_failure_entry
-from upstream_pipelines.alerts.outbox import QUERIES, id_pattern, write_pairs
+from upstream_pipelines.alerts.outbox import QUERIES, write_pairs
 from upstream_pipelines.alerts.rules import AlertRule, Facts, matches, wants_late
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.delivery.channels import (
     Channel,
     EmailChannel,

@@ -74,8 +74,17 @@ def test_the_status_of_an_upload_is_shown_to_its_customer_only(
     pipeline.execute(
         "UPDATE uploads SET status = 'partial', rows = 3, accepted = 1, rejected = 1, duplicates = 1, seconds = 0.5"
     )
+    pipeline.execute(
+        """INSERT INTO rejected_rows (customer_id, upload_id, source_row_number, rule, field, reason)
+           SELECT customer_id, upload_id, n, 'payer_present', 'payer', 'The payer is empty.'
+             FROM uploads, generate_series(2, 13) AS n"""
+    )
     own = acme.get(URL + upload_id)
     assert own.status_code == 200
+    assert own.json()["rejections"] == [
+        {"rule": "payer_present", "field": "payer", "reason": "The payer is empty.", "rows": 12,
+         "row_numbers": list(range(2, 12))},
+    ]  # fmt: skip
     assert {name: own.json()[name] for name in ("status", "rows", "accepted", "rejected", "duplicates")} == {
         "status": "partial", "rows": 3, "accepted": 1, "rejected": 1, "duplicates": 1,
     }  # fmt: skip
