@@ -28,8 +28,10 @@ _REFUSED = {
 }
 _REFUSED_OTHERWISE = (
     "It could not be read as claims at all: often a column is missing or has a new name, or the file is empty.",
-    "`upstream uploads` with the customer and this id, or the upload's status over the API, says which, and what to write "
-    "into the mapping. Correct it and send the upload again.",
+    (
+        "`upstream uploads` with the customer and this id, or the upload's status over the API, says which, and what to write "
+        "into the mapping. Correct it and send the upload again."
+    ),
 )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.store import enable_channel, list_alerts
 from upstream_pipelines.alerts.store import resend as resend_delivery
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
@@ -39,10 +40,10 @@ def list_(slug: Slug, *, json: Json = False) -> None:
         (
             (
                 alert["alert_id"][:8],
-                alert["created_at"][:16],
+                alert["created_at"][:16].replace("T", " "),
                 alert["kind"],
                 alert["notice"],
-                alert["content"]["data"].get("explanation") or alert["content"]["type"],
+                wording_of(alert["content"]).headline,
                 _state(alert),
                 "\n".join(_told(delivery) for delivery in alert["deliveries"]),
             )

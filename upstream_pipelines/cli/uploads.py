@@ -26,7 +26,18 @@ from upstream_pipelines.errors import ConfigurationError, ConflictError
 from upstream_pipelines.ingest.uploads import find_upload_id, get_upload, newest_uploads, rejections, send_file
 from upstream_pipelines.settings import Settings
 
-_COUNTS = ("status", "rows", "accepted", "rejected", "duplicates", "updated", "warnings", "seconds")
+_COUNTS = (
+    "source",
+    "received_at",
+    "status",
+    "rows",
+    "accepted",
+    "rejected",
+    "duplicates",
+    "updated",
+    "warnings",
+    "seconds",
+)
 # Another run may be at work on the same customer and take this file; then its end is waited for.
 _WAIT_SECONDS = 3600
 
