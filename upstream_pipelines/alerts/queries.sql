@@ -113,8 +113,8 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule;
--- of an ending those that heard of the event, or still may: where its message was given up, nobody did. On ones by id, off
--- ones by name. Served by the unique key (customer_id,
+-- of an ending those that heard of the event, or still may: where its message was given up, nobody did (but those of a mail's
+-- recipients who had accepted it). On ones by id, off ones by name. Served by the unique key (customer_id,
 -- subject_id, rule_id, ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
 -- it says only `ever` and the last `step` (-1: none). Of an ending that waits (it has an `over_at`) the event is what was
@@ -155,7 +155,8 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
                       JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
                      WHERE e.notice = 'resolved' AND o.customer_id = r.customer_id AND o.rule_id = e.rule_id
                        AND o.subject_id = e.subject_id AND o.notice <> 'resolved' AND o.told_at IS NOT NULL
-                       AND o.over_at IS NOT DISTINCT FROM e.over_at AND d.state <> 'dead') AS channel_ids
+                       AND o.over_at IS NOT DISTINCT FROM e.over_at
+                       AND (d.state <> 'dead' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)) AS channel_ids
          FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
  CROSS JOIN LATERAL (
@@ -175,7 +176,8 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
           AND (a.state <> 'failed' OR EXISTS (
                SELECT FROM delivery_alerts AS l
                  JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
-                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id AND d.state <> 'dead'))) AS lately
+                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id
+                  AND (d.state <> 'dead' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)))) AS lately
   LEFT JOIN noise ON noise.fingerprint = e.fingerprint
   LEFT JOIN LATERAL (
        SELECT s.ends_at, s.reason FROM alert_silences AS s
@@ -448,16 +450,6 @@ UPDATE deliveries
        progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
  WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'dead'
 
--- name: wake_ends
--- A given-up message is sent again: who hears of an event by it hears of its end too, which was held back since nobody had.
--- An end that was told to others is not told again. By the keys' first columns.
-UPDATE alerts AS e SET held_until = %(now)s
-  FROM delivery_alerts AS l
-  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
- WHERE l.customer_id = %(customer_id)s AND l.delivery_id = %(delivery_id)s
-   AND e.customer_id = a.customer_id AND e.rule_id = a.rule_id AND e.subject_id = a.subject_id
-   AND e.notice = 'resolved' AND e.held_by = 'opening' AND e.over_at IS NOT DISTINCT FROM a.over_at
-
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
 -- see the other unfinished, and the alert would stay pending for ever. One order for all, so that no two wait for each
@@ -484,6 +476,44 @@ UPDATE alerts AS a SET state = s.state
          JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
         WHERE l.customer_id = w.customer_id AND l.alert_id = w.alert_id) AS s
  WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id AND a.state <> s.state
+
+-- name: bring_ends
+-- These deliveries arrived: where an event of theirs is over by now, and its end was not told there since nobody had heard of
+-- it (the message was given up then, and sent again), the end follows; one that nobody was told of is decided over again, of
+-- one that was told elsewhere there is a message at once. By the keys of delivery_alerts and of alerts.
+WITH arrived AS (
+    SELECT DISTINCT a.customer_id, a.rule_id, a.subject_id, a.over_at, d.channel_id
+      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+      JOIN deliveries AS d ON d.customer_id = w.customer_id AND d.delivery_id = w.delivery_id
+      JOIN delivery_alerts AS l ON l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+     WHERE a.over_at IS NOT NULL AND a.notice <> 'resolved'
+       AND (d.state = 'sent' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)
+), ending AS (
+    SELECT e.customer_id, e.alert_id, e.rule_id, e.held_by,
+           array_agg(x.channel_id) FILTER (WHERE x.channel_id <> ALL (e.channel_ids)) AS missing
+      FROM arrived AS x
+      JOIN alerts AS e ON e.customer_id = x.customer_id AND e.subject_id = x.subject_id AND e.rule_id = x.rule_id
+                      AND e.over_at = x.over_at AND e.notice = 'resolved'
+     WHERE e.held_by IS NULL OR e.held_by = 'opening'
+     GROUP BY e.customer_id, e.alert_id
+), woken AS (
+    UPDATE alerts AS a SET held_until = %(now)s
+      FROM ending AS e WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by = 'opening'
+), grown AS (
+    UPDATE alerts AS a SET channel_ids = a.channel_ids || e.missing,
+           state = CASE WHEN a.state = 'sent' THEN 'pending' ELSE a.state END
+      FROM ending AS e
+     WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by IS NULL AND e.missing IS NOT NULL
+), message AS MATERIALIZED (
+    SELECT e.customer_id, e.alert_id, e.rule_id, m.channel_id, gen_random_uuid() AS delivery_id
+      FROM ending AS e, unnest(e.missing) AS m (channel_id) WHERE e.held_by IS NULL
+), queued AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 
 -- name: conservation
 -- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,

@@ -255,8 +255,7 @@ def list_alerts(conn: Connection, customer_id: int, limit: int = 200) -> list[di
 
 
 def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | None = None) -> uuid.UUID:
-    """Start a dead delivery's retry schedule again, by its id or the beginning of it. The ends of its events, which were
-    held back since nobody had heard of them, are decided over again. Returns: its id.
+    """Start a dead delivery's retry schedule again, by its id or the beginning of it. Returns: its id.
 
     Raises:
         NotFoundError: no such delivery of this customer.
@@ -284,7 +283,6 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
         if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
             raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
         conn.execute(QUERIES.settle_alerts, those)
-        conn.execute(QUERIES.wake_ends, key)
     return delivery_id
 
 
