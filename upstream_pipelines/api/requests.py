@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http import HTTPStatus
 from uuid import uuid4
 
 from fastapi import Request
@@ -22,8 +23,11 @@ from upstream_pipelines.observability.logging import log_context
 
 _log = logging.getLogger(__name__)
 
-# Anything else could break a log line, a header or a search.
-_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+# A UUID, its 32 digits (a trace id has that form too), a ULID: ids that a program makes. Anything else could be a name or a
+# number of a patient, and stands in the log before the sender is known.
+_SAFE_ID = re.compile(
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _HEADERS = {
@@ -56,12 +60,14 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        announced = Headers(scope=scope)
+        given = announced.get("x-request-id", "")
         request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
         status = 0
-        body_comes, closes = True, False
+        body_comes = announced.get("content-length", "0") != "0" or "transfer-encoding" in announced
+        closes = False
 
         async def receive_watched() -> Message:
             nonlocal body_comes
@@ -78,6 +84,9 @@ class RequestMiddleware:
                 if scope["path"] == DOCS_PATH:
                     headers["Content-Security-Policy"] = _DOCS_POLICY
                 headers["X-Request-Id"] = request_id
+                if status >= HTTPStatus.BAD_REQUEST and body_comes:
+                    # Who was refused before all was read could hold the connection for as long as it drips.
+                    headers["Connection"] = "close"
                 closes = headers.get("connection") == "close"
             elif closes and body_comes and not message.get("more_body", False):
                 await send({**message, "more_body": True})

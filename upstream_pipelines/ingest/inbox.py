@@ -97,7 +97,7 @@ def accept_batch(
     The key is held by an advisory lock while the transaction runs, and the second of two requests at
     once is refused instead of made to wait: a retry storm must not hold every database connection.
 
-    `claim_count` is kept in `uploads.detected`; the loader counts the rows.
+    Of the key its SHA-256 is kept: it is the sender's text. `claim_count` is kept in `uploads.detected`; the loader counts the rows.
 
     Raises:
         IdempotencyKeyReusedError: same key, another body.
@@ -109,7 +109,9 @@ def accept_batch(
     values = {
         "customer_id": caller.customer_id,
         "upload_id": upload_id,
-        "idempotency_key": idempotency_key,
+        "idempotency_key": hashlib.sha256(idempotency_key.encode()).hexdigest()
+        if idempotency_key is not None
+        else None,
         "body": body,
         "sha256": digest,
         "byte_count": len(body),

@@ -43,7 +43,11 @@ def test_a_file_is_stored_byte_for_byte_and_registered(
 ) -> None:
     """3 MiB of random bytes: more than one write, and every line ending and boundary look-alike in it."""
     content = os.urandom(3 * 1024 * 1024) + b"\r\n--B\r\n\r\n--"
-    answer = acme.post(URL, files={"file": ("march 2026.csv", content)}, headers={"X-Request-Id": "sender-0002"})
+    answer = acme.post(
+        URL,
+        files={"file": ("march 2026.csv", content)},
+        headers={"X-Request-Id": "6f2c1d6e0d3a4b529c510a4f6f1d2e3b"},
+    )
     assert answer.status_code == 202, answer.text
     upload_id = answer.json()["upload_id"]
     row = pipeline.execute(
@@ -52,7 +56,8 @@ def test_a_file_is_stored_byte_for_byte_and_registered(
     ).fetchone()
     path = Path(settings.landing_root) / "acme" / ".uploads" / upload_id / "march 2026.csv"
     assert row == (
-        "csv", "march 2026.csv", str(path), hashlib.sha256(content).digest(), len(content), "received", "sender-0002",
+        "csv", "march 2026.csv", str(path), hashlib.sha256(content).digest(), len(content), "received",
+        "6f2c1d6e0d3a4b529c510a4f6f1d2e3b",
     )  # fmt: skip
     assert path.read_bytes() == content
 

@@ -13,6 +13,7 @@ import pytest
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.settings import Settings
 
+REQUEST = "6f2c1d6e-0d3a-4b52-9c51-0a4f6f1d2e3b"
 URL = "/api/v1/ingest/webhook/"
 CLAIM = {"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}
 BODY = json.dumps({"claims": [CLAIM]}).encode()
@@ -36,16 +37,16 @@ def small(
 def test_a_batch_is_acknowledged_with_its_id_and_stands_in_the_inbox(
     acme: httpx.Client, pipeline: Connection
 ) -> None:
-    answer = acme.post(URL, content=BODY, headers={**JSON, "X-Request-Id": "sender-0001"})
+    answer = acme.post(URL, content=BODY, headers={**JSON, "X-Request-Id": REQUEST})
     assert answer.status_code == 202
     assert answer.json().keys() == {"upload_id", "status", "request_id"}
     assert answer.json()["status"] == "received"
-    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == "sender-0001"
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == REQUEST
     rows = pipeline.execute(
         "SELECT u.upload_id::text, c.slug, u.source, u.request_id, i.body FROM uploads AS u "
         "JOIN webhook_inbox AS i USING (customer_id, upload_id) JOIN customers AS c USING (customer_id)"
     ).fetchall()
-    assert rows == [(answer.json()["upload_id"], "acme", "webhook", "sender-0001", BODY)]
+    assert rows == [(answer.json()["upload_id"], "acme", "webhook", REQUEST, BODY)]
 
 
 def test_the_address_without_its_last_slash_is_the_same(acme: httpx.Client) -> None:
@@ -92,7 +93,7 @@ def test_every_kind_of_bad_token_gets_one_and_the_same_answer(
     good = token("acme")
 
     def ask(authorization: str | None) -> tuple[int, str | None, dict[str, object]]:
-        headers = {**JSON, "X-Request-Id": "same-for-all"}
+        headers = {**JSON, "X-Request-Id": REQUEST}
         if authorization is not None:
             headers["Authorization"] = authorization
         answer = anonymous.post(URL, content=BODY, headers=headers)
