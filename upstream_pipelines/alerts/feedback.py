@@ -5,6 +5,7 @@ Nothing of it is about a patient: texts are short, and refused where they look l
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -22,6 +23,8 @@ from upstream_pipelines.phi_patterns import PATTERNS
 Judgement = Literal["noise", "real", "needs_follow_up"]
 TEXT_LENGTH = 200
 _LARGEST = Decimal("999999999999.99")
+# Without separators or a label these are in no pattern: nine digits are an account everywhere else.
+_OF_A_PERSON = re.compile(r"\d(?:[\W_]{0,2}\d){8}|\b(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs|ms)\b", re.IGNORECASE)
 _NAMES = {
     "ssn": "a social security number", "phone": "a phone number", "email": "an e-mail address",
     "date_of_birth": "a date of birth", "mrn": "a medical record number", "person_name": "a person's name",
@@ -202,9 +205,12 @@ def _checked(text: str, what: str) -> str:
     if len(text) > TEXT_LENGTH:
         raise ConfigurationError(f"The {what} has {len(text)} characters; {TEXT_LENGTH} is the most. Shorten it.")
     found = next((kind for kind, pattern in PATTERNS.items() if pattern.search(text)), None)
-    if found is not None:
+    about = (
+        _NAMES[found] if found is not None else "something about a person" if _OF_A_PERSON.search(text) else None
+    )
+    if about is not None:
         raise ConfigurationError(
-            f"The {what} seems to hold {_NAMES[found]}. Nothing about a patient belongs here; say it without."
+            f"The {what} seems to hold {about}. Nothing about a patient belongs here; say it without."
         )
     if any(not letter.isprintable() for letter in text):
         raise ConfigurationError(f"The {what} is one line of text. Leave line breaks and control characters out.")

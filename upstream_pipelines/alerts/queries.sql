@@ -431,7 +431,7 @@ SELECT jsonb_build_object(
                 WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id), '[]'))
   FROM alerts AS a
   LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
- WHERE a.customer_id = %(customer_id)s
+ WHERE a.customer_id = %(customer_id)s AND (%(state)s::text IS NULL OR a.state = %(state)s)
  ORDER BY a.created_at DESC, a.alert_id
  LIMIT %(limit)s
 
@@ -443,12 +443,21 @@ SELECT d.delivery_id, d.state, c.enabled, c.name
  WHERE d.customer_id = %(customer_id)s AND d.delivery_id::text LIKE %(begins)s LIMIT 2
 
 -- name: resend_delivery
--- A dead delivery starts its retry schedule again. The attempt number goes on (it fences leases);
+-- Dead deliveries start their retry schedule again. The attempt number goes on (it fences leases);
 -- recipients that accepted stay done, refused ones are tried again. By primary key.
 UPDATE deliveries
    SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
        progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
- WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'dead'
+ WHERE customer_id = %(customer_id)s AND delivery_id = ANY (%(delivery_ids)s::uuid[]) AND state = 'dead'
+
+-- name: dead_of_channel
+-- A channel, whether it is on, and its dead deliveries since then, tests left out. By the unique key (customer_id, name), and
+-- by deliveries_dead.
+SELECT c.enabled, array(SELECT d.delivery_id FROM deliveries AS d
+                         WHERE d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'dead'
+                           AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
+                         ORDER BY d.created_at, d.delivery_id)
+  FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each

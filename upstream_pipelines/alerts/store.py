@@ -18,7 +18,6 @@ from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, 
 from upstream_pipelines.alerts.outbox import QUERIES, write_pairs
 from upstream_pipelines.alerts.rules import AlertRule, Facts, matches, wants_late
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.delivery.channels import (
     Channel,
     EmailChannel,
@@ -26,9 +25,10 @@ from upstream_pipelines.delivery.channels import (
     check_destination,
     new_secret,
 )
-from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError, UpstreamError
+from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings, read_settings
 
+AlertState = Literal["pending", "sent", "failed", "suppressed"]
 _UNLISTED = "no longer in the customer's configuration"
 
 
@@ -249,41 +249,14 @@ def due_deliveries(conn: Connection, now: datetime | None = None) -> int:
     return sum(int(row[0]) for row in counts if row is not None) + conn.execute(QUERIES.reminders_due, at).rowcount
 
 
-def list_alerts(conn: Connection, customer_id: int, limit: int = 200) -> list[dict[str, Any]]:
-    """The newest alerts, each with its deliveries and their attempts; JSON-able, without chart and secrets."""
-    return [row[0] for row in conn.execute(QUERIES.list_alerts, {"customer_id": customer_id, "limit": limit})]
-
-
-def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | None = None) -> uuid.UUID:
-    """Start a dead delivery's retry schedule again, by its id or the beginning of it. Returns: its id.
-
-    Raises:
-        NotFoundError: no such delivery of this customer.
-        ConflictError: more than one begins so, it is not dead, or its channel is disabled.
+def list_alerts(
+    conn: Connection, customer_id: int, limit: int = 200, state: AlertState | None = None
+) -> list[dict[str, Any]]:
+    """The newest alerts, of all states or one, each with its deliveries and their attempts; JSON-able, without chart and
+    secrets.
     """
-    with conn.transaction():
-        # Before the alerts: who tells an end meanwhile decides by what this changes.
-        conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
-        found = conn.execute(
-            QUERIES.deliveries_beginning, {"customer_id": customer_id, "begins": id_pattern(delivery)}
-        ).fetchall()
-        if not found:
-            raise NotFoundError(
-                f"There is no delivery {delivery!r}. `upstream alerts list SLUG` shows a customer's deliveries."
-            )
-        if len(found) > 1:
-            raise ConflictError(f"More than one delivery begins with {delivery}. Give more of its id.")
-        delivery_id: uuid.UUID = found[0][0]
-        _, state, enabled, channel = found[0]
-        key = {"customer_id": customer_id, "delivery_id": delivery_id, "now": now or datetime.now(UTC)}
-        if not enabled:
-            raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
-        those = {"customer_ids": [customer_id], "delivery_ids": [delivery_id]}
-        conn.execute(QUERIES.lock_alerts, those)
-        if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
-            raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
-        conn.execute(QUERIES.settle_alerts, those)
-    return delivery_id
+    key = {"customer_id": customer_id, "limit": limit, "state": state}
+    return [row[0] for row in conn.execute(QUERIES.list_alerts, key)]
 
 
 def conservation(conn: Connection, customer_id: int) -> dict[str, int]:

@@ -165,7 +165,8 @@ def _dead(settings: Settings) -> tuple[str, str]:
     if health.dead:
         raise _NotWellError(
             f"{health.dead} messages of the last week were given up, of {', '.join(health.dead_of)}",
-            "`upstream alerts list SLUG` says why, `upstream alerts resend SLUG DELIVERY` sends one again.",
+            "`upstream alerts list SLUG --state failed` says why, `upstream alerts resend SLUG DELIVERY` sends one again, with "
+            "--channel NAME all of a channel.",
         )
     return "none in the last week", ""
 

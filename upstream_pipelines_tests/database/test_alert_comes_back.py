@@ -11,12 +11,12 @@ from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
 from upstream_pipelines.alerts.outbox import tell_what_waited
+from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
     late_openings,
     list_alerts,
-    resend,
     sync_channels,
     sync_rules,
     write_drift_alerts,

@@ -19,11 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from upstream_pipelines.alerts.feedback import Judgement, judge, lift_silence, silence
 from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.outbox import grown_events
+from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
     enable_channel,
-    resend,
     sync_channels,
     sync_rules,
     write_drift_alerts,

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts, resend
+from upstream_pipelines.alerts.resending import resend
+from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel

@@ -118,8 +118,9 @@ def test_of_a_dead_sweep_of_many_customers_a_tick_tells_some_and_the_next_goes_o
     for number in range(3):
         sync_channels(pipeline, create_customer(pipeline, f"c{number}", "C")[0].customer_id, [OFFICE])
     monkeypatch.setattr(sensors, "_MOST_TOLD", 2)
-    run = _dies(instance)
-    instance.report_run_failed(run)
+    run, other = _dies(instance, 0, 2), _dies(instance, 1, 2)
+    for one in (run, other):
+        instance.report_run_failed(one)
     cursor, told = None, []
     for _ in range(4):
         with dg.build_sensor_context(
@@ -169,7 +170,7 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
     """Most likely wrong: the customer is taken as not looked at, its look ends, and nothing takes the alert back."""
     sweep = Sweep("r", "drift_sweep", datetime.now(UTC), 0, 1)
 
-    def tell() -> tuple[int, int | None]:
+    def tell() -> tuple[int, int, int | None]:
         with connect(settings, "upstream_pipeline") as own:
             return write_sweep_failure(own, list(customers.values()), sweep, RunEnd(None, None), link=None, most=9)
 
@@ -182,7 +183,7 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
                 "INSERT INTO drift_looks (customer_id, as_of, method_version, settings) VALUES (%s, %s, 'v', '{}')",
                 (customers["acme"], AS_OF),
             )
-        assert ticking.result(60) == (1, None)
+        assert ticking.result(60) == (1, 2, None)
     assert [slug for slug, _, _ in _told(pipeline)] == ["beta"]
 
 

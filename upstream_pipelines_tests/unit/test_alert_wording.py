@@ -48,7 +48,7 @@ def _message(content: dict[str, Any]) -> Message:
         (sends_again_entry(ID, {**ENDED, "ending": "no longer expected"}, None), "Resolved: no upload is overdue any more",
          ("Nothing is to be done",)),
         (refused_entry(ID, "csv", "file_refused", None), "An upload was refused: none of it was loaded",
-         ("could not be read as claims", "Correct it and send the upload again", "missing from every figure")),
+         ("could not be read as claims", "`upstream uploads acme 00000000`", "missing from every figure")),
         (refused_entry(ID, "csv", "attempts_used_up", None), "An upload was refused: none of it was loaded",
          ("Three runs in a row", "Open the run in the Dagster UI")),
         (refused_entry(ID, "csv", "all_rows_rejected", None, ["payer_present"]), "An upload was refused: none of it was loaded",
