@@ -39,11 +39,17 @@ def running_sums_of(by_day: Floats) -> Floats:
     Row by row where a row is long, since one of 540 values is one addition: `cumsum` down the columns takes three times as
     long. It is the quicker for rows of a few values. Both add in the same order.
     """
-    total = np.zeros((len(by_day) + 1, *by_day.shape[1:]))
+    total = np.empty((len(by_day) + 1, *by_day.shape[1:]))
+    total[0] = 0.0
     total[1:] = by_day
-    if by_day[0].size < LONG_ROW:
-        np.cumsum(total, axis=0, out=total)
-        return total
-    for before, until in itertools.pairwise(total):
-        np.add(before, until, out=until)
+    add_up(total)
     return total
+
+
+def add_up(rows: Floats) -> None:
+    """Add to each row, in place, all rows before it."""
+    if rows[0].size < LONG_ROW:
+        np.cumsum(rows, axis=0, out=rows)
+        return
+    for before, until in itertools.pairwise(rows):
+        np.add(before, until, out=until)

@@ -58,23 +58,20 @@ class Chart:
 
     @cached_property
     def _strongest(self) -> dict[int, tuple[Floats, Ints, Ints]]:
-        valid = np.concatenate(list(self.valid), axis=1)
-        z = np.concatenate(list(self.z), axis=1)
-        width = len(self.lengths)
+        valid, z = (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in (self.valid, self.z))
+        payer, width = np.arange(len(z)), len(self.lengths)
         found = {}
         for sign in (1, -1):
-            signed = np.where(valid, sign * z, -np.inf)
-            best = signed.argmax(axis=1)
-            found[sign] = (
-                signed[np.arange(len(signed)), best],
-                (best // width).astype(np.int64),
-                (best % width).astype(np.int64),
-            )
+            held = np.where(valid, z, -sign * np.inf)
+            best = held.argmax(axis=1) if sign > 0 else held.argmin(axis=1)
+            scan, candidate = np.divmod(best, width)
+            found[sign] = (sign * held[payer, best], scan, candidate)
         return found
 
+    @cached_property
     def testable(self) -> Bools:
-        """Payers for which any comparison could be made."""
-        return np.asarray(np.any([valid.any(axis=1) for valid in self.valid], axis=0), dtype=np.bool_)
+        """Payers for which any comparison could be made. Not to be written into."""
+        return reduce(np.logical_or, (valid.any(axis=1) for valid in self.valid))
 
     def strongest(self, sign: int) -> tuple[Floats, Ints, Ints]:
         """Per payer the largest evidence in the direction of `sign`, its scan and its candidate; -inf if none."""
@@ -118,6 +115,14 @@ class Charts:
     view: View
     cube: Cube
     by_signal: Mapping[Signal, Chart]
+
+    @cached_property
+    def testable(self) -> Mapping[Signal, Bools]:
+        """By signal the payers that can be judged: without open lines nobody's lag can."""
+        found = {signal: chart.testable for signal, chart in self.by_signal.items()}
+        if not self.view.sees_open:
+            found["decision_lag"] = np.zeros_like(found["decision_lag"])
+        return found
 
 
 def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings) -> Charts:

@@ -89,9 +89,7 @@ class Detector:
         rows: list[dict[str, Any]] = []
         events: list[DriftEvent] = []
         labelled: set[UUID] = set()
-        testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
-        if not charts.view.sees_open:
-            testable["decision_lag"][:] = False
+        testable = charts.testable
         counts = tuple((signal, int(part.sum())) for signal, part in testable.items())
         scans = tuple(len(charts.by_signal[signal].z) for signal in SIGNALS)
         levels = thresholds(counts, self.settings.false_events_per_year, scans)
@@ -152,9 +150,7 @@ class Detector:
         judged = {(row["signal"], index[row["payer"]]): row for row in rows if row["state"] != "not_enough_data"}
         # Signals by payers.
         of_signals = [charts.by_signal[signal] for signal in SIGNALS]
-        tested = np.stack([chart.testable() & charts.view.present for chart in of_signals])
-        if not charts.view.sees_open:
-            tested[SIGNALS.index("decision_lag")] = False
+        tested = np.stack([charts.testable[signal] & charts.view.present for signal in SIGNALS])
         z = np.stack([np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0]) for chart in of_signals])
         at = tuple(
             np.array([(SIGNALS.index(signal), payer) for signal, payer in judged], dtype=int).reshape(-1, 2).T
@@ -182,7 +178,7 @@ class Detector:
             for day in change_interval(
                 charts.by_signal[change.signal],
                 change,
-                usual_decision_days(charts, change.payer),
+                lambda: usual_decision_days(charts, change.payer),
                 self.settings,
             )
         )

@@ -6,6 +6,7 @@ scanning (charts.py), events (events.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -226,11 +227,13 @@ def _compare_mix(view: View, chart: Chart, mix: Mix, payer: int, spans: tuple[sl
     )
 
 
-def change_interval(chart: Chart, change: Change, usual_days: int, settings: DriftSettings) -> tuple[int, int]:
+def change_interval(
+    chart: Chart, change: Change, usual_days: Callable[[], int], settings: DriftSettings
+) -> tuple[int, int]:
     """The days between which the change began, at 95 %: those whose likelihood is near that of the best.
 
-    The likelihood is that of two levels, so that the interval is one of the change day alone. `usual_days` is how long
-    the payer's decisions usually take: a change that holds by the other day of a line lies so far off.
+    The likelihood is that of two levels, so that the interval is one of the change day alone. `usual_days` tells how long
+    the payer's decisions usually take, where it is asked: a change that holds by the other day of a line lies so far off.
     """
     lengths = np.arange(settings.shortest_change_days, settings.change_days + 1)
     z = chart.by_length(change.payer, change.sign, list(chart.by).index(change.by), lengths, settings)
@@ -244,11 +247,11 @@ def change_interval(chart: Chart, change: Change, usual_days: int, settings: Dri
         last = chart.last
     # A price is seen on the day of the decision, and may have changed with what was submitted before it.
     if change.signal == "allowed_amount":
-        first -= usual_days
+        first -= usual_days()
     # A rate that changed for what is decided from a day on changes for what was submitted up to a decision time before.
     # Of 34 such changes found by submission, the interval by submission alone held 20.
     if change.signal in RATE_SIGNALS and change.by == BY_SUBMISSION:
-        last += usual_days
+        last += usual_days()
     return first, last
 
 

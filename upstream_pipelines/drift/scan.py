@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import log_terms, ratio, running_sums_of
+from upstream_pipelines.drift.arrays import log_terms, ratio, add_up
 from upstream_pipelines.drift.facts import Floats, Floats32, Ints
 from upstream_pipelines.drift.settings import Signal
 
@@ -137,10 +137,12 @@ def running_sums(series: Sequence[Series]) -> RunningSums:
     """Sum every field of the series once, also those that several of them (or of their fields) share."""
     distinct = {id(values): values for item in series for values in (*_fields(item).values(), item.variance)}
     payers, days = series[0].observed.shape
-    by_day = np.empty((days, len(distinct), payers))
+    total = np.empty((days + 1, len(distinct), payers))
+    total[0] = 0.0
     for place, values in enumerate(distinct.values()):
-        by_day[:, place] = values.T
-    return RunningSums(running_sums_of(by_day), {key: place for place, key in enumerate(distinct)})
+        total[1:, place] = values.T
+    add_up(total)
+    return RunningSums(total, {key: place for place, key in enumerate(distinct)})
 
 
 def _fields(series: Series) -> dict[str, Floats]:

