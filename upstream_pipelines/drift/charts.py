@@ -17,6 +17,7 @@ from upstream_pipelines.drift.arrays import ratio
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import (
     BY_SUBMISSION,
+    DENIALS,
     Cube,
     Exclusion,
     cube_of,
@@ -133,11 +134,10 @@ def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings
 
     cube = cube_of(view, of("decision_lag"), settings.holiday_country)
     series: dict[Signal, Sequence[Series]] = {
-        "denial_rate": denial_series(view, "denial_rate", of("denial_rate")),
         "decision_lag": lag_series(view, cube),
         "allowed_amount": (price_series(view, of("allowed_amount")),),
         "volume": (volume_series(view, of("volume"), settings.holiday_country),),
-        "authorization_denials": denial_series(view, "authorization_denials", of("authorization_denials")),
+        **denial_series(view, {signal: of(signal) for signal in DENIALS}),
     }
     charts = _charts(view, series, settings)
     charts["procedure_mix"] = _mix_chart(view, mix_of(view, of("procedure_mix")), settings)
