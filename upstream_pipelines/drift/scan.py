@@ -252,7 +252,8 @@ def dispersion(sums: RunningSums, series: Sequence[Series], block: int = 7) -> l
     other day mix two and show half of what whole weeks differ by.
     """
     # Squares of differences need no more than 32 bits, and half the memory.
-    by_week = (sums.total[block:] - sums.total[:-block]).astype(np.float32)
+    by_week = np.empty((len(sums.total) - block, *sums.total.shape[1:]), dtype=np.float32)
+    np.subtract(sums.total[block:], sums.total[:-block], out=by_week, casting="same_kind")
     observed, expected, variance = (
         by_week[:, sums.places([getattr(item, name) for item in series])]
         for name in ("observed", "expected", "variance")

@@ -44,8 +44,8 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
     plain = _calendar(lines, counts, (first + np.arange(days)) % 7, edge)
     time: Floats = ((np.arange(days) - days / 2) / YEAR).astype(np.float64)
     level, growth = fit_growth(lines, plain, time)
-    expected = np.empty_like(plain)
-    _expected(plain, time, level, growth, into=expected)
+    expected = np.zeros_like(plain)
+    _Busy.of(plain, time).expect(level, growth, into=expected)
     return Series(
         BY_SUBMISSION,
         lines,
@@ -84,9 +84,9 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
     level = np.log(np.maximum(ratio(lines.sum(axis=1), plain.sum(axis=1)), 1e-9))
     growth = np.zeros(len(level))
     counted, weighed = lines.sum(axis=1), (lines * time).sum(axis=1)
-    expected, moment = np.empty_like(plain), np.empty_like(plain)
+    busy, expected, moment = _Busy.of(plain, time), np.zeros_like(plain), np.empty_like(plain)
     for _ in range(5):
-        _expected(plain, time, level, growth, into=expected)
+        busy.expect(level, growth, into=expected)
         s0 = expected.sum(axis=1)
         np.multiply(expected, time, out=moment)
         s1 = moment.sum(axis=1)
@@ -103,12 +103,26 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
     return level, growth
 
 
-def _expected(plain: Floats, time: Floats, level: Floats, growth: Floats, into: Floats) -> None:
-    """Write what level and growth let expect on each day: in place, which takes a sixth less than with new arrays."""
-    np.multiply(growth[:, None], time, out=into)
-    into += level[:, None]
-    np.exp(into, out=into)
-    into *= plain
+@dataclass(frozen=True)
+class _Busy:
+    """The days on which any payer has lines to expect, two thirds of them: on the others no power has to be taken."""
+
+    days: Ints
+    plain: Floats
+    time: Floats
+
+    @classmethod
+    def of(cls, plain: Floats, time: Floats) -> _Busy:
+        days = np.flatnonzero(plain.any(axis=0))
+        return cls(days, plain[:, days], time[days])
+
+    def expect(self, level: Floats, growth: Floats, into: Floats) -> None:
+        """Write what level and growth let expect on these days; `into` holds 0 on the others."""
+        expected = growth[:, None] * self.time
+        expected += level[:, None]
+        np.exp(expected, out=expected)
+        expected *= self.plain
+        into[:, self.days] = expected
 
 
 @dataclass(frozen=True)
@@ -149,7 +163,10 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     counted: Bools = (day >= first) & (day <= view.submitted_to)
     for item in excluded:
         counted &= (payer != item.payer) | (day > item.last) | (day < item.first)
-    lines: Floats = np.where(counted, facts.code_lines[rows], 0.0)
+    lines: Floats = facts.code_lines[rows]
+    if not counted.all():
+        # Rows that do not count weigh nothing, whatever day they are put on.
+        lines, day = np.where(counted, lines, 0.0), np.maximum(day, first)
     payers, codes = len(facts.payers), max(len(facts.code_names), 1)
     total = np.bincount(cell, lines, minlength=payers * codes).reshape(payers, codes)
     # The largest first; among equals the first in the alphabet, whatever the order of rows.
@@ -158,10 +175,8 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     place = np.full((payers, codes), KINDS - 1, dtype=np.int64)
     np.put_along_axis(place, order, np.where(followed, np.arange(order.shape[1]), KINDS - 1), axis=1)
     column = (np.arange(payers)[:, None] * KINDS + place).ravel()[cell]
-    # Rows before the first day weigh nothing, whatever day they are put on.
-    counts = np.bincount(
-        np.maximum(day - first, 0) * (payers * KINDS) + column, lines, minlength=days * payers * KINDS
-    )
+    column += (day - first) * (payers * KINDS)
+    counts = np.bincount(column, lines, minlength=days * payers * KINDS)
     by_day: Floats = counts[: days * payers * KINDS].reshape(days, payers, KINDS).astype(np.float64, copy=False)
     upto = running_sums_of(by_day)
     known = np.full((payers, KINDS), -1, dtype=np.int64)
