@@ -26,7 +26,7 @@ from upstream_pipelines.drift.factors import (
 )
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
 from upstream_pipelines.drift.prices import price_series
-from upstream_pipelines.drift.scan import By, Series, Windows, dispersion, evidence, running_sums, windows
+from upstream_pipelines.drift.scan import Around, By, Series, Windows, dispersion, evidence, running_sums, windows
 from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, mix_evidence, mix_of, mix_windows, volume_series
 
@@ -103,7 +103,7 @@ class Chart:
             z, valid = _scan_mix(self.mix.of(payer), lengths, scatter, freedom, settings)
         else:
             own = self.series[at].of(payer)
-            sums = windows(running_sums([own]), [own], lengths, settings.baseline_days)
+            sums = windows(Around.of(running_sums([own]), lengths, settings.baseline_days), [own])
             z, valid = evidence(own, sums, scatter, freedom), _valid(own, sums, settings)
         signed: Floats = np.where(valid[0], sign * z[0], -np.inf)
         return signed
@@ -180,11 +180,11 @@ def _charts(view: View, series: Mapping[Signal, Sequence[Series]], settings: Dri
     every = [item for items in series.values() for item in items]
     sums = running_sums(every)
     own = dict(zip(map(id, every), dispersion(sums, every), strict=True))
-    charts = {}
+    around, charts = Around.of(sums, lengths, settings.baseline_days), {}
     for signals in SCANNED_TOGETHER:
         scans = [(signal, item) for signal in signals for item in series[signal]]
         scatter = {signal: pooled_dispersion([own[id(item)] for item in series[signal]]) for signal in signals}
-        compared = windows(sums, [item for _, item in scans], lengths, settings.baseline_days)
+        compared = windows(around, [item for _, item in scans])
         scale, freedom = (np.concatenate([scatter[signal][part] for signal, _ in scans]) for part in (0, 1))
         z, valid = evidence(scans[0][1], compared, scale, freedom), _valid(scans[0][1], compared, settings)
         for signal in signals:

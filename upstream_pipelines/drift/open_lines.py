@@ -51,49 +51,60 @@ class OpenLines:
         self._kind = kinds_of_days(origin, columns + planes, country)
         self._start = 0
         self._horizon = -1
-        self._changed = 0
+        self._late = np.zeros(columns, dtype=np.bool_)
 
     def add_lines(self, columns: Ints) -> None:
         """Lines of these submission days were added to those counted."""
-        self._changed = min(self._changed, int(columns.min(initial=self._changed)))
+        self._late[columns[columns <= self._horizon]] = True
 
     def add_decisions(self, age: Ints, payer: Ints, column: Ints, lines: Floats) -> None:
         """Decisions of lines of these submission days were added to those counted."""
-        self.add_lines(column)
-        self._add(0, age, payer, column, lines)
-
-    def _add(self, which: int, age: Ints, payer: Ints, column: Ints, lines: Floats | Floats32) -> None:
-        if self._start > 0:
-            shown = column >= self._start
-            age, payer, column, lines = age[shown], payer[shown], column[shown], lines[shown]
-        at = (age * KINDS + self._kind[column + age]) * self.still.shape[1] + payer
-        np.add.at(self.by_kind[which].reshape(-1), at, lines.astype(np.float64, copy=False))
+        self._late[column[column + age <= self._horizon]] = True
+        shown = column >= self._start
+        at = np.ravel_multi_index(
+            (age[shown], self._kind[column[shown] + age[shown]], payer[shown]), self.by_kind.shape[1:]
+        )
+        np.add.at(self.by_kind[0].reshape(-1), at, lines[shown])
 
     def bring_to(self, horizon: int, start: int, total: Floats, decided: Floats32) -> None:
         """Count the open lines up to the column `horizon`, and the sums from `start` on.
 
         `total`: lines by payer and day; `decided`: those decided by age, payer and day, the last age that and above.
         """
-        planes, payers, _ = self.still.shape
-        # Each line of the last days reaches another age with every day.
-        first = max(min(self._changed, self._horizon + 2 - planes), 0)
-        part = slice(first, horizon + 1)
-        days = horizon + 1 - first
-        now = np.empty((planes, payers, days), dtype=np.float32)
-        now[0] = total[:, part]
-        for age in range(1, planes):
-            np.subtract(now[age - 1], decided[age - 1, :, part], out=now[age])
-        young = min(planes, days)
-        over = np.arange(days - young, days)[None, :] + np.arange(planes)[:, None] < days
-        now[:, :, days - young :] *= over[:, None, :]
-        old = self.still[:, :, part]
-        # Where no file is late, one age of each day differs.
-        age, payer, day = np.nonzero(now != old)
-        column = first + day
-        self._add(1, age, payer, column, now[age, payer, day] - old[age, payer, day])
-        old[:] = now
+        late = np.flatnonzero(self._late[: self._horizon + 1])
+        if len(late):
+            self._count_again(late, total, decided)
+            self._late[late] = False
+        for day in range(self._horizon + 1, horizon + 1):
+            self._day_over(day, total, decided)
+        self._horizon = horizon
         self._move_start(start, decided)
-        self._horizon, self._changed = horizon, horizon + 1
+
+    def _day_over(self, day: int, total: Floats, decided: Floats32) -> None:
+        """Lines of that day have reached age 0 and those of each day before it one age more: of one kind all of them."""
+        self.still[0, :, day] = total[:, day]
+        age = np.arange(1, min(len(self.still), day + 1))
+        self.still[age, :, day - age] = self.still[age - 1, :, day - age] - decided[age - 1, :, day - age]
+        reached = np.arange(len(age) + 1)
+        # Days before the start belong to no sum.
+        reached = reached[day - reached >= self._start]
+        self.by_kind[1, reached, self._kind[day]] += self.still[reached, :, day - reached]
+
+    def _count_again(self, columns: Ints, total: Floats, decided: Floats32) -> None:
+        """Count the days of which lines or decisions came late from their first age on."""
+        planes = len(self.still)
+        now = np.empty((planes, len(total), len(columns)), dtype=np.float32)
+        now[0] = total[:, columns]
+        for age in range(1, planes):
+            np.subtract(now[age - 1], decided[age - 1][:, columns], out=now[age])
+        now *= (columns[None, :] + np.arange(planes)[:, None] <= self._horizon)[:, None, :]
+        age, payer, day = np.nonzero(now - self.still[:, :, columns])
+        changed = now[age, payer, day] - self.still[age, payer, columns[day]]
+        self.still[:, :, columns] = now
+        shown = columns[day] >= self._start
+        age, payer, column = age[shown], payer[shown], columns[day[shown]]
+        at = np.ravel_multi_index((age, self._kind[column + age], payer), self.by_kind.shape[1:])
+        np.add.at(self.by_kind[1].reshape(-1), at, changed[shown].astype(np.float64))
 
     def _move_start(self, start: int, decided: Floats32) -> None:
         """Take the days that leave the sums out of them, and those in again that come back with longer ages: few."""

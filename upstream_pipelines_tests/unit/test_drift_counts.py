@@ -33,10 +33,10 @@ def test_sums_by_age_carried_from_look_to_look_are_those_counted_anew() -> None:
             }
         )
         facts = facts_from_frames(*activity_from_claims(claims))
-        carried, starts = Counts(facts, 120), []
+        carried, starts = Counts(facts, 120, "US"), []
         for look in range(150, 400):
             as_of = day_number(START + timedelta(days=look))
-            view, anew = carried.at(as_of), Counts(facts, 120).at(as_of)
+            view, anew = carried.at(as_of), Counts(facts, 120, "US").at(as_of)
             assert (view.start, view.ages) == (anew.start, anew.ages)
             for name in ("decided_by_age", "denied_by_age", "denied_authorization_by_age"):
                 one, other = (
