@@ -47,10 +47,10 @@ class View:
     `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
     `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
     Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day, and
-    decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by payers by submission days
-    (`aged_on`: decision days), so that what is done to the days of one age runs through memory in its order; all ages
-    from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits. Ages by
-    payers (`_by_age`) are their sums over the days. `open` and `by_kind` are those of `OpenLines`.
+    decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days
+    (`aged_on`: decision days) by payers, so that what is done to the days of one age runs through memory in its order;
+    all ages from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits.
+    Ages by payers (`_by_age`) are their sums over the days. `open` and `by_kind` are those of `OpenLines`.
 
     `late_lines` and `late_decisions` count by the day of the submission or decision, from `late_from` on, and the days by
     which it was late (`facts._lateness`; those of the first load in neither). `first_lines` is the day of each payer's
@@ -189,11 +189,11 @@ class Counts:
         self._width = self._days + ages + 2 * LONGEST_SETTLING + SLACK
         payers, groups, size = len(facts.payers), max(len(facts.groups), 1), self._width
         self._total = np.zeros((payers, size))
-        self._cubes = np.zeros((3, self._planes, payers, size), dtype=np.float32)
-        self._open = OpenLines((self._planes, payers, size), self._origin, self._country)
+        self._cubes = np.zeros((3, self._planes, size, payers), dtype=np.float32)
+        self._open = OpenLines((self._planes, size, payers), self._origin, self._country)
         self._by_age = np.zeros((3, self._planes, payers))
         self._by_age_from = 0  # sums from this column on
-        self._aged_on = np.zeros((self._planes, payers, size), dtype=np.float32)
+        self._aged_on = np.zeros((self._planes, size, payers), dtype=np.float32)
         self._on = np.zeros((3, payers, size))
         self._of = np.zeros((3, payers, size))
         self._group_on = np.zeros((3, payers, groups, size))
@@ -291,10 +291,10 @@ class Counts:
             (shown, self._group_on, (payer[shown], group[shown], on[shown])),
             (inside, self._of, of_day),
             (summed, self._by_age, (plane[summed], payer[summed])),
-            (inside, self._cubes, (plane[inside], payer[inside], of[inside])),
+            (inside, self._cubes, (plane[inside], of[inside], payer[inside])),
         ):
             _add(into, where, [value[which] for value in values])
-        _add(self._aged_on[None], (plane[shown], payer[shown], on[shown]), [values[0][shown]])
+        _add(self._aged_on[None], (plane[shown], on[shown], payer[shown]), [values[0][shown]])
         self._open.add_decisions(plane[inside], payer[inside], of[inside], values[0][inside])
         _add(self._group_of[None], (payer[inside], group[inside], of[inside]), [values[0][inside]])
 
@@ -311,13 +311,13 @@ class Counts:
         of, on = slice(first, last), slice(last - days, last)
         total = self._total[:, of]
         recent_by_age = self._age_on[on].sum(axis=0)
-        open_lines = total[:, -60:].sum() - self._cubes[0][:, :, of][:, :, -60:].sum()
+        open_lines = total[:, -60:].sum() - self._cubes[0][:, of][:, -60:].sum()
         decided = recent_by_age.sum()
         slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
         submitted_to = self._complete_to(self._late_lines)
         # Days that leave the view, or come back into it with longer ages: few, where those in view are many.
-        self._by_age -= self._cubes[..., self._by_age_from : first].sum(axis=3, dtype=np.float64)
-        self._by_age += self._cubes[..., first : self._by_age_from].sum(axis=3, dtype=np.float64)
+        self._by_age -= self._cubes[:, :, self._by_age_from : first].sum(axis=2, dtype=np.float64)
+        self._by_age += self._cubes[:, :, first : self._by_age_from].sum(axis=2, dtype=np.float64)
         self._by_age_from = first
         self._open.bring_to(last - 1, first, self._total, self._cubes[0])
         upto = submitted_to - self._origin + 1
@@ -333,9 +333,9 @@ class Counts:
             sees_open=bool(not slow or open_lines > 0),
             facts=facts,
             total=total,
-            decided=self._cubes[0][:, :, of],
-            aged_on=self._aged_on[:, :, on],
-            open=self._open.still[:, :, of],
+            decided=self._cubes[0][:, of],
+            aged_on=self._aged_on[:, on],
+            open=self._open.still[:, of],
             by_kind=self._open.by_kind,
             decided_by_age=self._by_age[0],
             denied_by_age=self._by_age[1],

@@ -18,7 +18,7 @@ from math import fsum
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import ratio
+from upstream_pipelines.drift.arrays import by_payer, days_together, in_rows, ratio
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
 from upstream_pipelines.drift.open_lines import KINDS, kinds_of_days, sums_by_kind
@@ -30,7 +30,6 @@ BY_SUBMISSION: By = "submission"
 DENIAL_AGE_BINS = 16  # strata of age; each holds a sixteenth of the customer's decisions
 GROUP_PRIOR = 10.0  # denials a CPT group must have before its own rate weighs as much as the payer's
 DENIALS: tuple[Signal, ...] = ("denial_rate", "authorization_denials")
-PAYERS_AT_ONCE = 8  # 40 ages of 360 days of a payer are 58 kB
 WEEKDAY_PRIOR = 20.0  # decisions' worth of "no weekday pattern"
 
 
@@ -46,9 +45,9 @@ class Exclusion:
 
 @dataclass(frozen=True)
 class Cube:
-    """Decisions and lines open at the start of the day of each age: ages by payers by submission days (from `start` on).
+    """Decisions and lines open at the start of the day of each age: ages by submission days (from `start` on) by payers.
 
-    `by_age` (ages by payers) is the share of open lines decided at each age, `by_day` (payers by days from `start` on) the
+    `by_age` (ages by payers) is the share of open lines decided at each age, `by_day` (days from `start` on by payers) the
     factor of the day on which the decision falls; they multiply to the hazard. `touched` are the payers of which some
     cells do not count.
     """
@@ -61,10 +60,10 @@ class Cube:
 
     def expected(self, payer: int) -> Floats:
         """Decisions expected of the open lines of one payer, by age and submission day."""
-        ages, _, days = self.open.shape
+        ages, days, _ = self.open.shape
         day = np.arange(ages)[:, None] + np.arange(days)[None, :]
-        hazard = np.minimum(self.by_age[:, payer, None] * self.by_day[payer, day], LARGEST_HAZARD)
-        result: Floats = self.open[:, payer] * hazard
+        hazard = np.minimum(self.by_age[:, payer, None] * self.by_day[day, payer], LARGEST_HAZARD)
+        result: Floats = self.open[:, :, payer] * hazard
         return result
 
 
@@ -84,10 +83,10 @@ def cube_of(view: View, excluded: Sequence[Exclusion], country: str) -> Cube:
     if outside:
         decided, still, sums, touched = decided.copy(), still.copy(), sums.copy(), list(outside)
         for payer, gone in outside.items():
-            still[:, payer][gone] = 0.0
-            decided[:, payer][gone] = 0.0
+            still[:, :, payer][gone] = 0.0
+            decided[:, :, payer][gone] = 0.0
         for into, cells in zip(sums, (decided, still), strict=True):
-            into[:, :, touched] = sums_by_kind(cells[:, touched], kind)
+            into[:, :, touched] = sums_by_kind(cells[:, :, touched], kind)
     by_age, by_day = _hazards(*sums, kind)
     return Cube(decided=decided, open=still, by_age=by_age, by_day=by_day, touched=tuple(outside))
 
@@ -119,34 +118,37 @@ def _hazards(seen: Floats, exposed: Floats, kind: Ints) -> tuple[Floats, Floats]
         for special in (7, 8):
             factor[special] = (fsum(observed[special]) + WEEKDAY_PRIOR) / (fsum(plain[special]) + WEEKDAY_PRIOR)
         by_age = ratio(decisions, sum(exposed[:, each] * factor[each] for each in range(KINDS)))
-    return by_age, np.ascontiguousarray(factor.T)[:, kind]
+    return by_age, factor[kind]
 
 
 def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     """Decisions against those expected of the open lines: by decision day, and by submission day."""
-    ages, payers, days = cube.open.shape
+    ages, days, payers = cube.open.shape
     factor, by_age = cube.by_day.astype(np.float32), cube.by_age.astype(np.float32)
     # Nowhere to be cut is the rule, and a pass over all days of an age to see it is a fifth of this.
     cut = by_age.max(axis=1, initial=0.0) * factor.max(initial=0.0) > LARGEST_HAZARD
+    of_row = np.tile(by_age, days_together(payers))
     # Ages one by one: the days of one fit into the processor's nearest cache, those of all do not.
-    expected = np.empty((payers, days), dtype=np.float32)
-    expected_on, expected_of = (np.zeros((payers, days), dtype=np.float32) for _ in range(2))
+    expected = np.empty((days, payers), dtype=np.float32)
+    expected_rows = in_rows(expected, payers)
+    expected_on, expected_of = (np.zeros((days, payers), dtype=np.float32) for _ in range(2))
     for age in range(ages):
-        np.multiply(factor[:, age : age + days], by_age[age][:, None], out=expected)
+        for rows, into in zip(in_rows(factor[age : age + days], payers), expected_rows, strict=True):
+            np.multiply(rows, of_row[age, : rows.shape[1]], out=into)
         if cut[age]:
             np.minimum(expected, np.float32(LARGEST_HAZARD), out=expected)
         np.multiply(expected, cube.open[age], out=expected)
         expected_of += expected
-        expected_on[:, age:] += expected[:, : days - age]
+        expected_on[age:] += expected[: days - age]
     # All but those decided later than is looked at.
-    decided_on = view.decided_on - view.aged_on[ages:].sum(axis=0)
-    decided_of = view.decided_of - view.decided[ages:, :, -view.days :].sum(axis=0)
+    decided_on = view.decided_on - view.aged_on[ages:].sum(axis=0).T
+    decided_of = view.decided_of - view.decided[ages:, -view.days :].sum(axis=0).T
     for payer in cube.touched:
-        cells = cube.decided[:, payer]
+        cells = cube.decided[:, :, payer]
         decided_on[payer], decided_of[payer] = _by_decision_day(cells)[-view.days :], cells.sum(axis=0)[-view.days :]
     result = []
     for by, decided, sums in ((BY_DECISION, decided_on, expected_on), (BY_SUBMISSION, decided_of, expected_of)):
-        awaited = sums[:, -view.days :].astype(np.float64)
+        awaited = by_payer(sums[-view.days :])
         result.append(Series(by, decided, awaited, awaited, decided, None))
     return result[0], result[1]
 
@@ -162,7 +164,7 @@ def _by_decision_day(cells: Floats32) -> Floats:
 class Decided:
     """Decided lines and the denied among them (all, or for authorisation), as the denial factor counts them.
 
-    `aged_of` by age, payer and submission day, `aged_on` by decision day; the rest by payer and day, or group.
+    `aged_of` by age, submission day and payer, `aged_on` by decision day; the rest by payer and day, or group.
     """
 
     aged_of: Floats32
@@ -217,7 +219,7 @@ def _count_again(view: View, into: Decided, payer: int, signal: Signal, excluded
     lines = rows.lines[keep]
     denied = (rows.denied if signal == "denial_rate" else rows.denied_authorization)[keep]
     for cube in (into.aged_of, into.aged_on):
-        cube[:, payer] = 0.0
+        cube[:, :, payer] = 0.0
     for values in (into.denied_by_age, into.lines_by_age):
         values[:, payer] = 0.0
     for values in (
@@ -231,8 +233,8 @@ def _count_again(view: View, into: Decided, payer: int, signal: Signal, excluded
     ):
         values[payer] = 0.0
     shown, recent = on >= 0, of >= view.ages
-    np.add.at(into.aged_of[:, payer], (age, of), lines.astype(np.float32))
-    np.add.at(into.aged_on[:, payer], (age[shown], on[shown]), lines[shown].astype(np.float32))
+    np.add.at(into.aged_of[:, :, payer], (age, of), lines.astype(np.float32))
+    np.add.at(into.aged_on[:, :, payer], (age[shown], on[shown]), lines[shown].astype(np.float32))
     np.add.at(into.lines_by_age[:, payer], age, lines)
     np.add.at(into.lines_on[payer], on[shown], lines[shown])
     np.add.at(into.lines_of[payer], of[recent] - view.ages, lines[recent])
@@ -248,14 +250,14 @@ def denial_series(view: View, excluded: Mapping[Signal, Sequence[Exclusion]]) ->
     """Denials against those expected of the lines decided, at their age: by decision day, and by submission day.
 
     Expected: the payer's own share denied at that age (`DENIAL_AGE_BINS`), times the ratio of the day's CPT groups.
-    Both signals go through the same cells, one right after the other: what the first has fetched from memory is at hand
-    for the second.
+    Both signals go through the same cells, one right after the other: some of what the first has fetched from memory is
+    at hand for the second.
     """
     counted = [decided_of(view, signal, excluded[signal]) for signal in DENIALS]
     weights = [_share_by_age(item, view.ages) for item in counted]
     plain_on = _usual_shares([item.aged_on for item in counted], weights, [item.lines_on for item in counted])
     plain_of = _usual_shares(
-        [item.aged_of[:, :, -view.days :] for item in counted], weights, [item.lines_of for item in counted]
+        [item.aged_of[:, -view.days :] for item in counted], weights, [item.lines_of for item in counted]
     )
     usual = [np.einsum("pgd,pd->pg", item.group_on, plain) for item, plain in zip(counted, plain_on, strict=True)]
     by_group = [
@@ -285,17 +287,18 @@ def _share_by_age(counted: Decided, ages: int) -> Floats32:
 def _usual_shares(cells: Sequence[Floats32], weights: Sequence[Floats32], lines: Sequence[Floats]) -> list[Floats]:
     """For each signal the share denied that is usual at the ages of a day's decisions, payers by days.
 
-    `cells` by age, payer and day, `weights` the usual share by age and payer, `lines` the decisions by payer and day.
-    Some payers at a time, whose cells fit into the processor's own cache.
+    `cells` by age, day and payer, `weights` the usual share by age and payer, `lines` the decisions by payer and day.
     """
-    ages, payers = len(weights[0]) - 1, cells[0].shape[1]
-    known = [np.empty(every.shape[1:], dtype=np.float32) for every in cells]
-    for first in range(0, payers, PAYERS_AT_ONCE):
-        some = slice(first, first + PAYERS_AT_ONCE)
-        for every, weight, into in zip(cells, weights, known, strict=True):
-            np.einsum("apd,ap->pd", every[:ages, some], weight[:-1, some], out=into[some])
-            into[some] += weight[-1, some, None] * every[ages:, some].sum(axis=0)
-    return [ratio(some.astype(np.float64), decided) for some, decided in zip(known, lines, strict=True)]
+    ages, (days, payers) = len(weights[0]) - 1, cells[0].shape[1:]
+    result = []
+    for every, weight, decided in zip(cells, weights, lines, strict=True):
+        known, of_row = np.empty((days, payers), dtype=np.float32), np.tile(weight, days_together(payers))
+        for rows, into in zip(in_rows(every, payers), in_rows(known, payers), strict=True):
+            of_day = of_row[:, : into.shape[1]]
+            np.einsum("akq,aq->kq", rows[:ages], of_day[:-1], out=into)
+            into += of_day[-1] * rows[ages:].sum(axis=0)
+        result.append(ratio(by_payer(known), decided))
+    return result
 
 
 def _of_groups(plain: Floats, by_group: Floats, lines: Floats) -> tuple[Floats, Floats]:

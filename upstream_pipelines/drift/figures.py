@@ -94,7 +94,7 @@ def _decided_share(view: View, payer: int, first: int) -> float:
     """Share decided of the lines submitted from `first` on; nan where there are none."""
     since = slice(max(first - view.start, 0), None)
     total = view.total[payer, since].sum()
-    return float(view.decided[:, payer, since].sum() / total) if total > 0 else NAN
+    return float(view.decided[:, since, payer].sum() / total) if total > 0 else NAN
 
 
 def _empty(name: str, signal: str, maturity: float, status: str) -> Figure:

@@ -279,7 +279,7 @@ def life_table(charts: Charts, payer: int, by: By, span: tuple[int, int]) -> tup
         day = np.broadcast_to(day[:1], day.shape)
     inside = (day >= span[0]) & (day <= span[1])
     decided, still = (
-        np.where(inside, values[:, payer], 0.0).sum(axis=1) for values in (cube.decided, cube.open)
+        np.where(inside, values[:, :, payer], 0.0).sum(axis=1) for values in (cube.decided, cube.open)
     )
     return decided, still
 
@@ -360,7 +360,7 @@ def holds_without_striking_days(charts: Charts, change: Change, needed: float, s
     if change.signal == "decision_lag" and change.by == BY_SUBMISSION:
         cube = charts.cube
         decided, expected = own.observed.copy(), own.expected.copy()
-        decided[0, since] = _by_decision_day(charts.view, change, cube.decided[:, payer])
+        decided[0, since] = _by_decision_day(charts.view, change, cube.decided[:, :, payer])
         expected[0, since] = _by_decision_day(charts.view, change, cube.expected(payer))
         now = replace(own, observed=decided, expected=expected)
     width = now.observed[0, since].shape[0]
@@ -399,4 +399,4 @@ def completeness(view: View, payer: int, first: int, signal: Signal) -> float:
         return float("nan")
     if signal not in RATE_SIGNALS:
         return 1.0
-    return float(view.decided[:, payer, since].sum() / total)
+    return float(view.decided[:, since, payer].sum() / total)

@@ -24,20 +24,20 @@ def kinds_of_days(first: int, days: int, country: str) -> Ints:
 
 
 def sums_by_kind(cells: Floats32, kind: Ints) -> Floats32:
-    """Cells by age, payer and submission day, summed over the days: ages by kinds of the day of decision by payers.
+    """Cells by age, submission day and payer, summed over the days: ages by kinds of the day of decision by payers.
 
     `kind` is that of each day from the first submission day on, at least as many as days and ages.
     """
-    ages, _, days = cells.shape
+    ages, days, _ = cells.shape
     of_cell = kind[np.arange(ages)[:, None] + np.arange(days)[None, :]]
     # A product for each age: few enough numbers that BLAS starts no threads, which cost three times what they save.
     ones = (of_cell[:, None, :] == np.arange(KINDS)[None, :, None]).astype(np.float32)
-    result: Floats32 = np.matmul(ones, cells.transpose(0, 2, 1))
+    result: Floats32 = np.matmul(ones, cells)
     return result
 
 
 class OpenLines:
-    """`still`: lines open at the start of the day of each age, by age, payer and submission day; 0 where that day is
+    """`still`: lines open at the start of the day of each age, by age, submission day and payer; 0 where that day is
     not over at the horizon. `by_kind`: lines decided and lines open (2) by age, kind of decision day and payer, summed
     over the submission days from `start` on.
 
@@ -45,7 +45,7 @@ class OpenLines:
     """
 
     def __init__(self, shape: tuple[int, int, int], origin: int, country: str) -> None:
-        planes, payers, columns = shape
+        planes, columns, payers = shape
         self.still: Floats32 = np.zeros(shape, dtype=np.float32)
         self.by_kind: Floats = np.zeros((2, planes, KINDS, payers))
         self._kind = kinds_of_days(origin, columns + planes, country)
@@ -59,7 +59,8 @@ class OpenLines:
 
     def add_decisions(self, age: Ints, payer: Ints, column: Ints, lines: Floats) -> None:
         """Decisions of lines of these submission days were added to those counted."""
-        self._late[column[column + age <= self._horizon]] = True
+        # The last age stands for all above it too, and opens no lines.
+        self._late[column[(column + age <= self._horizon) & (age < len(self.still) - 1)]] = True
         shown = column >= self._start
         at = np.ravel_multi_index(
             (age[shown], self._kind[column[shown] + age[shown]], payer[shown]), self.by_kind.shape[1:]
@@ -69,7 +70,7 @@ class OpenLines:
     def bring_to(self, horizon: int, start: int, total: Floats, decided: Floats32) -> None:
         """Count the open lines up to the column `horizon`, and the sums from `start` on.
 
-        `total`: lines by payer and day; `decided`: those decided by age, payer and day, the last age that and above.
+        `total`: lines by payer and day; `decided`: those decided by age, day and payer, the last age that and above.
         """
         late = np.flatnonzero(self._late[: self._horizon + 1])
         if len(late):
@@ -82,25 +83,25 @@ class OpenLines:
 
     def _day_over(self, day: int, total: Floats, decided: Floats32) -> None:
         """Lines of that day have reached age 0 and those of each day before it one age more: of one kind all of them."""
-        self.still[0, :, day] = total[:, day]
+        self.still[0, day] = total[:, day]
         age = np.arange(1, min(len(self.still), day + 1))
-        self.still[age, :, day - age] = self.still[age - 1, :, day - age] - decided[age - 1, :, day - age]
+        self.still[age, day - age] = self.still[age - 1, day - age] - decided[age - 1, day - age]
         reached = np.arange(len(age) + 1)
         # Days before the start belong to no sum.
         reached = reached[day - reached >= self._start]
-        self.by_kind[1, reached, self._kind[day]] += self.still[reached, :, day - reached]
+        self.by_kind[1, reached, self._kind[day]] += self.still[reached, day - reached]
 
     def _count_again(self, columns: Ints, total: Floats, decided: Floats32) -> None:
         """Count the days of which lines or decisions came late from their first age on."""
         planes = len(self.still)
-        now = np.empty((planes, len(total), len(columns)), dtype=np.float32)
-        now[0] = total[:, columns]
+        now = np.empty((planes, len(columns), len(total)), dtype=np.float32)
+        now[0] = total[:, columns].T
         for age in range(1, planes):
-            np.subtract(now[age - 1], decided[age - 1][:, columns], out=now[age])
-        now *= (columns[None, :] + np.arange(planes)[:, None] <= self._horizon)[:, None, :]
-        age, payer, day = np.nonzero(now - self.still[:, :, columns])
-        changed = now[age, payer, day] - self.still[age, payer, columns[day]]
-        self.still[:, :, columns] = now
+            np.subtract(now[age - 1], decided[age - 1, columns], out=now[age])
+        now *= (columns[None, :] + np.arange(planes)[:, None] <= self._horizon)[:, :, None]
+        age, day, payer = np.nonzero(now - self.still[:, columns])
+        changed = now[age, day, payer] - self.still[age, columns[day], payer]
+        self.still[:, columns] = now
         shown = columns[day] >= self._start
         age, payer, column = age[shown], payer[shown], columns[day[shown]]
         at = np.ravel_multi_index((age, self._kind[column + age], payer), self.by_kind.shape[1:])
@@ -112,6 +113,6 @@ class OpenLines:
         for column in range(min(start, self._start), max(start, self._start)):
             kind = self._kind[column : column + len(age)]
             for sums, cells in zip(self.by_kind, (decided, self.still), strict=True):
-                of_day = cells[:, :, column]
+                of_day = cells[:, column]
                 sums[age, kind] += of_day if start < self._start else -of_day
         self._start = start
