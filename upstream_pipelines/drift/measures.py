@@ -35,6 +35,7 @@ STRIKING_DAYS: dict[Signal, int] = {
 two (three of denials, which are worked off in batches)."""
 WIDEST = 5.0  # on the log scale: a hundredfold either way says that nothing is known, and is a number yet
 WIDTH = 1.96  # standard errors: 95 %
+SETTLED_SHARE = 0.98  # of the lines decided: the others hide a 50th of a change of prices
 NEAR = 7.35  # twice the log-likelihood within which a change day is as likely as the best, at 95 %: no regular
 # parameter, whose limit is 3.84, but the time of a step (two independent random walks with drift)
 
@@ -95,6 +96,8 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
     (o0, o1), (e0, e1) = ((float(a[0, 0]), float(b[0, 0])) for a, b in (sums.observed, sums.expected))
     n0, n1 = (round(float(part[0, 0])) for part in sums.lines)
     if change.signal == "allowed_amount":
+        settled = slice(_settled_from(charts, change, since, settings), None)
+        o1, e1 = (float(values[payer, settled].sum()) for values in (series.observed, series.expected))
         shift = (o1 / e1 if e1 > 0 else 0.0) - (o0 / e0 if e0 > 0 else 0.0)
         error0, error1 = (min(WIDTH * np.sqrt(scatter / max(part, 1e-9)), WIDEST) for part in (e0, e1))
         current = float(np.exp(shift))
@@ -126,6 +129,27 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
         for curve, error in ((curve0, error0), (curve1, error1))
     ]
     return Comparison(z, shift, baseline, current, current - baseline, n0, n1, *intervals)
+
+
+def _settled_from(charts: Charts, change: Change, since: slice, settings: DriftSettings) -> int:
+    """The column from which on nearly all lines decided were also sent since a change of prices; else the first.
+
+    Where a price holds by the day of submission, what is decided in the weeks after the change was in part priced before
+    it: counted with the rest, a fall by 7 % looks like one by 6.6 % after 75 days. Days that are settled show the same
+    price by whichever day it holds.
+    """
+    view, series = charts.view, charts.by_signal["allowed_amount"].series[0]
+    sent = _by_decision_day(view, change, charts.cube.decided[:, :, change.payer])
+    decided = view.decided_on[change.payer]
+    young = np.zeros(len(decided))
+    young[len(decided) - len(sent) :] = sent[-len(decided) :]
+    # From each day to the last.
+    later, all_later, lines = (
+        np.cumsum(values[::-1])[::-1] for values in (young, decided, series.lines[change.payer])
+    )
+    settled = (later >= SETTLED_SHARE * all_later) & (lines >= settings.minimum_baseline_lines)
+    settled[: since.start] = False
+    return int(settled.argmax()) if settled.any() else int(since.start)
 
 
 def compare_counts(chart: Chart, change: Change, settings: DriftSettings) -> tuple[float, float]:
