@@ -59,7 +59,9 @@ class Chart:
 
     @cached_property
     def _strongest(self) -> dict[int, tuple[Floats, Ints, Ints]]:
-        valid, z = (parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in (self.valid, self.z))
+        valid, z = (
+            parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in (self.valid, self.z)
+        )
         payer, width = np.arange(len(z)), len(self.lengths)
         found = {}
         for sign in (1, -1):

@@ -170,8 +170,8 @@ class Detector:
     ) -> tuple[DriftEvent | None, dict[str, Any]]:
         """Open an event, or say why the chart is only watched."""
         found = compare(charts, change, self.settings)
-        # The evidence of a mix has no sign, and a worth that may be either way is not for the worse yet.
-        sign = (found.worth_sign or 1) if change.signal == "procedure_mix" else change.sign
+        # The evidence of a mix has no sign; which way its worth went may not be clear yet.
+        sign = (found.worth_sign or 0) if change.signal == "procedure_mix" else change.sign
         row = self._row(charts, replace(change, sign=sign), found, as_of)
         earliest, latest = (
             day_of(day)
@@ -261,8 +261,9 @@ class Detector:
         # that too. 2 standard errors keep a loud event from being called calm. Of a mix the worth may be clear late.
         shift, z, opened_with = (sign * value for value in (recent.shift, recent.z, memory.shift_at_opening))
         if event.signal == "procedure_mix":
-            shift, z, opened_with = recent.shift, recent.z, abs(opened_with)
-            change = replace(change, sign=whole.worth_sign or sign)
+            shift, z, opened_with = recent.shift, recent.z, abs(memory.shift_at_opening)
+            # What was clearly a loss stays one until it clearly is none.
+            change = replace(change, sign=whole.worth_sign or min(sign, 0))
         calm = recent.n_current >= settings.minimum_current_lines and shift < 0.5 * opened_with and z < 2.0
         calm_since = (memory.calm_since or as_of) if calm else None
         reason: Ending | None = None

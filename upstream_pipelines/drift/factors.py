@@ -145,7 +145,10 @@ def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     decided_of = view.decided_of - view.decided[ages:, -view.days :].sum(axis=0).T
     for payer in cube.touched:
         cells = cube.decided[:, :, payer]
-        decided_on[payer], decided_of[payer] = _by_decision_day(cells)[-view.days :], cells.sum(axis=0)[-view.days :]
+        decided_on[payer], decided_of[payer] = (
+            _by_decision_day(cells)[-view.days :],
+            cells.sum(axis=0)[-view.days :],
+        )
     result = []
     for by, decided, sums in ((BY_DECISION, decided_on, expected_on), (BY_SUBMISSION, decided_of, expected_of)):
         awaited = by_payer(sums[-view.days :])
@@ -246,7 +249,9 @@ def _count_again(view: View, into: Decided, payer: int, signal: Signal, excluded
     np.add.at(into.group_of[payer], (group[recent], of[recent] - view.ages), lines[recent])
 
 
-def denial_series(view: View, excluded: Mapping[Signal, Sequence[Exclusion]]) -> dict[Signal, tuple[Series, Series]]:
+def denial_series(
+    view: View, excluded: Mapping[Signal, Sequence[Exclusion]]
+) -> dict[Signal, tuple[Series, Series]]:
     """Denials against those expected of the lines decided, at their age: by decision day, and by submission day.
 
     Expected: the payer's own share denied at that age (`DENIAL_AGE_BINS`), times the ratio of the day's CPT groups.
@@ -264,8 +269,14 @@ def denial_series(view: View, excluded: Mapping[Signal, Sequence[Exclusion]]) ->
         (item.group_denied + GROUP_PRIOR) / (of_group + GROUP_PRIOR)
         for item, of_group in zip(counted, usual, strict=True)
     ]
-    on = [_of_groups(plain, ratios, item.group_on) for plain, ratios, item in zip(plain_on, by_group, counted, strict=True)]
-    of = [_of_groups(plain, ratios, item.group_of) for plain, ratios, item in zip(plain_of, by_group, counted, strict=True)]
+    on = [
+        _of_groups(plain, ratios, item.group_on)
+        for plain, ratios, item in zip(plain_on, by_group, counted, strict=True)
+    ]
+    of = [
+        _of_groups(plain, ratios, item.group_of)
+        for plain, ratios, item in zip(plain_of, by_group, counted, strict=True)
+    ]
     return {
         signal: (
             Series(BY_DECISION, item.denied_on, *expected_on, item.lines_on, item.lines_on),

@@ -42,7 +42,9 @@ NEAR = 7.35  # twice the log-likelihood within which a change day is as likely a
 
 @dataclass(frozen=True)
 class Change:
-    """A suspected change: `sign` 1 for more, faster or higher; `split` its first day (days since 1970)."""
+    """A suspected change: `sign` 1 for more, faster or higher, -1 for less, 0 for a mix whose worth may be either; `split`
+    its first day (days since 1970).
+    """
 
     signal: Signal
     payer: int

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import log_terms, ratio, add_up
+from upstream_pipelines.drift.arrays import add_up, log_terms, ratio
 from upstream_pipelines.drift.facts import Floats, Floats32, Ints
 from upstream_pipelines.drift.settings import Signal
 
@@ -185,9 +185,7 @@ def windows(around: Around, series: Sequence[Series]) -> Windows:
     for name in every[0]:
         place = around.sums.places([fields[name] for fields in every])
         # Candidates by series by payers.
-        result[name] = tuple(
-            part[:, place].reshape(len(around.length), -1).T for part in (earlier, around.since)
-        )
+        result[name] = tuple(part[:, place].reshape(len(around.length), -1).T for part in (earlier, around.since))
     return Windows(length=around.length, **result)
 
 

@@ -143,8 +143,8 @@ def test_a_change_opens_one_event_of_its_payer_signal_and_direction(
     changed: Payer, signal: str, within: int
 ) -> None:
     rows = replay(simulate(11, [changed, *OTHERS]), days(CHANGED - 60, CHANGED + 90, 2))
-    # That a mix has changed is clear weeks before what it is worth, and until then it is not one for the worse.
-    at_first = "improving" if signal == "procedure_mix" else "worsening"
+    # That a mix has changed is clear weeks before what it is worth.
+    at_first = "unclear" if signal == "procedure_mix" else "worsening"
     assert opened(rows) == [("Alpha", signal, at_first)]
     assert 0 < delay(rows) <= within
     of_event = rows[(rows["payer"] == "Alpha") & (rows["signal"] == signal) & (rows["state"] == "updated")]
