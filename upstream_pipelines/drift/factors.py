@@ -307,7 +307,7 @@ def _usual_shares(cells: Sequence[Floats32], weights: Sequence[Floats32], lines:
         for rows, into in zip(in_rows(every, payers), in_rows(known, payers), strict=True):
             of_day = of_row[:, : into.shape[1]]
             np.einsum("akq,aq->kq", rows[:ages], of_day[:-1], out=into)
-            into += of_day[-1] * rows[ages:].sum(axis=0)
+            np.add(into, of_day[-1] * rows[ages:].sum(axis=0), out=into)
         result.append(ratio(by_payer(known), decided))
     return result
 
