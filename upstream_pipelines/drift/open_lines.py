@@ -72,6 +72,12 @@ class OpenLines:
 
         `total`: lines by payer and day; `decided`: those decided by age, day and payer, the last age that and above.
         """
+        if self._horizon < 0:
+            self._horizon, self._start = horizon, start
+            self.still[:, : horizon + 1] = self._still_open(np.arange(horizon + 1), total, decided)
+            for sums, cells in zip(self.by_kind, (decided, self.still), strict=True):
+                sums[:] = sums_by_kind(cells[:, start : horizon + 1], self._kind[start:])
+            return
         late = np.flatnonzero(self._late[: self._horizon + 1])
         if len(late):
             self._count_again(late, total, decided)
@@ -93,12 +99,7 @@ class OpenLines:
 
     def _count_again(self, columns: Ints, total: Floats, decided: Floats32) -> None:
         """Count the days of which lines or decisions came late from their first age on."""
-        planes = len(self.still)
-        now = np.empty((planes, len(columns), len(total)), dtype=np.float32)
-        now[0] = total[:, columns].T
-        for age in range(1, planes):
-            np.subtract(now[age - 1], decided[age - 1, columns], out=now[age])
-        now *= (columns[None, :] + np.arange(planes)[:, None] <= self._horizon)[:, :, None]
+        now = self._still_open(columns, total, decided)
         age, day, payer = np.nonzero(now - self.still[:, columns])
         changed = now[age, day, payer] - self.still[age, columns[day], payer]
         self.still[:, columns] = now
@@ -106,6 +107,16 @@ class OpenLines:
         age, payer, column = age[shown], payer[shown], columns[day[shown]]
         at = np.ravel_multi_index((age, self._kind[column + age], payer), self.by_kind.shape[1:])
         np.add.at(self.by_kind[1].reshape(-1), at, changed[shown].astype(np.float64))
+
+    def _still_open(self, columns: Ints, total: Floats, decided: Floats32) -> Floats32:
+        """Lines of these days open at each age up to the horizon."""
+        planes = len(self.still)
+        now = np.empty((planes, len(columns), len(total)), dtype=np.float32)
+        now[0] = total[:, columns].T
+        for age in range(1, planes):
+            np.subtract(now[age - 1], decided[age - 1, columns], out=now[age])
+        now *= (columns[None, :] + np.arange(planes)[:, None] <= self._horizon)[:, :, None]
+        return now
 
     def _move_start(self, start: int, decided: Floats32) -> None:
         """Take the days that leave the sums out of them, and those in again that come back with longer ages: few."""
