@@ -106,7 +106,7 @@ class Breakdown:
 
 def period_numbers(rows: pd.DataFrame) -> Ints:
     """0 for each row of the period before the change, 1 for those since."""
-    return (rows["period"] == "since").to_numpy(dtype=np.int64)
+    return rows["period"].eq("since").to_numpy().astype(np.int64)
 
 
 def periods_of(detail: Mapping[str, Any], baseline_days: int, not_before: date | None = None) -> Periods:

@@ -87,7 +87,7 @@ def cube_of(view: View, excluded: Sequence[Exclusion], country: str) -> Cube:
             decided[:, :, payer][gone] = 0.0
         for into, cells in zip(sums, (decided, still), strict=True):
             into[:, :, touched] = sums_by_kind(cells[:, :, touched], kind)
-    by_age, by_day = _hazards(*sums, kind)
+    by_age, by_day = _hazards(sums[0], sums[1], kind)
     return Cube(decided=decided, open=still, by_age=by_age, by_day=by_day, touched=tuple(outside))
 
 

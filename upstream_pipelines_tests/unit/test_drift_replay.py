@@ -344,3 +344,7 @@ def test_settings_survive_json_and_refuse_what_they_do_not_know() -> None:
     assert DriftSettings.model_validate_json(chosen.model_dump_json()) == chosen
     with pytest.raises(ValueError, match="extra"):
         DriftSettings.model_validate({"threshold": 5})
+
+
+def test_a_customer_without_a_line_has_looks_without_rows() -> None:
+    assert replay(simulate(11, OTHERS[:1]).iloc[:0], days(CHANGED, CHANGED + 2)).empty
