@@ -34,6 +34,7 @@ from upstream_pipelines.drift.events import (
 from upstream_pipelines.drift.facts import Facts, day_number, day_of, facts_from_frames
 from upstream_pipelines.drift.flow import dollars_per_month
 from upstream_pipelines.drift.labels import exclusions, has_labels, is_labelled
+from upstream_pipelines.drift.life_table import usual_decision_days
 from upstream_pipelines.drift.measures import (
     HELD_SHARE,
     Change,
@@ -43,7 +44,6 @@ from upstream_pipelines.drift.measures import (
     completeness,
     holds_without_striking_days,
     is_material,
-    usual_decision_days,
 )
 from upstream_pipelines.drift.rows import LookResult, frame_of, intervals_of
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, thresholds
