@@ -70,7 +70,7 @@ def own_payer(result: Result, name: str) -> str:
 
 
 def false_events(results: Iterable[Result]) -> dict[str, Any]:
-    """Events per customer-year where nothing changed: all, worsening only, by signal; those of cause data apart."""
+    """Events per customer-year where nothing changed: all, those that may be worsening, by signal; those of cause data apart."""
     events = worsening = data = 0
     years = 0.0
     by_signal: dict[str, int] = {}
@@ -81,7 +81,7 @@ def false_events(results: Iterable[Result]) -> dict[str, Any]:
                 data += 1
                 continue
             events += 1
-            worsening += alarm["direction"] == "worsening"
+            worsening += alarm["direction"] != "improving"
             by_signal[alarm["signal"]] = by_signal.get(alarm["signal"], 0) + 1
     if years == 0.0:
         return {}

@@ -121,7 +121,8 @@ class _Life:
                 self._opens(event)
         else:
             self._met.setdefault(event.subject, False)
-            if matches(self._rule, event.facts):
+            # Whoever was told of it already is not told again when its direction is clear.
+            if event.subject not in self._open and matches(self._rule, event.facts):
                 self._opens(event)
 
     def _opens(self, event: PastEvent) -> None:

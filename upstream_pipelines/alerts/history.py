@@ -19,6 +19,7 @@ from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import Facts, Kind, dollars_of
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.drift.data_trouble import announcements
+from upstream_pipelines.drift.units import direction_text
 
 # When the daily schedule looks (defs/schedules.py): the time of a look that was made later, for a past day.
 _LOOK_AT = time(6, tzinfo=UTC)
@@ -65,7 +66,9 @@ def past_events(conn: Connection, customer_id: int, since: datetime) -> list[Pas
 def _drift(row: dict[str, Any]) -> Iterator[PastEvent]:
     """What a look told of an event; the end is told to those who watch payers and to those who watch data."""
     detail = row["detail"]
-    news: list[tuple[Literal["open", "resolved", "update"], str]] = [*announcements(row, row["cause_before"])]
+    news: list[tuple[Literal["open", "resolved", "update"], str]] = [
+        *announcements(row, row["cause_before"], row["direction_before"])
+    ]
     if row["state"] == "updated":
         news.append(("update", row["cause"]))
     for notice, cause in news:
@@ -80,7 +83,7 @@ def _drift(row: dict[str, Any]) -> Iterator[PastEvent]:
                 direction=row["direction"], severity=row["severity"], confidence=detail.get("confidence"),
                 effect=row["effect"], dollars=dollars_of(detail.get("money")),
             ),
-            about=f"{row['payer']}: {row['signal'].replace('_', ' ')} ({row['direction']})",
+            about=f"{row['payer']}: {row['signal'].replace('_', ' ')} ({direction_text(row)})",
         )  # fmt: skip
 
 

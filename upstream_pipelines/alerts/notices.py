@@ -37,7 +37,7 @@ class DriftNotice:
     payer: str
     cpt_group: str
     signal: str
-    direction: Literal["worsening", "improving"]
+    direction: Literal["worsening", "improving", "unclear"]
     severity: float | None
     effect: float | None
     baseline: float | None

@@ -620,13 +620,14 @@ SELECT c.customer_id FROM customers AS c
  ORDER BY c.customer_id
 
 -- name: past_drift
--- What the looks of the last days found of events, with the cause of the look before. By the keys' first columns.
+-- What the looks of the last days found of events, with cause and direction of the look before. By the keys' first columns.
 SELECT r.as_of, l.made_at, r.event_id, r.payer, r.cpt_group, r.signal, r.direction, r.state, r.cause, r.severity,
-       r.effect, r.detail, lag(r.cause) OVER (PARTITION BY r.event_id ORDER BY r.as_of) AS cause_before
+       r.effect, r.detail, lag(r.cause) OVER event AS cause_before, lag(r.direction) OVER event AS direction_before
   FROM drift_results AS r
   JOIN drift_looks AS l ON l.customer_id = r.customer_id AND l.as_of = r.as_of
  WHERE r.customer_id = %(customer_id)s AND r.as_of >= %(since_day)s AND r.event_id IS NOT NULL
    AND r.state IN ('open', 'updated', 'resolved')
+WINDOW event AS (PARTITION BY r.event_id ORDER BY r.as_of)
 
 -- name: past_uploads
 -- Uploads that were refused (they have a code) or failed rules of the severity error. An upload that took a week to end

@@ -75,7 +75,11 @@ class AlertRule(BaseModel):
     signals: Annotated[tuple[Signal, ...], Field(min_length=1)] | None = None
     payers: Names | None = None
     cpt_groups: Names | None = None
-    directions: Annotated[tuple[Literal["worsening", "improving"], ...], Field(min_length=1)] = ("worsening",)
+    directions: Annotated[tuple[Literal["worsening", "improving", "unclear"], ...], Field(min_length=1)] = Field(
+        default=("worsening",),
+        description="What is worsening may be a loss, and so may what is not clear yet: who asks for the one hears of "
+        "the other too.",
+    )
     minimum_severity: Annotated[float, Field(ge=0, le=1)] = 0.0
     minimum_confidence: Annotated[float, Field(ge=0, le=1)] = Field(
         default=0.0,
@@ -168,7 +172,7 @@ def matches(rule: AlertRule, facts: Facts) -> bool:
     ):
         return False
     return facts.kind != "drift" or (
-        _listed(facts.direction, rule.directions)
+        _points(facts.direction, rule.directions)
         and (facts.severity or 0.0) >= rule.minimum_severity
         and (facts.confidence or 0.0) >= rule.minimum_confidence
         and abs(facts.effect or 0.0) >= rule.minimum_effect
@@ -184,6 +188,11 @@ def wants_late(rule: AlertRule, facts: Facts, *, was_over: bool) -> bool:
         rule.minimum_severity, rule.minimum_confidence, rule.minimum_effect, rule.minimum_dollars_per_month,
     )  # fmt: skip
     return (was_over or (facts.kind == "drift" and any(asks))) and matches(rule, facts)
+
+
+def _points(direction: str | None, asked: tuple[str, ...]) -> bool:
+    """What may be a loss is for those who ask for losses."""
+    return direction in asked or (direction == "unclear" and "worsening" in asked)
 
 
 def _worth(rule: AlertRule, dollars: float | None) -> bool:

@@ -111,7 +111,7 @@ def look_at(
                 "text",
                 "denial_rate, decision_lag, allowed_amount, volume, procedure_mix or authorization_denials",
             ),
-            ("direction", "text", "worsening or improving, for the provider"),
+            ("direction", "text", "worsening, improving or unclear, for the provider"),
             ("state", "text", "watch, open, updated, resolved or not_enough_data"),
             ("baseline", "double", "Before the change, in the unit of the signal"),
             ("current", "double", "Since the change, at equal maturity"),

@@ -9,8 +9,9 @@ import itertools
 
 import numpy as np
 
-from upstream_pipelines.drift.facts import Floats
+from upstream_pipelines.drift.facts import Floats, Floats32
 
+ROW = 400  # values of a row of days side by side
 LONG_ROW = 100  # values from which a row is added as one
 
 
@@ -39,11 +40,41 @@ def running_sums_of(by_day: Floats) -> Floats:
     Row by row where a row is long, since one of 540 values is one addition: `cumsum` down the columns takes three times as
     long. It is the quicker for rows of a few values. Both add in the same order.
     """
-    total = np.zeros((len(by_day) + 1, *by_day.shape[1:]))
+    total = np.empty((len(by_day) + 1, *by_day.shape[1:]))
+    total[0] = 0.0
     total[1:] = by_day
-    if by_day[0].size < LONG_ROW:
-        np.cumsum(total, axis=0, out=total)
-        return total
-    for before, until in itertools.pairwise(total):
-        np.add(before, until, out=until)
+    add_up(total)
     return total
+
+
+def add_up(rows: Floats) -> None:
+    """Add to each row, in place, all rows before it."""
+    if rows[0].size < LONG_ROW:
+        np.cumsum(rows, axis=0, out=rows)
+        return
+    for before, until in itertools.pairwise(rows):
+        np.add(before, until, out=until)
+
+
+def by_payer(by_day: Floats32) -> Floats:
+    """Sums by day and payer as payers by days, in 64 bits."""
+    return np.ascontiguousarray(by_day.T, dtype=np.float64)
+
+
+def in_rows(by_day: Floats32, payers: int) -> list[Floats32]:
+    """Days by payers as rows of several days, and the days left over as rows of one; the last two dimensions are joined.
+
+    What is multiplied by a number for each payer goes through rows: of 20 payers each takes four times as long as of 400.
+    """
+    days, together = by_day.shape[-2], days_together(payers)
+    rows = days // together
+    whole = rows * together
+    return [
+        by_day[..., :whole, :].reshape(*by_day.shape[:-2], rows, together * payers),
+        by_day[..., whole:, :].reshape(*by_day.shape[:-2], days - whole, payers),
+    ]
+
+
+def days_together(payers: int) -> int:
+    """How many days of so many payers make a row that is worth a loop of its own."""
+    return max(ROW // max(payers, 1), 1)

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from psycopg.rows import dict_row
 
 from upstream_pipelines.claims.codes import shown_code, shown_modifiers, told_apart
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.facts import Ints
 from upstream_pipelines.drift.scan import By
 from upstream_pipelines.phi_patterns import BESIDE_A_PERSON
 from upstream_pipelines.quality.phi import kinds_in
@@ -100,6 +102,11 @@ class Breakdown:
         """A sum over all lines of a period."""
         rows = self.of("all")
         return float(rows.loc[rows["period"] == period, column].sum())
+
+
+def period_numbers(rows: pd.DataFrame) -> Ints:
+    """0 for each row of the period before the change, 1 for those since."""
+    return rows["period"].eq("since").to_numpy().astype(np.int64)
 
 
 def periods_of(detail: Mapping[str, Any], baseline_days: int, not_before: date | None = None) -> Periods:

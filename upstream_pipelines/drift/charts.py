@@ -17,6 +17,7 @@ from upstream_pipelines.drift.arrays import ratio
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import (
     BY_SUBMISSION,
+    DENIALS,
     Cube,
     Exclusion,
     cube_of,
@@ -25,7 +26,7 @@ from upstream_pipelines.drift.factors import (
 )
 from upstream_pipelines.drift.facts import Bools, Floats, Ints
 from upstream_pipelines.drift.prices import price_series
-from upstream_pipelines.drift.scan import By, Series, Windows, dispersion, evidence, running_sums, windows
+from upstream_pipelines.drift.scan import Around, By, Series, Windows, dispersion, evidence, running_sums, windows
 from upstream_pipelines.drift.settings import SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.submissions import Mix, mix_evidence, mix_of, mix_windows, volume_series
 
@@ -58,22 +59,21 @@ class Chart:
 
     @cached_property
     def _strongest(self) -> dict[int, tuple[Floats, Ints, Ints]]:
-        valid = np.concatenate(list(self.valid), axis=1)
-        z = np.concatenate(list(self.z), axis=1)
-        width = len(self.lengths)
+        valid, z = (
+            parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1) for parts in (self.valid, self.z)
+        )
+        payer, width = np.arange(len(z)), len(self.lengths)
         found = {}
         for sign in (1, -1):
-            signed = np.where(valid, sign * z, -np.inf)
-            best = signed.argmax(axis=1)
-            found[sign] = (
-                signed[np.arange(len(signed)), best],
-                (best // width).astype(np.int64),
-                (best % width).astype(np.int64),
-            )
+            held = np.where(valid, z, -sign * np.inf)
+            best = held.argmax(axis=1) if sign > 0 else held.argmin(axis=1)
+            scan, candidate = np.divmod(best, width)
+            found[sign] = (sign * held[payer, best], scan, candidate)
         return found
 
+    @cached_property
     def testable(self) -> Bools:
-        """Payers for which any comparison could be made."""
+        """Payers for which any comparison could be made. Not to be written into."""
         return np.asarray(np.any([valid.any(axis=1) for valid in self.valid], axis=0), dtype=np.bool_)
 
     def strongest(self, sign: int) -> tuple[Floats, Ints, Ints]:
@@ -105,7 +105,7 @@ class Chart:
             z, valid = _scan_mix(self.mix.of(payer), lengths, scatter, freedom, settings)
         else:
             own = self.series[at].of(payer)
-            sums = windows(running_sums([own]), [own], lengths, settings.baseline_days)
+            sums = windows(Around.of(running_sums([own]), lengths, settings.baseline_days), [own])
             z, valid = evidence(own, sums, scatter, freedom), _valid(own, sums, settings)
         signed: Floats = np.where(valid[0], sign * z[0], -np.inf)
         return signed
@@ -119,6 +119,14 @@ class Charts:
     cube: Cube
     by_signal: Mapping[Signal, Chart]
 
+    @cached_property
+    def testable(self) -> Mapping[Signal, Bools]:
+        """By signal the payers that can be judged: without open lines nobody's lag can."""
+        found = {signal: chart.testable for signal, chart in self.by_signal.items()}
+        if not self.view.sees_open:
+            found["decision_lag"] = np.zeros_like(found["decision_lag"])
+        return found
+
 
 def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings) -> Charts:
     """Compute every chart; `excluded` stretches belong to no baseline."""
@@ -128,11 +136,10 @@ def charts_of(view: View, excluded: Sequence[Exclusion], settings: DriftSettings
 
     cube = cube_of(view, of("decision_lag"), settings.holiday_country)
     series: dict[Signal, Sequence[Series]] = {
-        "denial_rate": denial_series(view, "denial_rate", of("denial_rate")),
         "decision_lag": lag_series(view, cube),
         "allowed_amount": (price_series(view, of("allowed_amount")),),
         "volume": (volume_series(view, of("volume"), settings.holiday_country),),
-        "authorization_denials": denial_series(view, "authorization_denials", of("authorization_denials")),
+        **denial_series(view, {signal: of(signal) for signal in DENIALS}),
     }
     charts = _charts(view, series, settings)
     charts["procedure_mix"] = _mix_chart(view, mix_of(view, of("procedure_mix")), settings)
@@ -175,11 +182,11 @@ def _charts(view: View, series: Mapping[Signal, Sequence[Series]], settings: Dri
     every = [item for items in series.values() for item in items]
     sums = running_sums(every)
     own = dict(zip(map(id, every), dispersion(sums, every), strict=True))
-    charts = {}
+    around, charts = Around.of(sums, lengths, settings.baseline_days), {}
     for signals in SCANNED_TOGETHER:
         scans = [(signal, item) for signal in signals for item in series[signal]]
         scatter = {signal: pooled_dispersion([own[id(item)] for item in series[signal]]) for signal in signals}
-        compared = windows(sums, [item for _, item in scans], lengths, settings.baseline_days)
+        compared = windows(around, [item for _, item in scans])
         scale, freedom = (np.concatenate([scatter[signal][part] for signal, _ in scans]) for part in (0, 1))
         z, valid = evidence(scans[0][1], compared, scale, freedom), _valid(scans[0][1], compared, settings)
         for signal in signals:

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from upstream_pipelines.claims.codes import code_name
-from upstream_pipelines.drift.breakdown import AGE_EDGES, Breakdown
+from upstream_pipelines.drift.breakdown import AGE_EDGES, Breakdown, period_numbers
 from upstream_pipelines.drift.decomposition import (
     RateSplit,
     split_by_reason,
@@ -242,7 +242,7 @@ def _cube(rows: pd.DataFrame, counted: str, lines: str = "decided") -> tuple[lis
     """Names, and the two columns as arrays of shape (2 periods, age bins, names)."""
     names = sorted(set(rows["name"]))
     where = (
-        rows["period"].map({"before": 0, "since": 1}).to_numpy(),
+        period_numbers(rows),
         rows["age_bin"].to_numpy(),
         pd.Index(names).get_indexer(rows["name"]),
     )

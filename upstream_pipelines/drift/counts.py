@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from upstream_pipelines.drift.facts import NEVER, UNDECIDED, Bools, Facts, Floats, Floats32, Ints
+from upstream_pipelines.drift.open_lines import OpenLines
 
 LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
 SHORTEST_AGES = 14  # days of age looked at even where all is decided at once
@@ -49,7 +50,7 @@ class View:
     decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days
     (`aged_on`: decision days) by payers, so that what is done to the days of one age runs through memory in its order;
     all ages from some age above `ages` on stand together in the last plane. They hold whole numbers, exact in 32 bits.
-    Ages by payers (`_by_age`) are their sums over the days.
+    Ages by payers (`_by_age`) are their sums over the days. `open` and `by_kind` are those of `OpenLines`.
 
     `late_lines` and `late_decisions` count by the day of the submission or decision, from `late_from` on, and the days by
     which it was late (`facts._lateness`; those of the first load in neither). `first_lines` is the day of each payer's
@@ -73,6 +74,8 @@ class View:
     total: Floats
     decided: Floats32
     aged_on: Floats32
+    open: Floats32
+    by_kind: Floats
     decided_by_age: Floats
     denied_by_age: Floats
     denied_authorization_by_age: Floats
@@ -138,9 +141,11 @@ class View:
 class Counts:
     """The counts of one customer as of the latest look, carried forward by `at`."""
 
-    def __init__(self, facts: Facts, days: int) -> None:
+    def __init__(self, facts: Facts, days: int, country: str) -> None:
+        """`days` are those counted at a look, `country` that whose holidays put off decisions."""
         self._facts = facts
         self._days = days
+        self._country = country
         decided = np.flatnonzero(facts.age != UNDECIDED)
         visible_from = np.maximum(facts.submitted_known[decided], facts.decision_known[decided])
         order = np.argsort(visible_from, kind="stable")
@@ -185,6 +190,7 @@ class Counts:
         payers, groups, size = len(facts.payers), max(len(facts.groups), 1), self._width
         self._total = np.zeros((payers, size))
         self._cubes = np.zeros((3, self._planes, size, payers), dtype=np.float32)
+        self._open = OpenLines((self._planes, size, payers), self._origin, self._country)
         self._by_age = np.zeros((3, self._planes, payers))
         self._by_age_from = 0  # sums from this column on
         self._aged_on = np.zeros((self._planes, size, payers), dtype=np.float32)
@@ -267,6 +273,7 @@ class Counts:
         inside = (column >= 0) & (column < self._width)
         where, weight = (facts.payer[rows][inside], column[inside]), facts.lines[rows][inside]
         np.add.at(self._total, where, weight)
+        self._open.add_lines(where[1])
 
     def _add_decisions(self, rows: Ints) -> None:
         facts = self._facts
@@ -288,6 +295,7 @@ class Counts:
         ):
             _add(into, where, [value[which] for value in values])
         _add(self._aged_on[None], (plane[shown], on[shown], payer[shown]), [values[0][shown]])
+        self._open.add_decisions(plane[inside], payer[inside], of[inside], values[0][inside])
         _add(self._group_of[None], (payer[inside], group[inside], of[inside]), [values[0][inside]])
 
     def _ages(self) -> int:
@@ -311,6 +319,7 @@ class Counts:
         self._by_age -= self._cubes[:, :, self._by_age_from : first].sum(axis=2, dtype=np.float64)
         self._by_age += self._cubes[:, :, first : self._by_age_from].sum(axis=2, dtype=np.float64)
         self._by_age_from = first
+        self._open.bring_to(last - 1, first, self._total, self._cubes[0])
         upto = submitted_to - self._origin + 1
         return View(
             as_of=self._as_of,
@@ -326,6 +335,8 @@ class Counts:
             total=total,
             decided=self._cubes[0][:, of],
             aged_on=self._aged_on[:, on],
+            open=self._open.still[:, of],
+            by_kind=self._open.by_kind,
             decided_by_age=self._by_age[0],
             denied_by_age=self._by_age[1],
             denied_authorization_by_age=self._by_age[2],
@@ -354,23 +365,6 @@ def _add(into: Floats | Floats32, where: tuple[Ints, ...], values: Sequence[Floa
     at = np.ravel_multi_index(where, into.shape[1:])
     for layer, weight in zip(into, values, strict=True):
         np.add.at(layer.reshape(-1), at, weight.astype(into.dtype, copy=False))
-
-
-def by_payer(by_day: Floats32) -> Floats:
-    """Sums by day and payer as payers by days, in 64 bits."""
-    return np.ascontiguousarray(by_day.T, dtype=np.float64)
-
-
-def by_weekday(cells: Floats32) -> Floats32:
-    """Ages by days by payers, summed by position in the week from the first day on: ages by 7 by payers.
-
-    Whole weeks are rows of one array: seven days of all payers at once are four times as fast as day by day.
-    """
-    ages, days, payers = cells.shape
-    weeks = days // 7
-    sums: Floats32 = cells[:, : 7 * weeks].reshape(ages, weeks, 7 * payers).sum(axis=1).reshape(ages, 7, payers)
-    sums[:, : days - 7 * weeks] += cells[:, 7 * weeks :]
-    return sums
 
 
 def _longest_age(by_age: Floats) -> int:

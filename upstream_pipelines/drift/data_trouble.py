@@ -147,8 +147,8 @@ def announcements(
     `before` is the cause of the event before this look. An event that turns out to be the payer's is over for those
     who watch the data and opens for those who watch payers; one that turns out to be data opens for the former, and
     stays open for those who were told of a payer until it is over. An ending reaches who was told of the opening.
-    `direction` is that before this look: a mix whose loss only now is clear opens for those who asked for the worse
-    alone (the outbox tells nobody of the same opening twice).
+    `direction` is that before this look: a mix whose worth only now is clear, or clear no more, opens for those who
+    asked for that alone (nobody is told of the same opening twice).
     """
     cause: Cause = row["cause"]
     if row["state"] == "open":
@@ -157,7 +157,7 @@ def announcements(
         return [("resolved", "payer"), ("resolved", "data")]
     if row["state"] == "updated" and before is not None and cause != before:
         return [("open", cause), ("resolved", "data")] if cause == "payer" else [("open", cause)]
-    if row["state"] == "updated" and direction == "improving" and row["direction"] == "worsening":
+    if row["state"] == "updated" and direction is not None and row["direction"] != direction:
         return [("open", cause)]
     return []
 

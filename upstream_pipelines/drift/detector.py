@@ -34,6 +34,7 @@ from upstream_pipelines.drift.events import (
 from upstream_pipelines.drift.facts import Facts, day_number, day_of, facts_from_frames
 from upstream_pipelines.drift.flow import dollars_per_month
 from upstream_pipelines.drift.labels import exclusions, has_labels, is_labelled
+from upstream_pipelines.drift.life_table import usual_decision_days
 from upstream_pipelines.drift.measures import (
     HELD_SHARE,
     Change,
@@ -43,7 +44,6 @@ from upstream_pipelines.drift.measures import (
     completeness,
     holds_without_striking_days,
     is_material,
-    usual_decision_days,
 )
 from upstream_pipelines.drift.rows import LookResult, frame_of, intervals_of
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, thresholds
@@ -67,7 +67,7 @@ class Detector:
     ) -> None:
         self.settings = settings or DriftSettings()
         self.facts: Facts = facts_from_frames(activity, prices, codes)
-        self._counts = Counts(self.facts, self.settings.days_in_view)
+        self._counts = Counts(self.facts, self.settings.days_in_view, self.settings.holiday_country)
         self._index = {name: position for position, name in enumerate(self.facts.payers)}
 
     def view(self, as_of: date) -> View:
@@ -89,9 +89,7 @@ class Detector:
         rows: list[dict[str, Any]] = []
         events: list[DriftEvent] = []
         labelled: set[UUID] = set()
-        testable = {signal: charts.by_signal[signal].testable() for signal in SIGNALS}
-        if not charts.view.sees_open:
-            testable["decision_lag"][:] = False
+        testable = charts.testable
         counts = tuple((signal, int(part.sum())) for signal, part in testable.items())
         scans = tuple(len(charts.by_signal[signal].z) for signal in SIGNALS)
         levels = thresholds(counts, self.settings.false_events_per_year, scans)
@@ -152,9 +150,7 @@ class Detector:
         judged = {(row["signal"], index[row["payer"]]): row for row in rows if row["state"] != "not_enough_data"}
         # Signals by payers.
         of_signals = [charts.by_signal[signal] for signal in SIGNALS]
-        tested = np.stack([chart.testable() & charts.view.present for chart in of_signals])
-        if not charts.view.sees_open:
-            tested[SIGNALS.index("decision_lag")] = False
+        tested = np.stack([charts.testable[signal] & charts.view.present for signal in SIGNALS])
         z = np.stack([np.maximum(chart.strongest(1)[0], chart.strongest(-1)[0]) for chart in of_signals])
         at = tuple(
             np.array([(SIGNALS.index(signal), payer) for signal, payer in judged], dtype=int).reshape(-1, 2).T
@@ -174,15 +170,15 @@ class Detector:
     ) -> tuple[DriftEvent | None, dict[str, Any]]:
         """Open an event, or say why the chart is only watched."""
         found = compare(charts, change, self.settings)
-        # The evidence of a mix has no sign, and a worth that may be either way is not for the worse yet.
-        sign = (found.worth_sign or 1) if change.signal == "procedure_mix" else change.sign
+        # The evidence of a mix has no sign; which way its worth went may not be clear yet.
+        sign = (found.worth_sign or 0) if change.signal == "procedure_mix" else change.sign
         row = self._row(charts, replace(change, sign=sign), found, as_of)
         earliest, latest = (
             day_of(day)
             for day in change_interval(
                 charts.by_signal[change.signal],
                 change,
-                usual_decision_days(charts, change.payer),
+                lambda: usual_decision_days(charts, change.payer),
                 self.settings,
             )
         )
@@ -265,8 +261,9 @@ class Detector:
         # that too. 2 standard errors keep a loud event from being called calm. Of a mix the worth may be clear late.
         shift, z, opened_with = (sign * value for value in (recent.shift, recent.z, memory.shift_at_opening))
         if event.signal == "procedure_mix":
-            shift, z, opened_with = recent.shift, recent.z, abs(opened_with)
-            change = replace(change, sign=whole.worth_sign or sign)
+            shift, z, opened_with = recent.shift, recent.z, abs(memory.shift_at_opening)
+            # What was clearly a loss stays one until it clearly is none.
+            change = replace(change, sign=whole.worth_sign or min(sign, 0))
         calm = recent.n_current >= settings.minimum_current_lines and shift < 0.5 * opened_with and z < 2.0
         calm_since = (memory.calm_since or as_of) if calm else None
         reason: Ending | None = None

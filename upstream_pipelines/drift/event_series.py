@@ -23,7 +23,8 @@ from upstream_pipelines.drift.charts import Chart, Charts
 from upstream_pipelines.drift.counts import PayerRows, View
 from upstream_pipelines.drift.facts import UNDECIDED, Floats, day_number, day_of
 from upstream_pipelines.drift.figures import wilson
-from upstream_pipelines.drift.measures import WIDTH, hazard_of, median_of
+from upstream_pipelines.drift.life_table import hazard_of, median_of
+from upstream_pipelines.drift.measures import WIDTH
 from upstream_pipelines.drift.scan import By, Series
 from upstream_pipelines.drift.submissions import fit_growth
 
@@ -315,7 +316,7 @@ def life_table_of(rows: PayerRows, by: By, span: tuple[int, int], view: View) ->
     """Decisions, and lines open, by age, of one payer on the decision (or submission) days of `span`.
 
     A line is open at each age from 0 to its decision, or to the last day of `span` (of the view, by submission).
-    `measures.life_table` is the comparison's and leaves out the days that belong to no baseline; a picture shows them.
+    `life_table.life_table` is the comparison's and leaves out the days that belong to no baseline; a picture shows them.
     """
     submitted, age, lines = rows.submitted, rows.age, rows.lines
     end = span[1] if by == "decision" else view.horizon

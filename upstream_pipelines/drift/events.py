@@ -20,7 +20,9 @@ from upstream_pipelines.drift.settings import Signal
 
 _NAMESPACE = UUID("6f1d2f0e-6a53-4f0a-9d0c-3c1f6f6f8f11")
 
-Direction = Literal["worsening", "improving"]
+Direction = Literal["worsening", "improving", "unclear"]
+"""For the provider. Unclear: a changed mix of which the worth of a line may have gone either way."""
+
 State = Literal["open", "updated", "resolved"]
 Cause = Literal["payer", "data"]
 """What lies behind a change: the payer's behaviour, or the customer's own files and mappings (data_trouble.py)."""
@@ -149,10 +151,14 @@ def event_id_for(payer: str, cpt_group: str, signal: str, started_on: date, open
 
 
 def direction_of(signal: Signal, sign: int) -> Direction:
-    """Whether that is worsening or improving, for evidence of that sign."""
+    """Whether that is worsening or improving, for evidence of that sign; 0: it may be either."""
+    if sign == 0:
+        return "unclear"
     return "worsening" if sign == WORSENING_SIGN[signal] else "improving"
 
 
 def sign_of(signal: Signal, direction: Direction) -> int:
-    """The sign of the evidence of a direction."""
+    """The sign of the evidence of a direction; 0 where it is not clear."""
+    if direction == "unclear":
+        return 0
     return WORSENING_SIGN[signal] if direction == "worsening" else -WORSENING_SIGN[signal]

@@ -12,16 +12,16 @@ error of a model.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from math import fsum
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import ratio
-from upstream_pipelines.drift.calendar import decision_days
-from upstream_pipelines.drift.counts import View, by_payer, by_weekday
+from upstream_pipelines.drift.arrays import by_payer, days_together, in_rows, ratio
+from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
+from upstream_pipelines.drift.open_lines import KINDS, kinds_of_days, sums_by_kind
 from upstream_pipelines.drift.scan import By, Series
 from upstream_pipelines.drift.settings import Signal
 
@@ -29,6 +29,7 @@ BY_DECISION: By = "decision"
 BY_SUBMISSION: By = "submission"
 DENIAL_AGE_BINS = 16  # strata of age; each holds a sixteenth of the customer's decisions
 GROUP_PRIOR = 10.0  # denials a CPT group must have before its own rate weighs as much as the payer's
+DENIALS: tuple[Signal, ...] = ("denial_rate", "authorization_denials")
 WEEKDAY_PRIOR = 20.0  # decisions' worth of "no weekday pattern"
 
 
@@ -47,13 +48,15 @@ class Cube:
     """Decisions and lines open at the start of the day of each age: ages by submission days (from `start` on) by payers.
 
     `by_age` (ages by payers) is the share of open lines decided at each age, `by_day` (days from `start` on by payers) the
-    factor of the day on which the decision falls; they multiply to the hazard.
+    factor of the day on which the decision falls; they multiply to the hazard. `touched` are the payers of which some
+    cells do not count.
     """
 
     decided: Floats32
     open: Floats32
     by_age: Floats
     by_day: Floats
+    touched: tuple[int, ...]
 
     def expected(self, payer: int) -> Floats:
         """Decisions expected of the open lines of one payer, by age and submission day."""
@@ -73,24 +76,19 @@ def cell_days(view: View) -> Ints:
 
 
 def cube_of(view: View, excluded: Sequence[Exclusion], country: str) -> Cube:
-    """Count, for each submission day and age, lines open at the start of the day of that age and decided on it."""
-    decided = view.decided[: view.ages]
-    still = np.empty(decided.shape, dtype=np.float32)
-    still[0] = view.total.T
-    for age in range(1, view.ages):
-        np.subtract(still[age - 1], decided[age - 1], out=still[age])
-    # The cell of an age exists once that day is over: only the last `ages` submission days have others.
-    day = cell_days(view)
-    still[:, -view.ages :][day[:, -view.ages :] > view.horizon] = 0.0
-    outside = _outside(view, excluded, day)
+    """Lines open at the start of the day of each age and decided on it, without what does not count (see `_outside`)."""
+    decided, still, sums = view.decided[: view.ages], view.open[: view.ages], view.by_kind[:, : view.ages]
+    kind = kinds_of_days(view.start, view.total.shape[1] + view.ages, country)
+    outside = _outside(view, excluded, cell_days(view)) if excluded or (view.ends < view.horizon).any() else {}
     if outside:
-        decided = decided.copy()
+        decided, still, sums, touched = decided.copy(), still.copy(), sums.copy(), list(outside)
         for payer, gone in outside.items():
             still[:, :, payer][gone] = 0.0
             decided[:, :, payer][gone] = 0.0
-    special = decision_days(view.start, view.total.shape[1] + view.ages, country)
-    by_age, by_day = _hazards(view, decided, still, special)
-    return Cube(decided=decided, open=still, by_age=by_age, by_day=by_day)
+        for into, cells in zip(sums, (decided, still), strict=True):
+            into[:, :, touched] = sums_by_kind(cells[:, :, touched], kind)
+    by_age, by_day = _hazards(sums[0], sums[1], kind)
+    return Cube(decided=decided, open=still, by_age=by_age, by_day=by_day, touched=tuple(outside))
 
 
 def _outside(view: View, excluded: Sequence[Exclusion], day: Ints) -> dict[int, Bools]:
@@ -103,14 +101,13 @@ def _outside(view: View, excluded: Sequence[Exclusion], day: Ints) -> dict[int, 
     return gone
 
 
-def _hazards(view: View, decided: Floats32, still: Floats32, special: Ints) -> tuple[Floats, Floats]:
+def _hazards(seen: Floats, exposed: Floats, kind: Ints) -> tuple[Floats, Floats]:
     """Share of open lines decided on a day: by age, and the factor of the day, which multiply.
 
-    The factor is the payer's own by weekday, and the customer's for holidays and the days after them (`special`). Two
-    rounds of fitting: decisions that never fall on a weekend make the same age mean different things for a Monday's
-    and a Friday's claim.
+    `seen` and `exposed` are lines decided and open by age, kind of day and payer, `kind` that of each day. The factor
+    is the payer's own by weekday, and the customer's for holidays and the days after them. Two rounds of fitting:
+    decisions that never fall on a weekend make the same age mean different things for a Monday's and a Friday's claim.
     """
-    seen, exposed = (_by_kind_of_day(cells, special, view.start) for cells in (decided, still))
     observed, decisions = seen.sum(axis=0), seen.sum(axis=1)
     by_age = ratio(decisions, exposed.sum(axis=1))
     factor = np.ones(observed.shape)
@@ -118,54 +115,52 @@ def _hazards(view: View, decided: Floats32, still: Floats32, special: Ints) -> t
         # Sums in the order of ages and kinds, whatever the number of payers: einsum picks another order for one.
         plain = (exposed * by_age[:, None, :]).sum(axis=0)
         factor = (observed + WEEKDAY_PRIOR) / (plain + WEEKDAY_PRIOR)
-        for kind in (7, 8):
-            factor[kind] = (fsum(observed[kind]) + WEEKDAY_PRIOR) / (fsum(plain[kind]) + WEEKDAY_PRIOR)
-        by_age = ratio(decisions, sum(exposed[:, kind] * factor[kind] for kind in range(9)))
-    kind_of_day = np.where(special > 0, 6 + special, (view.start + np.arange(len(special))) % 7)
-    return by_age, factor[kind_of_day]
-
-
-def _by_kind_of_day(cells: Floats32, special: Ints, start: int) -> Floats:
-    """Sums of ages by days by payers by kind of decision day: seven weekdays without the special days, then these (two)."""
-    ages, days, payers = cells.shape
-    # By position in the week of the submission first.
-    by_position = by_weekday(cells)
-    age = np.arange(ages)[:, None]
-    by_kind = np.zeros((ages, 9, payers))
-    by_kind[:, :7] = by_position[age, (np.arange(7)[None, :] - age - start) % 7]
-    # The cells decided on special days go from their weekday to their kind: one of each age, as far as in view.
-    day = np.flatnonzero(special)
-    at = day[None, :] - age
-    inside = (at >= 0) & (at < days)
-    part = cells[age, np.where(inside, at, 0)] * inside[:, :, None].astype(np.float32)
-    moved = np.zeros((9, len(day)), dtype=np.float32)
-    moved[6 + special[day], np.arange(len(day))] = 1.0
-    moved[(start + day) % 7, np.arange(len(day))] = -1.0
-    # A product for each age: few enough numbers that BLAS starts no threads, which cost three times what they save.
-    by_kind += np.matmul(moved, part)
-    return by_kind
+        for special in (7, 8):
+            factor[special] = (fsum(observed[special]) + WEEKDAY_PRIOR) / (fsum(plain[special]) + WEEKDAY_PRIOR)
+        by_age = ratio(decisions, sum(exposed[:, each] * factor[each] for each in range(KINDS)))
+    return by_age, factor[kind]
 
 
 def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     """Decisions against those expected of the open lines: by decision day, and by submission day."""
     ages, days, payers = cube.open.shape
     factor, by_age = cube.by_day.astype(np.float32), cube.by_age.astype(np.float32)
+    # Nowhere to be cut is the rule, and a pass over all days of an age to see it is a fifth of this.
+    cut = by_age.max(axis=1, initial=0.0) * factor.max(initial=0.0) > LARGEST_HAZARD
+    of_row = np.tile(by_age, days_together(payers))
     # Ages one by one: the days of one fit into the processor's nearest cache, those of all do not.
     expected = np.empty((days, payers), dtype=np.float32)
-    expected_on, expected_of, decided_on = (np.zeros((days, payers), dtype=np.float32) for _ in range(3))
+    expected_rows = in_rows(expected, payers)
+    expected_on, expected_of = (np.zeros((days, payers), dtype=np.float32) for _ in range(2))
     for age in range(ages):
-        np.multiply(factor[age : age + days], by_age[age], out=expected)
-        np.minimum(expected, np.float32(LARGEST_HAZARD), out=expected)
+        for rows, into in zip(in_rows(factor[age : age + days], payers), expected_rows, strict=True):
+            np.multiply(rows, of_row[age, : rows.shape[1]], out=into)
+        if cut[age]:
+            np.minimum(expected, np.float32(LARGEST_HAZARD), out=expected)
         np.multiply(expected, cube.open[age], out=expected)
         expected_of += expected
         expected_on[age:] += expected[: days - age]
-        decided_on[age:] += cube.decided[age, : days - age]
-    decided_of = cube.decided.sum(axis=0)
+    # All but those decided later than is looked at.
+    decided_on = view.decided_on - view.aged_on[ages:].sum(axis=0).T
+    decided_of = view.decided_of - view.decided[ages:, -view.days :].sum(axis=0).T
+    for payer in cube.touched:
+        cells = cube.decided[:, :, payer]
+        decided_on[payer], decided_of[payer] = (
+            _by_decision_day(cells)[-view.days :],
+            cells.sum(axis=0)[-view.days :],
+        )
     result = []
-    for by, sums in ((BY_DECISION, (decided_on, expected_on)), (BY_SUBMISSION, (decided_of, expected_of))):
-        decided, awaited = (by_payer(values[-view.days :]) for values in sums)
+    for by, decided, sums in ((BY_DECISION, decided_on, expected_on), (BY_SUBMISSION, decided_of, expected_of)):
+        awaited = by_payer(sums[-view.days :])
         result.append(Series(by, decided, awaited, awaited, decided, None))
     return result[0], result[1]
+
+
+def _by_decision_day(cells: Floats32) -> Floats:
+    """Cells by age and submission day summed by day of decision, of as many days."""
+    ages, days = cells.shape
+    day = np.arange(ages)[:, None] + np.arange(days)[None, :]
+    return np.bincount(day.ravel(), cells.ravel())[:days].astype(np.float64, copy=False)
 
 
 @dataclass(frozen=True)
@@ -254,35 +249,67 @@ def _count_again(view: View, into: Decided, payer: int, signal: Signal, excluded
     np.add.at(into.group_of[payer], (group[recent], of[recent] - view.ages), lines[recent])
 
 
-def denial_series(view: View, signal: Signal, excluded: Sequence[Exclusion]) -> tuple[Series, Series]:
+def denial_series(
+    view: View, excluded: Mapping[Signal, Sequence[Exclusion]]
+) -> dict[Signal, tuple[Series, Series]]:
     """Denials against those expected of the lines decided, at their age: by decision day, and by submission day.
 
     Expected: the payer's own share denied at that age (`DENIAL_AGE_BINS`), times the ratio of the day's CPT groups.
+    Both signals go through the same cells, one right after the other: some of what the first has fetched from memory is
+    at hand for the second.
     """
-    counted = decided_of(view, signal, excluded)
-    # Ages from `view.ages` on are one, however many planes they are counted in.
-    denied_by_age, by_age = (_folded(part, view.ages) for part in (counted.denied_by_age, counted.lines_by_age))
+    counted = [decided_of(view, signal, excluded[signal]) for signal in DENIALS]
+    weights = [_share_by_age(item, view.ages) for item in counted]
+    plain_on = _usual_shares([item.aged_on for item in counted], weights, [item.lines_on for item in counted])
+    plain_of = _usual_shares(
+        [item.aged_of[:, -view.days :] for item in counted], weights, [item.lines_of for item in counted]
+    )
+    usual = [np.einsum("pgd,pd->pg", item.group_on, plain) for item, plain in zip(counted, plain_on, strict=True)]
+    by_group = [
+        (item.group_denied + GROUP_PRIOR) / (of_group + GROUP_PRIOR)
+        for item, of_group in zip(counted, usual, strict=True)
+    ]
+    on = [
+        _of_groups(plain, ratios, item.group_on)
+        for plain, ratios, item in zip(plain_on, by_group, counted, strict=True)
+    ]
+    of = [
+        _of_groups(plain, ratios, item.group_of)
+        for plain, ratios, item in zip(plain_of, by_group, counted, strict=True)
+    ]
+    return {
+        signal: (
+            Series(BY_DECISION, item.denied_on, *expected_on, item.lines_on, item.lines_on),
+            Series(BY_SUBMISSION, item.denied_of, *expected_of, item.lines_of, item.lines_of),
+        )
+        for signal, item, expected_on, expected_of in zip(DENIALS, counted, on, of, strict=True)
+    }
+
+
+def _share_by_age(counted: Decided, ages: int) -> Floats32:
+    """The share denied at each age by payer; ages from `ages` on are one, however many planes they are counted in."""
+    denied_by_age, by_age = (_folded(part, ages) for part in (counted.denied_by_age, counted.lines_by_age))
     bins = _age_bins(by_age.sum(axis=1))
     begins = np.searchsorted(bins, np.arange(int(bins[-1]) + 1))
     denied_in, decided_in = (np.add.reduceat(part, begins, axis=0) for part in (denied_by_age, by_age))
-    weight = ratio(denied_in, decided_in)[bins].astype(np.float32)
+    return ratio(denied_in, decided_in)[bins].astype(np.float32)
 
-    def usual_share(cells: Floats32, lines: Floats) -> Floats:
-        known = np.einsum("adp,ap->dp", cells[: view.ages], weight[:-1])
-        return ratio(by_payer(known + weight[-1] * cells[view.ages :].sum(axis=0)), lines)
 
-    plain_on = usual_share(counted.aged_on, counted.lines_on)
-    plain_of = usual_share(counted.aged_of[:, -view.days :], counted.lines_of)
-    usual = np.einsum("pgd,pd->pg", counted.group_on, plain_on)
-    by_group = (counted.group_denied + GROUP_PRIOR) / (usual + GROUP_PRIOR)
+def _usual_shares(cells: Sequence[Floats32], weights: Sequence[Floats32], lines: Sequence[Floats]) -> list[Floats]:
+    """For each signal the share denied that is usual at the ages of a day's decisions, payers by days.
+
+    `cells` by age, day and payer, `weights` the usual share by age and payer, `lines` the decisions by payer and day.
+    """
+    ages, (days, payers) = len(weights[0]) - 1, cells[0].shape[1:]
     result = []
-    for by, denied, plain, lines, groups in (
-        (BY_DECISION, counted.denied_on, plain_on, counted.lines_on, counted.group_on),
-        (BY_SUBMISSION, counted.denied_of, plain_of, counted.lines_of, counted.group_of),
-    ):
-        expected, variance = _of_groups(plain, by_group, groups)
-        result.append(Series(by, denied, expected, variance, lines, lines))
-    return result[0], result[1]
+    for every, weight, decided in zip(cells, weights, lines, strict=True):
+        known, of_row = np.empty((days, payers), dtype=np.float32), np.tile(weight, days_together(payers))
+        for rows, into in zip(in_rows(every, payers), in_rows(known, payers), strict=True):
+            of_day = of_row[:, : into.shape[1]]
+            np.einsum("akq,aq->kq", rows[:ages], of_day[:-1], out=into)
+            np.add(into, of_day[-1] * rows[ages:].sum(axis=0), out=into)
+        result.append(ratio(by_payer(known), decided))
+    return result
 
 
 def _of_groups(plain: Floats, by_group: Floats, lines: Floats) -> tuple[Floats, Floats]:

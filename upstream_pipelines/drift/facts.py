@@ -37,9 +37,9 @@ class Facts:
     """One customer's whole history as arrays, a value per row of the frames; days count from 1970-01-01.
 
     Rows stand in the order in which they became known, then by their keys: what a look may see of them is a prefix,
-    and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` and
-    `price_spread` are means over a row's lines of the logarithm of the allowed amount and of its square;
-    `price_precision` is the root of its lines. A `cell` is a payer's stratum of prices, or code: payer times their
+    and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` is the mean
+    over a row's lines of the logarithm of the allowed amount, `price_total` and `price_squares` are their sums of it and
+    of its square, as exact as the mean; `price_precision` is the root of its lines. A `cell` is a payer's stratum of prices, or code: payer times their
     number, plus its own. `price_on` is the payer's day likewise, of `price_span` days from `price_from` on;
     `price_block` is the cell within its `SCATTER_DAYS` days, the blocks before the cells. All four are of the rows
     alone, and would cost a look an eighth of its time.
@@ -68,7 +68,8 @@ class Facts:
     price_known: Ints
     price_lines: Floats
     price_level: Floats
-    price_spread: Floats
+    price_total: Floats
+    price_squares: Floats
     price_allowed: Floats
     price_cell: Ints
     price_precision: Floats
@@ -116,9 +117,13 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
         "price_known": _day_numbers(prices["decision_known_day"]),
         "price_lines": _numbers(prices["lines"]),
         "price_level": _numbers(prices["sum_log_allowed"]) / _numbers(prices["lines"]),
-        "price_spread": _numbers(prices["sum_log_allowed_sq"]) / _numbers(prices["lines"]),
         "price_allowed": _numbers(prices["allowed"]),
     }
+    spread = _numbers(prices["sum_log_allowed_sq"]) / priced["price_lines"]
+    # Not the sums given: those of a look are sums of lines times means.
+    priced["price_total"], priced["price_squares"] = (
+        priced["price_lines"] * values for values in (priced["price_level"], spread)
+    )
     priced["price_cell"] = priced["price_payer"] * max(len(stratum_names), 1) + priced["price_stratum"]
     priced["price_precision"] = np.sqrt(priced["price_lines"])
     price_from, newest = (

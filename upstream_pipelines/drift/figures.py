@@ -23,14 +23,8 @@ from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_DECISION, BY_SUBMISSION
 from upstream_pipelines.drift.facts import UNDECIDED
-from upstream_pipelines.drift.measures import (
-    WIDTH,
-    Change,
-    compare,
-    hazard_of,
-    life_table,
-    median_of,
-)
+from upstream_pipelines.drift.life_table import hazard_of, life_table, median_of
+from upstream_pipelines.drift.measures import WIDTH, Change, compare
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 
 if TYPE_CHECKING:

@@ -6,14 +6,16 @@ scanning (charts.py), events (events.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from upstream_pipelines.drift.charts import Chart, Charts
 from upstream_pipelines.drift.counts import View
-from upstream_pipelines.drift.factors import BY_SUBMISSION, cell_days
+from upstream_pipelines.drift.factors import BY_SUBMISSION
 from upstream_pipelines.drift.facts import Floats, Floats32
+from upstream_pipelines.drift.life_table import hazard_of, life_table, median_of
 from upstream_pipelines.drift.mix_worth import sign_of_worth, worth_of_mix
 from upstream_pipelines.drift.scan import GROWTH_PRIOR, By, Series, Windows, evidence, sums_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
@@ -34,13 +36,16 @@ STRIKING_DAYS: dict[Signal, int] = {
 two (three of denials, which are worked off in batches)."""
 WIDEST = 5.0  # on the log scale: a hundredfold either way says that nothing is known, and is a number yet
 WIDTH = 1.96  # standard errors: 95 %
+SETTLED_SHARE = 0.98  # of the lines decided: the others hide a 50th of a change of prices
 NEAR = 7.35  # twice the log-likelihood within which a change day is as likely as the best, at 95 %: no regular
 # parameter, whose limit is 3.84, but the time of a step (two independent random walks with drift)
 
 
 @dataclass(frozen=True)
 class Change:
-    """A suspected change: `sign` 1 for more, faster or higher; `split` its first day (days since 1970)."""
+    """A suspected change: `sign` 1 for more, faster or higher, -1 for less, 0 for a mix whose worth may be either; `split`
+    its first day (days since 1970).
+    """
 
     signal: Signal
     payer: int
@@ -94,6 +99,8 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
     (o0, o1), (e0, e1) = ((float(a[0, 0]), float(b[0, 0])) for a, b in (sums.observed, sums.expected))
     n0, n1 = (round(float(part[0, 0])) for part in sums.lines)
     if change.signal == "allowed_amount":
+        settled = slice(_settled_from(charts, change, since, settings), None)
+        o1, e1 = (float(values[payer, settled].sum()) for values in (series.observed, series.expected))
         shift = (o1 / e1 if e1 > 0 else 0.0) - (o0 / e0 if e0 > 0 else 0.0)
         error0, error1 = (min(WIDTH * np.sqrt(scatter / max(part, 1e-9)), WIDEST) for part in (e0, e1))
         current = float(np.exp(shift))
@@ -125,6 +132,27 @@ def compare(charts: Charts, change: Change, settings: DriftSettings, first: int 
         for curve, error in ((curve0, error0), (curve1, error1))
     ]
     return Comparison(z, shift, baseline, current, current - baseline, n0, n1, *intervals)
+
+
+def _settled_from(charts: Charts, change: Change, since: slice, settings: DriftSettings) -> int:
+    """The column from which on nearly all lines decided were also sent since a change of prices; else the first.
+
+    Where a price holds by the day of submission, what is decided in the weeks after the change was in part priced before
+    it: counted with the rest, a fall by 7 % looks like one by 6.6 % after 75 days. Days that are settled show the same
+    price by whichever day it holds.
+    """
+    view, series = charts.view, charts.by_signal["allowed_amount"].series[0]
+    sent = _by_decision_day(view, change, charts.cube.decided[:, :, change.payer])
+    decided = view.decided_on[change.payer]
+    young = np.zeros(len(decided))
+    young[len(decided) - len(sent) :] = sent[-len(decided) :]
+    # From each day to the last.
+    later, all_later, lines = (
+        np.cumsum(values[::-1])[::-1] for values in (young, decided, series.lines[change.payer])
+    )
+    settled = (later >= SETTLED_SHARE * all_later) & (lines >= settings.minimum_baseline_lines)
+    settled[: since.start] = False
+    return int(settled.argmax()) if settled.any() else int(since.start)
 
 
 def compare_counts(chart: Chart, change: Change, settings: DriftSettings) -> tuple[float, float]:
@@ -226,11 +254,13 @@ def _compare_mix(view: View, chart: Chart, mix: Mix, payer: int, spans: tuple[sl
     )
 
 
-def change_interval(chart: Chart, change: Change, usual_days: int, settings: DriftSettings) -> tuple[int, int]:
+def change_interval(
+    chart: Chart, change: Change, usual_days: Callable[[], int], settings: DriftSettings
+) -> tuple[int, int]:
     """The days between which the change began, at 95 %: those whose likelihood is near that of the best.
 
-    The likelihood is that of two levels, so that the interval is one of the change day alone. `usual_days` is how long
-    the payer's decisions usually take: a change that holds by the other day of a line lies so far off.
+    The likelihood is that of two levels, so that the interval is one of the change day alone. `usual_days` tells how long
+    the payer's decisions usually take, where it is asked: a change that holds by the other day of a line lies so far off.
     """
     lengths = np.arange(settings.shortest_change_days, settings.change_days + 1)
     z = chart.by_length(change.payer, change.sign, list(chart.by).index(change.by), lengths, settings)
@@ -244,11 +274,11 @@ def change_interval(chart: Chart, change: Change, usual_days: int, settings: Dri
         last = chart.last
     # A price is seen on the day of the decision, and may have changed with what was submitted before it.
     if change.signal == "allowed_amount":
-        first -= usual_days
+        first -= usual_days()
     # A rate that changed for what is decided from a day on changes for what was submitted up to a decision time before.
     # Of 34 such changes found by submission, the interval by submission alone held 20.
     if change.signal in RATE_SIGNALS and change.by == BY_SUBMISSION:
-        last += usual_days
+        last += usual_days()
     return first, last
 
 
@@ -266,49 +296,6 @@ def _single(series: Series, payer: int, before: slice, since: slice) -> Windows:
 
 def _evidence_of(chart: Chart, series: Series, payer: int, sums: Windows) -> Floats:
     return evidence(series, sums, chart.dispersion[payer : payer + 1], chart.freedom[payer : payer + 1])
-
-
-def life_table(charts: Charts, payer: int, by: By, span: tuple[int, int]) -> tuple[Floats, Floats]:
-    """Decisions and open lines by age, over the decision (or submission) days of `span`, both ends included."""
-    view, cube = charts.view, charts.cube
-    day = cell_days(view)
-    if by == BY_SUBMISSION:
-        day = np.broadcast_to(day[:1], day.shape)
-    inside = (day >= span[0]) & (day <= span[1])
-    decided, still = (
-        np.where(inside, values[:, :, payer], 0.0).sum(axis=1) for values in (cube.decided, cube.open)
-    )
-    return decided, still
-
-
-def hazard_of(table: tuple[Floats, Floats], prior: Floats | None = None, weight: float = 0.0) -> Floats:
-    """Share of open lines decided at each age, drawn towards `prior` with the weight of so many lines."""
-    decided, still = table
-    top = decided if prior is None else decided + weight * prior
-    bottom = still + weight
-    return np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0)
-
-
-def usual_decision_days(charts: Charts, payer: int) -> int:
-    """Median days from submission to decision of one payer, over all days in view."""
-    view = charts.view
-    return round(median_of(hazard_of(life_table(charts, payer, BY_SUBMISSION, (view.start, view.horizon)))))
-
-
-def survival_of(hazard: Floats) -> Floats:
-    """Share of lines still open after each age (Kaplan-Meier)."""
-    return np.asarray(np.cumprod(1.0 - np.minimum(hazard, 1.0)), dtype=np.float64)
-
-
-def median_of(hazard: Floats) -> float:
-    """Kaplan-Meier median in days, between the two ages where half are decided; the longest age if half never are."""
-    still = survival_of(hazard)
-    under = np.flatnonzero(still <= 0.5)
-    if not len(under):
-        return float(len(hazard))
-    at = int(under[0])
-    above = still[at - 1] if at else 1.0
-    return float(at - 1 + (above - 0.5) / (above - still[at])) + 0.5
 
 
 def is_material(signal: Signal, comparison: Comparison, sign: int, settings: DriftSettings) -> bool:

@@ -68,7 +68,7 @@ def worth_of_mix(view: View, mix: Mix, payer: int, spans: tuple[Days, Days], dis
 
 
 def sign_of_worth(interval: tuple[float, float] | None, lines: int) -> int | None:
-    """Which way the dollars a line went, where their interval says so; None where it may be either.
+    """Which way the dollars a line went, where their interval says so; None where it may be either (unclear).
 
     Where nothing has a price nothing will ever say it: such a change counts as one for the worse.
     """

@@ -3,7 +3,8 @@
 Belongs here: dollars. Not here: the effect and its interval, which come from the look (measures.py).
 
 The interval is that of the effect, carried over: the dollars a line are known far better than the change. It is no
-promise of what can be recovered. Where an event is an improvement the amounts are gains, and `gain` is true.
+promise of what can be recovered. Where an event is an improvement the amounts are gains, and `gain` is true; so they are
+where its direction is not clear and the estimate is one of more.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def money_of(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any] | N
     dollars_each, basis = worked_out
     # The sign with which the effect is bad for the provider, or good where it is an improvement.
     sign = 1.0 if signal in {*RATE_SIGNALS, "decision_lag"} else -1.0
-    sign = -sign if row["direction"] == "improving" else sign
+    sign = -sign if _is_gain(row) else sign
     low, high = effect_interval(row)
     ends = sorted((sign * low * dollars_each, sign * high * dollars_each))
     return _money(row, sign * effect * dollars_each, (ends[0], ends[1]), basis)
@@ -64,9 +65,14 @@ def _money(row: Mapping[str, Any], amount: float, interval: tuple[float, float],
         "low": interval[0],
         "high": interval[1],
         **{kind: amount if kind == KIND_OF[row["signal"]] else None for kind in KINDS},
-        "gain": row["direction"] == "improving",
+        "gain": _is_gain(row),
         "basis": basis,
     }
+
+
+def _is_gain(row: Mapping[str, Any]) -> bool:
+    """By the direction; where that is not clear by the estimate, which people read where its own range is clear."""
+    return row["direction"] == "improving" or (row["direction"] == "unclear" and float(row["effect"]) > 0)
 
 
 def effect_interval(row: Mapping[str, Any]) -> tuple[float, float]:
@@ -143,7 +149,7 @@ def _under_priced(breakdown: Breakdown, row: Mapping[str, Any]) -> dict[str, Any
     if moves is None or moves.old_dollars.sum() <= 0:
         return None
     to_month = DAYS_PER_MONTH / breakdown.periods.since_days
-    gain = row["direction"] == "improving"
+    gain = _is_gain(row)
     amount = float(moves.dollars.sum()) * to_month * (1.0 if gain else -1.0)
     error = WIDTH * moves.error * math.sqrt(max(float(row["detail"]["over_dispersion"]), 1.0)) * to_month
     old = float(moves.old_dollars.sum()) * to_month

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from upstream_pipelines.drift.breakdown import Breakdown
+from upstream_pipelines.drift.breakdown import Breakdown, period_numbers
 from upstream_pipelines.drift.decomposition import split_within
 from upstream_pipelines.drift.facts import Floats
 from upstream_pipelines.drift.prices import FEWEST_CODE_LINES, PRICE_PRIOR, SMALLEST_PRICE_SCATTER
@@ -71,7 +71,7 @@ def moves_by_facility(breakdown: Breakdown, moves: PriceMoves) -> tuple[list[str
     facilities = sorted(set(rows["name"]))
     place = {code: number for number, code in enumerate(moves.codes)}
     where = (
-        rows["period"].map({"before": 0, "since": 1}).to_numpy(),
+        period_numbers(rows),
         np.array([place[code] for code in zip(rows["cpt"], rows["modifiers"], strict=True)], dtype=np.int64),
         pd.Index(facilities).get_indexer(rows["name"]),
     )
@@ -97,6 +97,6 @@ def by_code(rows: pd.DataFrame, codes: Sequence[Code], column: str) -> Floats:
     place = {code: number for number, code in enumerate(codes)}
     at = np.array([place[code] for code in zip(rows["cpt"], rows["modifiers"], strict=True)], dtype=np.int64)
     values = np.zeros((2, len(codes)))
-    period = rows["period"].map({"before": 0, "since": 1}).to_numpy()
+    period = period_numbers(rows)
     np.add.at(values, (period, at), rows[column].to_numpy(dtype="float64"))
     return values

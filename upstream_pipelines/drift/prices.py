@@ -32,13 +32,17 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     # A price is never known before its day.
     rows = slice(int(np.searchsorted(known, view.first_decision_day)), int(np.searchsorted(known, view.as_of)))
     payer, day = facts.price_payer[rows], facts.price_day[rows]
-    lines, level, spread = facts.price_lines[rows], facts.price_level[rows], facts.price_spread[rows]
+    level = facts.price_level[rows]
     newest = view.ends[payer] if (view.ends < view.horizon).any() else view.horizon
     counts: Bools = (day >= view.first_decision_day) & (day <= newest)
     for item in excluded:
         counts &= (payer != item.payer) | (day > item.last) | (day < item.first)
-    # Rows that do not count weigh nothing: that is cheaper than to copy all the others, at 100,000 rows a look.
-    weight = np.where(counts, lines, 0.0)
+    weight, total, squares = (
+        values[rows] for values in (facts.price_lines, facts.price_total, facts.price_squares)
+    )
+    if not counts.all():
+        # Rows that do not count weigh nothing: that is cheaper than to copy all the others, at 100,000 rows a look.
+        weight, total, squares = (np.where(counts, values, 0.0) for values in (weight, total, squares))
     size = len(facts.payers) * max(facts.price_strata, 1)
     cell = facts.price_cell[rows]
     # Scatter within four weeks: around one mean for the whole year a cut would count as the scatter of just those codes
@@ -47,11 +51,11 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     # Blocks first: their sums are added up one after the other, so that more blocks of later days change no digit.
     block = facts.price_block[rows]
     in_block, sum_of_block = (
-        _counts(block, values, size * blocks).reshape(blocks, size) for values in (weight, weight * level)
+        _counts(block, values, size * blocks).reshape(blocks, size) for values in (weight, total)
     )
     count = in_block.sum(axis=0)
     mean = ratio(_in_order(sum_of_block), count)
-    within = np.maximum(_counts(cell, weight * spread, size) - _in_order(ratio(sum_of_block**2, in_block)), 0.0)
+    within = np.maximum(_counts(cell, squares, size) - _in_order(ratio(sum_of_block**2, in_block)), 0.0)
     freedom = np.maximum(count - (in_block > 0).sum(axis=0), 0.0)
     usual = fsum(within) / max(fsum(freedom), 1.0)
     scatter = (within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR)
@@ -60,13 +64,23 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     reach /= facts.price_precision[rows]
     np.maximum(reach, 0.25, out=reach)
     least = -reach
-    apart = level - mean[cell]
-    np.clip(apart, least, reach, out=apart)
+
+    def within_reach(centre: Floats) -> Floats:
+        apart: Floats = centre[cell]
+        np.subtract(level, apart, out=apart)
+        # Half of the time that `clip` takes with bounds of its own for each value.
+        np.maximum(apart, least, out=apart)
+        np.minimum(apart, reach, out=apart)
+        return apart
+
+    apart = within_reach(mean)
+    apart *= weight
     # Once more with the centre of what was held within bounds.
-    moved = ratio(_counts(cell, apart * weight, size), count)
-    held = level - (mean + moved)[cell]
-    np.clip(held, least, reach, out=held)
-    information_of = np.where(count >= FEWEST_CODE_LINES, 1.0 / scatter, 0.0)[cell] * weight
+    held = within_reach(mean + ratio(_counts(cell, apart, size), count))
+    known = count >= FEWEST_CODE_LINES
+    information_of = np.where(known, 1.0 / scatter, 0.0)[cell]
+    information_of *= weight
+    held *= information_of
     on, span = facts.price_on[rows], facts.price_span
     # Columns of the days in view that have prices; the others stay empty.
     first, last = max(view.first_decision_day, facts.price_from), min(view.horizon, facts.price_from + span - 1)
@@ -83,10 +97,10 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     information = by_day(information_of)
     return Series(
         BY_DECISION,
-        by_day(held * information_of),
+        by_day(held),
         information,
         information,
-        by_day(np.where(information_of > 0, weight, 0.0)),
+        by_day(weight if known[count > 0].all() else np.where(information_of > 0, weight, 0.0)),
         None,
         "normal",
     )

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import log_terms, ratio, running_sums_of
+from upstream_pipelines.drift.arrays import add_up, log_terms, ratio
 from upstream_pipelines.drift.facts import Floats, Floats32, Ints
 from upstream_pipelines.drift.settings import Signal
 
@@ -133,14 +133,35 @@ class RunningSums:
         return np.array([self._place[id(values)] for values in fields])
 
 
+@dataclass(frozen=True)
+class Around:
+    """The sums of all fields around each candidate change, candidates by fields by payers: over all days before, over the
+    `baseline_days` days before, and since. Taken once for all signals, which share the candidates.
+    """
+
+    sums: RunningSums
+    length: Ints
+    ever: Floats
+    before: Floats
+    since: Floats
+
+    @classmethod
+    def of(cls, sums: RunningSums, lengths: Ints, baseline_days: int) -> Around:
+        split = len(sums.total) - 1 - lengths
+        at = sums.total[split]
+        return cls(sums, lengths, at, at - sums.total[np.maximum(split - baseline_days, 0)], sums.total[-1] - at)
+
+
 def running_sums(series: Sequence[Series]) -> RunningSums:
     """Sum every field of the series once, also those that several of them (or of their fields) share."""
     distinct = {id(values): values for item in series for values in (*_fields(item).values(), item.variance)}
     payers, days = series[0].observed.shape
-    by_day = np.empty((days, len(distinct), payers))
+    total = np.empty((days + 1, len(distinct), payers))
+    total[0] = 0.0
     for place, values in enumerate(distinct.values()):
-        by_day[:, place] = values.T
-    return RunningSums(running_sums_of(by_day), {key: place for place, key in enumerate(distinct)})
+        total[1:, place] = values.T
+    add_up(total)
+    return RunningSums(total, {key: place for place, key in enumerate(distinct)})
 
 
 def _fields(series: Series) -> dict[str, Floats]:
@@ -153,22 +174,19 @@ def _fields(series: Series) -> dict[str, Floats]:
     return fields
 
 
-def windows(sums: RunningSums, series: Sequence[Series], lengths: Ints, baseline_days: int) -> Windows:
-    """Sum series of one kind over the last `lengths` days (1) and the `baseline_days` days before them (0).
+def windows(around: Around, series: Sequence[Series]) -> Windows:
+    """Sum series of one kind since each candidate change (1) and before it (0).
 
     The payers of each series come after those of the one before.
     """
-    split = len(sums.total) - 1 - lengths
-    first = np.zeros_like(split) if series[0].trend is not None else np.maximum(split - baseline_days, 0)
+    earlier = around.ever if series[0].trend is not None else around.before
     every = [_fields(item) for item in series]
     result: dict[str, Any] = {}
     for name in every[0]:
-        place = sums.places([fields[name] for fields in every])
+        place = around.sums.places([fields[name] for fields in every])
         # Candidates by series by payers.
-        at, begin = (sums.total[days[:, None], place] for days in (split, first))
-        end = sums.total[-1, place]
-        result[name] = tuple(part.reshape(len(lengths), -1).T for part in (at - begin, end - at))
-    return Windows(length=lengths, **result)
+        result[name] = tuple(part[:, place].reshape(len(around.length), -1).T for part in (earlier, around.since))
+    return Windows(length=around.length, **result)
 
 
 def sums_of(series: Series, lengths: Ints, sums: Callable[[Floats], tuple[Floats, Floats]]) -> Windows:
@@ -250,7 +268,8 @@ def dispersion(sums: RunningSums, series: Sequence[Series], block: int = 7) -> l
     other day mix two and show half of what whole weeks differ by.
     """
     # Squares of differences need no more than 32 bits, and half the memory.
-    by_week = (sums.total[block:] - sums.total[:-block]).astype(np.float32)
+    by_week = np.empty((len(sums.total) - block, *sums.total.shape[1:]), dtype=np.float32)
+    np.subtract(sums.total[block:], sums.total[:-block], out=by_week, casting="same_kind")
     observed, expected, variance = (
         by_week[:, sums.places([getattr(item, name) for item in series])]
         for name in ("observed", "expected", "variance")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-METHOD_VERSION = "4"
+METHOD_VERSION = "5"
 """Changes whenever the same data could give another result; stored with every event."""
 
 Signal = Literal[

@@ -12,7 +12,7 @@ import numpy as np
 
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.factors import BY_DECISION
-from upstream_pipelines.drift.measures import hazard_of, life_table, median_of
+from upstream_pipelines.drift.life_table import hazard_of, life_table, median_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 
 PACE_DAYS = 60  # the stretch whose pace of decisions says by when enough lines are there

@@ -44,7 +44,8 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
     plain = _calendar(lines, counts, (first + np.arange(days)) % 7, edge)
     time: Floats = ((np.arange(days) - days / 2) / YEAR).astype(np.float64)
     level, growth = fit_growth(lines, plain, time)
-    expected = plain * np.exp(level[:, None] + growth[:, None] * time)
+    expected = np.zeros_like(plain)
+    _Busy.of(plain, time).expect(level, growth, into=expected)
     return Series(
         BY_SUBMISSION,
         lines,
@@ -59,9 +60,10 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
 
 def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats:
     """Expected lines of each day up to the payer's level: weekday by payer, month edge by customer."""
-    on_weekday, at_edge = np.eye(7)[weekday], np.eye(3)[edge]
+    on_weekday = np.eye(7)[weekday]
     exposed = counts.astype(np.float64)
-    by_weekday, days = (np.einsum("pd,dw->pw", part, on_weekday) for part in (lines, exposed))
+    # Whole numbers, whose sums are the same in any order.
+    by_weekday, days = lines @ on_weekday, exposed @ on_weekday
     usual = ratio(by_weekday.sum(axis=0), days.sum(axis=0))
     usual = usual / max(usual.mean(), 1e-9)
     level = ratio(by_weekday.sum(axis=1), (days * usual).sum(axis=1))
@@ -71,8 +73,8 @@ def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats
     )
     plain = factor[:, weekday] * exposed
     level = ratio(lines.sum(axis=1), plain.sum(axis=1))
-    expected = np.einsum("pd,de->e", plain * level[:, None], at_edge)
-    edges = (np.einsum("pd,de->e", lines, at_edge) + EDGE_PRIOR) / (expected + EDGE_PRIOR)
+    expected = np.bincount(np.tile(edge, len(lines)), (plain * level[:, None]).ravel(), minlength=3)
+    edges = (np.bincount(edge, lines.sum(axis=0), minlength=3) + EDGE_PRIOR) / (expected + EDGE_PRIOR)
     result: Floats = plain * edges[edge]
     return result
 
@@ -82,10 +84,14 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
     level = np.log(np.maximum(ratio(lines.sum(axis=1), plain.sum(axis=1)), 1e-9))
     growth = np.zeros(len(level))
     counted, weighed = lines.sum(axis=1), (lines * time).sum(axis=1)
+    busy, expected, moment = _Busy.of(plain, time), np.zeros_like(plain), np.empty_like(plain)
     for _ in range(5):
-        expected = plain * np.exp(level[:, None] + growth[:, None] * time)
-        first = expected * time
-        s0, s1, s2 = expected.sum(axis=1), first.sum(axis=1), (first * time).sum(axis=1) + GROWTH_PRIOR
+        busy.expect(level, growth, into=expected)
+        s0 = expected.sum(axis=1)
+        np.multiply(expected, time, out=moment)
+        s1 = moment.sum(axis=1)
+        moment *= time
+        s2 = moment.sum(axis=1) + GROWTH_PRIOR
         g0, g1 = counted - s0, weighed - s1 - GROWTH_PRIOR * growth
         determinant = s0 * s2 - s1**2
         usable = determinant > 1e-9
@@ -95,6 +101,28 @@ def fit_growth(lines: Floats, plain: Floats, time: Floats) -> tuple[Floats, Floa
         step = np.divide(s0 * g1 - s1 * g0, determinant, out=np.zeros_like(s0), where=usable)
         growth = np.clip(growth + np.clip(step, -1, 1), -STEEPEST_GROWTH, STEEPEST_GROWTH)
     return level, growth
+
+
+@dataclass(frozen=True)
+class _Busy:
+    """The days on which any payer has lines to expect, two thirds of them: on the others no power has to be taken."""
+
+    days: Ints
+    plain: Floats
+    time: Floats
+
+    @classmethod
+    def of(cls, plain: Floats, time: Floats) -> _Busy:
+        days = np.flatnonzero(plain.any(axis=0))
+        return cls(days, plain[:, days], time[days])
+
+    def expect(self, level: Floats, growth: Floats, into: Floats) -> None:
+        """Write what level and growth let expect on these days; `into` holds 0 on the others."""
+        expected = growth[:, None] * self.time
+        expected += level[:, None]
+        np.exp(expected, out=expected)
+        expected *= self.plain
+        into[:, self.days] = expected
 
 
 @dataclass(frozen=True)
@@ -135,7 +163,10 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     counted: Bools = (day >= first) & (day <= view.submitted_to)
     for item in excluded:
         counted &= (payer != item.payer) | (day > item.last) | (day < item.first)
-    lines: Floats = np.where(counted, facts.code_lines[rows], 0.0)
+    lines: Floats = facts.code_lines[rows]
+    if not counted.all():
+        # Rows that do not count weigh nothing, whatever day they are put on.
+        lines, day = np.where(counted, lines, 0.0), np.maximum(day, first)
     payers, codes = len(facts.payers), max(len(facts.code_names), 1)
     total = np.bincount(cell, lines, minlength=payers * codes).reshape(payers, codes)
     # The largest first; among equals the first in the alphabet, whatever the order of rows.
@@ -144,10 +175,8 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     place = np.full((payers, codes), KINDS - 1, dtype=np.int64)
     np.put_along_axis(place, order, np.where(followed, np.arange(order.shape[1]), KINDS - 1), axis=1)
     column = (np.arange(payers)[:, None] * KINDS + place).ravel()[cell]
-    # Rows before the first day weigh nothing, whatever day they are put on.
-    counts = np.bincount(
-        np.maximum(day - first, 0) * (payers * KINDS) + column, lines, minlength=days * payers * KINDS
-    )
+    column += (day - first) * (payers * KINDS)
+    counts = np.bincount(column, lines, minlength=days * payers * KINDS)
     by_day: Floats = counts[: days * payers * KINDS].reshape(days, payers, KINDS).astype(np.float64, copy=False)
     upto = running_sums_of(by_day)
     known = np.full((payers, KINDS), -1, dtype=np.int64)

@@ -90,7 +90,7 @@ def brief_change(row: Mapping[str, Any]) -> str | None:
 
 def direction_text(row: Mapping[str, Any]) -> str:
     """Worsening or improving; or that it is not clear."""
-    return "not clear" if is_unclear(row) else str(row["direction"])
+    return "not clear" if row["direction"] == "unclear" or is_unclear(row) else str(row["direction"])
 
 
 def part_text(unit: str, value: float) -> str:

@@ -43,12 +43,14 @@ def _looked(conn: Connection, customer: int, days_ago: int, state: str, cause: s
         "INSERT INTO drift_looks (customer_id, as_of, method_version, settings) VALUES (%s, %s, '1', '{}')",
         (customer, as_of),
     )
-    values = {"severity": 0.5, "effect": 0.05, "money": {"per_month": 9000.0}, **row}
+    values = {
+        "severity": 0.5, "effect": 0.05, "money": {"per_month": 9000.0}, "direction": "worsening", **row,
+    }  # fmt: skip
     conn.execute(
         """INSERT INTO drift_results (customer_id, as_of, payer, cpt_group, signal, direction, state, event_id, severity,
                                       effect, n_baseline, n_current, cause, detail)
-           VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', 'worsening', %s, %s, %s, %s, 900, 90, %s, %s)""",
-        (customer, as_of, state, EVENT, values["severity"], values["effect"], cause,
+           VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', %s, %s, %s, %s, %s, 900, 90, %s, %s)""",
+        (customer, as_of, values["direction"], state, EVENT, values["severity"], values["effect"], cause,
          Jsonb({"confidence": 0.99, "money": values["money"]})),
     )  # fmt: skip
 
@@ -86,6 +88,19 @@ def test_an_event_that_turns_out_to_be_data_opens_for_those_who_watch_the_data(
     _looked(pipeline, acme, 30, "open")
     _looked(pipeline, acme, 20, "updated", "data")
     assert _told(pipeline, acme) == [("drift", "open", 30), ("quality", "open", 20), ("quality", "update", 20)]
+
+
+def test_an_event_opens_again_when_its_direction_becomes_clear_for_those_who_asked_for_that(
+    pipeline: Connection, acme: int
+) -> None:
+    _looked(pipeline, acme, 30, "open", direction="unclear")
+    _looked(pipeline, acme, 20, "updated", direction="unclear")
+    _looked(pipeline, acme, 10, "updated", direction="improving")
+    found = past_events(pipeline, acme, NOW - timedelta(days=90))
+    assert [(event.notice, event.facts.direction) for event in found] == [
+        ("open", "unclear"), ("update", "unclear"), ("open", "improving"), ("update", "improving"),
+    ]  # fmt: skip
+    assert found[0].about == "Aetna: denial rate (not clear)"
 
 
 def test_uploads_silences_and_failed_runs_are_read_too(pipeline: Connection, acme: int) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from psycopg.errors import CheckViolation
 
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
@@ -180,3 +181,13 @@ def test_what_arrives_after_the_first_day_counts_from_the_day_it_was_seen(
                 GROUP BY 1, 2 ORDER BY 1"""
         ).fetchall()
     assert (True, True, 1) in rows
+
+
+def test_an_event_may_be_neither_worse_nor_better_yet_and_nothing_else(
+    pipeline: Connection, subject: Subject
+) -> None:
+    look(pipeline, subject, DAYS)
+    pipeline.execute("UPDATE drift_events SET direction = 'unclear'")
+    assert [event.direction for event in store.every_event(pipeline, subject.customer_id)] == ["unclear"]
+    with pytest.raises(CheckViolation):
+        pipeline.execute("UPDATE drift_events SET direction = 'sideways'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -54,6 +55,19 @@ def test_opening_and_end_are_told_and_an_end_whose_opening_did_not_match_is_not(
     outcome = _ask(RULE.model_copy(update={"minimum_severity": 0.3}), *events)
     assert _told(outcome) == [("open", 0), ("resolved", 48)]
     assert outcome.channels == ("hook", "office")
+
+
+def test_an_event_whose_direction_becomes_clear_is_told_once_to_each_rule_and_late_to_one_that_asked_for_gains() -> (
+    None
+):
+    opened, gain = _event(0), _event(100)
+    mix = [
+        replace(event, facts=replace(event.facts, direction=direction))
+        for event, direction in ((opened, "unclear"), (gain, "improving"))
+    ]
+    assert _told(_ask(AlertRule(name="losses"), *mix)) == [("open", 0)]
+    assert _told(_ask(RULE, *mix)) == [("open", 0)]
+    assert _told(_ask(AlertRule(name="gains", directions=("improving",)), *mix)) == [("open", 100)]
 
 
 def test_the_same_again_within_the_cooldown_waits_for_its_end_and_is_dropped_where_it_is_over_by_then() -> None:

@@ -29,7 +29,7 @@ RULES = st.fixed_dictionaries(
         "signals": _listed(SIGNALS[:3]),
         "payers": _listed((*PAYERS, "AETNA", "STRASSE HEALTH")),
         "cpt_groups": _listed(GROUPS),
-        "directions": st.sampled_from([["worsening"], ["improving"], ["worsening", "improving"]]),
+        "directions": st.sampled_from([["worsening"], ["improving"], ["worsening", "improving"], ["unclear"]]),
         "minimum_severity": st.sampled_from([0.0, 0.3, 0.5]),
         "minimum_confidence": st.sampled_from([0.0, 0.5, 0.9]),
         "minimum_effect": st.sampled_from([0.0, 0.05]),
@@ -40,7 +40,7 @@ RULES = st.fixed_dictionaries(
 )
 DRIFTS = st.builds(
     Facts, kind=st.sampled_from(["drift", "quality"]), signal=st.sampled_from(SIGNALS[:3]), payer=st.sampled_from(PAYERS),
-    cpt_group=st.sampled_from(GROUPS), direction=st.sampled_from(["worsening", "improving"]),
+    cpt_group=st.sampled_from(GROUPS), direction=st.sampled_from(["worsening", "improving", "unclear"]),
     severity=st.sampled_from(SHARES), confidence=st.sampled_from(SHARES),
     effect=st.sampled_from([None, 0.0, 0.06, -0.06]), dollars=st.sampled_from([None, 0.0, 999.0, 1000.0]),
 )  # fmt: skip
@@ -59,7 +59,8 @@ def _refusals(rule: dict[str, Any], facts: Facts) -> list[str]:
             if rule[key] is not None and not any(str(value).casefold() == name.casefold() for name in rule[key]):
                 found.append(key)
     if facts.kind == "drift":
-        if facts.direction not in rule["directions"]:
+        may_be = {"worsening", "unclear"} if facts.direction == "unclear" else {facts.direction}
+        if not may_be & set(rule["directions"]):
             found.append("direction")
         for key in ("severity", "confidence", "effect"):
             size = getattr(facts, key)
@@ -78,6 +79,17 @@ def _refusals(rule: dict[str, Any], facts: Facts) -> list[str]:
 @given(rule=RULES, facts=EVENTS)
 def test_a_rule_matches_where_the_model_finds_no_reason_against_it(rule: dict[str, Any], facts: Facts) -> None:
     assert matches(AlertRule.model_validate(rule), facts) == (not _refusals(rule, facts))
+
+
+def test_a_change_that_may_be_a_loss_is_heard_by_whoever_asks_for_losses_and_by_no_one_who_asks_for_gains() -> (
+    None
+):
+    unclear = Facts("drift", "procedure_mix", "Aetna", "ALL", "unclear", 0.5)
+    gains = AlertRule(name="gains", directions=("improving",))
+    assert matches(DEFAULT_RULE, unclear)
+    assert not matches(gains, unclear)
+    assert matches(AlertRule(name="doubts", directions=("unclear",)), unclear)
+    assert not matches(AlertRule(name="doubts", directions=("unclear",)), Facts("drift", direction="worsening"))
 
 
 def test_without_a_word_about_them_everything_but_trouble_with_delivery_is_wanted() -> None:

@@ -33,10 +33,10 @@ def test_sums_by_age_carried_from_look_to_look_are_those_counted_anew() -> None:
             }
         )
         facts = facts_from_frames(*activity_from_claims(claims))
-        carried, starts = Counts(facts, 120), []
+        carried, starts = Counts(facts, 120, "US"), []
         for look in range(150, 400):
             as_of = day_number(START + timedelta(days=look))
-            view, anew = carried.at(as_of), Counts(facts, 120).at(as_of)
+            view, anew = carried.at(as_of), Counts(facts, 120, "US").at(as_of)
             assert (view.start, view.ages) == (anew.start, anew.ages)
             for name in ("decided_by_age", "denied_by_age", "denied_authorization_by_age"):
                 one, other = (
@@ -47,6 +47,38 @@ def test_sums_by_age_carried_from_look_to_look_are_those_counted_anew() -> None:
             starts.append(view.start)
         back += int((np.diff(starts) < 0).sum())
     assert back > 0
+
+
+def test_open_lines_carried_from_look_to_look_are_those_counted_anew() -> None:
+    """The likeliest slip is a day that is not counted again though its line or its decision came late."""
+    rng = np.random.default_rng(3)
+    sent, lag = np.sort(rng.integers(0, 300, 900)), rng.integers(0, 25, 900)
+    day = np.datetime64(START) + sent
+    claims = pd.DataFrame(
+        {
+            "payer": rng.choice(["A", "B"], 900),
+            "cpt": "1",
+            "submitted_date": day,
+            "decided_date": day + lag,
+            "first_seen_at": day + np.where(rng.random(900) < 0.02, rng.integers(1, 20, 900), 0),
+            "decision_seen_at": day + lag + np.where(rng.random(900) < 0.02, rng.integers(1, 20, 900), 0),
+            "outcome": "PAID",
+            "allowed_amount": 1.0,
+        }
+    )
+    facts = facts_from_frames(*activity_from_claims(claims))
+    carried = Counts(facts, 120, "US")
+    for look in range(200, 300):
+        as_of = day_number(START + timedelta(days=look))
+        view, anew = carried.at(as_of), Counts(facts, 120, "US").at(as_of)
+        ages = slice(0, view.ages)
+        assert (view.start, view.ages) == (anew.start, anew.ages)
+        assert np.array_equal(view.open[ages], anew.open[ages]), look
+        assert np.array_equal(view.by_kind[:, ages], anew.by_kind[:, ages]), look
+        decided = view.decided[ages]
+        before = np.concatenate([np.zeros_like(decided[:1]), np.cumsum(decided[:-1], axis=0)])
+        there = view.start + np.arange(decided.shape[1])[None, :] + np.arange(view.ages)[:, None] <= view.horizon
+        assert np.array_equal(view.open[ages], (view.total.T[None] - before) * there[:, :, None]), look
 
 
 def test_expected_denials_of_groups_are_those_of_shares_of_at_most_one() -> None:

@@ -143,16 +143,7 @@ def test_the_interval_of_a_change_dated_to_the_youngest_candidate_reaches_the_la
     assert len(youngest) >= 10
 
 
-BEFORE_TOO = pytest.mark.xfail(
-    strict=True,
-    reason="the index since a change by decision day holds lines sent, and priced, before it: 0.934 for 0.93",
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "which"),
-    [pytest.param(*key, marks=BEFORE_TOO if key == ("prices by submission", "current") else ()) for key in TRUTHS],
-)
+@pytest.mark.parametrize(("name", "which"), list(TRUTHS))
 def test_the_interval_of_a_value_holds_what_was_put_in(name: str, which: str) -> None:
     rows = rows_of(name)
     assert len(rows) >= 40

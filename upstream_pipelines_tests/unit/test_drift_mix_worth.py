@@ -98,7 +98,8 @@ def test_codes_replaced_one_for_one_at_equal_prices_are_no_loss_at_any_look(seed
     """The other payer pays less, the pool holds cheap codes, and at first nobody has paid the new codes at all."""
     rows = looks(recoded(claims(seed), RENAMED))
     assert rows[0]["state"] == "open"
-    assert {row["direction"] for row in rows} == {"improving"}  # as of what is no loss; the words say "not clear"
+    assert "worsening" not in {row["direction"] for row in rows}
+    assert {row["direction"] for row in rows[:20]} == {"unclear"}
     assert all(row["detail"]["effect_low"] <= 0.0 <= row["detail"]["effect_high"] for row in rows[:20])
 
 
@@ -122,9 +123,11 @@ def test_a_loss_is_one_for_the_worse_once_its_interval_says_so_and_is_then_told(
     assert directions[-1] == "worsening"
     first = directions.index("worsening")
     assert set(directions[first:]) == {"worsening"}
+    assert set(directions[:first]) <= {"unclear"}
     assert rows[first]["detail"]["effect_high"] < 0.1
     late = {"state": "updated", "cause": "payer", "direction": "worsening"}
     assert announcements(late, "payer", "improving") == [("open", "payer")]
+    assert announcements(late, "payer", "unclear") == [("open", "payer")]
     assert announcements(late, "payer", "worsening") == []
 
 

@@ -143,8 +143,8 @@ def test_a_change_opens_one_event_of_its_payer_signal_and_direction(
     changed: Payer, signal: str, within: int
 ) -> None:
     rows = replay(simulate(11, [changed, *OTHERS]), days(CHANGED - 60, CHANGED + 90, 2))
-    # That a mix has changed is clear weeks before what it is worth, and until then it is not one for the worse.
-    at_first = "improving" if signal == "procedure_mix" else "worsening"
+    # That a mix has changed is clear weeks before what it is worth.
+    at_first = "unclear" if signal == "procedure_mix" else "worsening"
     assert opened(rows) == [("Alpha", signal, at_first)]
     assert 0 < delay(rows) <= within
     of_event = rows[(rows["payer"] == "Alpha") & (rows["signal"] == signal) & (rows["state"] == "updated")]
@@ -344,3 +344,7 @@ def test_settings_survive_json_and_refuse_what_they_do_not_know() -> None:
     assert DriftSettings.model_validate_json(chosen.model_dump_json()) == chosen
     with pytest.raises(ValueError, match="extra"):
         DriftSettings.model_validate({"threshold": 5})
+
+
+def test_a_customer_without_a_line_has_looks_without_rows() -> None:
+    assert replay(simulate(11, OTHERS[:1]).iloc[:0], days(CHANGED, CHANGED + 2)).empty

@@ -10,6 +10,7 @@ from scipy.stats import false_discovery_control
 
 from upstream_pipelines.drift.facts import Floats
 from upstream_pipelines.drift.scan import (
+    Around,
     Series,
     dispersion,
     evidence,
@@ -36,7 +37,9 @@ def dispersion_of(series: Series) -> tuple[Floats, Floats]:
 def test_evidence_is_standard_normal_with_nothing_changed() -> None:
     series = counts(np.random.default_rng(1), 2.0)
     ones = np.ones(400)
-    z = evidence(series, windows(running_sums([series]), [series], np.array([10, 60]), 180), ones, ones * 1e9)
+    z = evidence(
+        series, windows(Around.of(running_sums([series]), np.array([10, 60]), 180), [series]), ones, ones * 1e9
+    )
     assert abs(z.mean()) < 0.1
     assert z.std(axis=0) == pytest.approx([1.0, 1.0], abs=0.1)
 
@@ -45,7 +48,9 @@ def test_evidence_of_a_short_baseline_is_weakened_by_its_own_error() -> None:
     """A detector that takes a thin baseline for the truth alarms on every small payer."""
     series = counts(np.random.default_rng(2), 2.0, days=70)
     ones = np.ones(400)
-    z = evidence(series, windows(running_sums([series]), [series], np.array([60]), 180), ones, ones * 1e9)
+    z = evidence(
+        series, windows(Around.of(running_sums([series]), np.array([60]), 180), [series]), ones, ones * 1e9
+    )
     assert z.std() == pytest.approx(1.0, abs=0.1)
 
 
@@ -54,7 +59,10 @@ def test_evidence_points_up_for_more_and_down_for_less() -> None:
     series.observed[0, -30:] *= 2
     series.observed[1, -30:] *= 0.5
     z = evidence(
-        series, windows(running_sums([series]), [series], np.array([30]), 180), np.ones(2), np.full(2, 50.0)
+        series,
+        windows(Around.of(running_sums([series]), np.array([30]), 180), [series]),
+        np.ones(2),
+        np.full(2, 50.0),
     )
     assert z[0, 0] > 5
     assert z[1, 0] < -4
@@ -76,7 +84,7 @@ def test_an_empty_history_has_no_evidence() -> None:
     zeros = np.zeros((2, 100))
     series = Series("decision", zeros, zeros, zeros, zeros, zeros)
     assert not evidence(
-        series, windows(running_sums([series]), [series], np.array([10]), 60), np.ones(2), np.ones(2)
+        series, windows(Around.of(running_sums([series]), np.array([10]), 60), [series]), np.ones(2), np.ones(2)
     ).any()
     assert dispersion_of(series)[0].tolist() == [1.0, 1.0]
 

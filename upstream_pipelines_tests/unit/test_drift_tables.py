@@ -12,7 +12,7 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.drift_tables import drift_metadata
 from upstream_pipelines.drift.figures import Figure
 from upstream_pipelines.drift.store import LooksMade
-from upstream_pipelines_tests.unit.test_drift_people import ROW
+from upstream_pipelines_tests.unit.drift_rows import ROW
 
 TODAY = date(2026, 5, 1)
 ACME = Customer(1, "acme", "Acme", "active", {}, datetime(2026, 1, 1, tzinfo=UTC))
