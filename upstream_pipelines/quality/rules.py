@@ -189,13 +189,33 @@ REMITTANCE_RULES: tuple[Rule, ...] = (
 
 #: What a cell must be before any rule can look at it. Not gradable: such a value cannot be stored as what
 #: it claims to be. Dates, amounts and line numbers decide identity, time and money, so the row is
-#: rejected; units and flags are extras, so the row is kept, the cell emptied and a warning counted.
+#: rejected; units and flags are extras, so the row is kept, the cell emptied and a warning counted. Rows that
+#: are no claim lines are set apart like rejected ones, and are no fault of the file.
 READING_RULES: tuple[Rule, ...] = (
     Rule(
         "row_shape", ("row",), "error", "validity",
         "The row has as many cells as the header.",
         "In a ragged row a value may stand under the wrong header.",
-        "The row has more or fewer cells than the header. Quote cells that hold the delimiter.",
+        "The row has more or fewer cells than the header, or a quote that is never closed took further lines into it. Quote "
+        "cells that hold the delimiter, and double the quotes within them.",
+    ),
+    Rule(
+        "claim_line", ("row",), "info", "validity",
+        "The row is a claim line.",
+        "Exports repeat their header from page to page and end with totals.",
+        "The row repeats the header, or is a total or a note: no claim line. It was set apart; nothing has to be done.",
+    ),
+    Rule(
+        "id_written_in_full", ("claim_id", "cpt"), "error", "validity",
+        "Claim numbers and procedure codes are written with all their digits.",
+        "A spreadsheet writes 1.23457E+11 for a thousand claim numbers; they would be taken for one claim.",
+        "The number was rounded by a spreadsheet (as in 1.2E+11). Format the column as text before the export.",
+    ),
+    Rule(
+        "code_written_in_full", (), "warning", "validity",
+        "Codes and numbers are written with all their digits.",
+        "A rounded NPI is another provider's.",
+        "The number was rounded by a spreadsheet (as in 1.2E+09) and was left empty. Format the column as text before the export.",
     ),
     Rule(
         "text_form", (), "error", "validity",
@@ -213,7 +233,7 @@ READING_RULES: tuple[Rule, ...] = (
         "date_order_known", (), "error", "validity",
         "The order of day and month is known.",
         "04/05/2026 is two different days.",
-        "The date can be read with the day or the month first. Set date_order in the mapping to MDY or DMY.",
+        "The date can be read with the day or the month first. Set date_order in the mapping: MDY if 03/04 is 4 March, DMY if 3 April.",
     ),
     Rule(
         "amount_form", (), "error", "validity",
