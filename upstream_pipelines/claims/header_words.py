@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from upstream_pipelines.claims.fields import FIELDS
+from upstream_pipelines.claims.fields import FIELDS, header_key
 from upstream_pipelines.visible import visible
 
 #: A longer header is a sentence or several cells.
@@ -50,12 +50,8 @@ _FURTHER = """
     ub unapplied unbilled uniq unique unit units unpaid update updated upload user value vendor version visit void with withhold
     work worked write writeoff written year ytd zip zone cntrctr fac num prcsg finl actn obslt sgntr prfnl bene utn
 """
-_WORDS = frozenset(_FURTHER.split()) | {
-    word
-    for field in FIELDS.values()
-    for name in (field.name, *field.synonyms, *field.weak_synonyms)
-    for word in re.findall("[a-z]+", name)
-}
+_NAMES = [name for field in FIELDS.values() for name in (field.name, *field.synonyms, *field.weak_synonyms)]
+_WORDS = {*_FURTHER.split(), *map(header_key, _NAMES), *(word for name in _NAMES for word in re.findall("[a-z]+", name))}
 # For words written together ("claimid", "patientname"): those of a few letters are found in too many names.
 _TOGETHER = frozenset(word for word in _WORDS if len(word) > 3) | {"pay", "tax", "sub"}
 _AT_THE_END = ("id", "no", "num", "nbr", "code", "dt", "amt", "date", "name")
