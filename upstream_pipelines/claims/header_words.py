@@ -51,7 +51,11 @@ _FURTHER = """
     work worked write writeoff written year ytd zip zone cntrctr fac num prcsg finl actn obslt sgntr prfnl bene utn
 """
 _NAMES = [name for field in FIELDS.values() for name in (field.name, *field.synonyms, *field.weak_synonyms)]
-_WORDS = {*_FURTHER.split(), *map(header_key, _NAMES), *(word for name in _NAMES for word in re.findall("[a-z]+", name))}
+_WORDS = {
+    *_FURTHER.split(),
+    *map(header_key, _NAMES),
+    *(word for name in _NAMES for word in re.findall("[a-z]+", name)),
+}
 # For words written together ("claimid", "patientname"): those of a few letters are found in too many names.
 _TOGETHER = frozenset(word for word in _WORDS if len(word) > 3) | {"pay", "tax", "sub"}
 _AT_THE_END = ("id", "no", "num", "nbr", "code", "dt", "amt", "date", "name")
