@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from upstream_pipelines.claims.fields import FIELDS, header_key
 from upstream_pipelines.claims.sections import SECTIONS
-from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, Grade
+from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, NEVER_ERRORS, Grade
 from upstream_pipelines.visible import visible
 
 DateOrder = Literal["MDY", "DMY", "YMD"]
@@ -110,4 +110,7 @@ class ClaimMapping(BaseModel):
                 f"always an error, because a line without it cannot be stored: {', '.join(fixed)}"
                 + (". A source without procedure codes sets no_cpt: true" if "cpt_present" in fixed else "")
             )
+        soft = sorted(name for name, grade in grades.items() if name in NEVER_ERRORS and grade == "error")
+        if soft:
+            raise ValueError(f"told of rows that are stored already; give warning, info or off: {', '.join(soft)}")
         return grades

@@ -169,8 +169,7 @@ def _columns(told: Preview, opened: OpenedText, mapping: ClaimMapping) -> list[s
         named = named if mapping.no_header else {}  # a cell that says "paid" is no header
         lines = [
             "",
-            "# The file has no header row that is known: number its columns, of which there are "
-            f"{len(told.columns)}, from 1.",
+            f"# The file has no header row that is known: number its {len(told.columns)} columns from 1.",
             "no_header: true" if mapping.no_header else "# no_header: true",
         ]
     else:

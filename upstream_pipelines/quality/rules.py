@@ -139,6 +139,13 @@ FURTHER_RULES: tuple[Rule, ...] = (
         "Facilities are named in alerts, charts and reports; such a name is withheld there.",
         "The facility holds what looks like personal data. Check whether the columns are shifted.",
     ),
+    Rule(
+        "payer_spelling", ("payer",), "warning", "consistency",
+        "The payer is not another spelling of a known one.",
+        "Two spellings of a payer are two payers: neither has enough lines, and a renamed one seems to stop.",
+        "The payer looks like a known one spelled otherwise. `upstream customers aliases SLUG` suggests the alias.",
+        noted=True,
+    ),
 )  # fmt: skip
 
 #: Of remittances (X12 835), told by their reader: no other source has what they look at.
@@ -293,6 +300,9 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in READING_RULES + GRADABLE_R
 
 #: These guard columns that hold no NULL; a row that fails them cannot be stored at all.
 FIXED_ERRORS = frozenset({"payer_present", "cpt_present", "submitted_date_present", "outcome_present"})
+
+#: Told of rows that are stored already, so none of them can be rejected by it.
+NEVER_ERRORS = frozenset({"payer_spelling"})
 
 
 def active_rules(grades: Mapping[str, Grade]) -> tuple[Rule, ...]:
