@@ -15,9 +15,8 @@ import pyarrow.compute as pc
 Mask = npt.NDArray[np.bool_]
 
 # What spreadsheets and programs make of a number of digits: 1001.0, 1.23457E+11 (Excel, C), 1.234567893E9 (Java).
-_FLOAT = r"^\d+\.0+$"
+_ANY_FLOAT = r"^\d+(?:\.0+|(?:\.\d+)?[eE]\+?\d{1,3})$"
 _ROUNDED = r"^\d(?:\.\d+)?[eE]\+\d{2,3}$"
-_SHORTEST = r"^\d\.\d+E\d{1,2}$"
 # A double tells apart whole numbers of 15 digits, some of 16 and 17.
 _DIGITS = range(1, 16)
 
@@ -34,7 +33,7 @@ def whole_numbers(texts: pa.StringArray) -> tuple[pa.StringArray, Mask]:
     it was cannot be told, and a thousand numbers are written the same.
     """
     none = np.zeros(len(texts), dtype=bool)
-    if not pc.any(pc.match_substring_regex(texts, f"{_FLOAT}|{_ROUNDED}|{_SHORTEST}")).as_py():
+    if not pc.any(pc.match_substring_regex(texts, _ANY_FLOAT)).as_py():
         return texts, none
     texts = pc.replace_substring_regex(texts, r"^(\d+)\.0+$", r"\1")
     for digits in _DIGITS:

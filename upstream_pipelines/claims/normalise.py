@@ -222,7 +222,7 @@ def _clean(texts: pa.StringArray) -> pa.StringArray:
     Taken off is what keeps a spreadsheet from reading digits as a number: `="00100"` and `'00100`.
     """
     trimmed = pc.utf8_trim_whitespace(texts)
-    if pc.any(pc.match_substring_regex(trimmed, _GUARDED)).as_py():
+    if pc.any(pc.or_(pc.starts_with(trimmed, '="'), pc.starts_with(trimmed, "'"))).as_py():
         trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(trimmed, _GUARDED, r"\1\2"))
     missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING_WORDS))
     return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
