@@ -111,8 +111,8 @@ class DateForms:
             encoded = _trimmed(column).dictionary_encode()
             texts, places = encoded.dictionary, encoded.indices
             found, (first, second, year) = _extract(texts, _YEAR_LAST, "aby")
-            # A program writes its 12/31/9999 whatever the order of its dates.
-            found &= year != 9999
+            # A program writes its 12/31/9999 whatever the order of its dates, and a spreadsheet 1/0/1900 for a zero.
+            found &= (year != 9999) & (year >= _FIRST_YEAR)
             self._day_first += int((found & (first > 12) & (first <= 31) & (second <= 12)).sum())
             self._month_first += int((found & (second > 12) & (second <= 31) & (first <= 12)).sum())
             either = found & (first <= 12) & (second <= 12) & (first != second) & (np.minimum(first, second) > 0)

@@ -143,6 +143,7 @@ def test_a_few_such_dates_among_others_cost_only_their_rows() -> None:
 
 def test_numbers_of_days_are_read_where_a_column_is_of_them() -> None:
     assert _forms(["46027", "46028.5", "", "2026-01-05"]).serial_fields == {"date 0"}
+    assert _forms(["46027", "46028", "1/0/1900"]).serial_fields == {"date 0"}
     days, verdicts = parse_dates(pa.array(["46027", "46028.75", "25569", "00012"]), None, serial=True)
     assert days.to_pylist() == [date(2026, 1, 5), date(2026, 1, 6), date(1970, 1, 1), None]
     assert verdicts.tolist() == [GOOD, GOOD, GOOD, BAD_FORM]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_every_row_of_a_messy_file_is_in_one_count(
 
 
 _DAYS = st.dates(date(1990, 1, 1), date(2026, 3, 1))
-_FORMS = {
+_FORMS: dict[str, Callable[[date], str]] = {
     "iso": lambda day: day.isoformat(),
     "us": lambda day: day.strftime("%m/%d/%Y"),
     "eu": lambda day: day.strftime("%d.%m.%Y"),
