@@ -252,7 +252,7 @@ class CsvFile:
             # Arrow's own message quotes the row.
             raise _unreadable(max(self._left_out, default=(0, 0, 0))[0]) from None
         if self._unclosed_at:
-            raise _unclosed(self._unclosed_at)
+            raise _unclosed(self._unclosed_at + self._rows_within)
         return batch
 
     def _look_at_dates(self) -> DateForms:
