@@ -41,14 +41,15 @@ _ALL = (
         "text",
         "The claim's number at the provider or payer.",
         ("claim_number", "claim_no", "claim_num", "claim_control_number", "icn", "dcn", "tcn"),
-        ("claim", "clm_id", "patient_control_number"),
+        ("claim", "clm_id", "patient_control_number", "claim_nbr", "clm_no", "clm_num", "clm_nbr",
+         "claim_reference_number", "internal_control_number"),
     ),
     ClaimField(
         "line_number",
         "integer",
         "Number of the service line within the claim.",
         ("line_no", "line_num", "claim_line", "claim_line_number", "service_line", "service_line_number"),
-        ("line", "line_id", "line_seq", "sequence"),
+        ("line", "line_id", "line_seq", "sequence", "line_nbr", "line_item_number"),
     ),
     ClaimField(
         "payer",
@@ -57,7 +58,9 @@ _ALL = (
         ("payer_name", "payor", "payor_name", "insurance_provider", "insurance_company", "insurer",
          "insurance_carrier", "carrier", "carrier_name", "insurance_name", "primary_payer", "primary_insurance",
          "primary_payer_name", "health_plan"),
-        ("insurance", "plan", "plan_name", "insurance_plan", "payer_id", "payor_id"),
+        ("insurance", "plan", "plan_name", "insurance_plan", "payer_id", "payor_id", "ins_name", "ins_company",
+         "insurance_carrier_name", "insurance_payer", "insurance_plan_name", "primary_ins", "primary_payor",
+         "payer_plan_name", "payor_plan"),
         required=True,
         max_length=200,
     ),
@@ -67,7 +70,8 @@ _ALL = (
         "Procedure code, CPT or HCPCS.",
         ("cpt_code", "cpt_hcpcs", "hcpcs", "hcpcs_code", "hcpcs_cpt", "procedure_code", "proc_code",
          "service_code", "cpt_hcpcs_code"),
-        ("procedure", "proc"),
+        ("procedure", "proc", "proc_cd", "cpt_cd", "hcpcs_cd", "procedure_cd", "billing_code",
+         "cpt_procedure_code"),
         required=True,
         max_length=50,
     ),
@@ -76,7 +80,7 @@ _ALL = (
         "code",
         "Procedure modifiers, separated by a space.",
         ("modifier", "modifier_codes", "cpt_modifier", "cpt_modifiers", "procedure_modifier", "mod", "mods"),
-        ("modifier_1", "mod1"),
+        ("modifier_1", "mod1", "modifier_s", "modifier_list", "procedure_modifiers"),
         max_length=50,
     ),
     ClaimField(
@@ -84,7 +88,8 @@ _ALL = (
         "date",
         "Day of the service.",
         ("date_of_service", "dos", "service_from_date", "from_date_of_service", "dos_from", "svc_date"),
-        ("service_from", "from_date", "service_start_date", "procedure_date"),
+        ("service_from", "from_date", "service_start_date", "procedure_date", "svc_dt", "service_dt",
+         "dt_of_service", "date_of_svc", "from_dos", "service_date_from", "dos_start"),
     ),
     ClaimField(
         "submitted_date",
@@ -93,7 +98,9 @@ _ALL = (
         ("submission_date", "date_submitted", "submit_date", "submitted_on", "claim_submission_date",
          "claim_submitted_date", "billed_date", "date_billed", "bill_date", "billing_date", "filed_date",
          "date_filed", "sent_date"),
-        ("submitted", "received_date"),
+        ("submitted", "received_date", "submit_dt", "submitted_dt", "sub_date", "date_of_submission",
+         "claim_sent_date", "date_sent", "claim_filed_date", "original_submission_date", "transmission_date",
+         "billed_on"),
         required=True,
     ),
     ClaimField(
@@ -103,14 +110,16 @@ _ALL = (
         ("decision_date", "date_decided", "adjudication_date", "adjudicated_date", "date_adjudicated", "remit_date",
          "remittance_date", "era_date", "eob_date", "processed_date", "date_processed", "determination_date",
          "response_date", "finalized_date"),
-        ("decided", "decision", "denial_date", "close_date"),
+        ("decided", "decision", "denial_date", "close_date", "adjud_date", "adjudicated_on", "decision_dt",
+         "date_of_decision", "decided_on", "denied_date", "date_denied", "finalised_date", "process_date",
+         "claim_processed_date", "remit_dt", "payer_response_date"),
     ),
     ClaimField(
         "payment_date",
         "date",
         "Day the payer paid.",
         ("paid_date", "date_paid", "check_date", "pay_date", "payment_posted_date", "date_of_payment", "eft_date"),
-        ("posted_date",),
+        ("posted_date", "paid_dt", "payment_dt", "paid_on", "date_of_check", "check_eft_date"),
     ),
     ClaimField(
         "outcome",
@@ -118,7 +127,8 @@ _ALL = (
         "PAID, DENIED, PENDING or OTHER.",
         ("claim_status", "claim_outcome", "status", "claim_state", "adjudication_status", "decision_status",
          "payment_status", "disposition", "determination"),
-        ("result", "state_of_claim", "claim_disposition"),
+        ("result", "state_of_claim", "claim_disposition", "clm_status", "claim_result", "current_status",
+         "adjudication_outcome", "claim_decision"),
         required=True,
     ),
     ClaimField(
@@ -128,7 +138,8 @@ _ALL = (
         ("billed", "charge", "charges", "charge_amount", "charged_amount", "billed_charges", "bill_amount",
          "claim_amount", "submitted_amount", "submitted_charge", "line_charge", "gross_charge", "billed_amt",
          "charge_amt"),
-        ("total_charge", "total_charges", "total_charge_amount", "claim_total"),
+        ("total_charge", "total_charges", "total_charge_amount", "claim_total", "amount_billed", "amt_billed",
+         "total_billed", "line_charges", "amount_charged"),
     ),
     ClaimField(
         "allowed_amount",
@@ -136,7 +147,8 @@ _ALL = (
         "Amount the payer allowed, in dollars.",
         ("allowed", "allowed_amt", "allowable", "allowable_amount", "approved_amount", "contract_amount",
          "allowed_charge", "eligible_amount"),
-        ("approved",),
+        ("approved", "amount_allowed", "amt_allowed", "total_allowed", "allowed_charges", "contracted_amount",
+         "line_allowed"),
     ),
     ClaimField(
         "paid_amount",
@@ -144,7 +156,8 @@ _ALL = (
         "Amount the payer paid, in dollars.",
         ("paid", "paid_amt", "payment", "payment_amount", "amount_paid", "payer_paid", "payer_paid_amount",
          "insurance_paid", "insurance_payment", "net_paid"),
-        ("reimbursement", "reimbursed_amount"),
+        ("reimbursement", "reimbursed_amount", "amt_paid", "total_paid", "ins_paid", "insurance_paid_amount",
+         "payer_payment", "line_paid"),
     ),
     ClaimField(
         "denial_reason_code",
@@ -152,6 +165,7 @@ _ALL = (
         "Claim adjustment reason code (CARC), with or without its group (CO, PR, OA, PI, CR).",
         ("denial_code", "carc", "carc_code", "denial_carc", "adjustment_reason_code", "reason_code",
          "claim_adjustment_reason_code", "denial_codes", "rejection_code", "adjustment_code"),
+        ("denial_cd", "denial_reason_cd", "adj_reason_code", "carc_codes", "primary_denial_code"),
         max_length=50,
     ),
     ClaimField(
@@ -198,14 +212,15 @@ _ALL = (
         "quantity",
         "Units of service.",
         ("unit", "service_units", "units_of_service", "unit_count", "qty", "quantity", "number_of_units"),
-        ("days_or_units",),
+        ("days_or_units", "svc_units", "unit_of_service", "qty_billed", "billed_units"),
     ),
     ClaimField(
         "provider_npi",
         "code",
         "NPI of the provider.",
         ("npi", "rendering_npi", "rendering_provider_npi", "provider_npi_number", "npi_number"),
-        ("billing_npi", "billing_provider_npi", "provider_id"),
+        ("billing_npi", "billing_provider_npi", "provider_id", "servicing_npi", "servicing_provider_npi",
+         "performing_npi"),
     ),
     ClaimField(
         "facility",
@@ -222,8 +237,11 @@ FIELDS: dict[str, ClaimField] = {field.name: field for field in _ALL}
 
 
 def header_key(header: str) -> str:
-    """A header without case, spaces and punctuation: `Claim Status`, `claim_status` and `CLAIM-STATUS` are one."""
-    return re.sub(r"[\W_]+", "", header).casefold()
+    """A header without case, spaces and punctuation: `Claim Status`, `claim_status` and `CLAIM-STATUS` are one.
+
+    Neither do the signs of a trade mark count: the AMA asks for them beside CPT.
+    """
+    return re.sub(r"\((?:R|TM)\)|[\W_]+", "", header, flags=re.IGNORECASE).casefold()
 
 
 def required_fields(*, no_cpt: bool) -> tuple[str, ...]:

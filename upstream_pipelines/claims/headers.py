@@ -1,37 +1,44 @@
 """Which header is which claim field: the customer's mapping first, then the common names.
 
-Not here: the names themselves (fields.py), finding the header in a file (ingest/csv_reader.py).
+Not here: the names themselves (fields.py), which may be shown (header_words.py), finding the header in a file
+(ingest/csv_header.py).
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from upstream_pipelines.claims.fields import FIELDS, header_key, required_fields
+from upstream_pipelines.claims.header_words import looks_like_column_name, shown_header, shown_headers, tidy_header
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.errors import FileRefusedError
 
 #: Shown in a refusal: enough to see what the file is, not a page of names.
 _SHOWN = 30
-# Numbers, dates and amounts start with no letter; a claim or patient number has many digits.
-_NAME = re.compile(r"[^\W\d][\w ./#()%$&?:-]{0,59}")
-_DIGIT = re.compile(r"\d")
+_LONGEST = 60
+_NAME_THEM = (
+    "Export the file with these columns, or name the headers under columns in the customer's mapping, such as "
+    "`{field}: <header>`"
+)
+_NO_HEADER = (
+    "Export the file with a header row. If it cannot have one, set `no_header: true` in the customer's mapping and give each "
+    "field the number of its column under columns, such as `{field}: 3`"
+)
 
 
 @dataclass(frozen=True)
 class HeaderMatch:
     """Position of each recognised field among the headers, and what could not be placed.
 
-    ambiguous: field → the headers that all could be it.
+    ambiguous: field → the places of the headers that all could be it.
     absent: field → the mapped header that the input does not have (its common names were tried instead).
     """
 
     positions: dict[str, int]
-    ambiguous: dict[str, list[str]]
+    ambiguous: dict[str, list[int]]
     absent: dict[str, str]
 
 
@@ -41,7 +48,7 @@ def match_headers(headers: Sequence[str], mapping: ClaimMapping) -> HeaderMatch:
     mapped = {field: header_key(header) for field, header in mapping.columns.items()}
     taken = set(mapped.values())
     positions: dict[str, int] = {}
-    ambiguous: dict[str, list[str]] = {}
+    ambiguous: dict[str, list[int]] = {}
     absent = {field: mapping.columns[field] for field, key in mapped.items() if key not in keys}
     for name, field in FIELDS.items():
         tiers: tuple[tuple[str, ...], ...] = ((name,), field.synonyms, field.weak_synonyms)
@@ -55,7 +62,7 @@ def match_headers(headers: Sequence[str], mapping: ClaimMapping) -> HeaderMatch:
             if len(found) == 1:
                 positions[name] = found[0]
             elif found:
-                ambiguous[name] = [headers[position] for position in found]
+                ambiguous[name] = found
             if found:
                 break
     return HeaderMatch(positions, ambiguous, absent)
@@ -65,56 +72,75 @@ def require_fields(match: HeaderMatch, headers: Sequence[str], mapping: ClaimMap
     """Refuse an input whose headers do not give every required field exactly one column.
 
     Raises:
-        FileRefusedError: names fields and headers (never a value) and the mapping that would help.
+        FileRefusedError: names fields, and headers that may be shown (never a value), and the mapping that would help.
     """
     if match.ambiguous:
-        choices = "; ".join(f"{field}: {_names(names)}" for field, names in match.ambiguous.items())
+        choices = "; ".join(f"{field}: {_names(headers, places)}" for field, places in match.ambiguous.items())
         raise FileRefusedError(
             f"More than one header could be a field ({choices}). Remove or rename the extra columns, or name "
             "the right one under columns in the customer's mapping."
         )
-    missing = [field for field in required_fields(no_cpt=mapping.no_cpt) if field not in match.positions]
+    missing = missing_fields(match, mapping)
     if not missing:
         return
     wished = [f"{field}: {match.absent[field]}" for field in missing if field in match.absent]
+    no_code = "; a source without procedure codes sets `no_cpt: true`." if "cpt" in missing else "."
+    if mapping.no_header:
+        raise FileRefusedError(
+            f"No column found for {', '.join(missing)}; the file has {len(headers)} columns"
+            + (f", and the mapping names others ({', '.join(wished)}). " if wished else ". ")
+            + f"Give their numbers under columns in the customer's mapping, such as `{missing[0]}: 3`{no_code}"
+        )
+    named = is_header_row(match, headers)
     read = (
-        f"the headers read are {_names(headers)}"
-        if _is_header_row(match, headers)
+        f"the headers read are {_names(headers, range(len(headers)))}"
+        if named
         else f"the first row, of {len(headers)} cells, does not look like a header row"
     )
     raise FileRefusedError(
         ("No header row was recognised. " if not match.positions else "")
         + f"No column found for {', '.join(missing)}; {read}. "
         + (f"The mapping names headers that are not there ({', '.join(wished)}). " if wished else "")
-        + "Export the file with these columns and a header row, or name the headers under columns in the "
-        + f"customer's mapping, such as `{missing[0]}: <header>`"
-        + ("; a source without procedure codes sets `no_cpt: true`." if "cpt" in missing else ".")
+        + (_NAME_THEM if named else _NO_HEADER).format(field=missing[0])
+        + no_code
     )
 
 
+def missing_fields(match: HeaderMatch, mapping: ClaimMapping) -> list[str]:
+    """Required fields that have no column."""
+    return [field for field in required_fields(no_cpt=mapping.no_cpt) if field not in match.positions]
+
+
 def describe_headers(match: HeaderMatch, headers: Sequence[str]) -> dict[str, Any]:
-    """The facts about the headers that are kept with the upload: names only."""
+    """The facts about the headers that are kept with the upload and shown: no text that may be a patient's."""
     used = set(match.positions.values())
+    unused = [place for place in range(len(headers)) if place not in used]
     facts: dict[str, Any] = {
-        "columns": {headers[position]: field for field, position in match.positions.items()},
-        "unused_columns": [header for position, header in enumerate(headers) if position not in used],
+        "columns": {
+            tidy_header(headers[position])[:_LONGEST]: field for field, position in match.positions.items()
+        },
+        "unused_columns": shown_headers(headers, unused),
     }
     if match.absent:
         facts["mapped_headers_not_found"] = match.absent
-    repeated = [header for header, count in Counter(map(header_key, headers)).items() if count > 1 and header]
+    keys = [header_key(header) for header in headers]
+    counts = Counter(keys)
+    repeated = {key: place for place, key in reversed(list(enumerate(keys))) if key and counts[key] > 1}
     if repeated:
-        facts["repeated_headers"] = repeated
+        facts["repeated_headers"] = [shown_header(headers[place], place) for place in sorted(repeated.values())]
     return facts
 
 
-def _is_header_row(match: HeaderMatch, headers: Sequence[str]) -> bool:
-    """Whether the names may be shown. In a file without header the first row is a claim, and never shown."""
+def is_header_row(match: HeaderMatch, headers: Sequence[str]) -> bool:
+    """Whether a row is one of headers, as far as can be told; in a file without one it is a claim."""
     named = [header for header in headers if header.strip()]
-    if not all(_NAME.fullmatch(header) and len(_DIGIT.findall(header)) < 6 for header in named):
-        return False
-    return len(match.positions) >= 2 or 2 * sum("_" in header for header in named) > len(named)
+    known = sum(map(looks_like_column_name, named))
+    return len(match.positions) + len(match.ambiguous) >= 2 or 2 * known > len(named) > 0
 
 
-def _names(headers: Sequence[str]) -> str:
-    shown = ", ".join(repr(header[:60]) for header in headers[:_SHOWN])
-    return shown + (f" and {len(headers) - _SHOWN} more" if len(headers) > _SHOWN else "")
+def _names(headers: Sequence[str], places: Sequence[int]) -> str:
+    shown = ", ".join(
+        repr(tidy_header(headers[place])) if looks_like_column_name(headers[place]) else shown_header("", place)
+        for place in places[:_SHOWN]
+    )
+    return shown + (f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else "")

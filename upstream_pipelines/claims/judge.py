@@ -44,7 +44,7 @@ class JudgedBlock:
     accepted: the columns of `received_lines` from source_row_number on, but source; arrow dtypes. Those that stood
         beside the claim line come last.
     rejected: source_row_number, field, rule, reason; a row for each rule and field that failed.
-    rows: rows of the block, ragged ones included; rows = len(accepted) + rejected_rows.
+    rows: rows of the block, those apart from its frame included; rows = len(accepted) + rejected_rows.
     """
 
     accepted: pd.DataFrame
@@ -102,7 +102,7 @@ class Judge:
         Raises:
             ContractBrokenError: a row that passed every rule cannot be stored.
         """
-        typed = type_block(block.frame, self._mapping, block.date_order)
+        typed = type_block(block.frame, self._mapping, block.date_order, block.serial_dates)
         failures = self._failures(block, typed)
         wrong = np.zeros(len(block.frame), dtype=bool)
         warned = np.zeros(len(block.frame), dtype=bool)
@@ -116,9 +116,8 @@ class Judge:
             accepted[name] = _frame({name: column.filter(pa.array(~wrong))})[name]
         rejected = _rejections(block, failures)
         self._count(block, typed, failures, wrong, warned)
-        return JudgedBlock(
-            accepted, rejected, len(block.frame) + len(block.ragged), int(wrong.sum()) + len(block.ragged)
-        )
+        apart = sum(map(len, block.apart.values()))
+        return JudgedBlock(accepted, rejected, len(block.frame) + apart, int(wrong.sum()) + apart)
 
     def counters(self) -> Counters:
         """The counts over the blocks judged so far."""
@@ -165,7 +164,7 @@ class Judge:
         for name, mask in applied.items():
             self._tallies[name].checked += int(mask.sum())
         for rule in READING_RULES:
-            self._tallies[rule.name].checked += rows + (len(block.ragged) if rule.name == "row_shape" else 0)
+            self._tallies[rule.name].checked += rows + len(block.apart.get(rule.name, ()))
         return failures
 
     def _noted(self, block: RawBlock) -> list[tuple[Rule, str, Mask]]:
@@ -213,7 +212,8 @@ class Judge:
         counters, rows = self._counters, len(block.frame)
         for name, (mask, columns) in _by_rule(failures, rows).items():
             self._tally(name, block.row_numbers[mask], columns)
-        self._tally("row_shape", block.ragged, set())
+        for name, numbers in block.apart.items():
+            self._tally(name, numbers, set())
         invalid = {"date": np.zeros(rows, dtype=bool), "value": np.zeros(rows, dtype=bool)}
         for rule, _, mask in failures:
             if rule.name in _INVALID_DATE_RULES:
@@ -231,9 +231,10 @@ class Judge:
                 )
                 empty = typed.columns[name].is_null().to_numpy(zero_copy_only=False) & ~unread
                 counters.missing[name] = counters.missing.get(name, 0) + int(empty.sum())
-        counters.rows += rows + len(block.ragged)
+        apart = sum(map(len, block.apart.values()))
+        counters.rows += rows + apart
         counters.accepted += int((~wrong).sum())
-        counters.rejected += int(wrong.sum()) + len(block.ragged)
+        counters.rejected += int(wrong.sum()) + apart
         counters.warned += int((warned & ~wrong).sum())
 
     def _tally(self, rule: str, numbers: RowNumbers, columns: set[str]) -> None:
@@ -256,7 +257,7 @@ def _rejections(block: RawBlock, failures: list[tuple[Rule, str, Mask]]) -> pd.D
     parts: list[tuple[Rule, str, npt.NDArray[Any]]] = [
         (rule, column, block.row_numbers[mask]) for rule, column, mask in failures if rule.severity == "error"
     ]
-    parts.append((RULES["row_shape"], "row", block.ragged))
+    parts.extend((RULES[name], "row", numbers) for name, numbers in block.apart.items())
     lengths = [len(numbers) for _, _, numbers in parts]
     table = pa.table(
         {

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from upstream_pipelines.claims.fields import FIELDS, header_key
 from upstream_pipelines.claims.sections import SECTIONS
-from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, Grade
+from upstream_pipelines.quality.rules import FIXED_ERRORS, GRADABLE_RULES, NEVER_ERRORS, Grade
 from upstream_pipelines.visible import visible
 
 DateOrder = Literal["MDY", "DMY", "YMD"]
@@ -25,7 +25,9 @@ _Name = Annotated[str, Field(min_length=1, max_length=200)]
 class ClaimMapping(BaseModel):
     """How a customer's files name and write things; everything has a working default.
 
-    columns: claim field → the file's header, where the header is not one everybody knows.
+    columns: claim field → the file's header, where the header is not one everybody knows; without header, the number
+        of the field's column as text, "1" being the first.
+    no_header: the files begin with a claim.
     outcomes: word as sent → outcome, beside the known words (paid, denied, pending, ...).
     date_order: order of day, month and year in dates of digits; None: told from the file itself.
     no_cpt: the source has no procedure codes; every line gets `UNSPECIFIED`.
@@ -38,6 +40,7 @@ class ClaimMapping(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     columns: dict[str, _Name] = Field(default_factory=dict)
+    no_header: bool = False
     outcomes: dict[_Name, Outcome] = Field(default_factory=dict)
     date_order: DateOrder | None = None
     no_cpt: bool = False
@@ -50,6 +53,22 @@ class ClaimMapping(BaseModel):
     def groups(self) -> Mapping[str, str]:
         """Pattern of codes → group: the customer's own, or the sections of CPT where it has set none."""
         return self.cpt_groups or SECTIONS
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _numbers_of_columns_are_names(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            return columns
+        return {field: str(name) if type(name) is int else name for field, name in columns.items()}
+
+    @model_validator(mode="after")
+    def _without_header_columns_have_numbers(self) -> Self:
+        wrong = sorted(field for field, name in self.columns.items() if not re.fullmatch(r"[1-9]\d{0,3}", name))
+        if self.no_header and wrong:
+            raise ValueError(
+                f"with no_header, columns gives each field the number of its column (payer: 3), not: {', '.join(wrong)}"
+            )
+        return self
 
     @field_validator("columns")
     @classmethod
@@ -91,4 +110,7 @@ class ClaimMapping(BaseModel):
                 f"always an error, because a line without it cannot be stored: {', '.join(fixed)}"
                 + (". A source without procedure codes sets no_cpt: true" if "cpt_present" in fixed else "")
             )
+        soft = sorted(name for name, grade in grades.items() if name in NEVER_ERRORS and grade == "error")
+        if soft:
+            raise ValueError(f"told of rows that are stored already; give warning, info or off: {', '.join(soft)}")
         return grades

@@ -1,12 +1,13 @@
 """Types raw cells as whole columns, with a verdict per row, field and reading rule.
 
 Each column is typed once per distinct value and spread back over the rows: a column of 200,000 dates
-holds some hundreds of days. Not here: dates (dates.py), the rules on typed values (quality/).
+holds some hundreds of days. Not here: dates (dates.py), codes
+(code_cells.py), the rules on typed values (quality/).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from upstream_pipelines.claims.code_cells import split_modifiers, tidy_code, whole_numbers
 from upstream_pipelines.claims.dates import BAD_FORM, UNKNOWN_ORDER, parse_dates
 from upstream_pipelines.claims.fields import FIELDS, UNSPECIFIED_CPT, ClaimField, Kind
 from upstream_pipelines.claims.mapping import ClaimMapping, DateOrder
@@ -26,6 +28,10 @@ Mask = npt.NDArray[np.bool_]
 
 NAMES = frozenset({"payer", "facility"})
 """Fields that stand in messages as they are: marks that turn or hide text are no part of them."""
+NUMBERS = frozenset({"claim_id", "authorization_number"})
+"""Texts that are numbers as a rule: what a spreadsheet makes of digits is no part of them."""
+IDENTITY = frozenset({"claim_id", "cpt"})
+"""Without one of these a line is another line: it is rejected where another field would be left empty."""
 MONEY = pa.decimal128(14, 2)
 UNITS = pa.decimal128(12, 3)
 ARROW_TYPES: dict[Kind, pa.DataType] = {
@@ -43,6 +49,7 @@ _NUMBER = r"^(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?$"
 _THOUSANDS = r"^\d{1,3}(?:,\d{3})+(?:\.\d*)?$"
 # 1.234,56 and 1234,56: one or two digits after the last comma cannot be thousands.
 _DECIMAL_COMMA = r"^(?:\d+|\d{1,3}(?:\.\d{3})+),\d{1,2}$"
+_GUARDED = r"""^(?:="([^"]*)"|'([-+=@\d].*))$"""
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
 
@@ -58,8 +65,13 @@ class TypedBlock:
     failures: list[tuple[str, str, Mask]] = field(default_factory=list)
 
 
-def type_block(frame: pd.DataFrame, mapping: ClaimMapping, order: DateOrder | None) -> TypedBlock:
-    """Type the cells of a raw block's frame (columns: claim fields, arrow strings)."""
+def type_block(
+    frame: pd.DataFrame, mapping: ClaimMapping, order: DateOrder | None, serial_dates: Collection[str] = ()
+) -> TypedBlock:
+    """Type the cells of a raw block's frame (columns: claim fields, arrow strings).
+
+    order, serial_dates: how the whole upload writes its dates, see `RawBlock`.
+    """
     rows = len(frame)
     typed = TypedBlock({}, pa.array(np.ones(rows, dtype=bool)))
     for name, definition in FIELDS.items():
@@ -78,14 +90,16 @@ def type_block(frame: pd.DataFrame, mapping: ClaimMapping, order: DateOrder | No
                 mask = pc.fill_null(spread(pa.array(bad)), False).to_numpy(zero_copy_only=False)
                 typed.failures.append((rule, name, mask))
 
-        values = _type_column(definition, texts, mapping, order, note)
+        values = _type_column(definition, texts, mapping, (order, name in serial_dates), note)
         if name in NAMES:
             values = _clean(_visible_names(values))
         if definition.kind == "outcome":
             typed.outcome_known = pc.fill_null(spread(pc.not_equal(values, "")), True)
             values = pc.if_else(pc.equal(values, ""), "OTHER", values)
         typed.columns[name] = spread(values)
-    _split_modifiers(typed)
+    typed.columns["cpt"], typed.columns["modifiers"] = split_modifiers(
+        typed.columns["cpt"], typed.columns["modifiers"]
+    )
     if mapping.no_cpt:
         typed.columns["cpt"] = pc.fill_null(typed.columns["cpt"], UNSPECIFIED_CPT)
     return typed
@@ -95,12 +109,12 @@ def _type_column(
     definition: ClaimField,
     texts: pa.StringArray,
     mapping: ClaimMapping,
-    order: DateOrder | None,
+    dates: tuple[DateOrder | None, bool],
     note: Callable[[str, Mask], None],
 ) -> pa.Array:
     """Type the distinct values of one column; `note` takes a reading rule and the values that fail it."""
     if definition.kind == "date":
-        days, verdict = parse_dates(texts, order)
+        days, verdict = parse_dates(texts, dates[0], serial=dates[1])
         note("date_form", verdict == BAD_FORM)
         note("date_order_known", verdict == UNKNOWN_ORDER)
         return days
@@ -124,13 +138,17 @@ def _type_column(
         flags, bad = _parse_flags(texts)
         note("flag_form", bad)
         return flags
+    if definition.kind == "code" or definition.name in NUMBERS:
+        texts, rounded = whole_numbers(texts)
+        note("id_written_in_full" if definition.name in IDENTITY else "code_written_in_full", rounded)
+        texts = pc.if_else(pa.array(~rounded), texts, pa.scalar(None, pa.string()))
     bad = _flags(pc.greater(pc.utf8_length(texts), definition.max_length))
     bad |= _flags(pc.match_substring_regex(texts, _CONTROL))
     note("text_form", bad)
     texts = pc.if_else(pa.array(~bad), texts, pa.scalar(None, pa.string()))
     if definition.kind == "outcome":
         return _parse_outcomes(texts, mapping)
-    return _tidy_code(definition.name, texts) if definition.kind == "code" else texts
+    return tidy_code(definition.name, texts) if definition.kind == "code" else texts
 
 
 def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa.Decimal128Array, Mask]:
@@ -155,7 +173,9 @@ def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa
 
 def _strip_amounts(texts: pa.StringArray) -> tuple[pa.StringArray, Mask]:
     """Amounts without signs, currency and separators, and which were negative."""
-    bare = pc.replace_substring_regex(pc.utf8_upper(texts), r"[\s$]|USD", "")
+    # White space of every kind: French spreadsheets part thousands by a narrow one. The minus has a sign of its own.
+    bare = pc.replace_substring_regex(pc.utf8_upper(texts), r"US\$|USD|[\s\pZ$]", "")
+    bare = pc.replace_substring_regex(bare, "[\u2212\u2013]", "-")
     negative = _flags(pc.match_substring_regex(bare, r"^(?:\(.*\)|-.*|.*-)$"))
     bare = pc.replace_substring_regex(bare, r"^\((.*)\)$", r"\1")
     bare = pc.replace_substring_regex(bare, r"^[+-](.*)$|^(.*)-$", r"\1\2")
@@ -196,39 +216,14 @@ def _outcome_word(sent: str) -> str:
     return str(pc.utf8_trim_whitespace(bare)[0].as_py())
 
 
-def _tidy_code(name: str, texts: pa.StringArray) -> pa.StringArray:
-    """Codes in capitals, one separator, and without the `.0` that spreadsheets add to numbers."""
-    codes = pc.replace_substring_regex(pc.utf8_upper(texts), r"^(\d+)\.0+$", r"\1")
-    if name == "denial_reason_code":
-        return pc.replace_substring_regex(codes, r"^(CO|PR|OA|PI|CR)[\s:_-]*([A-Z]?\d+)(?:\.0+)?$", r"\1-\2")
-    if name in ("modifiers", "diagnosis_codes"):
-        return pc.utf8_trim_whitespace(pc.replace_substring_regex(codes, r"[\s,;:|/^]+", " "))
-    return codes
-
-
-def _split_modifiers(typed: TypedBlock) -> None:
-    """`99213-25` is code 99213 with modifier 25; modifiers sent in their own column stay, once."""
-    cpt, sent = typed.columns["cpt"], typed.columns["modifiers"]
-    separators = r"[-\s:,;^/]+"
-    pattern = rf"^(?P<code>[A-Z0-9]{{5}}){separators}(?P<modifiers>[A-Z0-9]{{2}}(?:{separators}[A-Z0-9]{{2}})*)$"
-    encoded = cpt.dictionary_encode()
-    match = pc.extract_regex(encoded.dictionary, pattern)
-    if match.null_count == len(match):
-        return
-    glued = match.is_valid()
-    code = pc.if_else(glued, pc.struct_field(match, "code"), encoded.dictionary)
-    taken = pc.replace_substring_regex(pc.struct_field(match, "modifiers"), separators, " ")
-    taken = pc.if_else(glued, taken, pa.scalar(None, pa.string())).take(encoded.indices)
-    both = pc.binary_join_element_wise(taken, sent, " ")
-    typed.columns["cpt"] = code.take(encoded.indices)
-    typed.columns["modifiers"] = pc.if_else(
-        pc.fill_null(pc.equal(taken, sent), False), sent, pc.coalesce(both, taken, sent)
-    )
-
-
 def _clean(texts: pa.StringArray) -> pa.StringArray:
-    """Trimmed; null for the ways of writing nothing: empty, `~`, N/A, NULL, none, -."""
+    """Trimmed; null for the ways of writing nothing: empty, `~`, N/A, NULL, none, -.
+
+    Taken off is what keeps a spreadsheet from reading digits as a number: `="00100"` and `'00100`.
+    """
     trimmed = pc.utf8_trim_whitespace(texts)
+    if pc.any(pc.or_(pc.starts_with(trimmed, '="'), pc.starts_with(trimmed, "'"))).as_py():
+        trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(trimmed, _GUARDED, r"\1\2"))
     missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING_WORDS))
     return pc.if_else(missing, pa.scalar(None, pa.string()), trimmed)
 

@@ -22,9 +22,12 @@ class RawBlock:
 
     frame: a column a claim field, arrow strings, cells as sent; a field without a column is absent.
     row_numbers: number of each row of `frame`: 1 is the first row below the header, blank lines are
-        not counted, a row with line breaks inside quotes counts once.
-    ragged: numbers of the rows with too many or too few cells; they are not in `frame`.
+        not counted, a row with line breaks inside quotes counts once, one with whole rows inside them as all of these. A row of empty cells has a number and is no row:
+        it is in none of the three.
+    ragged: numbers of the rows with too many or too few cells, or inside the quotes of another; they are not in `frame`.
+    no_lines: numbers of the rows that are no claim lines (a header again, a total, a note); not in `frame` either.
     date_order: order of day and month in the whole upload, None where it cannot be told.
+    serial_dates: date fields whose cells are a spreadsheet's numbers of days.
     noted: rule → field and the rows of `frame` that fail it, for rules that only the reader can tell.
     beside: columns that the claim line has not, for the table `received_lines`, with a value a row of `frame`.
     """
@@ -35,6 +38,13 @@ class RawBlock:
     date_order: DateOrder | None
     noted: Mapping[str, tuple[str, npt.NDArray[np.bool_]]] = field(default_factory=dict)
     beside: Mapping[str, pa.Array] = field(default_factory=dict)
+    no_lines: RowNumbers = field(default_factory=lambda: np.array([], dtype=np.int64))
+    serial_dates: frozenset[str] = frozenset()
+
+    @property
+    def apart(self) -> Mapping[str, RowNumbers]:
+        """Numbers of the rows that are not in `frame`, by the rule that they fail."""
+        return {"row_shape": self.ragged, "claim_line": self.no_lines}
 
 
 class ClaimSource(Protocol):

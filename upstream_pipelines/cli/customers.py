@@ -11,6 +11,7 @@ from upstream_pipelines.cli.output import Json, out, print_fields, print_json, p
 from upstream_pipelines.customers.configuration import CustomerConfiguration, read_configuration_file
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import (
+    accept_aliases,
     configure_customer,
     create_customer,
     get_customer,
@@ -20,9 +21,11 @@ from upstream_pipelines.customers.store import (
 from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.landing import customer_folder
 
 app = typer.Typer(help="Who sends claims.", no_args_is_help=True)
+_APPLIED = "Changed aliases and groups reach stored claims when the asset `claims` is materialised next."
 Slug = Annotated[str, typer.Argument(help="The customer's slug, such as acme.")]
 
 
@@ -110,7 +113,53 @@ def configure(
     for channel, secret in secrets.items():
         out.print(f"Signing secret of channel {channel} (shown once): {secret}")
     if customer.configuration.naming_sha256() != present.naming_sha256():
-        out.print("Changed aliases and groups reach stored claims when the asset `claims` is materialised next.")
+        out.print(_APPLIED)
+
+
+@app.command()
+def aliases(
+    slug: Slug,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(help="A suggested spelling to accept as an alias; may be given several times."),
+    ] = None,
+    *,
+    accept_all: Annotated[bool, typer.Option("--accept-all", help="Accept every suggestion.")] = False,
+    json: Json = False,
+) -> None:
+    """Payers that look like another spelling of a known one, and the aliases that would make them one."""
+    from upstream_pipelines.quality.payer_names import aliases_yaml
+    from upstream_pipelines.quality.store import stored_payer_spellings
+
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        found = stored_payer_spellings(conn, customer)
+        wanted = {suggestion.spelling for suggestion in found} if accept_all else set(accept or ())
+        unknown = wanted - {suggestion.spelling for suggestion in found}
+        if unknown:
+            raise NotFoundError(
+                f"Not suggested: {', '.join(sorted(unknown))}. `upstream customers aliases {slug}` lists what is; other "
+                "aliases go into the customer's YAML file."
+            )
+        accepted = {suggestion.spelling: suggestion.payer for suggestion in found if suggestion.spelling in wanted}
+        if accepted:
+            accept_aliases(conn, customer, accepted)
+    section = aliases_yaml(found, customer.configuration.mapping.payer_aliases) if found else ""
+    if json:
+        print_json({"suggestions": [vars(item) for item in found], "yaml": section, "accepted": accepted})
+        return
+    print_table(
+        "Payers spelled otherwise",
+        ("spelling", "looks like", "lines", "likeness"),
+        ((item.spelling, item.payer, item.lines, item.likeness) for item in found),
+    )
+    if accepted:
+        out.print(f"Accepted: {', '.join(accepted)}. {_APPLIED}")
+    elif found:
+        out.print("Accept them with --accept SPELLING or --accept-all, or by this section of the YAML file:")
+        out.print(section)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from upstream_pipelines.cli import (
     drift,
     drift_events,
     drift_explain,
+    ingest,
     platform,
     uploads,
 )
@@ -40,6 +41,7 @@ app.command("doctor")(platform.doctor)
 app.command("env")(platform.env)
 app.command("upload")(uploads.upload)
 app.command("uploads")(uploads.uploads)
+app.add_typer(ingest.app, name="ingest")
 app.add_typer(drift.app, name="drift")
 drift.app.command("list")(drift_events.list_)
 drift.app.command("explain")(drift_explain.explain)

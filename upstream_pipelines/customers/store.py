@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from psycopg.types.json import Jsonb
@@ -109,6 +110,18 @@ def configure_customer(conn: Connection, customer: Customer, file: Configuration
         if file.alert_rules is not None:
             sync_rules(conn, customer.customer_id, file.alert_rules)
     return secrets
+
+
+def accept_aliases(conn: Connection, customer: Customer, aliases: Mapping[str, str]) -> None:
+    """Add payer aliases to a customer's own, in one transaction.
+
+    They reach the stored claims when `claims` is materialised next.
+    """
+    mapping = customer.configuration.mapping
+    added = mapping.model_copy(update={"payer_aliases": {**mapping.payer_aliases, **aliases}})
+    configure_customer(
+        conn, customer, ConfigurationFile(stored=customer.configuration.model_copy(update={"mapping": added}))
+    )
 
 
 def _customer(row: tuple[Any, ...]) -> Customer:

@@ -18,7 +18,8 @@ from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.recognise import SOURCES, Source
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import rejections, uploads_of_run
-from upstream_pipelines.quality.store import latest_findings, load_report
+from upstream_pipelines.quality.payer_names import Suggestion, aliases_yaml
+from upstream_pipelines.quality.store import latest_findings, load_report, note_payer_spellings
 
 
 def _stage(context: dg.AssetExecutionContext, platform: Platform, source: Source) -> dg.MaterializeResult[None]:
@@ -129,7 +130,8 @@ def claims(context: dg.AssetExecutionContext, platform: Platform) -> dg.Material
     owners=OWNERS,
     kinds={"pandera", "postgres"},
     description="A quality report for each upload: score, dimensions, failures by rule, missing and invalid values. "
-    "The rules themselves are this customer's asset checks on `claims`.",
+    "The rules themselves are this customer's asset checks on `claims`. Payers that look like another spelling of a known "
+    "one are listed with the aliases that would make them one.",
 )
 def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:
     with platform.for_customer(context.partition_key) as (_, conn, customer):
@@ -139,7 +141,11 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
             for upload in uploads
             if upload["status"] != "failed" and upload["duplicate_of"] is None
         ]
+        alike: dict[str, Suggestion] = {}
+        for upload, _ in reports:
+            alike |= {found.spelling: found for found in note_payer_spellings(conn, customer, upload["upload_id"])}
         findings = latest_findings(conn, customer.customer_id)
+        aliases = customer.configuration.mapping.payer_aliases
     metadata: dict[str, Any] = {
         "reports": len(reports),
         "uploads": uploads_table(uploads),
@@ -171,6 +177,13 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
             "No rule was checked yet.",
         ),
     }  # fmt: skip
+    if alike:
+        metadata["payers spelled otherwise"] = markdown_table(
+            ("spelling", "looks like", "lines", "likeness"),
+            ((found.spelling, found.payer, found.lines, found.likeness) for found in alike.values()),
+            "",
+        )
+        metadata["aliases to accept"] = dg.MetadataValue.text(aliases_yaml(alike.values(), aliases))
     if reports:
         metadata["lowest score"] = min(report.score for _, report in reports)
     return dg.MaterializeResult(metadata=metadata)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from upstream_pipelines.claims.dates import tell_date_order
+from upstream_pipelines.claims.dates import DateForms
 from upstream_pipelines.claims.fields import fields_of_kind
 from upstream_pipelines.claims.headers import describe_headers, match_headers, require_fields
 from upstream_pipelines.claims.mapping import ClaimMapping
@@ -53,9 +53,12 @@ class ClaimBatch:
                 for place, field in enumerate(match.positions)
             }
         )
-        self._date_order = mapping.date_order or tell_date_order(
-            [self._table[field] for field in match.positions if field in fields_of_kind("date")]
-        )
+        forms = DateForms()
+        forms.look({field: self._table[field] for field in match.positions if field in fields_of_kind("date")})
+        if mapping.date_order is None:
+            forms.require_order()
+        self._date_order = mapping.date_order or forms.order
+        self._serial_dates = forms.serial_fields
         self._facts: dict[str, Any] = {
             "encoding": "utf-8",
             "format": "json",
@@ -77,7 +80,7 @@ class ClaimBatch:
             mine = ragged if last else ragged[ragged < numbers[-1]]
             ragged = ragged[len(mine) :]
             frame: pd.DataFrame = self._table.slice(start, rows).to_pandas(types_mapper=pd.ArrowDtype)
-            yield RawBlock(frame, numbers, mine, self._date_order)
+            yield RawBlock(frame, numbers, mine, self._date_order, serial_dates=self._serial_dates)
 
 
 def check_batch(body: bytes) -> int:

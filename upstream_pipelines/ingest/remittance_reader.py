@@ -18,6 +18,7 @@ import pyarrow as pa
 from upstream_pipelines.claims.raw_block import RawBlock
 from upstream_pipelines.errors import FileRefusedError
 from upstream_pipelines.ingest.remittance import CELLS, NOTES, Remittance, RemittanceLine, day_of
+from upstream_pipelines.ingest.unpack import unpacked
 from upstream_pipelines.ingest.x12_segments import Segment, read_segments
 
 _KINDS = {
@@ -131,8 +132,12 @@ class RemittanceFile:
 
 
 def open_remittance(stream: BinaryIO, today: date) -> RemittanceFile:
-    """Open an 835 for reading; the stream need not seek. `today`: no payment is taken for made after it."""
-    return RemittanceFile(read_segments(stream), today)
+    """Open an 835 for reading, packed with gzip or zip or not packed. `today`: no payment is taken for made after it.
+
+    Raises:
+        FileRefusedError: an archive that cannot be unpacked, or holds several files.
+    """
+    return RemittanceFile(read_segments(unpacked(stream)), today)
 
 
 def _require_835(kind: str) -> None:

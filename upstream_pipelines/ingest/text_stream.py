@@ -1,16 +1,16 @@
 """Bytes of unknown encoding as a stream of UTF-8: detection, transcoding, refusal of what is no text.
 
-Not here: what the text holds (csv_reader.py).
+Not here: unpacking (unpack.py), what the text holds (csv_reader.py).
 """
 
 from __future__ import annotations
 
 import codecs
 import io
-from typing import BinaryIO
 
 from upstream_pipelines.claims.mapping import Encoding
 from upstream_pipelines.errors import FileRefusedError
+from upstream_pipelines.ingest.unpack import ByteSource
 
 HEAD_BYTES = 256 * 1024
 _ZERO_EVERY = 256
@@ -18,10 +18,18 @@ _CHUNK_BYTES = 1024 * 1024
 
 _X12 = "an X12 file, not CSV. Send it again: a remittance (835) is recognised by how it begins"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", "an Excel workbook or a zip archive. Open it and export the sheet as CSV"),
+    (
+        b"PK\x03\x04",
+        "packed twice, or a packed Excel workbook. Export the sheet as CSV and pack it once, or not at all",
+    ),
     (b"\xd0\xcf\x11\xe0", "an Excel workbook of the old kind. Open it and export the sheet as CSV"),
     (b"%PDF", "a PDF. Ask the source for the same data as CSV"),
-    (b"\x1f\x8b", "compressed with gzip. Unpack it first"),
+    (b"\x1f\x8b", "packed twice. Pack it once, or not at all"),
+    (b"BZh91AY", "packed with bzip2. Send it unpacked, or packed with gzip or zip"),
+    (b"\xfd7zXZ", "packed with xz. Send it unpacked, or packed with gzip or zip"),
+    (b"7z\xbc\xaf", "a 7z archive. Send it unpacked, or packed with gzip or zip"),
+    (b"Rar!", "a rar archive. Send it unpacked, or packed with gzip or zip"),
+    (b"\x28\xb5\x2f\xfd", "packed with zstd. Send it unpacked, or packed with gzip or zip"),
     (b"PAR1", "a Parquet file. Export it as CSV"),
     *((b"ISA" + mark, _X12) for mark in (b"*", b"|", b"^", b"~", b">", b":")),
     (b"ST*", _X12),
@@ -54,7 +62,7 @@ class Utf8Stream(io.RawIOBase):
     a double quote was among the text given so far.
     """
 
-    def __init__(self, stream: BinaryIO, head: bytes, encoding: str | None) -> None:
+    def __init__(self, stream: ByteSource, head: bytes, encoding: str | None) -> None:
         super().__init__()
         self._stream = stream
         self._forgiving = encoding is None
@@ -116,7 +124,7 @@ class Utf8Stream(io.RawIOBase):
         return text
 
 
-def open_text(stream: BinaryIO, encoding: Encoding | None) -> tuple[Utf8Stream, str]:
+def open_text(stream: ByteSource, encoding: Encoding | None) -> tuple[Utf8Stream, str]:
     """Detect the encoding from the first 256 KiB; returns the stream and the decoded head.
 
     Raises:
@@ -135,7 +143,7 @@ def open_text(stream: BinaryIO, encoding: Encoding | None) -> tuple[Utf8Stream, 
     return text, text.text
 
 
-def _read_head(stream: BinaryIO) -> bytes:
+def _read_head(stream: ByteSource) -> bytes:
     """Up to 256 KiB; a pipe or an object store may give less at a time."""
     parts, missing = [], HEAD_BYTES
     while missing and (part := stream.read(missing)):

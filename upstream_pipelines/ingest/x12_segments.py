@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 from upstream_pipelines.errors import FileRefusedError
+from upstream_pipelines.ingest.unpack import ByteSource
 
 _CHUNK_BYTES = 256 * 1024
 # An ISA has 106 characters, the beginning of a transaction some hundred more.
@@ -47,7 +47,7 @@ class _Separators:
     terminator: str
 
 
-def read_segments(stream: BinaryIO) -> Iterator[Segment]:
+def read_segments(stream: ByteSource) -> Iterator[Segment]:
     """The segments of a file in order; the stream need not seek.
 
     Empty segments are passed over; what stands behind the last terminator is a segment too.

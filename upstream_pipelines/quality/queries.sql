@@ -59,3 +59,39 @@ SELECT f.rule,
  WHERE f.customer_id = %(customer_id)s
  GROUP BY f.rule
  ORDER BY f.rule
+
+-- name: payers_of_upload
+-- Payers as an upload's good rows say them, with their lines. Index: primary key of received_lines.
+SELECT payer, count(*) FROM received_lines
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
+ GROUP BY payer
+
+-- name: known_payers
+-- Canonical payers of a customer with their lines; days and ages, not claims, are summed. Index: unique key of
+-- payer_activity, by customer first.
+SELECT payer, sum(lines)::bigint FROM payer_activity WHERE customer_id = %(customer_id)s GROUP BY payer
+
+-- name: stored_payers
+-- Payers of all claims of a customer as sent, their canonical names and lines. Index: primary key of claims.
+SELECT payer, payer_name, count(*) FROM claims WHERE customer_id = %(customer_id)s GROUP BY payer, payer_name
+
+-- name: first_rows_of_payers
+-- The first rows of an upload with one of these payers. Index: primary key of received_lines, in its order.
+SELECT source_row_number FROM received_lines
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s AND payer = ANY (%(payers)s)
+ ORDER BY source_row_number LIMIT %(limit)s
+
+-- name: replace_finding
+-- One finding that was made after the judge's; none where no row fails it. Index: primary key of quality_findings.
+WITH gone AS (
+    DELETE FROM quality_findings
+     WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s AND rule = %(rule)s AND %(failing_rows)s = 0
+)
+INSERT INTO quality_findings
+       (customer_id, upload_id, rule, field, severity, checked_rows, failing_rows, sample_row_numbers)
+SELECT %(customer_id)s, %(upload_id)s, %(rule)s, %(field)s, %(severity)s, %(checked_rows)s, %(failing_rows)s,
+       %(sample_row_numbers)s::bigint[]
+ WHERE %(failing_rows)s > 0
+ON CONFLICT (customer_id, upload_id, rule) DO UPDATE
+   SET severity = excluded.severity, checked_rows = excluded.checked_rows, failing_rows = excluded.failing_rows,
+       sample_row_numbers = excluded.sample_row_numbers

@@ -139,6 +139,13 @@ FURTHER_RULES: tuple[Rule, ...] = (
         "Facilities are named in alerts, charts and reports; such a name is withheld there.",
         "The facility holds what looks like personal data. Check whether the columns are shifted.",
     ),
+    Rule(
+        "payer_spelling", ("payer",), "warning", "consistency",
+        "The payer is not another spelling of a known one.",
+        "Two spellings of a payer are two payers: neither has enough lines, and a renamed one seems to stop.",
+        "The payer looks like a known one spelled otherwise. `upstream customers aliases SLUG` suggests the alias.",
+        noted=True,
+    ),
 )  # fmt: skip
 
 #: Of remittances (X12 835), told by their reader: no other source has what they look at.
@@ -189,13 +196,33 @@ REMITTANCE_RULES: tuple[Rule, ...] = (
 
 #: What a cell must be before any rule can look at it. Not gradable: such a value cannot be stored as what
 #: it claims to be. Dates, amounts and line numbers decide identity, time and money, so the row is
-#: rejected; units and flags are extras, so the row is kept, the cell emptied and a warning counted.
+#: rejected; units and flags are extras, so the row is kept, the cell emptied and a warning counted. Rows that
+#: are no claim lines are set apart like rejected ones, and are no fault of the file.
 READING_RULES: tuple[Rule, ...] = (
     Rule(
         "row_shape", ("row",), "error", "validity",
         "The row has as many cells as the header.",
         "In a ragged row a value may stand under the wrong header.",
-        "The row has more or fewer cells than the header. Quote cells that hold the delimiter.",
+        "The row has more or fewer cells than the header, or a quote that is never closed took further lines into it. Quote "
+        "cells that hold the delimiter, and double the quotes within them.",
+    ),
+    Rule(
+        "claim_line", ("row",), "info", "validity",
+        "The row is a claim line.",
+        "Exports repeat their header from page to page and end with totals.",
+        "The row repeats the header, or is a total or a note: no claim line. It was set apart; nothing has to be done.",
+    ),
+    Rule(
+        "id_written_in_full", ("claim_id", "cpt"), "error", "validity",
+        "Claim numbers and procedure codes are written with all their digits.",
+        "A spreadsheet writes 1.23457E+11 for a thousand claim numbers; they would be taken for one claim.",
+        "The number was rounded by a spreadsheet (as in 1.2E+11). Format the column as text before the export.",
+    ),
+    Rule(
+        "code_written_in_full", (), "warning", "validity",
+        "Codes and numbers are written with all their digits.",
+        "A rounded NPI is another provider's.",
+        "The number was rounded by a spreadsheet (as in 1.2E+09) and was left empty. Format the column as text before the export.",
     ),
     Rule(
         "text_form", (), "error", "validity",
@@ -213,7 +240,7 @@ READING_RULES: tuple[Rule, ...] = (
         "date_order_known", (), "error", "validity",
         "The order of day and month is known.",
         "04/05/2026 is two different days.",
-        "The date can be read with the day or the month first. Set date_order in the mapping to MDY or DMY.",
+        "The date can be read with the day or the month first. Set date_order in the mapping: MDY if 03/04 is 4 March, DMY if 3 April.",
     ),
     Rule(
         "amount_form", (), "error", "validity",
@@ -273,6 +300,9 @@ RULES: dict[str, Rule] = {rule.name: rule for rule in READING_RULES + GRADABLE_R
 
 #: These guard columns that hold no NULL; a row that fails them cannot be stored at all.
 FIXED_ERRORS = frozenset({"payer_present", "cpt_present", "submitted_date_present", "outcome_present"})
+
+#: Told of rows that are stored already, so none of them can be rejected by it.
+NEVER_ERRORS = frozenset({"payer_spelling"})
 
 
 def active_rules(grades: Mapping[str, Grade]) -> tuple[Rule, ...]:

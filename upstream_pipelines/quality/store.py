@@ -1,4 +1,4 @@
-"""Stores and reads quality reports and findings. Not here: making them (report.py, claims/judge.py)."""
+"""Stores and reads quality reports and findings. Not here: making them (report.py, payer_names.py, claims/judge.py)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ import pandas as pd
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
+from upstream_pipelines.claims.judge import SAMPLE_ROWS
+from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import NotFoundError
+from upstream_pipelines.quality.payer_names import RULE, Suggestion, suggest_aliases
 from upstream_pipelines.quality.report import QualityReport, with_duplicates
+from upstream_pipelines.quality.rules import active_rules
 
 _PACKAGE = "upstream_pipelines.quality"
 
@@ -86,3 +90,51 @@ def latest_findings(conn: Connection, customer_id: int) -> list[dict[str, Any]]:
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(load_queries(_PACKAGE).latest_findings, {"customer_id": customer_id}).fetchall()
+
+
+def note_payer_spellings(conn: Connection, customer: Customer, upload_id: UUID) -> list[Suggestion]:
+    """Find the payers of an upload that look like another spelling of a known one, and keep that as a finding of it.
+
+    Known are the payers of the customer's activity, those of the upload itself, and those that its aliases lead to. A
+    customer that has switched the rule off gets nothing.
+    """
+    queries, mapping = load_queries(_PACKAGE), customer.configuration.mapping
+    rule = next((rule for rule in active_rules(mapping.quality) if rule.name == RULE), None)
+    if rule is None:
+        return []
+    key = {"customer_id": customer.customer_id, "upload_id": upload_id}
+    sent: dict[str, int] = dict(conn.execute(queries.payers_of_upload, key).fetchall())
+    known: dict[str, int] = dict(conn.execute(queries.known_payers, key).fetchall())
+    for name, lines in sent.items():
+        tidy = " ".join(name.split())
+        known[tidy] = max(known.get(tidy, 0), lines)
+    found = suggest_aliases(sent, known, mapping.payer_aliases)
+    alike = {suggestion.spelling for suggestion in found}
+    payers = [name for name in sent if " ".join(name.split()) in alike]
+    rows = conn.execute(
+        queries.first_rows_of_payers, {**key, "payers": payers, "limit": SAMPLE_ROWS if payers else 0}
+    ).fetchall()
+    conn.execute(
+        queries.replace_finding,
+        {
+            **key,
+            "rule": rule.name,
+            "field": "payer",
+            "severity": rule.severity,
+            "checked_rows": sum(sent.values()),
+            "failing_rows": sum(sent[name] for name in payers),
+            "sample_row_numbers": [number for (number,) in rows],
+        },
+    )
+    return found
+
+
+def stored_payer_spellings(conn: Connection, customer: Customer) -> list[Suggestion]:
+    """The same over all stored claims of a customer; nothing is written."""
+    rows = conn.execute(load_queries(_PACKAGE).stored_payers, {"customer_id": customer.customer_id}).fetchall()
+    sent: dict[str, int] = {}
+    known: dict[str, int] = {}
+    for spelling, name, lines in rows:
+        sent[spelling] = sent.get(spelling, 0) + lines
+        known[name] = known.get(name, 0) + lines
+    return suggest_aliases(sent, known, customer.configuration.mapping.payer_aliases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +105,20 @@ def test_good_rows_become_claims_and_bad_ones_are_set_apart_with_field_rule_and_
     assert ("payer", 1, (2,)) in found
     assert ("decided_date", 1, (3,)) in found
     assert ingest.claims() == [("A", "PAID")]
+
+
+def test_a_packed_file_is_loaded_like_any_other_and_one_without_header_by_the_numbers_of_its_columns(
+    ingest: Ingest,
+) -> None:
+    upload = ingest.load(gzip.compress(_file(_row("A"), "Total,,,,,,,100,80").encode()))
+    assert (upload["status"], upload["accepted"], upload["rejected"]) == ("partial", 1, 1)
+    assert upload["detected"]["compression"] == "gzip"
+    (rejected,) = rejections(ingest.conn, ingest.customer.customer_id, upload["upload_id"])
+    assert (rejected["rule"], rejected["row_numbers"]) == ("claim_line", [2])
+    assert ingest.conn.execute("SELECT count(*) FROM alerts").fetchone() == (0,)
+    ingest.configure({"no_header": True, "columns": {field: n for n, field in enumerate(HEADER.split(","), 1)}})
+    assert ingest.load(_row("B") + "\n")["status"] == "success"
+    assert ingest.claims() == [("A", "PAID"), ("B", "PAID")]
 
 
 def test_the_same_bytes_again_are_recognised_and_add_nothing(ingest: Ingest) -> None:

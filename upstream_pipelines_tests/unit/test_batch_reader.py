@@ -82,7 +82,8 @@ def test_the_order_of_dates_is_told_from_the_whole_batch() -> None:
         CLAIM | {"submitted_date": day, "decided_date": "2026-09-01"} for day in ("03/04/2026", "13/04/2026")
     ]
     assert _load(_body(*claims))[0]["submitted_date"].tolist() == [date(2026, 4, 3), date(2026, 4, 13)]
-    assert _load(_body(claims[0]))[1]["rule"].tolist() == ["date_order_known"]
+    with pytest.raises(FileRefusedError, match="4 March or 3 April"):
+        read_batch(_body(claims[0]), ClaimMapping())
 
 
 @pytest.mark.parametrize(
