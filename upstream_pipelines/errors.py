@@ -53,7 +53,15 @@ class AlreadyRunningError(UpstreamError):
 
 
 class FileRefusedError(UpstreamError):
-    """A received file cannot be read as claims at all; nothing of it was loaded."""
+    """A received file cannot be read as claims at all; nothing of it was loaded.
+
+    `code` says of which kind the trouble is, for messages that cannot take the whole text.
+    """
 
     code = "file_refused"
     exit_code = 7
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        if code is not None:
+            self.code = code

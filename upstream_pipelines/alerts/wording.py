@@ -25,7 +25,25 @@ _REFUSED = {
         "Three runs in a row ended while they read it, so it was given up.",
         "Open the run in the Dagster UI to see why, put that right, and send the upload again.",
     ),
-}
+    "no_claims": ("There is no claim in it: the file is empty, or ends after its header.", "Check the export."),
+    "columns_not_found": (
+        "Columns that are needed were not found in it, or more than one could be meant.",
+        "Name the columns in the customer's mapping (`upstream ingest preview FILE` writes one), or correct the export.",
+    ),
+    "date_order_unknown": (
+        "Its dates can be read as day and month or as month and day, and nothing in it says which.",
+        "Set date_order in the customer's mapping, and send it again.",
+    ),
+    "quoting_broken": ("A quote in it is opened and never closed.", "Correct the quoting, and send it again."),
+    "not_text": (
+        "It is not text in an encoding that can be told: a spreadsheet, a picture, or damaged.", "Export it as CSV in UTF-8.",
+    ),
+    "not_unpacked": (
+        "It is packed in a way that cannot be read: damaged, encrypted, a workbook, or several files in one.",
+        "Send the CSV file itself, or packed by itself with gzip or zip.",
+    ),
+    "cut_off": ("The remittance ends within a transaction: it was cut off.", "Ask the sender for the whole file."),
+}  # fmt: skip
 _UNREADABLE = (
     "It could not be read as claims at all: often a column is missing or has a new name, or the file is empty."
 )

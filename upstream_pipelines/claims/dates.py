@@ -165,7 +165,8 @@ class DateForms:
         raise FileRefusedError(
             f"Does 03/04/2026 mean 4 March or 3 April here? {self._open_rows} of {self._rows} rows can be read "
             f"either way, and {why}. Answer in the customer's mapping: `date_order: MDY` for 4 March, "
-            "`date_order: DMY` for 3 April; then send it again."
+            "`date_order: DMY` for 3 April; then send it again.",
+            code="date_order_unknown",
         )
 
 

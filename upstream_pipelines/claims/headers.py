@@ -78,7 +78,8 @@ def require_fields(match: HeaderMatch, headers: Sequence[str], mapping: ClaimMap
         choices = "; ".join(f"{field}: {_names(headers, places)}" for field, places in match.ambiguous.items())
         raise FileRefusedError(
             f"More than one header could be a field ({choices}). Remove or rename the extra columns, or name "
-            "the right one under columns in the customer's mapping."
+            "the right one under columns in the customer's mapping.",
+            code="columns_not_found",
         )
     missing = missing_fields(match, mapping)
     if not missing:
@@ -89,7 +90,8 @@ def require_fields(match: HeaderMatch, headers: Sequence[str], mapping: ClaimMap
         raise FileRefusedError(
             f"No column found for {', '.join(missing)}; the file has {len(headers)} columns"
             + (f", and the mapping names others ({', '.join(wished)}). " if wished else ". ")
-            + f"Give their numbers under columns in the customer's mapping, such as `{missing[0]}: 3`{no_code}"
+            + f"Give their numbers under columns in the customer's mapping, such as `{missing[0]}: 3`{no_code}",
+            code="columns_not_found",
         )
     named = is_header_row(match, headers)
     read = (
@@ -102,7 +104,8 @@ def require_fields(match: HeaderMatch, headers: Sequence[str], mapping: ClaimMap
         + f"No column found for {', '.join(missing)}; {read}. "
         + (f"The mapping names headers that are not there ({', '.join(wished)}). " if wished else "")
         + (_NAME_THEM if named else _NO_HEADER).format(field=missing[0])
-        + no_code
+        + no_code,
+        code="columns_not_found",
     )
 
 

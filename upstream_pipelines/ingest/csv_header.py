@@ -57,7 +57,8 @@ def find_header(sample: str, mapping: ClaimMapping, *, whole: bool) -> Header:
                 best = (rank, Header(delimiter, row.cells, match, seen, row.line, row.end))
     if best is None:
         raise FileRefusedError(
-            "No header row was found in the first 256 KiB. Export the file as CSV with a header row."
+            "No header row was found in the first 256 KiB. Export the file as CSV with a header row.",
+            code="columns_not_found",
         )
     return _as_wide_as_its_rows(best[1], sample, whole=whole)
 

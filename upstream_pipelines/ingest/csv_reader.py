@@ -126,7 +126,7 @@ class CsvFile:
                 yield from self._cut(held, rows)
                 held = []
         if not total:
-            raise FileRefusedError(_NO_CLAIMS)
+            raise FileRefusedError(_NO_CLAIMS, code="no_claims")
         if held:
             yield from self._cut(held, rows)
 
@@ -289,7 +289,7 @@ def open_rows(opened: OpenedText, mapping: ClaimMapping) -> CsvFile:
     """
     require_fields(opened.header.match, opened.header.cells, mapping)
     if not opened.has_rows:
-        raise FileRefusedError(_NO_CLAIMS)
+        raise FileRefusedError(_NO_CLAIMS, code="no_claims")
     return CsvFile(opened, mapping)
 
 
@@ -320,12 +320,14 @@ def _unreadable(near: int) -> FileRefusedError:
         "The rows cannot be told apart"
         + (f" after data row {near}" if near else "")
         + ": a row is larger than 1 MiB, most often because a quote is opened and never closed. "
-        "Correct the quoting and send the file again."
+        "Correct the quoting and send the file again.",
+        code="quoting_broken",
     )
 
 
 def _unclosed(near: int) -> FileRefusedError:
     return FileRefusedError(
         f"At data row {near} a quote is opened and not closed: more than {_MOST_SWALLOWED} of the rows below it would be "
-        "one cell. Correct the quoting there (double the quotes within a cell) and send the file again."
+        "one cell. Correct the quoting there (double the quotes within a cell) and send the file again.",
+        code="quoting_broken",
     )

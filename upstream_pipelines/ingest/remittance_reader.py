@@ -87,7 +87,9 @@ class RemittanceFile:
                 self._groups += 1
         for opened, what in ((self._remittance, "a transaction (ST)"), (self._isa, "an interchange (ISA)")):
             if opened is not None:
-                raise FileRefusedError(f"The file ends after segment {self._last}, within {what}. {_CUT}")
+                raise FileRefusedError(
+                    f"The file ends after segment {self._last}, within {what}. {_CUT}", code="cut_off"
+                )
         if self._facts["transactions"] == 0:
             raise FileRefusedError(f"The file holds no remittance: there is no transaction (ST) in it. {_CUT}")
 

@@ -112,7 +112,8 @@ class Utf8Stream(io.RawIOBase):
             except UnicodeDecodeError:
                 raise FileRefusedError(
                     f"The file is not {self.encoding} text throughout. Export it as UTF-8, or correct encoding in "
-                    "the customer's mapping."
+                    "the customer's mapping.",
+                    code="not_text",
                 ) from None
         data = self._held + data
         try:
@@ -132,14 +133,14 @@ def open_text(stream: ByteSource, encoding: Encoding | None) -> tuple[Utf8Stream
     """
     head = _read_head(stream)
     if not head.strip(b"\x00\xef\xbb\xbf\xff\xfe \t\r\n"):
-        raise FileRefusedError("The file is empty. Check the export and send it again.")
+        raise FileRefusedError("The file is empty. Check the export and send it again.", code="no_claims")
     for magic, advice in _MAGIC:
         if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(magic):
-            raise FileRefusedError(f"The file is {advice}.")
+            raise FileRefusedError(f"The file is {advice}.", code="not_text")
     text = Utf8Stream(stream, head, encoding or _detect_utf_16(head))
     # A damaged cell has a zero here and there and costs its row; a binary file has one in a few dozen bytes.
     if text.text.count("\x00") * _ZERO_EVERY > len(text.text):
-        raise FileRefusedError("The file is binary, not text. Export it as CSV.")
+        raise FileRefusedError("The file is binary, not text. Export it as CSV.", code="not_text")
     return text, text.text
 
 

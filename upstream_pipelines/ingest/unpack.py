@@ -69,7 +69,8 @@ class Unpacked:
         ):
             raise FileRefusedError(
                 f"The file unpacks to more than {self._given // 1024**2:,} MiB from {self._packed():,} bytes, which no "
-                "claims do. Send it unpacked, or in parts."
+                "claims do. Send it unpacked, or in parts.",
+                code="not_unpacked",
             )
         return data
 
@@ -142,11 +143,11 @@ class _Gzip:
                 self._held = self._stream.read(_CHUNK)
                 self.packed += len(self._held)
                 if not self._held:
-                    raise FileRefusedError(_DAMAGED)
+                    raise FileRefusedError(_DAMAGED, code="not_unpacked")
             try:
                 data = self._inner.decompress(self._held, size)
             except zlib.error:
-                raise FileRefusedError(_DAMAGED) from None
+                raise FileRefusedError(_DAMAGED, code="not_unpacked") from None
             self._held = self._inner.unconsumed_tail
             if self._inner.eof:
                 self._next_member()
@@ -169,14 +170,18 @@ class _Gzip:
 
 def _open_zip(stream: BinaryIO) -> Unpacked:
     if not stream.seekable():
-        raise FileRefusedError("A zip archive cannot be read from here. Send it unpacked, or packed with gzip.")
+        raise FileRefusedError(
+            "A zip archive cannot be read from here. Send it unpacked, or packed with gzip.", code="not_unpacked"
+        )
     try:
         archive = zipfile.ZipFile(stream)
         if len(archive.filelist) > _MOST_MEMBERS:
             raise _several(len(archive.filelist))
         names = [member.filename for member in archive.filelist]
         if "[Content_Types].xml" in names:
-            raise FileRefusedError("The file is an Excel workbook. Open it and export the sheet as CSV.")
+            raise FileRefusedError(
+                "The file is an Excel workbook. Open it and export the sheet as CSV.", code="not_unpacked"
+            )
         members = [
             member
             for member in archive.filelist
@@ -185,38 +190,43 @@ def _open_zip(stream: BinaryIO) -> Unpacked:
             and not member.filename.endswith(_BESIDE)
         ]
         if not members:
-            raise FileRefusedError("The zip archive holds no file. Pack the CSV file and send it again.")
+            raise FileRefusedError(
+                "The zip archive holds no file. Pack the CSV file and send it again.", code="not_unpacked"
+            )
         if len(members) > 1:
             raise _several(len(members))
         if members[0].flag_bits & 1:
             raise FileRefusedError(
-                "The zip archive is encrypted. Send it without a password; the connection is encrypted."
+                "The zip archive is encrypted. Send it without a password; the connection is encrypted.",
+                code="not_unpacked",
             )
         opened = archive.open(members[0])
     except NotImplementedError:
         raise FileRefusedError(
-            "The zip archive is packed by a method that cannot be read. Pack it as an ordinary zip (deflate) or with gzip."
+            "The zip archive is packed by a method that cannot be read. Pack it as an ordinary zip (deflate) or with gzip.",
+            code="not_unpacked",
         ) from None
     except OSError as error:
         if (
             error.errno != errno.EINVAL
         ):  # a place before the start, read from a damaged list; anything else is the disk's
             raise
-        raise FileRefusedError(_NO_ZIP) from None
+        raise FileRefusedError(_NO_ZIP, code="not_unpacked") from None
     except (zipfile.BadZipFile, EOFError, ValueError, struct.error):
-        raise FileRefusedError(_NO_ZIP) from None
+        raise FileRefusedError(_NO_ZIP, code="not_unpacked") from None
     packed = members[0].compress_size
 
     def read(size: int) -> bytes:
         try:
             return opened.read(size)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError):
-            raise FileRefusedError(_DAMAGED) from None
+            raise FileRefusedError(_DAMAGED, code="not_unpacked") from None
 
     return Unpacked(read, "zip", lambda: packed)
 
 
 def _several(count: int) -> FileRefusedError:
     return FileRefusedError(
-        f"The zip archive holds {count} files. Send each of them by itself, or in an archive of its own."
+        f"The zip archive holds {count} files. Send each of them by itself, or in an archive of its own.",
+        code="not_unpacked",
     )

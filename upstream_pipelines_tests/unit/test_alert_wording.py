@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from upstream_pipelines.alerts.content import Alert, Message, build_message
+import upstream_pipelines
+from upstream_pipelines.alerts.content import Alert, Message, build_message, wording_of
 from upstream_pipelines.alerts.notices import Entry, channel_disabled_content
 from upstream_pipelines.alerts.occurrences import (
     channel_test_content,
@@ -49,6 +52,12 @@ def _message(content: dict[str, Any]) -> Message:
          ("Nothing is to be done",)),
         (refused_entry(ID, "csv", "file_refused", None), "An upload was refused: none of it was loaded",
          ("could not be read as claims", "`upstream uploads acme 00000000`", "missing from every figure")),
+        (refused_entry(ID, "csv", "date_order_unknown", None), "An upload was refused: none of it was loaded",
+         ("day and month or as month and day", "Set date_order", "`upstream uploads acme 00000000`")),
+        (refused_entry(ID, "x12_835", "cut_off", None), "An upload was refused: none of it was loaded",
+         ("it was cut off", "Ask the sender for the whole file")),
+        (refused_entry(ID, "x12_835", "file_refused", None), "An upload was refused: none of it was loaded",
+         ("could not be read as a remittance", "Correct it")),
         (refused_entry(ID, "csv", "attempts_used_up", None), "An upload was refused: none of it was loaded",
          ("Three runs in a row", "Open the run in the Dagster UI")),
         (refused_entry(ID, "csv", "all_rows_rejected", None, ["payer_present"]), "An upload was refused: none of it was loaded",
@@ -99,3 +108,14 @@ def test_a_run_that_recovered_has_the_subject_of_the_one_that_failed_and_only_op
 
 def test_a_score_that_is_no_number_is_null_in_the_payload() -> None:
     assert quality_entry(ID, float("nan"), ["r"], None).content["data"]["score"] is None
+
+
+def test_each_kind_of_refusal_that_a_reader_names_has_words_of_its_own() -> None:
+    sources = Path(upstream_pipelines.__file__).parent.rglob("*.py")
+    named = {code for source in sources for code in re.findall(r'\bcode="([a-z_]+)"', source.read_text())}
+    assert len(named) >= 7
+    told = {
+        code: wording_of(refused_entry(ID, "csv", code, None).content).sentences
+        for code in [*named, "file_refused"]
+    }
+    assert len({sentences[0] for sentences in told.values()}) == len(told)
