@@ -5,6 +5,8 @@ Not here: where the lines come from (ingest/), counting activity (drift/store.py
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -17,6 +19,10 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 
 QUERIES = load_queries(__package__)
+
+# Rows inserted by one statement; sorted by key they take 25 MB, so that 64 MB sort them in memory (4 MB do not).
+ADDED_ROWS = 100_000
+_MEMORY = "SET LOCAL work_mem = '64MB'"
 
 
 @dataclass(frozen=True)
@@ -47,19 +53,59 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
     """
     key = {"customer_id": customer.customer_id, "upload_id": upload_id}
     with conn.transaction():
-        conn.execute(QUERIES.place_remittances, {**key, **_names(customer)})
-        conn.execute(QUERIES.make_incoming, {**key, **_names(customer)})
-        conn.execute("ANALYZE incoming")
-        lines = _one(conn.execute(QUERIES.count_lines, key).fetchone())
-        new, updated = conn.execute(QUERIES.count_incoming).fetchone() or (0, 0)
-        conn.execute(QUERIES.keep_history)
-        conn.execute(QUERIES.touch_days)
-        conn.execute(QUERIES.merge_incoming, key)
+        conn.execute(_MEMORY)
+        _place(conn, key, customer)
+        lines, last = conn.execute(QUERIES.count_lines, key).fetchone() or (0, 0)
+        matched = conn.execute(QUERIES.match_lines, key).rowcount
+        updated = _change(conn, key) if matched else 0
+        # Lines that are stored already are no new ones; a file sent again in other bytes has no others.
+        new = _add(conn, key, last) if matched < lines else 0
         finished = conn.execute(
             QUERIES.finish_upload, {**key, "lines": lines, "new": new, "updated": updated}
         ).fetchone()
-        conn.execute("DROP TABLE incoming, placed")
+        conn.execute("DROP TABLE placed, named, matched")
     return Merged(_one(finished), new, updated, lines - new - updated)
+
+
+def _place(conn: Connection, key: dict[str, Any], customer: Customer) -> None:
+    """Make the tables `placed` (keys of lines that are not their line_key) and `named` (names by spelling and code)."""
+    placed = conn.execute(QUERIES.place_remittances, {**key, **_names(customer)}).rowcount
+    if placed or conn.execute(QUERIES.place_repeats, key).rowcount:
+        conn.execute(QUERIES.index_placed)
+    conn.execute(QUERIES.name_lines, {**key, **_names(customer)})
+    conn.execute("ANALYZE named")
+
+
+def _change(conn: Connection, key: dict[str, Any]) -> int:
+    """Write new versions of the stored lines that differ. Returns: how many."""
+    conn.execute(QUERIES.index_matched)
+    with _no_nested_loops(conn):
+        conn.execute(QUERIES.make_incoming, key)
+    conn.execute("ANALYZE incoming")
+    conn.execute(QUERIES.keep_history)
+    conn.execute(QUERIES.touch_days)
+    updated = conn.execute(QUERIES.change_lines, key).rowcount
+    conn.execute("DROP TABLE incoming")
+    return updated
+
+
+def _add(conn: Connection, key: dict[str, Any], last: int) -> int:
+    """Insert the lines that are not stored, the last rows first. Returns: how many."""
+    new = 0
+    with _no_nested_loops(conn):
+        for end in range(last, 0, -ADDED_ROWS):
+            new += _one(conn.execute(QUERIES.add_lines, {**key, "after": end - ADDED_ROWS, "last": end}).fetchone())
+    return new
+
+
+@contextmanager
+def _no_nested_loops(conn: Connection) -> Iterator[None]:
+    """For joins within one upload. The planner knows no line of a new upload and expects one row of each side; a million
+    lines against some thousand names in a nested loop would take hours.
+    """
+    conn.execute("SET LOCAL enable_nestloop = off")
+    yield
+    conn.execute("SET LOCAL enable_nestloop TO DEFAULT")
 
 
 def apply_changed_mapping(conn: Connection, customer: Customer) -> int:
