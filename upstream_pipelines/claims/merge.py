@@ -54,32 +54,35 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
     key = {"customer_id": customer.customer_id, "upload_id": upload_id}
     with conn.transaction():
         conn.execute(_MEMORY)
-        _place(conn, key, customer)
-        lines, last = conn.execute(QUERIES.count_lines, key).fetchone() or (0, 0)
-        matched = conn.execute(QUERIES.match_lines, key).rowcount
-        updated = _change(conn, key) if matched else 0
-        # Lines that are stored already are no new ones; a file sent again in other bytes has no others.
-        new = _add(conn, key, last) if matched < lines else 0
+        lines, last, unnatural = conn.execute(QUERIES.count_lines, key).fetchone() or (0, 0, 0)
+        _place(conn, key, customer, unnatural)
+        stored = conn.execute(QUERIES.settle_stored, key).rowcount
+        updated = _change(conn, key) if stored else 0
+        # A file sent again in other bytes holds nothing else.
+        new = _add(conn, key, last) if stored < lines else 0
         finished = conn.execute(
             QUERIES.finish_upload, {**key, "lines": lines, "new": new, "updated": updated}
         ).fetchone()
-        conn.execute("DROP TABLE placed, named, matched")
+        conn.execute("DROP TABLE placed, named, settled")
     return Merged(_one(finished), new, updated, lines - new - updated)
 
 
-def _place(conn: Connection, key: dict[str, Any], customer: Customer) -> None:
+def _place(conn: Connection, key: dict[str, Any], customer: Customer, unnatural: int) -> None:
     """Make the tables `placed` (keys of lines that are not their line_key) and `named` (names by spelling and code)."""
     placed = conn.execute(QUERIES.place_remittances, {**key, **_names(customer)}).rowcount
-    if placed or conn.execute(QUERIES.place_repeats, key).rowcount:
+    if unnatural and not placed:
+        placed = conn.execute(QUERIES.place_repeats, key).rowcount
+    if placed:
         conn.execute(QUERIES.index_placed)
-    conn.execute(QUERIES.name_lines, {**key, **_names(customer)})
+    with _in_hash_tables(conn):
+        conn.execute(QUERIES.name_lines, {**key, **_names(customer)})
     conn.execute("ANALYZE named")
 
 
 def _change(conn: Connection, key: dict[str, Any]) -> int:
     """Write new versions of the stored lines that differ. Returns: how many."""
-    conn.execute(QUERIES.index_matched)
-    with _no_nested_loops(conn):
+    conn.execute("ANALYZE settled")
+    with _in_hash_tables(conn):
         conn.execute(QUERIES.make_incoming, key)
     conn.execute("ANALYZE incoming")
     conn.execute(QUERIES.keep_history)
@@ -90,22 +93,25 @@ def _change(conn: Connection, key: dict[str, Any]) -> int:
 
 
 def _add(conn: Connection, key: dict[str, Any], last: int) -> int:
-    """Insert the lines that are not stored, the last rows first. Returns: how many."""
+    """Insert the lines that are not settled. Returns: how many."""
     new = 0
-    with _no_nested_loops(conn):
-        for end in range(last, 0, -ADDED_ROWS):
-            new += _one(conn.execute(QUERIES.add_lines, {**key, "after": end - ADDED_ROWS, "last": end}).fetchone())
+    with _in_hash_tables(conn):
+        conn.execute(QUERIES.settle_replaced, key)
+        conn.execute(QUERIES.index_settled)
+        for after in range(0, last, ADDED_ROWS):
+            rows = {"after": after, "last": after + ADDED_ROWS}
+            new += _one(conn.execute(QUERIES.add_lines, {**key, **rows}).fetchone())
     return new
 
 
 @contextmanager
-def _no_nested_loops(conn: Connection) -> Iterator[None]:
-    """For joins within one upload. The planner knows no line of a new upload and expects one row of each side; a million
-    lines against some thousand names in a nested loop would take hours.
+def _in_hash_tables(conn: Connection) -> Iterator[None]:
+    """For joins and groups within one upload. The planner knows no line of a new upload and expects one: it would join a
+    million lines with some thousand names in a nested loop, which takes hours, and sort them to group them.
     """
-    conn.execute("SET LOCAL enable_nestloop = off")
+    conn.execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_sort = off")
     yield
-    conn.execute("SET LOCAL enable_nestloop TO DEFAULT")
+    conn.execute("SET LOCAL enable_nestloop TO DEFAULT; SET LOCAL enable_sort TO DEFAULT")
 
 
 def apply_changed_mapping(conn: Connection, customer: Customer) -> int:

@@ -51,25 +51,23 @@ SELECT source_row_number, place,
        CASE place WHEN 1 THEN first_key ELSE md5(first_key::text || ':payer ' || place)::uuid END AS claim_key
   FROM chosen;
 
+-- name: count_lines
+-- Good lines of the upload, the last one's row number, and how many have no natural key (primary key of received_lines).
+SELECT count(*), coalesce(max(source_row_number), 0), count(*) FILTER (WHERE NOT key_is_natural)
+  FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
 -- name: place_repeats
--- Key of each line whose key is not its line_key alone: equal lines without a natural key are told apart by their ordinal
--- (received_lines by primary key). A table that place_remittances has filled has all lines of its upload already.
+-- Key of each line without a natural key: equal ones are told apart by their ordinal (received_lines by primary key).
 INSERT INTO placed (source_row_number, place, claim_key)
 SELECT l.source_row_number, 1, md5(l.line_key::text || ':' || row_number() OVER (
            PARTITION BY l.line_key ORDER BY l.source_row_number))::uuid
   FROM received_lines AS l
- WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s AND NOT l.key_is_natural
-   AND NOT EXISTS (SELECT FROM placed);
+ WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s AND NOT l.key_is_natural;
 
 -- name: index_placed
 -- For the chunks of match_lines and add_lines.
 CREATE INDEX ON placed (source_row_number);
 ANALYZE placed;
-
--- name: count_lines
--- How many lines of the upload were good, and the last one's row number (primary key of received_lines).
-SELECT count(*), coalesce(max(source_row_number), 0)
-  FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
 -- name: name_lines
 -- Canonical payer and group of each spelling and code of the upload, worked out once (received_lines by primary key).
@@ -78,12 +76,12 @@ SELECT payer, cpt, canonical_payer(payer, %(aliases)s) AS payer_name, group_of_c
   FROM (SELECT payer, cpt FROM received_lines
          WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s GROUP BY payer, cpt) AS n;
 
--- name: match_lines
+-- name: settle_stored
 -- The lines whose key is stored already, and whether they say something else than what is stored. What a payer has decided
 -- by remittance is not open again because a list of open claims still holds it. OFFSET 0: each line is looked up by its
 -- key, whatever the planner takes the lines of a new upload for (it knows none of them and expects one). Nothing is read
 -- for a customer's first upload. received_lines and claims by primary key.
-CREATE TEMP TABLE matched ON COMMIT DROP AS
+CREATE TEMP TABLE settled ON COMMIT DROP AS
 SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
        c.row_hash <> l.row_hash
        AND (c.source = 'x12_835' AND c.outcome <> 'PENDING' AND l.source <> 'x12_835' AND l.outcome = 'PENDING')
@@ -95,17 +93,32 @@ SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
  WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
    AND EXISTS (SELECT FROM claims WHERE customer_id = %(customer_id)s);
 
--- name: index_matched
+-- name: settle_replaced
+-- The lines that a later one of their upload replaces: of several rows for one key the last one counts. Found by counting
+-- keys in a hash table: ON CONFLICT DO NOTHING in add_lines costs five times as much (received_lines by primary key).
+WITH repeated AS (
+    SELECT coalesce(p.claim_key, l.line_key) AS claim_key, max(l.source_row_number) AS last
+      FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
+     WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+     GROUP BY coalesce(p.claim_key, l.line_key) HAVING count(*) > 1
+)
+INSERT INTO settled (source_row_number, claim_key, place, differs)
+SELECT l.source_row_number, r.claim_key, coalesce(p.place, 1), false
+  FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
+  JOIN repeated AS r ON r.claim_key = coalesce(p.claim_key, l.line_key) AND l.source_row_number < r.last
+ WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s;
+
+-- name: index_settled
 -- For the chunks of add_lines.
-CREATE INDEX ON matched (source_row_number);
-ANALYZE matched;
+CREATE INDEX ON settled (source_row_number);
+ANALYZE settled;
 
 -- name: make_incoming
--- The lines that change a stored one. Of several rows for one key the last one counts; unchanged ones are dropped by hash,
+-- The lines that change a stored one; of several rows for one key the last one counts. Unchanged ones are dropped by hash,
 -- since writing a version costs many times what the comparison does. received_lines by primary key.
 CREATE TEMP TABLE incoming ON COMMIT DROP AS
 WITH latest AS (
-    SELECT DISTINCT ON (claim_key) * FROM matched ORDER BY claim_key, source_row_number DESC
+    SELECT DISTINCT ON (claim_key) * FROM settled ORDER BY claim_key, source_row_number DESC
 )
 SELECT l.*, m.claim_key, m.place, n.payer_name, n.cpt_group
   FROM latest AS m
@@ -182,8 +195,7 @@ UPDATE claims AS c SET
  WHERE c.customer_id = i.customer_id AND c.claim_key = i.claim_key;
 
 -- name: add_lines
--- The new lines among some rows of the upload, and the days they touch. Called from the last rows to the first: of several
--- rows for one new key the last one counts, and those before it find it there. In the order of the keys, since a hundred
+-- The new lines among some rows of the upload, and the days they touch. In the order of the keys, since a hundred
 -- thousand keys in order cost the primary key half of what they cost at random, and no more rows than that at once, since
 -- then the rows of a day still stand together, as the indexes by day want it. First and decision sightings are the
 -- upload's arrival, so that merging again gives the same times. received_lines by primary key.
@@ -211,11 +223,10 @@ WITH added AS (
                AND p.source_row_number > %(after)s AND p.source_row_number <= %(last)s
              WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
                AND l.source_row_number > %(after)s AND l.source_row_number <= %(last)s
-               AND NOT EXISTS (SELECT FROM matched AS m
-                                WHERE m.source_row_number = l.source_row_number
-                                  AND m.source_row_number > %(after)s AND m.source_row_number <= %(last)s)) AS i
-     ORDER BY i.claim_key, i.source_row_number DESC
-        ON CONFLICT (customer_id, claim_key) DO NOTHING
+               AND NOT EXISTS (SELECT FROM settled AS s
+                                WHERE s.source_row_number = l.source_row_number
+                                  AND s.source_row_number > %(after)s AND s.source_row_number <= %(last)s)) AS i
+     ORDER BY i.claim_key
     RETURNING c.submitted_date, c.decided_date
 ), days AS (
     SELECT submitted_date, decided_date, count(*) AS lines FROM added GROUP BY submitted_date, decided_date
