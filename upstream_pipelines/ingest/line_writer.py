@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import LiteralString
+from typing import LiteralString, Self
 
 import pandas as pd
 import pyarrow as pa
@@ -40,7 +40,7 @@ class LineWriter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lines")
         self._pending: Future[None] | None = None
 
-    def __enter__(self) -> LineWriter:
+    def __enter__(self) -> Self:
         self._conn.execute(QUERIES.make_landing_tables)
         for name, value in self._constants.items():
             for table in ("landed_lines", "landed_rejections") if name != "source" else ("landed_lines",):

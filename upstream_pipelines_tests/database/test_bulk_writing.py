@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def test_claims_counts_and_versions_are_those_of_the_rows_one_by_one(
 ) -> None:
     """Most likely wrong: of rows for one key in two chunks the first is kept, or the last is a second version."""
     for table in ("claim_history", "claims", "received_lines", "touched_days"):
-        pipeline.execute(f"DELETE FROM {table}")  # type: ignore[arg-type]
+        pipeline.execute(f"DELETE FROM {table}")
     pipeline.execute("UPDATE uploads SET sha256 = NULL")
     stored: dict[tuple[Any, ...], tuple[tuple[str, str], int]] = {}
     sent: set[str] = set()
@@ -106,7 +106,9 @@ def test_claims_counts_and_versions_are_those_of_the_rows_one_by_one(
             before = stored.get(key)
             if before is None or before[0] != content:
                 stored[key] = (content, before[1] + 1 if before else 1)
-    kept = pipeline.execute("SELECT coalesce(claim_id, ''), outcome, billed_amount::int::text, version FROM claims")
+    kept = pipeline.execute(
+        "SELECT coalesce(claim_id, ''), outcome, billed_amount::int::text, version FROM claims"
+    )
     assert sorted(kept.fetchall()) == sorted(
         (key[0], *content, version) for key, (content, version) in stored.items()
     )
@@ -173,9 +175,9 @@ def test_lines_of_an_upload_that_is_deleted_meanwhile_are_not_kept(
 
 
 @pytest.fixture
-def estimated_lines(pipeline: Connection) -> Iterator[Callable[[], float]]:
+def estimated_lines(pipeline: Connection) -> Callable[[], float]:
     """How many claims the planner expects; -1 where the table was never analyzed."""
-    yield lambda: pipeline.execute("SELECT reltuples FROM pg_class WHERE relname = 'claims'").fetchone()[0]  # type: ignore[index]
+    return lambda: pipeline.execute("SELECT reltuples FROM pg_class WHERE relname = 'claims'").fetchone()[0]  # type: ignore[index]
 
 
 def test_after_a_large_merge_the_planner_knows_of_the_new_lines(
