@@ -30,8 +30,8 @@ class LineWriter:
 
     The connection belongs to the writer's thread until the context ends: nothing else may use it meanwhile. Memory is
     bounded by two blocks, one being written and one being judged.
-    constants: column → value, of the columns that are the same in every row; those of rejected_rows are customer_id and
-        upload_id.
+    constants: column → value, of the columns that are the same in every row: customer_id, upload_id and source; a rejected row
+        has no source.
     """
 
     def __init__(self, conn: Connection, constants: dict[str, object]) -> None:
@@ -42,14 +42,13 @@ class LineWriter:
 
     def __enter__(self) -> Self:
         self._conn.execute(QUERIES.make_landing_tables)
-        for name, value in self._constants.items():
-            for table in ("landed_lines", "landed_rejections") if name != "source" else ("landed_lines",):
-                # As the column's default they are neither written out nor parsed for each row.
-                self._conn.execute(
-                    sql.SQL("ALTER TABLE {} ALTER COLUMN {} SET DEFAULT {}").format(
-                        sql.Identifier(table), sql.Identifier(name), sql.Literal(value)
-                    )
-                )
+        rejections = {name: value for name, value in self._constants.items() if name != "source"}
+        # As the columns' defaults they are neither written out nor parsed for each row.
+        self._conn.execute(
+            sql.SQL("; ").join(
+                [_defaults("landed_lines", self._constants), _defaults("landed_rejections", rejections)]
+            )
+        )
         return self
 
     def write(self, block: JudgedBlock) -> None:
@@ -83,6 +82,15 @@ class LineWriter:
             self._conn.execute(keep)
             # Made in this transaction, so that nothing has to be kept of it: the file is cut to nothing at once.
             self._conn.execute(sql.SQL("TRUNCATE {}").format(sql.Identifier(table)))
+
+
+def _defaults(table: str, values: dict[str, object]) -> sql.Composed:
+    """Statement that gives columns of a table constants as their defaults."""
+    changes = [
+        sql.SQL("ALTER COLUMN {} SET DEFAULT {}").format(sql.Identifier(name), sql.Literal(value))
+        for name, value in values.items()
+    ]
+    return sql.SQL("ALTER TABLE {} {}").format(sql.Identifier(table), sql.SQL(", ").join(changes))
 
 
 def _copy(conn: Connection, table: str, frame: pd.DataFrame) -> None:
