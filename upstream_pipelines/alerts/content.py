@@ -147,7 +147,9 @@ def wording_of(content: Mapping[str, Any]) -> Wording:
         return _drift(content["words"])
     if content["type"] in _OF_EVENTS:
         return _drift_without_words(content["type"], content["data"])
-    return WORDINGS[content["type"]](content["data"])
+    # For the commands that people are told to type; a content without its customer is not written yet.
+    slug = content["customer"]["slug"] if "customer" in content else "SLUG"
+    return WORDINGS[content["type"]]({**content["data"], "slug": slug})
 
 
 def _drift(words: Mapping[str, Any]) -> Wording:

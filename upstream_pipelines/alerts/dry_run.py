@@ -18,7 +18,8 @@ from upstream_pipelines.alerts.timing import Lately, QuietHours, Rhythm, due_at
 
 NOT_SIMULATED = (
     "silences and judgements by people; channels that were off; deliveries that fail; failed runs and channel trouble "
-    "that no rule told of at the time, which are kept nowhere"
+    "that no rule told of at the time, which are kept nowhere; where a day was looked at several times, drift counts as "
+    "told by its last look"
 )
 # For how long the highest severity told of a fingerprint is remembered, as alerts/life.py has it.
 _REMEMBERED = timedelta(days=30)

@@ -5,6 +5,7 @@ Nothing of it is about a patient: texts are short, and refused where they look l
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -15,12 +16,15 @@ from psycopg.rows import class_row, dict_row
 
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
 from upstream_pipelines.phi_patterns import PATTERNS
 
 Judgement = Literal["noise", "real", "needs_follow_up"]
 TEXT_LENGTH = 200
 _LARGEST = Decimal("999999999999.99")
+# Without separators or a label these are in no pattern: nine digits are an account everywhere else.
+_OF_A_PERSON = re.compile(r"\d(?:[\W_]{0,2}\d){8}|\b(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs|ms)\b", re.IGNORECASE)
 _NAMES = {
     "ssn": "a social security number", "phone": "a phone number", "email": "an e-mail address",
     "date_of_birth": "a date of birth", "mrn": "a medical record number", "person_name": "a person's name",
@@ -182,12 +186,11 @@ def judge(
 
 def _alert(conn: Connection, customer_id: int, begins: str) -> dict[str, Any]:
     """The alert whose id begins so: alert_id, fingerprint."""
-    pattern = "".join(letter for letter in begins.casefold() if letter in "0123456789abcdef-") + "%"
     with conn.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(
-            QUERIES.alerts_beginning, {"customer_id": customer_id, "begins": pattern}
+            QUERIES.alerts_beginning, {"customer_id": customer_id, "begins": id_pattern(begins)}
         ).fetchall()
-    if not found or len(pattern) == 1 or len(pattern) != len(begins) + 1:
+    if not found:
         raise NotFoundError(
             f"There is no alert {begins!r}. `upstream alerts list SLUG` shows a customer's alerts."
         )
@@ -202,9 +205,12 @@ def _checked(text: str, what: str) -> str:
     if len(text) > TEXT_LENGTH:
         raise ConfigurationError(f"The {what} has {len(text)} characters; {TEXT_LENGTH} is the most. Shorten it.")
     found = next((kind for kind, pattern in PATTERNS.items() if pattern.search(text)), None)
-    if found is not None:
+    about = (
+        _NAMES[found] if found is not None else "something about a person" if _OF_A_PERSON.search(text) else None
+    )
+    if about is not None:
         raise ConfigurationError(
-            f"The {what} seems to hold {_NAMES[found]}. Nothing about a patient belongs here; say it without."
+            f"The {what} seems to hold {about}. Nothing about a patient belongs here; say it without."
         )
     if any(not letter.isprintable() for letter in text):
         raise ConfigurationError(f"The {what} is one line of text. Leave line breaks and control characters out.")

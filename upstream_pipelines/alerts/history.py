@@ -14,6 +14,7 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.notices import fingerprint_of
+from upstream_pipelines.alerts.occurrences import refusal_fingerprint
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import Facts, Kind, dollars_of
 from upstream_pipelines.db.engine import Connection
@@ -88,14 +89,13 @@ def _looked_at(as_of: date, made_at: datetime) -> datetime:
 
 
 def _upload(row: dict[str, Any]) -> PastEvent:
-    refused = row["error_code"] is not None
-    parts = ("refused", row["error_code"]) if refused else tuple(sorted(row["failed_rules"]))
-    about = (
-        f"upload refused: {row['error_code']}" if refused else f"upload failed: {', '.join(row['failed_rules'])}"
-    )
+    code, rules = row["error_code"], row["failed_rules"]
+    if code is not None:
+        fingerprint, about = refusal_fingerprint(row["source"], code, rules), f"upload refused: {code}"
+    else:
+        fingerprint, about = fingerprint_of("quality", *sorted(rules)), f"upload failed: {', '.join(rules)}"
     return PastEvent(
-        row["finished_at"], "open", f"upload/{row['upload_id']}", fingerprint_of("quality", *parts), Facts("quality"), about,
-        ends=False,
+        row["finished_at"], "open", f"upload/{row['upload_id']}", fingerprint, Facts("quality"), about, ends=False,
     )  # fmt: skip
 
 

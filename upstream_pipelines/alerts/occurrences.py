@@ -110,7 +110,9 @@ def quality_entry(
     )  # fmt: skip
 
 
-def refused_entry(upload_id: uuid.UUID, code: str, link: str | None, failed_rules: Sequence[str] = ()) -> Entry:
+def refused_entry(
+    upload_id: uuid.UUID, source: str, code: str, link: str | None, failed_rules: Sequence[str] = ()
+) -> Entry:
     """The outbox entry of an upload that ended without being loaded. Its message is not taken: it quotes the header,
     which in a file without one is the first claim. `failed_rules`: of the severity error, where its rows were judged.
     """
@@ -118,15 +120,23 @@ def refused_entry(upload_id: uuid.UUID, code: str, link: str | None, failed_rule
         kind="quality",
         notice="open",
         subject_id=upload_id,
-        fingerprint=fingerprint_of("quality", "refused", code),
+        fingerprint=refusal_fingerprint(source, code, failed_rules),
         facts=Facts(kind="quality"),
         content={
             "type": "upload.refused",
             "data": {
-                "upload_id": str(upload_id), "code": code, "failed_rules": sorted(failed_rules), "link": link,
+                "upload_id": str(upload_id), "source": source, "code": code, "failed_rules": sorted(failed_rules),
+                "link": link,
             },
         },
     )  # fmt: skip
+
+
+def refusal_fingerprint(source: str, code: str, failed_rules: Sequence[str]) -> str:
+    """Refusals are the same trouble where source, reason and failed rules are: who judged an empty CSV file noise has said
+    nothing of a remittance that was cut off.
+    """
+    return fingerprint_of("quality", "refused", " ".join((source, code, *sorted(failed_rules))))
 
 
 def silence_entry(silence_id: uuid.UUID, about: Mapping[str, Any], link: str | None) -> Entry:

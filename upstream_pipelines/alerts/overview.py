@@ -96,12 +96,14 @@ def customers_told_since(conn: Connection, since: datetime, limit: int) -> list[
 @dataclass(frozen=True)
 class OutboxHealth:
     """The outbox of all customers: `dead` deliveries of the last week that nobody resent and whose customers they are,
-    channels that were `switched_off` by their receivers ("slug/channel"), `due` deliveries and since when the oldest is.
+    channels that were `switched_off` by their receivers ("slug/channel"), those whose receivers are `failing` and since when,
+    `due` deliveries and since when the oldest is.
     """
 
     dead: int
     dead_of: Sequence[str]
     switched_off: Sequence[str]
+    failing: Sequence[tuple[str, datetime]]
     due: int
     oldest_due: datetime | None
 
@@ -111,5 +113,6 @@ def outbox_health(conn: Connection, now: datetime) -> OutboxHealth:
     key = {"now": now, "since": now - DEAD_FOR}
     dead, dead_of = conn.execute(QUERIES.dead_lately, key).fetchone() or (0, [])
     off = [row[0] for row in conn.execute(QUERIES.channels_off)]
+    failing = [(row[0], row[1]) for row in conn.execute(QUERIES.channels_failing)]
     due, oldest = conn.execute(QUERIES.oldest_due, key).fetchone() or (0, None)
-    return OutboxHealth(dead, dead_of, off, due, oldest)
+    return OutboxHealth(dead, dead_of, off, failing, due, oldest)

@@ -113,7 +113,8 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule;
--- of an ending those that were told of the event; on ones by id, off ones by name. Served by the unique key (customer_id,
+-- of an ending those that heard of the event, or still may: where its message was given up, nobody did (but those of a mail's
+-- recipients who had accepted it). On ones by id, off ones by name. Served by the unique key (customer_id,
 -- subject_id, rule_id, ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
 -- it says only `ever` and the last `step` (-1: none). Of an ending that waits (it has an `over_at`) the event is what was
@@ -134,7 +135,9 @@ WITH entry AS (
       FROM judged WHERE judgement = 'noise' AND judged_at > %(now)s - %(noise_lasts)s GROUP BY fingerprint
 )
 SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.ever, false) AS ever,
-       coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live, coalesce(event.told, false) AS event_told, event.highest AS event_highest,
+       coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live,
+       CASE WHEN e.notice = 'resolved' THEN event.channel_ids <> '{}' ELSE coalesce(event.told, false) END AS event_told,
+       event.highest AS event_highest,
        lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
        silence.reason AS silence_reason, addressed.channel_ids, addressed.off_names, addressed.off_since
   FROM entry AS e
@@ -147,9 +150,13 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
                                                        AND a.over_at IS NOT DISTINCT FROM e.over_at) AS told,
               max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved' AND a.over_at IS NULL)
                   AS highest,
-              ARRAY(SELECT DISTINCT c.channel_id FROM alerts AS o, unnest(o.channel_ids) AS c (channel_id)
-                     WHERE o.customer_id = r.customer_id AND o.rule_id = e.rule_id AND o.subject_id = e.subject_id
-                       AND o.told_at IS NOT NULL AND o.over_at IS NOT DISTINCT FROM e.over_at) AS channel_ids
+              ARRAY(SELECT DISTINCT l.channel_id FROM alerts AS o
+                      JOIN delivery_alerts AS l ON l.customer_id = o.customer_id AND l.alert_id = o.alert_id
+                      JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+                     WHERE e.notice = 'resolved' AND o.customer_id = r.customer_id AND o.rule_id = e.rule_id
+                       AND o.subject_id = e.subject_id AND o.notice <> 'resolved' AND o.told_at IS NOT NULL
+                       AND o.over_at IS NOT DISTINCT FROM e.over_at
+                       AND (d.state <> 'dead' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)) AS channel_ids
          FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
  CROSS JOIN LATERAL (
@@ -158,7 +165,7 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
               max(c.disabled_at) AS off_since
          FROM alert_channels AS c
         WHERE c.customer_id = r.customer_id
-          AND CASE WHEN e.notice = 'resolved' AND event.told THEN c.channel_id = ANY (event.channel_ids)
+          AND CASE WHEN event.channel_ids <> '{}' THEN c.channel_id = ANY (event.channel_ids)
                    ELSE r.channels IS NULL OR c.name = ANY (r.channels) END) AS addressed
  CROSS JOIN LATERAL (
        SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
@@ -169,7 +176,8 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
           AND (a.state <> 'failed' OR EXISTS (
                SELECT FROM delivery_alerts AS l
                  JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
-                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id AND d.state <> 'dead'))) AS lately
+                WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id
+                  AND (d.state <> 'dead' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)))) AS lately
   LEFT JOIN noise ON noise.fingerprint = e.fingerprint
   LEFT JOIN LATERAL (
        SELECT s.ends_at, s.reason FROM alert_silences AS s
@@ -423,23 +431,33 @@ SELECT jsonb_build_object(
                 WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id), '[]'))
   FROM alerts AS a
   LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
- WHERE a.customer_id = %(customer_id)s
+ WHERE a.customer_id = %(customer_id)s AND (%(state)s::text IS NULL OR a.state = %(state)s)
  ORDER BY a.created_at DESC, a.alert_id
  LIMIT %(limit)s
 
--- name: delivery_state
--- One delivery and whether its channel is on; by primary key.
-SELECT d.state, c.enabled, c.name
+-- name: deliveries_beginning
+-- Deliveries whose id begins so, and whether the channel is on; by the key's first column. Two are enough to know that it is
+-- not unique.
+SELECT d.delivery_id, d.state, c.enabled, c.name
   FROM deliveries AS d JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
- WHERE d.customer_id = %(customer_id)s AND d.delivery_id = %(delivery_id)s
+ WHERE d.customer_id = %(customer_id)s AND d.delivery_id::text LIKE %(begins)s LIMIT 2
 
 -- name: resend_delivery
--- A dead delivery starts its retry schedule again. The attempt number goes on (it fences leases);
+-- Dead deliveries start their retry schedule again. The attempt number goes on (it fences leases);
 -- recipients that accepted stay done, refused ones are tried again. By primary key.
 UPDATE deliveries
    SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
        progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
- WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'dead'
+ WHERE customer_id = %(customer_id)s AND delivery_id = ANY (%(delivery_ids)s::uuid[]) AND state = 'dead'
+
+-- name: dead_of_channel
+-- A channel, whether it is on, and its dead deliveries since then, tests left out. By the unique key (customer_id, name), and
+-- by deliveries_dead.
+SELECT c.enabled, array(SELECT d.delivery_id FROM deliveries AS d
+                         WHERE d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'dead'
+                           AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
+                         ORDER BY d.created_at, d.delivery_id)
+  FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
@@ -467,6 +485,44 @@ UPDATE alerts AS a SET state = s.state
          JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
         WHERE l.customer_id = w.customer_id AND l.alert_id = w.alert_id) AS s
  WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id AND a.state <> s.state
+
+-- name: bring_ends
+-- These deliveries arrived: where an event of theirs is over by now, and its end was not told there since nobody had heard of
+-- it (the message was given up then, and sent again), the end follows; one that nobody was told of is decided over again, of
+-- one that was told elsewhere there is a message at once. By the keys of delivery_alerts and of alerts.
+WITH arrived AS (
+    SELECT DISTINCT a.customer_id, a.rule_id, a.subject_id, a.over_at, d.channel_id
+      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+      JOIN deliveries AS d ON d.customer_id = w.customer_id AND d.delivery_id = w.delivery_id
+      JOIN delivery_alerts AS l ON l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+     WHERE a.over_at IS NOT NULL AND a.notice <> 'resolved'
+       AND (d.state = 'sent' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)
+), ending AS (
+    SELECT e.customer_id, e.alert_id, e.rule_id, e.held_by,
+           array_agg(x.channel_id) FILTER (WHERE x.channel_id <> ALL (e.channel_ids)) AS missing
+      FROM arrived AS x
+      JOIN alerts AS e ON e.customer_id = x.customer_id AND e.subject_id = x.subject_id AND e.rule_id = x.rule_id
+                      AND e.over_at = x.over_at AND e.notice = 'resolved'
+     WHERE e.held_by IS NULL OR e.held_by = 'opening'
+     GROUP BY e.customer_id, e.alert_id
+), woken AS (
+    UPDATE alerts AS a SET held_until = %(now)s
+      FROM ending AS e WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by = 'opening'
+), grown AS (
+    UPDATE alerts AS a SET channel_ids = a.channel_ids || e.missing,
+           state = CASE WHEN a.state = 'sent' THEN 'pending' ELSE a.state END
+      FROM ending AS e
+     WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by IS NULL AND e.missing IS NOT NULL
+), message AS MATERIALIZED (
+    SELECT e.customer_id, e.alert_id, e.rule_id, m.channel_id, gen_random_uuid() AS delivery_id
+      FROM ending AS e, unnest(e.missing) AS m (channel_id) WHERE e.held_by IS NULL
+), queued AS (
+    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
+    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
+)
+INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
+SELECT customer_id, delivery_id, alert_id, channel_id FROM message
 
 -- name: conservation
 -- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,
@@ -575,7 +631,7 @@ SELECT r.as_of, l.made_at, r.event_id, r.payer, r.cpt_group, r.signal, r.directi
 -- name: past_uploads
 -- Uploads that were refused (they have a code) or failed rules of the severity error. An upload that took a week to end
 -- is none of the past days' (uploads_arrivals).
-SELECT u.upload_id, u.finished_at, CASE WHEN u.status = 'failed' THEN u.error_code END AS error_code, f.failed_rules
+SELECT u.upload_id, u.source, u.finished_at, CASE WHEN u.status = 'failed' THEN u.error_code END AS error_code, f.failed_rules
   FROM uploads AS u
  CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(q.rule ORDER BY q.rule), '{}') AS failed_rules FROM quality_findings AS q
@@ -650,6 +706,13 @@ SELECT k.slug || '/' || c.name
   FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id AND k.status = 'active'
  WHERE NOT c.enabled AND c.disabled_reason NOT LIKE 'no longer in%%'
  ORDER BY 1
+
+-- name: channels_failing
+-- Channels that are on and whose receiver has failed since then, without a success. Small table, read whole.
+SELECT k.slug || '/' || c.name, c.failing_since
+  FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id AND k.status = 'active'
+ WHERE c.enabled AND c.failing_since IS NOT NULL
+ ORDER BY c.failing_since, 1
 
 -- name: oldest_due
 -- How many deliveries wait to be taken, and since when the oldest (deliveries_due).

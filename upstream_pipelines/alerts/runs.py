@@ -76,13 +76,18 @@ def write_sweep_failure(
     end: RunEnd,
     *,
     link: str | None,
+    most: int,
     now: datetime | None = None,
-) -> int:
+) -> tuple[int, int, int | None]:
     """Tell those of a failed sweep's customers that it did not come to: not looked at, by whatever run, since it was to
-    start. Whom it wrote a failure itself is told once. Returns: alerts written.
+    start; at most so many, in the order of their ids. Whom it wrote a failure itself is told once.
+
+    Returns: alerts written, customers asked about, and after which customer to go on; None when that was all.
     """
     written = 0
-    for customer_id in _not_looked_at(conn, customers, sweep.since):
+    missed = _not_looked_at(conn, customers, sweep.since)
+    asked = missed[:most]
+    for customer_id in asked:
         with conn.transaction():
             # A retry may be at it: its look is either seen here, or comes after and takes this back.
             slug, _ = conn.execute(QUERIES.customer_name, {"customer_id": customer_id}).fetchone() or ("", "")
@@ -91,7 +96,7 @@ def write_sweep_failure(
                     conn, customer_id, f"{sweep.run_id}/{slug}", sweep.job_name, end.step, end.error_class, link, now,
                     process_died=end.process_died, bucket=(sweep.bucket, sweep.buckets),
                 )  # fmt: skip
-    return written
+    return written, len(asked), asked[-1] if len(missed) > most else None
 
 
 def _not_looked_at(conn: Connection, customers: Sequence[int], since: datetime) -> list[int]:

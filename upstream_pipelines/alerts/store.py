@@ -25,9 +25,10 @@ from upstream_pipelines.delivery.channels import (
     check_destination,
     new_secret,
 )
-from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError, UpstreamError
+from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings, read_settings
 
+AlertState = Literal["pending", "sent", "failed", "suppressed"]
 _UNLISTED = "no longer in the customer's configuration"
 
 
@@ -223,12 +224,13 @@ def write_refused_alert(  # noqa: PLR0917  as above
     conn: Connection,
     customer_id: int,
     upload_id: uuid.UUID,
+    source: str,
     code: str,
     link: str | None,
     failed_rules: Sequence[str] = (),
 ) -> int:
     """Put an upload that ended without being loaded into the outbox, once. Returns: alerts written."""
-    return write_entries(conn, customer_id, [refused_entry(upload_id, code, link, failed_rules)])
+    return write_entries(conn, customer_id, [refused_entry(upload_id, source, code, link, failed_rules)])
 
 
 def email_channels(conn: Connection) -> int:
@@ -247,31 +249,14 @@ def due_deliveries(conn: Connection, now: datetime | None = None) -> int:
     return sum(int(row[0]) for row in counts if row is not None) + conn.execute(QUERIES.reminders_due, at).rowcount
 
 
-def list_alerts(conn: Connection, customer_id: int, limit: int = 200) -> list[dict[str, Any]]:
-    """The newest alerts, each with its deliveries and their attempts; JSON-able, without chart and secrets."""
-    return [row[0] for row in conn.execute(QUERIES.list_alerts, {"customer_id": customer_id, "limit": limit})]
-
-
-def resend(conn: Connection, customer_id: int, delivery_id: uuid.UUID, now: datetime | None = None) -> None:
-    """Start a dead delivery's retry schedule again.
-
-    Raises:
-        NotFoundError: no such delivery of this customer.
-        ConflictError: it is not dead, or its channel is disabled.
+def list_alerts(
+    conn: Connection, customer_id: int, limit: int = 200, state: AlertState | None = None
+) -> list[dict[str, Any]]:
+    """The newest alerts, of all states or one, each with its deliveries and their attempts; JSON-able, without chart and
+    secrets.
     """
-    key = {"customer_id": customer_id, "delivery_id": delivery_id, "now": now or datetime.now(UTC)}
-    with conn.transaction():
-        found = conn.execute(QUERIES.delivery_state, key).fetchone()
-        if found is None:
-            raise NotFoundError(f"There is no delivery {delivery_id}. `upstream alerts list` shows them all.")
-        state, enabled, channel = found
-        if not enabled:
-            raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
-        those = {"customer_ids": [customer_id], "delivery_ids": [delivery_id]}
-        conn.execute(QUERIES.lock_alerts, those)
-        if conn.execute(QUERIES.resend_delivery, key).rowcount == 0:
-            raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
-        conn.execute(QUERIES.settle_alerts, those)
+    key = {"customer_id": customer_id, "limit": limit, "state": state}
+    return [row[0] for row in conn.execute(QUERIES.list_alerts, key)]
 
 
 def conservation(conn: Connection, customer_id: int) -> dict[str, int]:

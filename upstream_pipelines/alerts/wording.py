@@ -26,9 +26,11 @@ _REFUSED = {
         "Open the run in the Dagster UI to see why, put that right, and send the upload again.",
     ),
 }
-_REFUSED_OTHERWISE = (
-    "It could not be read as claims at all: often a column is missing or has a new name, or the file is empty.",
-    "The upload's status says which, and what to write into the mapping. Correct it and send the upload again.",
+_UNREADABLE = (
+    "It could not be read as claims at all: often a column is missing or has a new name, or the file is empty."
+)
+_UNREADABLE_REMITTANCE = (
+    "It could not be read as a remittance (X12 835): often it was cut off, or is another kind of file."
 )
 
 
@@ -53,7 +55,12 @@ def _run_failed(data: Mapping[str, Any]) -> Wording:
                 "later run of the same work succeeds you will be told."
             ),
         ),
-        facts=(("Run", data["run_id"]), ("Job", data["job_name"]), *((("Error", error),) if error else ())),
+        # Of a dead sweep each customer's alert has the run's id and its own name after it.
+        facts=(
+            ("Run", data["run_id"].partition("/")[0]),
+            ("Job", data["job_name"]),
+            *((("Error", error),) if error else ()),
+        ),
     )
 
 
@@ -84,7 +91,11 @@ def _run_recovered(data: Mapping[str, Any]) -> Wording:
         sentences=(
             "A later run of the same work succeeded and did what the failed one had left. Nothing is to be done.",
         ),
-        facts=(("Failed run", data["run_id"]), ("Succeeded", data["recovered_by"]), ("Job", data["job_name"])),
+        facts=(
+            ("Failed run", data["run_id"].partition("/")[0]),
+            ("Succeeded", data["recovered_by"]),
+            ("Job", data["job_name"]),
+        ),
     )
 
 
@@ -98,8 +109,8 @@ def _quality_failed(data: Mapping[str, Any]) -> Wording:
             f"These rules failed: {rules}. {_set_apart(data)}, the others were loaded.",
             *((f"What should hold: {' '.join(meant)}",) if meant else ()),
             (
-                "Figures that rest on this upload may be wrong until the rows are corrected and sent again. The asset "
-                "csv_claims, webhook_claims or remittances in the Dagster UI names the rows by number."
+                "Figures that rest on this upload may be wrong until the rows are corrected and sent again. "
+                f"{_asked_with(data)}"
             ),
         ),
         facts=(
@@ -123,17 +134,24 @@ def _score_text(score: float) -> str:
 
 
 def _refused(data: Mapping[str, Any]) -> Wording:
-    why, next_step = _REFUSED.get(data["code"], _REFUSED_OTHERWISE)
+    remittance = data.get("source") == "x12_835"  # alerts of earlier releases do not say
+    why, next_step = _REFUSED.get(
+        data["code"], (_UNREADABLE_REMITTANCE if remittance else _UNREADABLE, "Correct it and send it again.")
+    )
     rules = ", ".join(data["failed_rules"])
     return Wording(
         headline="An upload was refused: none of it was loaded",
-        sentences=(why, next_step, "Until then its claims are missing from every figure."),
+        sentences=(why, _asked_with(data), next_step, "Until then its claims are missing from every figure."),
         facts=(
             ("Upload", data["upload_id"]),
             ("Reason", data["code"]),
             *((("Failed rules", rules),) if rules else ()),
         ),
     )
+
+
+def _asked_with(data: Mapping[str, Any]) -> str:
+    return f"`upstream uploads {data['slug']} {data['upload_id'][:8]}`, or its status over the API, says what was wrong and where."
 
 
 def _silent(data: Mapping[str, Any]) -> Wording:
@@ -196,8 +214,9 @@ def _channel_disabled(data: Mapping[str, Any]) -> Wording:
         sentences=(
             f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
             (
-                "Put the receiver right, then enable the channel and resend what was given up (`upstream alerts enable`, "
-                "`upstream alerts resend`). What happens while it is off goes to the other channels of its rule; where there "
+                f"Put the receiver right, then enable the channel and resend what was given up (`upstream alerts enable "
+                f"{data['slug']} '{data['channel']}'`, `upstream alerts resend {data['slug']} --channel '{data['channel']}'`). "
+                "What happens while it is off goes to the other channels of its rule; where there "
                 "is none it is held back, and told when one is on again."
             ),
         ),

@@ -5,9 +5,13 @@ Plain ASGI, so that streamed bodies pass through untouched. Not here: anything a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
 from uuid import uuid4
 
 from fastapi import Request
@@ -19,8 +23,11 @@ from upstream_pipelines.observability.logging import log_context
 
 _log = logging.getLogger(__name__)
 
-# Anything else could break a log line, a header or a search.
-_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+# A UUID, its 32 digits (a trace id has that form too), a ULID: ids that a program makes. Anything else could be a name or a
+# number of a patient, and stands in the log before the sender is known.
+_SAFE_ID = re.compile(
+    r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[0-7][0-9A-HJKMNP-TV-Z]{25}", re.ASCII
+)
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 _HEADERS = {
@@ -30,12 +37,17 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# The documentation page is the one that runs scripts: FastAPI's, from the network it names.
+# The documentation page is the one that runs scripts: those of its own server, and one written into it.
 DOCS_PATH = "/api/v1/docs"
 _DOCS_POLICY = (
-    "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src 'self' data: https://fastapi.tiangolo.com; "
-    "script-src 'unsafe-inline' https://cdn.jsdelivr.net; style-src 'unsafe-inline' https://cdn.jsdelivr.net"
+    "default-src 'none'; connect-src 'self'; frame-ancestors 'none'; img-src 'self' data:; "
+    "script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'"
 )
+# A connection that is closed on unread data is reset, and the sender never reads why it was refused: what it still sends
+# is read and dropped, so much of it and for so long in all, and while it comes without such a pause.
+_LINGER_BYTES = 32 * 1024 * 1024
+_LINGER_SECONDS = 10.0
+_LINGER_PAUSE_SECONDS = 2.0
 
 
 class RequestMiddleware:
@@ -48,14 +60,23 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        announced = Headers(scope=scope)
+        given = announced.get("x-request-id", "")
         request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
         status = 0
+        body_comes = announced.get("content-length", "0") != "0" or "transfer-encoding" in announced
+        closes = False
+
+        async def receive_watched() -> Message:
+            nonlocal body_comes
+            message = await receive()
+            body_comes = message["type"] == "http.request" and message.get("more_body", False)
+            return message
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, closes
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -63,16 +84,24 @@ class RequestMiddleware:
                 if scope["path"] == DOCS_PATH:
                     headers["Content-Security-Policy"] = _DOCS_POLICY
                 headers["X-Request-Id"] = request_id
+                if status >= HTTPStatus.BAD_REQUEST and body_comes:
+                    # Who was refused before all was read could hold the connection for as long as it drips.
+                    headers["Connection"] = "close"
+                closes = headers.get("connection") == "close"
+            elif closes and body_comes and not message.get("more_body", False):
+                await send({**message, "more_body": True})
+                await _drop_the_rest(receive_watched, lambda: body_comes)
+                message = {"type": "http.response.body", "body": b"", "more_body": False}
             await send(message)
 
         with log_context(request_id=request_id):
             try:
-                await self._app(scope, receive, send_with_headers)
+                await self._app(scope, receive_watched, send_with_headers)
             except Exception:
                 _log.exception("request failed")
                 if status:
                     raise  # half an answer is out; only closing the connection tells the client so
-                await unexpected(Request(scope))(scope, receive, send_with_headers)
+                await unexpected(Request(scope))(scope, receive_watched, send_with_headers)
             finally:
                 # The route and not the path: what a client writes into a path may be anything.
                 route = getattr(scope.get("route"), "path", "none")
@@ -85,3 +114,12 @@ class RequestMiddleware:
                         "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
                     },
                 )
+
+
+async def _drop_the_rest(receive: Receive, comes: Callable[[], bool]) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_LINGER_SECONDS):
+            dropped = 0
+            while comes() and dropped < _LINGER_BYTES:
+                async with asyncio.timeout(_LINGER_PAUSE_SECONDS):
+                    dropped += len((await receive()).get("body", b""))

@@ -14,6 +14,7 @@ from uuid import UUID
 
 from psycopg.types.json import Jsonb
 
+from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -135,8 +136,13 @@ def claim_totals(conn: Connection, customer_id: int) -> ClaimTotals:
 
 
 def payer_summary(conn: Connection, customer_id: int) -> list[tuple[Any, ...]]:
-    """Rows of (payer, lines, paid, denied, pending, first and last submitted day), at most 50."""
-    return conn.execute(QUERIES.summarise_payers, {"customer_id": customer_id}).fetchall()
+    """Rows of (payer, lines, paid, denied, pending, first and last submitted day), at most 50; payers of too few lines to be
+    named are one row, the last.
+    """
+    rows = conn.execute(
+        QUERIES.summarise_payers, {"customer_id": customer_id, "fewest": FEWEST_LINES_OF_A_NAME}
+    ).fetchall()
+    return [(name if name is not None else unnamed_payers(payers), *counts) for name, payers, *counts in rows]
 
 
 def _names(customer: Customer) -> dict[str, Jsonb]:

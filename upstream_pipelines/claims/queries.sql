@@ -293,7 +293,14 @@ SELECT count(*), count(*) FILTER (WHERE decided_date IS NULL), count(DISTINCT pa
   FROM claims WHERE customer_id = %(customer_id)s;
 
 -- name: summarise_payers
--- Lines by payer and outcome, for metadata (primary key).
-SELECT payer_name, count(*), count(*) FILTER (WHERE outcome = 'PAID'), count(*) FILTER (WHERE outcome = 'DENIED'),
-       count(*) FILTER (WHERE outcome = 'PENDING'), min(submitted_date), max(submitted_date)
-  FROM claims WHERE customer_id = %(customer_id)s GROUP BY payer_name ORDER BY count(*) DESC, payer_name LIMIT 50;
+-- Lines by payer and outcome, for metadata (primary key). Payers with fewer than `fewest` lines come without a name, as one
+-- row with their number.
+WITH payer AS (
+    SELECT CASE WHEN count(*) >= %(fewest)s THEN payer_name END AS named, count(*) AS lines, count(*) FILTER (WHERE outcome = 'PAID') AS paid,
+           count(*) FILTER (WHERE outcome = 'DENIED') AS denied, count(*) FILTER (WHERE outcome = 'PENDING') AS pending,
+           min(submitted_date) AS first_day, max(submitted_date) AS last_day
+      FROM claims WHERE customer_id = %(customer_id)s GROUP BY payer_name
+)
+SELECT named, count(*), sum(lines)::bigint, sum(paid)::bigint,
+       sum(denied)::bigint, sum(pending)::bigint, min(first_day), max(last_day)
+  FROM payer GROUP BY named ORDER BY named IS NULL, sum(lines) DESC, named LIMIT 50;

@@ -2,50 +2,66 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any
-from uuid import UUID
 
 import typer
 
-from upstream_pipelines.alerts.store import enable_channel, list_alerts
-from upstream_pipelines.alerts.store import resend as resend_delivery
+from upstream_pipelines.alerts.content import wording_of
+from upstream_pipelines.alerts.overview import DEAD_FOR
+from upstream_pipelines.alerts.resending import resend as resend_delivery
+from upstream_pipelines.alerts.resending import resend_all
+from upstream_pipelines.alerts.store import AlertState, enable_channel, list_alerts
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.errors import ConfigurationError
 
 app = typer.Typer(help="Alerts, their deliveries and attempts.", no_args_is_help=True)
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 
 
 @app.command("list")
-def list_(slug: Slug, *, json: Json = False) -> None:
+def list_(
+    slug: Slug,
+    state: Annotated[
+        AlertState | None, typer.Option(help="Of this state alone; `failed` is what somebody did not get.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many.")] = 200,
+    *,
+    json: Json = False,
+) -> None:
     """The newest alerts with their deliveries and attempts."""
     settings = short_command_settings()
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
-        alerts = list_alerts(conn, get_customer(conn, slug).customer_id)
+        alerts = list_alerts(conn, get_customer(conn, slug).customer_id, limit, state)
     if json:
         print_json(alerts)
+        return
+    if not alerts and state is not None:
+        out.print(f"No alert of {slug} is {state}.")
         return
     if not alerts:
         out.print(
             f"Nothing was alerted for {slug} yet. Alerts need a channel: `upstream customers configure {slug}`."
         )
         return
+    shown: set[str] = set()
     print_table(
         f"Alerts of {slug}",
         ("id", "at", "kind", "notice", "about", "state", "deliveries"),
         (
             (
                 alert["alert_id"][:8],
-                alert["created_at"][:16],
+                alert["created_at"][:16].replace("T", " "),
                 alert["kind"],
                 alert["notice"],
-                alert["content"]["data"].get("explanation") or alert["content"]["type"],
+                wording_of(alert["content"]).headline,
                 _state(alert),
-                "\n".join(_told(delivery) for delivery in alert["deliveries"]),
+                "\n".join(_told(delivery, shown) for delivery in alert["deliveries"]),
             )
             for alert in alerts
         ),
@@ -59,12 +75,16 @@ def _state(alert: dict[str, Any]) -> str:
     return f"{words} (judged {judged})" if judged else words
 
 
-def _told(delivery: dict[str, Any]) -> str:
+def _told(delivery: dict[str, Any], shown: set[str]) -> str:
+    """A message in words; in full with the first of its alerts."""
+    if delivery["delivery_id"] in shown:
+        return f"{delivery['channel']} {delivery['state']}, in the same message (id {delivery['delivery_id'][:8]})"
+    shown.add(delivery["delivery_id"])
     attempts = delivery["attempts"]
     why = f": {attempts[-1]['detail']}" if attempts and delivery["state"] not in {"sent", "sending"} else ""
-    return (
-        f"{delivery['channel']} {delivery['state']}, attempts: {len(attempts)}{why} (id {delivery['delivery_id']})"
-    )
+    if delivery["state"] in {"pending", "retrying"}:
+        why += f"; next try {delivery['due_at'][:16].replace('T', ' ')} UTC"
+    return f"{delivery['channel']} {delivery['state']}, attempts: {len(attempts)}{why} (id {delivery['delivery_id'][:8]})"
 
 
 @app.command()
@@ -97,10 +117,23 @@ def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the 
 
 
 @app.command()
-def resend(slug: Slug, delivery: Annotated[UUID, typer.Argument(help="Id of a dead delivery.")]) -> None:
-    """Start a dead delivery again."""
+def resend(
+    slug: Slug,
+    delivery: Annotated[str | None, typer.Argument(help="Id of a dead delivery, or its beginning.")] = None,
+    channel: Annotated[
+        str | None, typer.Option(help="All of this channel that died within the last 7 days.")
+    ] = None,
+) -> None:
+    """Start dead deliveries again: one, or all of a channel."""
+    if (delivery is None) == (channel is None):
+        raise ConfigurationError("Say what to resend: a delivery's id, or --channel NAME for all of a channel.")
     settings = short_command_settings()
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
-        resend_delivery(conn, get_customer(conn, slug).customer_id, delivery)
-    out.print("It is due now.")
+        customer_id = get_customer(conn, slug).customer_id
+        if channel is not None:
+            count = resend_all(conn, customer_id, channel, datetime.now(UTC) - DEAD_FOR)
+            out.print(f"{count} deliveries are due now.")
+        elif delivery is not None:
+            resend_delivery(conn, customer_id, delivery)
+            out.print("It is due now.")

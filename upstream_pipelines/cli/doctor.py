@@ -11,6 +11,7 @@ from typing import NamedTuple
 import requests
 from upath import UPath
 
+from upstream_pipelines.alerts.life import minute
 from upstream_pipelines.alerts.overview import OutboxHealth, outbox_health
 from upstream_pipelines.alerts.store import email_channels
 from upstream_pipelines.customers.store import list_customers
@@ -19,7 +20,7 @@ from upstream_pipelines.db.migrate import require_current
 from upstream_pipelines.defs.daemon_health import DaemonHealth, daemon_health
 from upstream_pipelines.defs.home import most_work_at_once
 from upstream_pipelines.delivery.probe import check_smtp
-from upstream_pipelines.errors import ConfigurationError, ConflictError, UpstreamError
+from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.settings import Settings
 
 # Below this a day of uploads and Dagster's own logs may fill the disk.
@@ -38,6 +39,14 @@ class Finding(NamedTuple):
     part: str
     state: str
     advice: str
+
+
+class _NotWellError(Exception):
+    """A part that works and says that something is wrong: what is there, what to do."""
+
+    def __init__(self, state: str, advice: str) -> None:
+        super().__init__(f"{state}. {advice}")
+        self.state, self.advice = state, advice
 
 
 def examine(settings: Settings) -> list[Finding]:
@@ -64,8 +73,11 @@ def examine(settings: Settings) -> list[Finding]:
 def _part(part: str, examine_part: Callable[[], tuple[str, str]]) -> Finding:
     try:
         state, advice = examine_part()
+    except _NotWellError as error:
+        return Finding(False, part, error.state, error.advice)
     except (UpstreamError, OSError) as error:
-        return Finding(False, part, type(error).__name__, str(error))
+        state = error.code.replace("_", " ") if isinstance(error, UpstreamError) else "cannot be used"
+        return Finding(False, part, state, str(error))
     return Finding(True, part, state, advice)
 
 
@@ -92,7 +104,7 @@ def _landing(settings: Settings) -> tuple[str, str]:
 def _disk(settings: Settings) -> tuple[str, str]:
     free = shutil.disk_usage(settings.home).free / 2**30
     if free < _FREE_GIB:
-        raise OSError(f"{free:.1f} GiB free where {settings.home} is; make room or move UPSTREAM_HOME.")
+        raise _NotWellError(f"{free:.1f} GiB free where {settings.home} is", "Make room, or move UPSTREAM_HOME.")
     return f"{free:.0f} GiB free", ""
 
 
@@ -101,8 +113,9 @@ def _email(settings: Settings) -> tuple[str, str]:
         with connect(settings, "upstream_pipeline") as conn:
             wanted = email_channels(conn)
         if wanted:
-            raise ConfigurationError(
-                f"{wanted} e-mail channels wait for a mail server. Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM."
+            raise _NotWellError(
+                f"{wanted} e-mail channels wait for a mail server",
+                "Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM.",
             )
         return (
             "not configured, and no channel needs it",
@@ -116,11 +129,11 @@ def _workers(settings: Settings) -> tuple[str, str]:
 
     count, work = answering_processes(settings), most_work_at_once(settings)
     if not count:
-        raise ConflictError("No Celery worker answers; runs wait. Start `upstream worker`.")
+        raise _NotWellError("no Celery worker answers; runs wait", "Start `upstream worker`.")
     if count <= work:
-        raise ConflictError(
-            f"{count} processes of Celery workers answer, and {work} runs of work may be at once: alerts may wait for them. "
-            "Start more workers, or set the limit of upstream/work in UPSTREAM_DAGSTER_OVERRIDES to one less."
+        raise _NotWellError(
+            f"{count} processes of Celery workers answer, and {work} runs of work may be at once",
+            "Alerts may wait for them. Start more workers, or set the limit of upstream/work in UPSTREAM_DAGSTER_OVERRIDES to one less.",
         )
     return f"{count} processes of Celery workers answer", ""
 
@@ -131,21 +144,29 @@ def _health(settings: Settings) -> OutboxHealth:
 
 
 def _channels(settings: Settings) -> tuple[str, str]:
-    off = _health(settings).switched_off
-    if off:
-        raise ConflictError(
-            f"Switched off because their receivers failed: {', '.join(off)}. Put the receiver right, "
-            "`upstream alerts enable SLUG CHANNEL`, then `upstream alerts test SLUG CHANNEL`."
+    health = _health(settings)
+    if health.switched_off:
+        raise _NotWellError(
+            f"switched off because their receivers failed: {', '.join(health.switched_off)}",
+            "Put the receiver right, `upstream alerts enable SLUG CHANNEL`, then `upstream alerts test SLUG CHANNEL`.",
         )
-    return "none was switched off by its receiver", ""
+    if health.failing:
+        failing = ", ".join(f"{channel} since {minute(since)}" for channel, since in health.failing)
+        raise _NotWellError(
+            f"receivers fail: {failing}",
+            "`upstream alerts list SLUG` says how, and when each message is tried next; `upstream alerts test SLUG CHANNEL` "
+            "tries at once.",
+        )
+    return "no receiver fails", ""
 
 
 def _dead(settings: Settings) -> tuple[str, str]:
     health = _health(settings)
     if health.dead:
-        raise ConflictError(
-            f"{health.dead} messages of the last week were given up, of {', '.join(health.dead_of)}. "
-            "`upstream alerts list SLUG` says why, `upstream alerts resend SLUG DELIVERY` sends one again."
+        raise _NotWellError(
+            f"{health.dead} messages of the last week were given up, of {', '.join(health.dead_of)}",
+            "`upstream alerts list SLUG --state failed` says why, `upstream alerts resend SLUG DELIVERY` sends one again, with "
+            "--channel NAME all of a channel.",
         )
     return "none in the last week", ""
 
@@ -157,9 +178,10 @@ def _due(settings: Settings) -> tuple[str, str]:
     waits = datetime.now(UTC) - health.oldest_due
     said = f"{health.due} are due, the oldest for {_span(waits)}"
     if waits > _DUE_FOR:
-        raise ConflictError(
-            f"{said}: nothing sends them. `upstream up` runs what does; if it runs, look at the job deliver_alerts in the "
-            "Dagster UI. `upstream alerts deliver SLUG` sends a customer's at once."
+        raise _NotWellError(
+            f"{said}: nothing sends them",
+            "`upstream up` runs what does; if it runs, look at the job deliver_alerts in the "
+            "Dagster UI. `upstream alerts deliver SLUG` sends a customer's at once.",
         )
     return said, ""
 
@@ -168,24 +190,24 @@ def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
     if health.last_beat is None or datetime.now(UTC) - health.last_beat > _BEAT_WITHIN:
         heard = f"last heard of {health.last_beat:%Y-%m-%d %H:%M} UTC" if health.last_beat else "never heard of"
         if ui_runs:
-            raise ConflictError(
-                f"Dagster's daemon does not run ({heard}), though the UI does: nothing is read, looked at or sent. "
-                "Start `upstream up` again; its logs are in the home folder."
+            raise _NotWellError(
+                f"does not run ({heard}), though the UI does: nothing is read, looked at or sent",
+                "Start `upstream up` again; its logs are in the home folder.",
             )
         return f"{_NOT_RUNNING}, {heard}", "`upstream up` starts it."
     if health.failing:
-        raise ConflictError(
-            f"Parts of Dagster's daemon report errors: {', '.join(health.failing)}. The Dagster UI shows them under "
-            "Deployment, Daemons."
+        raise _NotWellError(
+            f"parts of it report errors: {', '.join(health.failing)}",
+            "The Dagster UI shows them under Deployment, Daemons.",
         )
     return f"runs, heard of {_span(datetime.now(UTC) - health.last_beat)} ago", ""
 
 
 def _sensors(health: DaemonHealth) -> tuple[str, str]:
     if health.stopped:
-        raise ConflictError(
-            f"Switched off in the Dagster UI: {', '.join(health.stopped)}. What they do is not done. Switch them on under "
-            "Automation."
+        raise _NotWellError(
+            f"switched off in the Dagster UI: {', '.join(health.stopped)}",
+            "What they do is not done. Switch them on under Automation.",
         )
     return "sensors and schedules are on", ""
 

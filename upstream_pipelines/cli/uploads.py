@@ -1,4 +1,4 @@
-"""`upstream upload`: runs the ingest job for one file and waits."""
+"""`upstream upload`: runs the ingest job for one file and waits. `upstream uploads`: what became of those that came."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import typer
 from upstream_pipelines.cli.output import (
     Json,
     err,
+    out,
     print_fields,
     print_json,
     print_table,
@@ -22,10 +23,21 @@ from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError, ConflictError
-from upstream_pipelines.ingest.uploads import get_upload, rejections, send_file
+from upstream_pipelines.ingest.uploads import find_upload_id, get_upload, newest_uploads, rejections, send_file
 from upstream_pipelines.settings import Settings
 
-_COUNTS = ("status", "rows", "accepted", "rejected", "duplicates", "updated", "warnings", "seconds")
+_COUNTS = (
+    "source",
+    "received_at",
+    "status",
+    "rows",
+    "accepted",
+    "rejected",
+    "duplicates",
+    "updated",
+    "warnings",
+    "seconds",
+)
 # Another run may be at work on the same customer and take this file; then its end is waited for.
 _WAIT_SECONDS = 3600
 
@@ -56,6 +68,44 @@ def upload(
     _report(result, rejected, json=json)
     if result["status"] == "failed":
         raise typer.Exit(1)
+
+
+def uploads(
+    slug: Annotated[str, typer.Argument(help="The customer's slug.")],
+    upload: Annotated[
+        str | None, typer.Argument(help="Id of an upload, or its beginning: that one in full.")
+    ] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """The newest uploads, however they came; with an id what became of one, and which rows were rejected and why."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = get_customer(conn, slug).customer_id
+        if upload is not None:
+            upload_id = find_upload_id(conn, customer_id, upload)
+            _report(get_upload(conn, customer_id, upload_id), rejections(conn, customer_id, upload_id), json=json)
+            return
+        newest = newest_uploads(conn, customer_id)
+    if json:
+        print_json(newest)
+        return
+    if not newest:
+        out.print(f"Nothing has come for {slug} yet. `upstream upload {slug} FILE` sends a file.")
+        return
+    print_table(
+        f"Uploads of {slug}",
+        ("id", "received", "source", "status", "rows", "accepted", "rejected", "duplicates", "why"),
+        (
+            (
+                str(row["upload_id"])[:8], row["received_at"], row["source"], row["status"], row["rows"],
+                row["accepted"], row["rejected"], row["duplicates"],
+                "same bytes as an earlier one" if row["duplicate_of"] else row["error_code"],
+            )
+            for row in newest
+        ),
+    )  # fmt: skip
 
 
 def run_ingest(settings: Settings, slug: str, source: str) -> None:

@@ -52,15 +52,15 @@ def parse_url(text: str, variable: str) -> URL:
 
 
 def role_url(url: URL, role: Role | None) -> URL:
-    """The same database with psycopg 3 and, as the session's own default, the role.
+    """The same database with psycopg 3 and, as the session's own defaults, UTC and the role.
 
-    As a start-up option the role survives RESET ROLE and the pool's rollbacks; a SET would not.
+    As start-up options they survive RESET and the pool's rollbacks; a SET would not. UTC: a server of one's own may keep
+    another zone, and instants that PostgreSQL writes into JSON are in the session's.
     """
+    given = cast(str, url.query.get("options", ""))
+    own = "-c timezone=UTC" if role is None else f"-c timezone=UTC -c role={role}"
     url = url.set(drivername="postgresql+psycopg")
-    if role is None:
-        return url
-    options = " ".join(part for part in (cast(str, url.query.get("options", "")), f"-c role={role}") if part)
-    return url.update_query_dict({"options": options})
+    return url.update_query_dict({"options": f"{given} {own}".strip()})
 
 
 _LOGIN = re.compile(r'\b(user|role) "[^"]*"')

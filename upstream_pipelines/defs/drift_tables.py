@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.tables import chart, markdown_table
 from upstream_pipelines.drift.chart import drift_chart
@@ -61,17 +62,24 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
             # In the alternative text a payer's name could end the image and begin a link.
             alternative = f"{NAMES[row['signal']]} over time, event {short_id(row['event_id'])}"
             metadata[f"event {short_id(row['event_id'])}"] = chart(picture, alternative)
-    figures = made.figures
+    figures, unnamed = _named(made.figures)
     largest = figures.groupby("payer")["n_current"].sum().sort_values(ascending=False).index[:_SHOWN_PAYERS]
     of_largest = figures[figures["payer"].isin(largest)]
     metadata |= {
         "figures at equal maturity (of the last days only, not the events' figures)": _figures(of_largest),
-        "not enough data": _thin([row for row in last if row["state"] == "not_enough_data"]),
+        "not enough data": _thin([row for row in last if row["state"] == "not_enough_data"], unnamed),
     }
     if len(of_largest):
         picture = drift_chart(of_largest, f"{customer.name}: baseline against current, as of {made.last}")
         metadata["chart"] = chart(picture, f"Baseline against current, as of {made.last}")
     return metadata
+
+
+def _named(figures: pd.DataFrame) -> tuple[pd.DataFrame, frozenset[str]]:
+    """The figures of payers that are shown by name, and the names of the others."""
+    lines = (figures["n_baseline"] + figures["n_current"]).groupby(figures["payer"]).max()
+    few = frozenset(lines.index[lines < FEWEST_LINES_OF_A_NAME])
+    return figures[~figures["payer"].isin(few)], few
 
 
 def _newest_first(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
@@ -178,17 +186,21 @@ def _figures(figures: pd.DataFrame) -> Any:
     )
 
 
-def _thin(rows: list[dict[Any, Any]]) -> Any:
+def _thin(rows: list[dict[Any, Any]], unnamed: frozenset[str]) -> Any:
+    few = len({row["payer"] for row in rows} & unnamed)
     return markdown_table(
         ("payer", "signal", "why", "lines needed", "by about", "smallest change that would show"),
-        (
-            (
-                row["payer"], NAMES[row["signal"]], lack_text(row["signal"], row["detail"].get("reason")),
-                row["detail"].get("lines_needed"), row["detail"].get("about_date"),
-                size_text(row["signal"], row["detail"].get("smallest_detectable")),
-            )
-            for row in rows
-        ),
+        [
+            *(
+                (
+                    row["payer"], NAMES[row["signal"]], lack_text(row["signal"], row["detail"].get("reason")),
+                    row["detail"].get("lines_needed"), row["detail"].get("about_date"),
+                    size_text(row["signal"], row["detail"].get("smallest_detectable")),
+                )
+                for row in rows if row["payer"] not in unnamed
+            ),
+            *([(unnamed_payers(few), "all", None, None, None, None)] if few else []),
+        ],
         "Every payer has enough data for every signal.",
     )  # fmt: skip
 

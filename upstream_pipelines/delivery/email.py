@@ -14,8 +14,9 @@ from email.utils import format_datetime
 from typing import Any
 
 from upstream_pipelines.alerts.content import Message
+from upstream_pipelines.delivery.answers import known_words
 from upstream_pipelines.delivery.deadline import Breaker, DeadlineError, within
-from upstream_pipelines.delivery.outcome import NotSetUpError, Outcome, readable
+from upstream_pipelines.delivery.outcome import NotSetUpError, Outcome
 from upstream_pipelines.settings import Settings
 
 # A dialogue has about ten turns; in all it must end well before the 60 s lease does.
@@ -62,7 +63,7 @@ def send_email(
         # All were refused, or a 421 ended the dialogue: then the others are not named, and got nothing either.
         refusals, sent = error.recipients, False
     except smtplib.SMTPResponseException as error:
-        code, answer = error.smtp_code, readable(_bytes(error.smtp_error))
+        code, answer = error.smtp_code, known_words(_bytes(error.smtp_error))
         # Login, greeting and sender are our own settings' matter: an operator puts them right, then it goes.
         final = isinstance(error, smtplib.SMTPDataError) and 500 <= code < 600
         if final:
@@ -103,7 +104,7 @@ def _conclude(
     first: tuple[int, bytes] | None,
 ) -> Outcome:
     code = first[0] if first else 250
-    answer = readable(_bytes(first[1])) if first else None
+    answer = known_words(_bytes(first[1])) if first else None
     accepted, refused = len(done["accepted"]), len(done["refused"])
     detail = f"accepted for {accepted} of {len(recipients)} recipients"
     if refused:

@@ -111,6 +111,8 @@ class Outbox:
             self._conn.execute(ALERT_QUERIES.lock_alerts, which)
             recorded = self._conn.execute(QUERIES.record_outcomes, {"ended": Jsonb(ended), "now": now})
             self._conn.execute(ALERT_QUERIES.settle_alerts, which)
+            if any(one.outcome.state == "sent" or one.outcome.progress.get("accepted") for one in attempts):
+                self._conn.execute(ALERT_QUERIES.bring_ends, {**which, "now": now})
             channels = self._conn.execute(
                 QUERIES.judge_channels, {"judged": Jsonb(judged), "now": now, "most": MOST_IN_FLIGHT}
             ).fetchall()

@@ -11,7 +11,6 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
 from upstream_pipelines.errors import UpstreamError
-from upstream_pipelines.observability.redaction import redact
 
 # Attempt 1 is at once; these are the waits after attempts 1 to 7, together 27.6 hours.
 SCHEDULE = tuple(
@@ -23,15 +22,14 @@ JITTER = 0.2
 LONGEST_RETRY_AFTER = timedelta(hours=10)
 # A receiver that failed for this long is taken as gone; its channel is disabled.
 GIVE_UP_AFTER = timedelta(hours=120)
-_ANSWER_BYTES = 1024
 
 
 @dataclass(frozen=True)
 class Outcome:
     """The end of an attempt.
 
-    `detail` is a fixed text of ours (never an exception's message: it may hold a secret URL), `answer` the
-    first 1 KiB of what the receiver said, `progress` what to keep for the next attempt.
+    `detail` is a fixed text of ours (never an exception's message: it may hold a secret URL), `answer` the known words
+    of what the receiver said (answers.py), `progress` what to keep for the next attempt.
     `receiver_failing`: the fault is the receiver's, which counts towards disabling its channel; a fault
     of our own settings does not. `disable`: why the channel is to be disabled at once.
     """
@@ -82,19 +80,6 @@ def read_retry_after(value: str | None, now: datetime) -> timedelta | None:
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return max(instant - now, timedelta(0))
-
-
-def readable(answer: bytes) -> str:
-    """The first 1 KiB of an answer as text that a database column takes (it refuses NUL), without PHI and secrets.
-
-    A receiver may say anything: our own signature back, or what its database holds of a patient.
-    """
-    # A little more than is kept, so that what is cut at the end is recognised before it is cut.
-    text = redact(answer[: _ANSWER_BYTES + 256].decode("utf-8", errors="replace"))
-    return "".join(
-        letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}"
-        for letter in text[:_ANSWER_BYTES]
-    )
 
 
 def judge_http(

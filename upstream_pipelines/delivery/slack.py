@@ -19,8 +19,9 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.webhook import WebhookClient
 
 from upstream_pipelines.alerts.content import Message, escape_slack
+from upstream_pipelines.delivery.answers import known_words
 from upstream_pipelines.delivery.deadline import DeadlineError, within
-from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after, readable
+from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after
 from upstream_pipelines.settings import Settings
 
 TOTAL_SECONDS = 30.0
@@ -80,11 +81,11 @@ def _by_webhook(url: str, message: Message, metadata: dict[str, Any], now: datet
     # No retry handlers: the SDK's own would send again inside of one attempt.
     client = WebhookClient(url, timeout=_TURN_SECONDS, retry_handlers=[], logger=_quiet())
     response = client.send(text=escape_slack(message.subject), blocks=list(message.blocks), metadata=metadata)
-    answer = readable(response.body.encode())
+    said, answer = response.body.strip(), known_words(response.body.encode())
     headers = {name.lower(): value for name, value in response.headers.items()}
     status = response.status_code
-    if status in (400, 403, 404) and answer in _FINAL | _GONE | {"invalid_payload", "no_service", "invalid_token"}:
-        return Outcome("dead", f"Slack answered {status}: {answer}", status, answer, receiver_failing=True)
+    if status in (400, 403, 404) and said in _FINAL | _GONE | {"invalid_payload", "no_service", "invalid_token"}:
+        return Outcome("dead", f"Slack answered {status}: {said}", status, answer, receiver_failing=True)
     return judge_http(status, answer, read_retry_after(headers.get("retry-after"), now), "Slack")
 
 

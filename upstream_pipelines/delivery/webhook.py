@@ -15,10 +15,11 @@ from requests_hardened.ip_filter import InvalidIPAddress
 from urllib3.exceptions import HTTPError
 
 from upstream_pipelines.delivery.address_guard import DestinationNotAllowedError, check_url
+from upstream_pipelines.delivery.answers import known_words
 from upstream_pipelines.delivery.channels import secret_bytes
 from upstream_pipelines.delivery.connections import Connections
 from upstream_pipelines.delivery.deadline import Breaker, DeadlineError, within
-from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after, readable
+from upstream_pipelines.delivery.outcome import Outcome, judge_http, read_retry_after
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import Settings
 
@@ -110,4 +111,4 @@ def _post(
         heard.append((response.status_code, response.headers.get("retry-after")))
         if response.headers.get("content-encoding", "identity") != "identity":
             return "(a compressed answer, not read)"
-        return readable(response.raw.read(_ANSWER_BYTES, decode_content=False))
+        return known_words(response.raw.read(_ANSWER_BYTES, decode_content=False))

@@ -7,7 +7,7 @@ what a batch must hold (batch_reader.py), loading it, files found in the landing
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from uuid import UUID, uuid4
 
@@ -18,6 +18,7 @@ from upstream_pipelines.db.engine import Connection, customer_transaction
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.ingest.recognise import FileSource
+from upstream_pipelines.ingest.uploads import rejections
 
 _QUERIES = "upstream_pipelines.ingest"
 
@@ -44,8 +45,21 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Rejection:
+    """Rows of an upload that one rule rejected in one field: how many, and the numbers of the first ten. No value of a row."""
+
+    rule: str
+    field: str | None
+    reason: str
+    rows: int
+    row_numbers: list[int]
+
+
+@dataclass(frozen=True)
 class UploadStatus:
-    """One upload as its customer sees it: counts are lines, `seconds` the time of loading."""
+    """One upload as its customer sees it: counts are lines, `seconds` the time of loading, `rejections` by rule and field,
+    the most frequent first.
+    """
 
     upload_id: UUID
     source: str
@@ -66,6 +80,7 @@ class UploadStatus:
     received_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    rejections: list[Rejection] = field(default_factory=list)
 
 
 def accept_batch(
@@ -82,7 +97,7 @@ def accept_batch(
     The key is held by an advisory lock while the transaction runs, and the second of two requests at
     once is refused instead of made to wait: a retry storm must not hold every database connection.
 
-    `claim_count` is kept in `uploads.detected`; the loader counts the rows.
+    Of the key its SHA-256 is kept: it is the sender's text. `claim_count` is kept in `uploads.detected`; the loader counts the rows.
 
     Raises:
         IdempotencyKeyReusedError: same key, another body.
@@ -94,7 +109,9 @@ def accept_batch(
     values = {
         "customer_id": caller.customer_id,
         "upload_id": upload_id,
-        "idempotency_key": idempotency_key,
+        "idempotency_key": hashlib.sha256(idempotency_key.encode()).hexdigest()
+        if idempotency_key is not None
+        else None,
         "body": body,
         "sha256": digest,
         "byte_count": len(body),
@@ -173,9 +190,9 @@ def find_upload(conn: Connection, caller: Caller, upload_id: UUID) -> UploadStat
         customer_transaction(conn, caller.customer_id),
         conn.cursor(row_factory=class_row(UploadStatus)) as cursor,
     ):
-        status = cursor.execute(
-            load_queries(_QUERIES).upload_status, {"customer_id": caller.customer_id, "upload_id": upload_id}
-        ).fetchone()
-    if status is None:
-        raise NotFoundError("There is no such upload. Check the id that the upload was answered with.")
-    return status
+        key = {"customer_id": caller.customer_id, "upload_id": upload_id}
+        status = cursor.execute(load_queries(_QUERIES).upload_status, key).fetchone()
+        if status is None:
+            raise NotFoundError("There is no such upload. Check the id that the upload was answered with.")
+        rejected = [Rejection(**row) for row in rejections(conn, caller.customer_id, upload_id)]
+        return replace(status, rejections=rejected)

@@ -43,14 +43,15 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     with customer_lock(conn, customer.customer_id):
         renamed = apply_changed_mapping(conn, customer)
         staged = conn.execute(QUERIES.select_staged_uploads, {"customer_id": customer.customer_id}).fetchall()
-        for (upload_id,) in staged:
+        for upload_id, source in staged:
             with conn.transaction():
                 merged = merge_upload(conn, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
                 link = upload_link(settings, customer.slug, "upload_quality")
                 _tell_of_failed_rules(
-                    conn, customer.customer_id, upload_id, None if merged.status == "failed" else report, link
-                )
+                    conn, customer.customer_id, upload_id, source,
+                    None if merged.status == "failed" else report, link,
+                )  # fmt: skip
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
@@ -69,8 +70,8 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
 
 
-def _tell_of_failed_rules(
-    conn: Connection, customer_id: int, upload_id: UUID, report: QualityReport | None, link: str
+def _tell_of_failed_rules(  # noqa: PLR0917  what an alert is made of
+    conn: Connection, customer_id: int, upload_id: UUID, source: str, report: QualityReport | None, link: str
 ) -> None:
     """Put the upload into the alert outbox when rules of the severity error failed; rules decide who hears of it.
 
@@ -82,7 +83,7 @@ def _tell_of_failed_rules(
         if finding["severity"] == "error" and finding["failing_rows"]
     ]
     if report is None:
-        write_refused_alert(conn, customer_id, upload_id, "all_rows_rejected", link, failed)
+        write_refused_alert(conn, customer_id, upload_id, source, "all_rows_rejected", link, failed)
     elif failed:
         rows = report.summary["rejected"], report.summary["rows"]
         write_quality_alert(conn, customer_id, upload_id, report.score, failed, link, rows=rows)

@@ -125,6 +125,16 @@ SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicate
        duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
   FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
+-- name: select_newest_uploads
+-- A customer's newest uploads, for people; served by uploads_arrivals.
+SELECT upload_id, source, status, rows, accepted, rejected, duplicates, duplicate_of, error_code, received_at
+  FROM uploads WHERE customer_id = %(customer_id)s
+ ORDER BY received_at DESC, upload_id LIMIT %(limit)s;
+
+-- name: uploads_beginning
+-- Uploads whose id begins so; by the key's first column. Two are enough to know that it is not unique.
+SELECT upload_id FROM uploads WHERE customer_id = %(customer_id)s AND upload_id::text LIKE %(begins)s LIMIT 2;
+
 -- name: select_uploads_of_run
 -- What a run dealt with, oldest first, for metadata (uploads_same_bytes serves the customer).
 SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicates, updated, warnings, seconds,
@@ -135,7 +145,8 @@ SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicate
 
 -- name: count_rejections
 -- Rejected rows of an upload by rule and field, for the message people get (primary key).
-SELECT rule, field, min(reason), count(*), (array_agg(source_row_number ORDER BY source_row_number))[1:10]
+SELECT rule, field, min(reason) AS reason, count(*) AS rows,
+       (array_agg(source_row_number ORDER BY source_row_number))[1:10] AS row_numbers
   FROM rejected_rows WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
  GROUP BY rule, field ORDER BY count(*) DESC, rule, field;
 
@@ -187,7 +198,7 @@ SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, acc
 
 -- name: select_staged_uploads
 -- Read but not merged, oldest first (uploads_waiting).
-SELECT upload_id FROM uploads
+SELECT upload_id, source FROM uploads
  WHERE customer_id = %(customer_id)s AND status = 'processing' AND staged_at IS NOT NULL
  ORDER BY received_at, upload_id;
 

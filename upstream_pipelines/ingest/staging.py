@@ -185,7 +185,7 @@ class _Attempt:
         with self.conn.transaction():
             self.conn.execute(QUERIES.fail_upload, failed)
             write_refused_alert(
-                self.conn, self.customer.customer_id, self.upload_id, code,
+                self.conn, self.customer.customer_id, self.upload_id, self.source, code,
                 upload_link(self.settings, self.customer.slug, _ASSETS[self.source]),
             )  # fmt: skip
         finish_file(self.conn, self.settings, self.customer, self.upload_id, "failed")

@@ -19,8 +19,9 @@ from upath import UPath
 
 from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import NotFoundError
+from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.ingest.landing import put_away, settled_files, upload_path
 from upstream_pipelines.ingest.recognise import HEAD_BYTES, FileSource, source_of
 from upstream_pipelines.settings import Settings
@@ -178,9 +179,37 @@ def uploads_of_run(
 
 
 def rejections(conn: Connection, customer_id: int, upload_id: UUID) -> list[dict[str, Any]]:
-    """Rejected rows of an upload by rule: rule, field, reason, rows, first row numbers."""
-    rows = conn.execute(QUERIES.count_rejections, {"customer_id": customer_id, "upload_id": upload_id}).fetchall()
-    return [
-        {"rule": rule, "field": field, "reason": reason, "rows": count, "row_numbers": numbers}
-        for rule, field, reason, count, numbers in rows
-    ]
+    """Rejected rows of an upload by rule: rule, field, reason, rows, first row numbers; no value of a row."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            QUERIES.count_rejections, {"customer_id": customer_id, "upload_id": upload_id}
+        ).fetchall()
+
+
+def newest_uploads(conn: Connection, customer_id: int, limit: int = 50) -> list[dict[str, Any]]:
+    """A customer's newest uploads: upload_id, source, status, rows, accepted, rejected, duplicates, duplicate_of, error_code,
+    received_at.
+    """
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            QUERIES.select_newest_uploads, {"customer_id": customer_id, "limit": limit}
+        ).fetchall()
+
+
+def find_upload_id(conn: Connection, customer_id: int, begins: str) -> UUID:
+    """The upload whose id is this or begins so.
+
+    Raises:
+        NotFoundError, ConflictError: none, or more than one, of this customer.
+    """
+    found = conn.execute(
+        QUERIES.uploads_beginning, {"customer_id": customer_id, "begins": id_pattern(begins)}
+    ).fetchall()
+    if not found:
+        raise NotFoundError(
+            f"There is no upload {begins!r}. `upstream uploads SLUG` shows a customer's newest uploads."
+        )
+    if len(found) > 1:
+        raise ConflictError(f"More than one upload begins with {begins}. Give more of its id.")
+    upload_id: UUID = found[0][0]
+    return upload_id

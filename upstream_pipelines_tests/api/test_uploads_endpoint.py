@@ -43,7 +43,11 @@ def test_a_file_is_stored_byte_for_byte_and_registered(
 ) -> None:
     """3 MiB of random bytes: more than one write, and every line ending and boundary look-alike in it."""
     content = os.urandom(3 * 1024 * 1024) + b"\r\n--B\r\n\r\n--"
-    answer = acme.post(URL, files={"file": ("march 2026.csv", content)}, headers={"X-Request-Id": "sender-0002"})
+    answer = acme.post(
+        URL,
+        files={"file": ("march 2026.csv", content)},
+        headers={"X-Request-Id": "6f2c1d6e0d3a4b529c510a4f6f1d2e3b"},
+    )
     assert answer.status_code == 202, answer.text
     upload_id = answer.json()["upload_id"]
     row = pipeline.execute(
@@ -52,7 +56,8 @@ def test_a_file_is_stored_byte_for_byte_and_registered(
     ).fetchone()
     path = Path(settings.landing_root) / "acme" / ".uploads" / upload_id / "march 2026.csv"
     assert row == (
-        "csv", "march 2026.csv", str(path), hashlib.sha256(content).digest(), len(content), "received", "sender-0002",
+        "csv", "march 2026.csv", str(path), hashlib.sha256(content).digest(), len(content), "received",
+        "6f2c1d6e0d3a4b529c510a4f6f1d2e3b",
     )  # fmt: skip
     assert path.read_bytes() == content
 
@@ -74,8 +79,17 @@ def test_the_status_of_an_upload_is_shown_to_its_customer_only(
     pipeline.execute(
         "UPDATE uploads SET status = 'partial', rows = 3, accepted = 1, rejected = 1, duplicates = 1, seconds = 0.5"
     )
+    pipeline.execute(
+        """INSERT INTO rejected_rows (customer_id, upload_id, source_row_number, rule, field, reason)
+           SELECT customer_id, upload_id, n, 'payer_present', 'payer', 'The payer is empty.'
+             FROM uploads, generate_series(2, 13) AS n"""
+    )
     own = acme.get(URL + upload_id)
     assert own.status_code == 200
+    assert own.json()["rejections"] == [
+        {"rule": "payer_present", "field": "payer", "reason": "The payer is empty.", "rows": 12,
+         "row_numbers": list(range(2, 12))},
+    ]  # fmt: skip
     assert {name: own.json()[name] for name in ("status", "rows", "accepted", "rejected", "duplicates")} == {
         "status": "partial", "rows": 3, "accepted": 1, "rejected": 1, "duplicates": 1,
     }  # fmt: skip

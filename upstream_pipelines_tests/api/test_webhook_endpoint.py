@@ -13,6 +13,7 @@ import pytest
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.settings import Settings
 
+REQUEST = "6f2c1d6e-0d3a-4b52-9c51-0a4f6f1d2e3b"
 URL = "/api/v1/ingest/webhook/"
 CLAIM = {"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}
 BODY = json.dumps({"claims": [CLAIM]}).encode()
@@ -36,16 +37,16 @@ def small(
 def test_a_batch_is_acknowledged_with_its_id_and_stands_in_the_inbox(
     acme: httpx.Client, pipeline: Connection
 ) -> None:
-    answer = acme.post(URL, content=BODY, headers={**JSON, "X-Request-Id": "sender-0001"})
+    answer = acme.post(URL, content=BODY, headers={**JSON, "X-Request-Id": REQUEST})
     assert answer.status_code == 202
     assert answer.json().keys() == {"upload_id", "status", "request_id"}
     assert answer.json()["status"] == "received"
-    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == "sender-0001"
+    assert answer.json()["request_id"] == answer.headers["X-Request-Id"] == REQUEST
     rows = pipeline.execute(
         "SELECT u.upload_id::text, c.slug, u.source, u.request_id, i.body FROM uploads AS u "
         "JOIN webhook_inbox AS i USING (customer_id, upload_id) JOIN customers AS c USING (customer_id)"
     ).fetchall()
-    assert rows == [(answer.json()["upload_id"], "acme", "webhook", "sender-0001", BODY)]
+    assert rows == [(answer.json()["upload_id"], "acme", "webhook", REQUEST, BODY)]
 
 
 def test_the_address_without_its_last_slash_is_the_same(acme: httpx.Client) -> None:
@@ -92,7 +93,7 @@ def test_every_kind_of_bad_token_gets_one_and_the_same_answer(
     good = token("acme")
 
     def ask(authorization: str | None) -> tuple[int, str | None, dict[str, object]]:
-        headers = {**JSON, "X-Request-Id": "same-for-all"}
+        headers = {**JSON, "X-Request-Id": REQUEST}
         if authorization is not None:
             headers["Authorization"] = authorization
         answer = anonymous.post(URL, content=BODY, headers=headers)
@@ -125,19 +126,19 @@ def test_a_body_of_exactly_the_limit_is_accepted_and_one_byte_more_is_not(
 
 
 def test_a_chunked_body_is_counted_while_it_comes(small: httpx.Client, uploads: Count) -> None:
-    """No Content-Length at all: only counting finds the size, and the rest is never asked for."""
+    """No Content-Length at all: only counting finds the size, and of 80 MB that come after it not all are read."""
     taken = 0
 
     def long() -> Iterator[bytes]:
         nonlocal taken
         yield BODY
-        for _ in range(10_000):
+        for _ in range(20_000):
             taken += 1
             yield b" " * 4096
 
     answer = small.post(URL, content=long(), headers=JSON)
     assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
-    assert taken < 10_000
+    assert taken < 20_000
     assert uploads() == 0
 
 
@@ -157,6 +158,28 @@ def _raw(client: httpx.Client, length: int, body: bytes, *, break_off: bool = Fa
 
 def test_a_body_announced_too_large_is_refused_before_it_comes(small: httpx.Client, uploads: Count) -> None:
     assert _raw(small, 10**12, b"{").startswith(b"HTTP/1.1 413 ")
+    assert uploads() == 0
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["announced", "chunked"])
+def test_a_sender_of_too_much_that_reads_only_when_it_has_sent_all_reads_why(
+    small: httpx.Client, uploads: Count, chunked: bool
+) -> None:
+    """16 MiB, far more than sockets buffer: a connection closed on them would be reset, with the answer in it."""
+    length, piece = 16 * 2**20, b" " * 2**16
+    headers = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {length}"
+    with socket.create_connection((small.base_url.host, small.base_url.port or 80), timeout=30) as connection:
+        connection.sendall(
+            f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: {small.headers['authorization']}\r\n"
+            f"Content-Type: application/json\r\n{headers}\r\n\r\n".encode()
+        )
+        for _ in range(length // len(piece)):
+            connection.sendall(f"{len(piece):x}\r\n".encode() + piece + b"\r\n" if chunked else piece)
+        if chunked:
+            connection.sendall(b"0\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"too_large" in answer
     assert uploads() == 0
 
 

@@ -7,8 +7,11 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
+from upstream_pipelines.alerts.outbox import tell_what_waited
+from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
@@ -20,7 +23,11 @@ from upstream_pipelines.alerts.store import (
     write_run_failure_alert,
 )
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.delivery import sending
+from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
+from upstream_pipelines.delivery.outcome import Outcome
+from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -136,3 +143,101 @@ def test_a_failed_run_that_was_taken_back_is_not_told_again_by_a_sensor_that_sta
     assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "KeyError", None, NOW) > 0
     pipeline.execute("UPDATE alerts SET over_at = %s", (NOW,))
     assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "KeyError", None, NOW + DAY) == 0
+
+
+def test_the_end_of_an_event_goes_only_where_a_message_of_it_was_not_given_up(
+    pipeline: Connection, acme: int
+) -> None:
+    sync_channels(
+        pipeline, acme,
+        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
+    )  # fmt: skip
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    _give_up(pipeline, "hook")
+    assert _tell(pipeline, acme, NOW + DAY, "resolved") == [("all", "resolved", 0)]
+    ended = next(alert for alert in list_alerts(pipeline, acme) if alert["notice"] == "resolved")
+    assert [delivery["channel"] for delivery in ended["deliveries"]] == ["spare"]
+
+
+def test_who_is_sent_the_opening_again_hears_that_it_is_over_since(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    delivery = _give_up(pipeline, "hook")
+    assert _tell(pipeline, acme, NOW + DAY, "resolved") == []
+    ended = next(alert for alert in list_alerts(pipeline, acme) if alert["notice"] == "resolved")
+    assert (ended["held_by"], ended["reason"]) == ("opening", "its opening was not told")
+    assert tell_what_waited(pipeline, acme, NOW + 2 * DAY) == 0
+    resend(pipeline, acme, delivery[:8], NOW + 2 * DAY)
+    assert tell_what_waited(pipeline, acme, NOW + 2 * DAY) == 0, "not before it has arrived"
+    _deliver(settings, acme, NOW + 2 * DAY, monkeypatch)
+    assert tell_what_waited(pipeline, acme, NOW + 2 * DAY) == 1
+    assert not any(conservation(pipeline, acme)[name] for name in ("missing_places", "wrong_states"))
+
+
+def test_who_is_sent_the_opening_again_hears_the_end_that_others_were_told(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_channels(
+        pipeline, acme,
+        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
+    )  # fmt: skip
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    delivery = _give_up(pipeline, "hook")
+    _deliver(settings, acme, NOW, monkeypatch)
+    _tell(pipeline, acme, NOW + DAY, "resolved")
+    assert _deliver(settings, acme, NOW + DAY, monkeypatch) == [("spare", "resolved")]
+    resend(pipeline, acme, delivery, NOW + 2 * DAY)
+    assert _deliver(settings, acme, NOW + 2 * DAY, monkeypatch) == [("hook", "opened"), ("hook", "resolved")]
+    assert _deliver(settings, acme, NOW + 3 * DAY, monkeypatch) == []
+    counts = conservation(pipeline, acme)
+    assert (counts["expected_places"], counts["deliveries"]) == (4, 4)
+    assert not any(counts[name] for name in counts if name not in ("alerts", "expected_places", "deliveries"))
+
+
+@pytest.mark.parametrize("accepted", [["a@example.org"], []], ids=["one has it", "nobody has it"])
+def test_a_mail_that_one_recipient_never_can_have_was_heard_by_the_others(
+    pipeline: Connection, acme: int, accepted: list[str]
+) -> None:
+    office = EmailChannel(kind="email", name="office", recipients=("a@example.org", "gone@example.org"))
+    sync_channels(pipeline, acme, [office])
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    _give_up(pipeline, "office")
+    pipeline.execute(
+        "UPDATE deliveries SET progress = %s", (Jsonb({"accepted": accepted, "refused": ["gone@example.org"]}),)
+    )
+    # An hour later the same trouble as another event waits for the cooldown, if anybody heard of the first.
+    other = _tell(pipeline, acme, NOW + DAY / 24, "open", event_id=uuid.UUID(int=8))
+    assert other == ([] if accepted else [("all", "open", 0)])
+    assert _tell(pipeline, acme, NOW + DAY, "resolved") == ([("all", "resolved", 0)] if accepted else [])
+
+
+def _deliver(
+    settings: Settings, customer: int, at: datetime, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[str, str]]:
+    """Send what is due then to receivers that take it; returns (channel, what was told) in the order it was sent."""
+    sent: list[tuple[str, str]] = []
+
+    def receive(*_: Any, url: str, payload: dict[str, Any], **__: Any) -> Outcome:
+        sent.append((url.rsplit("/", 1)[1], payload["type"].rsplit(".", 1)[1]))
+        return Outcome("sent", "accepted", 200)
+
+    monkeypatch.setattr(sending, "send_webhook", receive)
+    deliver_due(settings, customer_id=customer, clock=lambda: at, worker_threads=1)
+    return sent
+
+
+def _give_up(conn: Connection, channel: str) -> str:
+    """What waits for a channel is dead; returns the delivery's id."""
+    row = conn.execute(
+        """UPDATE deliveries AS d SET state = 'dead', finished_at = now() FROM alert_channels AS c
+            WHERE c.channel_id = d.channel_id AND c.name = %s RETURNING d.delivery_id::text""",
+        (channel,),
+    ).fetchone()
+    assert row is not None
+    conn.execute("UPDATE alerts SET state = 'failed' WHERE state = 'pending'")
+    return str(row[0])

@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from typer.testing import CliRunner
 
 from upstream_pipelines.alerts.history import past_events
+from upstream_pipelines.alerts.occurrences import refusal_fingerprint
 from upstream_pipelines.alerts.overview import attempts_since, customers_told_since, outbox_health, overview
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_quality_alert, write_run_failure_alert
@@ -105,6 +106,8 @@ def test_uploads_silences_and_failed_runs_are_read_too(pipeline: Connection, acm
         (acme, date(2026, 1, 1), NOW - timedelta(days=5), NOW - timedelta(days=4)),
     )
     write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "RunFailure", None, NOW - timedelta(days=3))
+    refused = next(event for event in past_events(pipeline, acme, NOW - timedelta(days=90)))
+    assert refused.fingerprint == refusal_fingerprint("csv", "file_refused", ())
     assert _told(pipeline, acme) == [
         ("quality", "open", 9), ("quality", "open", 8), ("silence", "open", 5), ("silence", "resolved", 4),
         ("run_failure", "open", 3),
@@ -184,11 +187,14 @@ def test_people_see_what_was_told_held_back_given_up_and_which_channels_work(
 
 def test_the_outbox_says_what_is_off_and_since_when_something_waits(pipeline: Connection, acme: int) -> None:
     write_quality_alert(pipeline, acme, EVENT, 50.0, ["payer_present"], None, NOW - timedelta(hours=1))
+    pipeline.execute("UPDATE alert_channels SET failing_since = %s", (NOW - timedelta(hours=2),))
+    health = outbox_health(pipeline, NOW)
+    assert (health.failing, health.switched_off) == ([("acme/office", NOW - timedelta(hours=2))], [])
     pipeline.execute(
         "UPDATE alert_channels SET enabled = false, disabled_reason = 'the receiver answered 410 Gone'"
     )
     health = outbox_health(pipeline, NOW)
-    assert (health.switched_off, health.due) == (["acme/office"], 1)
+    assert (health.switched_off, health.failing, health.due) == (["acme/office"], [], 1)
     assert health.oldest_due is not None
     assert NOW - health.oldest_due > timedelta(minutes=59)
     sync_channels(pipeline, acme, [])

@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from upstream_pipelines.alerts.feedback import Judgement, judge, lift_silence, silence
 from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.outbox import grown_events
+from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
@@ -59,7 +60,9 @@ class Written:
     told: datetime | None = None
     held: str | None = None
     until: datetime | None = None
-    over: bool = False
+    over: datetime | None = None
+    given_up: bool = False
+    sent_again: bool = False
 
 
 @dataclass(eq=False)
@@ -89,6 +92,7 @@ class Life(RuleBasedStateMachine):
     conn: Connection
     settings: Settings
     received: Callable[[], list[dict[str, Any]]]
+    refuse: Callable[[bool], None]
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,11 +120,11 @@ class Life(RuleBasedStateMachine):
     # What the model knows.
 
     def _of(self, name: str, subject: tuple[str, str], *, since: datetime) -> list[Written]:
-        """What a rule told of a subject lately, endings left out."""
+        """What a rule told of a subject lately and was not given up, endings left out."""
         return [
             alert for alert in self.alerts
             if alert.rule == name and alert.event.subject == subject and alert.notice != "resolved"
-            and alert.told is not None and alert.told > since
+            and alert.told is not None and alert.told > since and not alert.given_up
         ]  # fmt: skip
 
     def _told_of(self, name: str, event: Event) -> list[Written]:
@@ -129,6 +133,13 @@ class Life(RuleBasedStateMachine):
             if alert.rule == name and alert.event is event and alert.notice != "resolved" and alert.told
             and not alert.over
         ]  # fmt: skip
+
+    def _heard_of(self, name: str, event: Event, over: datetime | None) -> bool:
+        """Whether somebody heard, or still may, of an event that was over then (None: goes on)."""
+        return any(
+            alert.rule == name and alert.event is event and alert.notice != "resolved" and alert.told
+            and alert.over == over and not alert.given_up for alert in self.alerts
+        )  # fmt: skip
 
     def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
         if self.off:
@@ -159,7 +170,11 @@ class Life(RuleBasedStateMachine):
         alert = Written(name, event, notice, step, severity, self.now)
         why = None if notice == "escalated" else self._why_not(name, event.subject, severity)
         if notice == "resolved":
-            why = (("channel", None) if self.off else None) if self._told_of(name, event) else ("opening", None)
+            why = (
+                (("channel", None) if self.off else None)
+                if self._heard_of(name, event, None)
+                else ("opening", None)
+            )
         if why is None:
             alert.told = self.now
         else:
@@ -227,7 +242,8 @@ class Life(RuleBasedStateMachine):
         for name in RULES:
             self._write(name, event, "resolved", 0)
         for alert in self.alerts:
-            alert.over = alert.over or alert.event is event
+            if alert.event is event and alert.over is None:
+                alert.over = self.now
         self.gone.append(self.live.pop(event.subject))
         self._tell(event, "resolved", 0)
         self._tell(event, "resolved", 0)  # known by now
@@ -294,7 +310,7 @@ class Life(RuleBasedStateMachine):
         self.off = self.conn.execute(
             """UPDATE alert_channels SET enabled = false, disabled_at = %(now)s
                 WHERE customer_id = %(c)s AND NOT EXISTS (
-                      SELECT FROM deliveries WHERE customer_id = %(c)s AND state <> 'sent')""",
+                      SELECT FROM deliveries WHERE customer_id = %(c)s AND state NOT IN ('sent', 'dead'))""",
             {"c": self.customer, "now": self.now},
         ).rowcount == 1  # fmt: skip
 
@@ -312,6 +328,40 @@ class Life(RuleBasedStateMachine):
         self.now += passes
 
     @rule()
+    def its_messages_are_given_up(self) -> None:
+        """Whatever is due now is refused for good."""
+        self.refuse(True)
+        self.is_delivered()
+        self.refuse(False)
+
+    @precondition(lambda self: not self.off and any(alert.given_up for alert in self.alerts))
+    @rule(data=st.data())
+    def a_message_is_sent_again(self, data: st.DataObject) -> None:
+        dead = self._given_up()
+        chosen = data.draw(st.sampled_from(sorted({message for message, _ in dead})))
+        alerts = [alert for alert in self.alerts if (chosen, self._key(alert)) in dead]
+        assert alerts
+        for alert in alerts:
+            alert.given_up, alert.sent_again = False, True
+        resend(self.conn, self.customer, chosen[:13], self.now)
+
+    def _given_up(self) -> set[tuple[str, tuple[str, uuid.UUID, str, int]]]:
+        """(message, alert in it) of the dead ones; which alerts share a message is none of the model's business."""
+        rows = self.conn.execute(
+            """SELECT l.delivery_id::text, r.name, a.subject_id, a.notice, a.step FROM deliveries AS d
+                 JOIN delivery_alerts AS l USING (customer_id, delivery_id)
+                 JOIN alerts AS a USING (customer_id, alert_id)
+                 JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+                WHERE d.customer_id = %s AND d.state = 'dead'""",
+            (self.customer,),
+        ).fetchall()
+        return {(row[0], (row[1], row[2], row[3], row[4])) for row in rows}
+
+    @staticmethod
+    def _key(alert: Written) -> tuple[str, uuid.UUID, str, int]:
+        return alert.rule, alert.event.event_id, alert.notice, alert.step
+
+    @rule()
     def is_delivered(self) -> None:
         self._release()
         self._remind()
@@ -319,22 +369,39 @@ class Life(RuleBasedStateMachine):
         for payload in self.received():
             parts = payload["data"]["alerts"] if payload["type"] == "alerts.grouped" else [payload]
             self.got.update((part["type"], part["data"]["event_id"], part["timestamp"]) for part in parts)
+        dead = {alert for _, alert in self._given_up()}
+        woken = False
+        for alert in self.alerts:
+            alert.given_up = self._key(alert) in dead
+            arrived = alert.sent_again and not alert.given_up
+            alert.sent_again = False
+            for end in self.alerts:
+                # What was sent again has arrived: its end, which nobody was told, follows.
+                same = (end.rule, end.event, end.over) == (alert.rule, alert.event, alert.over)
+                if arrived and same and end.held == "opening":
+                    end.until, woken = self.now, True
         left = self.conn.execute(
             """SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(c)s AND held_until <= %(now)s),
-                      (SELECT count(*) FROM deliveries WHERE customer_id = %(c)s AND state <> 'sent' AND due_at <= %(now)s)""",
+                      (SELECT count(*) FROM deliveries WHERE customer_id = %(c)s AND state NOT IN ('sent', 'dead') AND due_at <= %(now)s)""",
             {"c": self.customer, "now": self.now},
         ).fetchone()
-        assert left == (0, 0), "a run would be asked for again and again"
-        late = [a for a in self.alerts if a.told is not None and a.told + timedelta(minutes=5) <= self.now]
+        assert woken or left == (0, 0), "a run would be asked for again and again"
+        late = [
+            a for a in self.alerts
+            if a.told is not None and a.told + timedelta(minutes=5) <= self.now and not a.given_up
+        ]  # fmt: skip
         assert self._as_received(late) <= self.got, "told more than five minutes ago, and not received"
         assert self.got <= self._as_received(self.alerts), "received twice, or what was held back"
 
     def _release(self) -> None:
         due = [a for a in self.alerts if a.until is not None and a.until <= self.now]
-        # An end waits for a channel alone, and was told of when it was written.
-        dead = [a.notice != "resolved" and (a.over or bool(self._told_of(a.rule, a.event))) for a in due]
+        # An end waits for a channel, or for a message of the opening that is sent again.
+        dead = [
+            a.notice != "resolved" and (a.over is not None or bool(self._told_of(a.rule, a.event))) for a in due
+        ]
         verdicts = [
-            ("channel", None) if self.off
+            ("opening", None) if a.notice == "resolved" and not self._heard_of(a.rule, a.event, a.over)
+            else ("channel", None) if self.off
             else None if a.notice == "resolved"
             else self._why_not(a.rule, a.event.subject, a.severity)
             for a in due
@@ -396,8 +463,11 @@ def test_whatever_happens_an_alert_is_told_or_held_back_as_the_model_says(
     settings: Settings, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox: list[dict[str, Any]] = []
+    refusing = [False]
 
     def receive(*_: Any, payload: dict[str, Any], **__: Any) -> Outcome:
+        if refusing[0]:
+            return Outcome("dead", "refused for good", 400)
         inbox.append(payload)
         return Outcome("sent", "accepted", 200)
 
@@ -407,7 +477,16 @@ def test_whatever_happens_an_alert_is_told_or_held_back_as_the_model_says(
         return payloads
 
     monkeypatch.setattr(sending, "send_webhook", receive)
-    there = type("Machine", (Life,), {"conn": pipeline, "settings": settings, "received": staticmethod(taken)})
+
+    def refuse(on: bool) -> None:
+        refusing[0] = on
+
+    there = type(
+        "Machine", (Life,),
+        {
+            "conn": pipeline, "settings": settings, "received": staticmethod(taken), "refuse": staticmethod(refuse),
+        },
+    )  # fmt: skip
     run_state_machine_as_test(
         there,
         settings=hypothesis_settings(

@@ -361,6 +361,8 @@ def test_judging_one_alert_twice_is_one_judgement(pipeline: Connection, acme: in
     [
         ("call SMITH, JOHN", "a person's name"),
         ("ssn 123-45-6789", "a social security number"),
+        ("patient jane roe", "something about a person"),
+        ("account 123 456 789", "something about a person"),
         ("x" * 201, "200 is the most"),
         ("two\nlines", "one line"),
     ],

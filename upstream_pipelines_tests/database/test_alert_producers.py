@@ -10,6 +10,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.content import Alert, build_message
+from upstream_pipelines.alerts.feedback import judge
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, QuietHours
 from upstream_pipelines.alerts.runs import open_run_failures, take_back_failures
@@ -17,6 +18,7 @@ from upstream_pipelines.alerts.store import (
     conservation,
     sync_channels,
     sync_rules,
+    write_refused_alert,
     write_run_failure_alert,
 )
 from upstream_pipelines.customers.store import create_customer
@@ -173,6 +175,28 @@ def test_a_recovery_is_not_told_to_who_did_not_hear_of_the_failure(pipeline: Con
     assert write_run_failure_alert(pipeline, acme, "r1", "ingest", None, "RunFailure", None) == 0
     assert open_run_failures(pipeline) == []
     assert take_back_failures(pipeline, acme, "ingest", "r2", None) == 0
+
+
+def _refused(conn: Connection, customer_id: int, source: str, code: str, *rules: str) -> str | None:
+    """What holds the alert of a refused upload back, if anything does."""
+    upload_id = uuid.uuid4()
+    write_refused_alert(conn, customer_id, upload_id, source, code, None, rules)
+    row = conn.execute("SELECT held_by FROM alerts WHERE subject_id = %s", (upload_id,)).fetchone()
+    assert row is not None
+    return None if row[0] is None else str(row[0])
+
+
+def test_who_judged_one_refusal_noise_twice_still_hears_of_others(pipeline: Connection, acme: int) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="default", kinds=("quality",))])
+    for _ in range(2):
+        _refused(pipeline, acme, "csv", "file_refused")
+    for (alert,) in pipeline.execute("SELECT alert_id::text FROM alerts").fetchall():
+        judge(pipeline, acme, alert, "noise", judged_by="me")
+    assert _refused(pipeline, acme, "csv", "file_refused") == "noise"
+    assert _refused(pipeline, acme, "x12_835", "file_refused") is None
+    assert _refused(pipeline, acme, "csv", "all_rows_rejected", "payer_present") is None
+    assert _refused(pipeline, acme, "csv", "all_rows_rejected", "line_present") is None
+    assert _refused(pipeline, acme, "csv", "all_rows_rejected", "payer_present") == "cooldown"
 
 
 def _trouble(conn: Connection, customer_id: int, disabled: str) -> list[tuple[str | None, list[str]]]:

@@ -11,17 +11,18 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+from psycopg import sql
 from pydantic import SecretStr, TypeAdapter
 
 from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.resending import resend, resend_all
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
     due_deliveries,
     enable_channel,
     list_alerts,
-    resend,
     sync_channels,
     sync_rules,
     write_drift_alerts,
@@ -279,16 +280,16 @@ def test_only_a_dead_delivery_of_an_enabled_channel_is_resent(pipeline: Connecti
     (alert,) = list_alerts(pipeline, acme)
     delivery = uuid.UUID(alert["deliveries"][0]["delivery_id"])
     with pytest.raises(ConflictError, match="is pending"):
-        resend(pipeline, acme, delivery)
+        resend(pipeline, acme, str(delivery))
     with pytest.raises(NotFoundError):
-        resend(pipeline, acme, uuid.uuid4())
+        resend(pipeline, acme, str(uuid.uuid4()))
     pipeline.execute("UPDATE deliveries SET state = 'dead', attempt = 8, finished_at = now()")
     pipeline.execute("UPDATE alerts SET state = 'failed'")
     pipeline.execute("UPDATE alert_channels SET enabled = false")
     with pytest.raises(ConflictError, match="disabled"):
-        resend(pipeline, acme, delivery)
+        resend(pipeline, acme, str(delivery))
     enable_channel(pipeline, acme, "office")
-    resend(pipeline, acme, delivery)
+    resend(pipeline, acme, str(delivery))
     assert pipeline.execute("SELECT state, progress FROM deliveries").fetchone() == ("retrying", {"tries_from": 8})
     assert pipeline.execute("SELECT state FROM alerts").fetchone() == ("pending",)
 
@@ -302,7 +303,7 @@ def test_another_customers_alerts_are_neither_seen_nor_resent(
         _write(pipeline, customer, _notice())
     (alert,) = list_alerts(pipeline, other)
     with pytest.raises(NotFoundError):
-        resend(pipeline, acme, uuid.UUID(alert["deliveries"][0]["delivery_id"]))
+        resend(pipeline, acme, alert["deliveries"][0]["delivery_id"][:8])
     with connect(settings, "upstream_api") as api, customer_transaction(api, acme):
         assert len(list_alerts(api, acme)) == 1  # also: the API role may read all that the list needs
         assert list_alerts(api, other) == []
@@ -360,3 +361,47 @@ def test_the_due_count_is_served_by_the_partial_index(pipeline: Connection, acme
     plan = pipeline.execute("EXPLAIN " + QUERIES.count_due, {"now": datetime.now(UTC)}).fetchall()
     assert "deliveries_due" in repr(plan)
     assert due_deliveries(pipeline, datetime.now(UTC) + timedelta(days=1)) == 0
+
+
+def test_all_that_died_of_a_channel_lately_is_resent_at_once(pipeline: Connection, acme: int) -> None:
+    sync_channels(pipeline, acme, [OFFICE, HOOK])
+    sync_rules(pipeline, acme, [AlertRule(name="default", cooldown_hours=0, group_seconds=0)])
+    for number in range(3):
+        _write(pipeline, acme, _notice(event_id=uuid.UUID(int=number)))
+        pipeline.execute("UPDATE deliveries SET first_tried_at = now(), attempt = 1 WHERE first_tried_at IS NULL")
+    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
+    pipeline.execute("UPDATE alerts SET state = 'failed'")
+    last_week = datetime.now(UTC) - timedelta(days=7)
+    pipeline.execute(
+        """UPDATE deliveries SET finished_at = %s WHERE delivery_id = (
+                  SELECT min(d.delivery_id::text)::uuid FROM deliveries AS d JOIN alert_channels AS c USING (channel_id)
+                   WHERE c.name = 'office')""",
+        (last_week - timedelta(minutes=1),),
+    )
+    assert resend_all(pipeline, acme, "office", last_week) == 2
+    assert resend_all(pipeline, acme, "office", last_week) == 0
+    states = pipeline.execute(
+        "SELECT c.name, d.state, count(*) FROM deliveries AS d JOIN alert_channels AS c USING (channel_id) GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    assert states == [("hook", "dead", 3), ("office", "dead", 1), ("office", "retrying", 2)]
+    with pytest.raises(NotFoundError):
+        resend_all(pipeline, acme, "nobody", last_week)
+    pipeline.execute("UPDATE alert_channels SET enabled = false")
+    with pytest.raises(ConflictError, match="disabled"):
+        resend_all(pipeline, acme, "hook", last_week)
+    assert len(list_alerts(pipeline, acme, limit=2, state="failed")) == 2
+    assert list_alerts(pipeline, acme, state="sent") == []
+
+
+def test_instants_in_json_are_of_utc_whatever_zone_the_server_keeps(
+    settings: Settings, pipeline: Connection, acme: int
+) -> None:
+    (database,) = pipeline.execute("SELECT current_database()").fetchone()  # type: ignore[misc]
+    pipeline.execute("SET ROLE none")
+    pipeline.execute(
+        sql.SQL("ALTER DATABASE {} SET timezone = 'America/New_York'").format(sql.Identifier(database))
+    )
+    with connect(settings, "upstream_pipeline") as conn:
+        assert conn.execute("SELECT to_jsonb('2026-01-01T12:00Z'::timestamptz)").fetchone() == (
+            "2026-01-01T12:00:00+00:00",
+        )

@@ -7,7 +7,7 @@ import stat
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from typer.testing import CliRunner
 
 from upstream_pipelines.alerts.content import Alert, build_message
+from upstream_pipelines.claims.merge import payer_summary
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
@@ -299,6 +300,32 @@ def test_a_patients_name_in_the_facility_reaches_no_message_and_no_metadata(
         pipeline.execute("SELECT detail FROM drift_results").fetchall(),
     )  # fmt: skip
     assert "canary" not in repr(everything).casefold()
+
+
+def test_a_patients_name_as_the_payer_of_few_lines_reaches_no_metadata(
+    pipeline: Connection, settings: Settings, customer: Customer, tmp_path: Path
+) -> None:
+    """Bare names, which no pattern tells from a plan's; eleven lines make one a payer."""
+    claims = all_paid()
+    patients = claims.iloc[:14].assign(claim_id=[f"P{number}" for number in range(14)])
+    patients["payer"] = ["Jane Canary"] * 10 + ["canary john", "5558675309", "Zz Canary", "CANARY J"]
+    send(pipeline, settings, customer, pd.concat([claims, patients]), tmp_path / "patients.csv")
+    # They came today, by the database's clock.
+    made = look(
+        pipeline,
+        Subject(customer.customer_id, "Acme", DriftSettings()),
+        [datetime.now(UTC).date() + timedelta(days=1)],
+    )
+    assert "Jane Canary" in set(made.figures["payer"]), "the look knows them"
+    drift, claims_shown = (
+        repr(shown).replace("\\", "")
+        for shown in (drift_metadata(customer, made), payer_summary(pipeline, customer.customer_id))
+    )
+    for shown in (drift, claims_shown):
+        assert "canary" not in shown.casefold()
+        assert "5558675309" not in shown
+        assert "(5 payers with fewer than 11 lines)" in shown
+    assert payer_summary(pipeline, customer.customer_id)[-1][1] == 14
 
 
 def test_the_lines_behind_an_event_are_those_it_counts(shared: Shared, opened: dict[str, Any]) -> None:

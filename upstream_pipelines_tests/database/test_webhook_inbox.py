@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
@@ -75,6 +76,14 @@ def test_the_same_key_and_body_get_the_first_answer_again(
         again = accept_batch(conn, callers[0], _BODY, claim_count=1, idempotency_key="k1", request_id="request-2")
     assert again == Accepted(first.upload_id, "request-1", replayed=True)
     assert _count(pipeline) == (1, 1)
+
+
+def test_of_a_key_that_names_somebody_its_hash_is_kept(
+    settings: Settings, pipeline: Connection, callers: tuple[Caller, Caller]
+) -> None:
+    _accept(settings, callers[0], key="jane-canary-1970")
+    kept = pipeline.execute("SELECT idempotency_key FROM webhook_inbox").fetchall()
+    assert kept == [(hashlib.sha256(b"jane-canary-1970").hexdigest(),)]
 
 
 def test_the_same_key_with_another_body_is_refused(

@@ -20,8 +20,14 @@ from upstream_pipelines.observability.logging import configure_logging
 from upstream_pipelines.settings import Settings
 
 # As a receiver's error page, a mail server or a database might show them; each is a shape that claims have.
-CANARIES = ("123-45-6789", "ZEBEDEE, QUENTIN", "1961-07-13", "MRN 77123456", "555-867-5309", "zq@patient.example")
-PAGE = f"no: ssn {CANARIES[0]}, {CANARIES[1]} born {CANARIES[2]}, {CANARIES[3]}, {CANARIES[4]}, {CANARIES[5]}"
+CANARIES = (
+    "123-45-6789", "ZEBEDEE, QUENTIN", "1961-07-13", "MRN 77123456", "555-867-5309", "zq@patient.example",
+    "quentin zebedee", "5558675309", "hunter2", "sk-live-4242",
+)  # fmt: skip
+PAGE = (
+    f"error: ssn {CANARIES[0]}, {CANARIES[1]} born {CANARIES[2]}, {CANARIES[3]}, {CANARIES[4]}, {CANARIES[5]}; "
+    f"user {CANARIES[6]} at {CANARIES[7]} not found, password={CANARIES[8]} api_key={CANARIES[9]}"
+)
 TABLES = ("alerts", "deliveries", "delivery_alerts", "delivery_attempts")
 
 
@@ -94,7 +100,8 @@ def test_what_receivers_answer_is_kept_without_phi_and_secrets(
     report = deliver_due(settings)
     assert (report.sent, report.retrying) == (1, 3)
     kept = _kept(pipeline) + repr(list_alerts(pipeline, customer))
-    assert "no: ssn" in kept  # what the receiver said is there, for whoever has to find out why
+    # The words of what the receivers said are there, for whoever has to find out why.
+    assert "… not found, … api_key" in kept
     _clean(kept, secret, token, "CANARYCANARY")
     out, err = capfd.readouterr()
     _clean(out + err + caplog.text, secret, token, "CANARYCANARY")

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts, resend
+from upstream_pipelines.alerts.resending import resend
+from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
@@ -131,7 +132,7 @@ def test_a_dead_delivery_can_be_resent_and_starts_its_schedule_again(
         clock.now += timedelta(hours=13)
     dead = _only(pipeline, customer)
     assert dead["state"] == "dead"
-    resend(pipeline, customer, dead["delivery_id"], clock.now)
+    resend(pipeline, customer, str(dead["delivery_id"]), clock.now)
     assert _only(pipeline, customer)["alert_state"] == "pending"
     assert deliver_due(loopback, clock=clock).retrying == 1
     receiver.script = None

@@ -80,7 +80,7 @@ def test_of_an_endless_answer_16_kib_are_read_and_1_kib_kept(loopback: Settings,
     started = time.monotonic()
     outcome = _send(loopback, receiver.url)
     assert time.monotonic() - started < 3
-    assert (outcome.state, outcome.status_code, outcome.answer) == ("retry", 500, "x" * 1024)
+    assert (outcome.state, outcome.status_code, outcome.answer) == ("retry", 500, "…")
     time.sleep(0.2)
     assert written < 16 * 1024 * 1024  # socket buffers, not what was read
 

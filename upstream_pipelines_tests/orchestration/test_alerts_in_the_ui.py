@@ -145,13 +145,18 @@ def test_doctor_names_what_keeps_alerts_from_people(
     _tell(pipeline, acme)
     found = {finding.part: finding for finding in examine(settings)}
     assert not found["due deliveries"].ok
-    assert "nothing sends them. `upstream up`" in found["due deliveries"].advice
+    assert "nothing sends them" in found["due deliveries"].state
+    assert "`upstream up`" in found["due deliveries"].advice
     assert not found["sensors"].ok
-    assert "due_alerts" in found["sensors"].advice
+    assert "due_alerts" in found["sensors"].state
     assert (found["daemon"].ok, found["daemon"].state[:11]) == (True, "not running")
     assert found["dead deliveries"].ok
+    assert found["alert channels"].ok
+    pipeline.execute("UPDATE alert_channels SET failing_since = '2026-05-01T10:32Z'")
+    channels = next(finding for finding in examine(settings) if finding.part == "alert channels")
+    assert (channels.ok, channels.state) == (False, "receivers fail: acme/office since 2026-05-01 10:32 UTC")
     pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
     pipeline.execute("UPDATE alert_channels SET enabled = false, disabled_reason = 'every delivery failed'")
     found = {finding.part: finding for finding in examine(settings)}
-    assert "1 messages of the last week were given up, of acme" in found["dead deliveries"].advice
-    assert "acme/office" in found["alert channels"].advice
+    assert "1 messages of the last week were given up, of acme" in found["dead deliveries"].state
+    assert "acme/office" in found["alert channels"].state

@@ -14,7 +14,7 @@ from upstream_pipelines.alerts.runs import RunEnd, Sweep, write_sweep_failure
 from upstream_pipelines.alerts.store import sync_channels
 from upstream_pipelines.customers.store import create_customer, customers_of_bucket, set_status
 from upstream_pipelines.db.engine import Connection, connect
-from upstream_pipelines.defs import drift_assets
+from upstream_pipelines.defs import drift_assets, sensors
 from upstream_pipelines.defs.jobs import drift_sweep
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.sensors import failed_runs
@@ -111,6 +111,34 @@ def test_a_sweep_that_dies_is_told_once_for_each_customer_and_taken_back_by_the_
     assert _told(pipeline)[2:] == [(slug, "resolved", f"{run.run_id}/{slug}") for slug in customers]
 
 
+def test_of_a_dead_sweep_of_many_customers_a_tick_tells_some_and_the_next_goes_on(
+    pipeline: Connection, customers: dict[str, int], platform: Platform, instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for number in range(3):
+        sync_channels(pipeline, create_customer(pipeline, f"c{number}", "C")[0].customer_id, [OFFICE])
+    monkeypatch.setattr(sensors, "_MOST_TOLD", 2)
+    run, other = _dies(instance, 0, 2), _dies(instance, 1, 2)
+    for one in (run, other):
+        instance.report_run_failed(one)
+    cursor, told = None, []
+    for _ in range(4):
+        with dg.build_sensor_context(
+            instance=instance, resources={"platform": platform}, cursor=cursor
+        ) as context:
+            failed_runs.evaluate_tick(context)
+            cursor = context.cursor
+        told.append(len(_told(pipeline)))
+    assert told == [2, 4, 5, 5]
+    assert cursor is not None
+    assert run.run_id not in cursor
+    earlier = dg.build_sensor_context(
+        instance=instance, resources={"platform": platform}, cursor="2026-01-01T00:00:00+00:00"
+    )
+    with earlier as context:
+        assert "0 alerts written" in str(failed_runs.evaluate_tick(context).skip_message)
+
+
 def test_only_the_customers_of_the_dead_sweeps_bucket_that_are_active_are_told(
     pipeline: Connection, customers: dict[str, int], platform: Platform, instance: dg.DagsterInstance
 ) -> None:
@@ -142,9 +170,9 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
     """Most likely wrong: the customer is taken as not looked at, its look ends, and nothing takes the alert back."""
     sweep = Sweep("r", "drift_sweep", datetime.now(UTC), 0, 1)
 
-    def tell() -> int:
+    def tell() -> tuple[int, int, int | None]:
         with connect(settings, "upstream_pipeline") as own:
-            return write_sweep_failure(own, list(customers.values()), sweep, RunEnd(None, None), link=None)
+            return write_sweep_failure(own, list(customers.values()), sweep, RunEnd(None, None), link=None, most=9)
 
     with connect(settings, "upstream_pipeline") as looking, ThreadPoolExecutor(1) as aside:
         with looking.transaction():
@@ -155,7 +183,7 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
                 "INSERT INTO drift_looks (customer_id, as_of, method_version, settings) VALUES (%s, %s, 'v', '{}')",
                 (customers["acme"], AS_OF),
             )
-        assert ticking.result(60) == 1
+        assert ticking.result(60) == (1, 2, None)
     assert [slug for slug, _, _ in _told(pipeline)] == ["beta"]
 
 

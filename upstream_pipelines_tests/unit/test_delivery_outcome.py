@@ -18,7 +18,6 @@ from upstream_pipelines.delivery.outcome import (
     next_wait,
     random_jitter,
     read_retry_after,
-    readable,
 )
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -62,14 +61,6 @@ def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: int | None
 def test_no_retry_after_header_breaks_the_worker(value: str) -> None:
     wait = read_retry_after(value, NOW)
     assert wait is None or wait >= timedelta(0)
-
-
-@given(st.binary(max_size=3000))
-def test_any_answer_becomes_text_that_postgres_takes(answer: bytes) -> None:
-    text = readable(answer)
-    assert "\0" not in text
-    assert len(text) <= 1024
-    text.encode()
 
 
 @given(st.integers(100, 599))

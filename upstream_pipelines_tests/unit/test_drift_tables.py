@@ -76,3 +76,37 @@ def test_the_smallest_change_that_would_show_has_its_unit() -> None:
     ]
     table = _metadata(*rows)["not enough data"]
     assert [_cells(table, line)[-1] for line in range(2, 6)] == ["8 points |", "6 days |", "7 % |", "30 % |"]
+
+
+def test_a_payer_of_few_lines_is_counted_and_not_named() -> None:
+    """It may be a patient, put where the payer belongs."""
+    reason = {"reason": "too_few_lines", "lines_needed": 210}
+    rows = [
+        _row(event, payer=payer, state="not_enough_data", detail=reason)
+        for event, payer in (("a", "Aetna"), ("b", "Jane Doe"), ("c", "J. Roe"))
+    ]
+    blank = dict.fromkeys(
+        ("baseline", "baseline_low", "baseline_high", "current", "current_low", "current_high"), 0.1
+    )
+    figures = pd.DataFrame(
+        {
+            "payer": payer,
+            "signal": signal,
+            **blank,
+            "n_baseline": before,
+            "n_current": now,
+            "maturity": 0.9,
+            "status": "ok",
+        }
+        for payer, before, now in (("Aetna", 9, 2), ("Jane Doe", 10, 0), ("J. Roe", 0, 1))
+        for signal in ("denial_rate", "volume")
+    )
+    made = LooksMade(pd.DataFrame(rows), 0, figures, {}, frozenset(), TODAY, TODAY)
+    metadata = drift_metadata(ACME, made)
+    shown = "".join(str(getattr(value, "md_str", value)) for value in metadata.values())
+    assert "Jane" not in shown
+    assert "Roe" not in shown
+    assert [_cells(metadata["not enough data"], line)[0] for line in (2, 3)] == [
+        "| Aetna", "| (2 payers with fewer than 11 lines)",
+    ]  # fmt: skip
+    assert "Aetna" in next(str(value.md_str) for name, value in metadata.items() if name.startswith("figures"))

@@ -1,0 +1,72 @@
+"""Sending again what was given up: one delivery by its id, or all of a channel. Not here: the retries themselves (delivery/),
+the end that follows an event which was told late (delivery/outbox.py).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.ids import id_pattern
+from upstream_pipelines.errors import ConflictError, NotFoundError
+
+
+def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | None = None) -> uuid.UUID:
+    """Start a dead delivery's retry schedule again, by its id or the beginning of it. Returns: its id.
+
+    Raises:
+        NotFoundError: no such delivery of this customer.
+        ConflictError: more than one begins so, it is not dead, or its channel is disabled.
+    """
+    with conn.transaction():
+        # Before the alerts: who tells an end meanwhile decides by what this changes.
+        conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
+        found = conn.execute(
+            QUERIES.deliveries_beginning, {"customer_id": customer_id, "begins": id_pattern(delivery)}
+        ).fetchall()
+        if not found:
+            raise NotFoundError(
+                f"There is no delivery {delivery!r}. `upstream alerts list SLUG` shows a customer's deliveries."
+            )
+        if len(found) > 1:
+            raise ConflictError(f"More than one delivery begins with {delivery}. Give more of its id.")
+        delivery_id: uuid.UUID = found[0][0]
+        _, state, enabled, channel = found[0]
+        if not enabled:
+            raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
+        if _resend(conn, customer_id, [delivery_id], now) == 0:
+            raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
+    return delivery_id
+
+
+def resend_all(
+    conn: Connection, customer_id: int, channel: str, since: datetime, now: datetime | None = None
+) -> int:
+    """The same for all of a channel's deliveries that died since then. Returns: how many.
+
+    Raises:
+        NotFoundError: no channel of that name.
+        ConflictError: it is disabled.
+    """
+    with conn.transaction():
+        conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
+        key = {"customer_id": customer_id, "name": channel, "since": since}
+        found = conn.execute(QUERIES.dead_of_channel, key).fetchone()
+        if found is None:
+            raise NotFoundError(f"This customer has no channel {channel}.")
+        enabled, delivery_ids = found
+        if not enabled:
+            raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
+        return _resend(conn, customer_id, delivery_ids, now)
+
+
+def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID], now: datetime | None) -> int:
+    those = {"customer_ids": [customer_id] * len(delivery_ids), "delivery_ids": list(delivery_ids)}
+    conn.execute(QUERIES.lock_alerts, those)
+    key = {"customer_id": customer_id, "delivery_ids": list(delivery_ids), "now": now or datetime.now(UTC)}
+    resent = conn.execute(QUERIES.resend_delivery, key).rowcount
+    conn.execute(QUERIES.settle_alerts, those)
+    return resent
