@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from upstream_pipelines.db.queries import execute_beside
+from upstream_pipelines.errors import ConfigurationError
 
 revision = "0013"
 down_revision = "0012"
@@ -16,4 +17,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """An older program works without them as well."""
+    """Refused: it would look up every line's upload again."""
+    raise ConfigurationError("This migration is not taken back; restore the backup made before it instead.")
