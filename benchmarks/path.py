@@ -1,22 +1,38 @@
-"""Times the stages of the path on seeded claims, as ratios to a bare COPY of the same file in the same run.
+"""Times the whole path of seeded claims, as ratios to a bare COPY of the same rows into the same indexed table.
 
-`make bench` prints the table and writes benchmarks/path.json. Ratios, since machines are noisy.
+`make bench` prints the table and writes benchmarks/path.json; `--lines 1000000` (the default) says how many. Ratios within
+one run, since machines are noisy: the bare COPY is timed before and after the ingest. Belongs here: what one file costs.
+Not here: deliveries, looks and receipts of many customers (the other benchmarks).
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import re
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import psycopg
+from psycopg import sql
 from pydantic import SecretStr
+from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy.ext.automap import automap_base
+from sqlalchemy.orm import Session
 
+from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db import embedded
-from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.settings import DriftSettings
@@ -28,64 +44,197 @@ from upstream_pipelines.settings import Settings
 
 DAYS = 700
 LOOKS = 60
+#: to_sql and the ORM take minutes for a million lines; both are linear.
+SLOW_LINES = 5_000
+_TABLES = "claims, received_lines, touched_days, payer_activity, payer_prices, payer_codes"
+
+
+def claim_lines(count: int, today: date) -> pd.DataFrame:
+    """`count` seeded claim lines of 700 days, by submitted date as an export has them; about 98 bytes a line."""
+    parts: list[pd.DataFrame] = []
+    while sum(map(len, parts)) < count:
+        parts.append(as_known_on(synthetic_claims(len(parts) + 1, today, DAYS), today))
+    lines = pd.concat(parts, ignore_index=True).sort_values("submitted_date", kind="stable", ignore_index=True)
+    # Spread over all the days: of fewer lines, there are fewer a day.
+    lines = lines.iloc[np.linspace(0, len(lines) - 1, count).astype(int)].reset_index(drop=True)
+    number = np.arange(count)
+    lines["claim_id"] = "D" + pd.Series(number // 2 + 1).astype(str).str.zfill(8)
+    lines["line_number"] = number % 2 + 1
+    return lines
+
+
+@dataclass
+class Bench:
+    """One server, and the seconds of each step on it."""
+
+    settings: Settings
+    seconds: dict[str, float] = field(default_factory=dict)
+    customers: int = 0
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    @property
+    def url(self) -> str:
+        assert self.settings.database_url is not None
+        return self.settings.database_url.get_secret_value()
+
+    def new_customer(self, conn: Connection) -> Customer:
+        self.customers += 1
+        customer, _ = create_customer(conn, f"bench-{self.customers}", "Bench")
+        return customer
+
+    def ingest(self, conn: Connection, customer: Customer, file: Path, name: str = "") -> None:
+        """The whole path of one file; with a name each step is timed, too."""
+        steps: dict[str, Callable[[], object]] = {
+            "read, judge, stage": lambda: stage_waiting(
+                conn, self.settings, customer, source="csv", run_id="bench"
+            ),
+            "merge into claims": lambda: merge_staged(conn, self.settings, customer, "bench"),
+            "count activity": lambda: refresh_activity(conn, customer.customer_id),
+        }
+        send_file(conn, self.settings, customer, file)
+        started = time.perf_counter()
+        for step, run in steps.items():
+            with self.timed(f"{name}, {step}"):
+                run()
+        self.seconds[name] = time.perf_counter() - started
+
+    def empty(self) -> None:
+        with psycopg.connect(self.url, autocommit=True) as admin:
+            admin.execute(sql.SQL("TRUNCATE {}").format(sql.SQL(_TABLES)))
+            admin.execute("CHECKPOINT")
+
+    def bare_copy(self, rows: Path, name: str) -> None:
+        """COPY of the finished claims into a table like claims: columns, checks, key and indexes, nothing else."""
+        with psycopg.connect(self.url, autocommit=True) as admin:
+            admin.execute("DROP TABLE IF EXISTS bare")
+            admin.execute("CREATE TABLE bare (LIKE claims INCLUDING ALL)")
+            admin.execute("CHECKPOINT")
+            with self.timed(name), admin.cursor() as cursor, cursor.copy("COPY bare FROM STDIN") as copy:
+                with rows.open("rb") as content:
+                    while part := content.read(1 << 20):
+                        copy.write(part)
+
+    def export(self, rows: Path, lines: int) -> None:
+        """The first `lines` claims as COPY text, in the order of their file."""
+        query = sql.SQL("COPY (SELECT * FROM claims ORDER BY source_row_number LIMIT {}) TO STDOUT").format(lines)
+        with psycopg.connect(self.url) as admin, rows.open("wb") as content:
+            with admin.cursor() as cursor, cursor.copy(query) as copy:
+                for part in copy:
+                    content.write(part)
+
+
+def _slow_loaders(bench: Bench, rows: Path) -> None:
+    """What most loaders do: pandas' to_sql, and an ORM object a row, into the same table as the bare COPY."""
+    bench.bare_copy(rows, f"bare COPY, {SLOW_LINES:,} lines")
+    engine: Engine = create_engine(bench.url.replace("postgresql://", "postgresql+psycopg://"))
+    lines = pd.read_sql("SELECT * FROM bare", engine)
+    metadata = MetaData()
+    metadata.reflect(engine, only=["bare"])
+    types = {column.name: column.type for column in metadata.tables["bare"].columns}
+    with psycopg.connect(bench.url, autocommit=True) as admin:
+        admin.execute("TRUNCATE bare")
+    with bench.timed(f"to_sql, {SLOW_LINES:,} lines"):
+        lines.to_sql("bare", engine, if_exists="append", index=False, dtype=types)
+    with psycopg.connect(bench.url, autocommit=True) as admin:
+        admin.execute("TRUNCATE bare")
+    base = automap_base(metadata=metadata)
+    base.prepare()
+    records = lines.astype(object).where(lines.notna(), None).to_dict("records")
+    with bench.timed(f"ORM, an object a row, {SLOW_LINES:,} lines"), Session(engine) as session:
+        for record in records:
+            session.add(base.classes.bare(**record))
+            session.flush()
+        session.commit()
+    engine.dispose()
+
+
+def _peak_of_child(home: Path, file: Path) -> int:
+    """Peak memory in MB of a process that does nothing but the ingest of one file."""
+    command = [sys.executable, __file__, "--peak-of", str(file), "--home", str(home)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.strip().splitlines()[-1])
+
+
+def _open(home: Path) -> Bench:
+    url = embedded.join(home)
+    settings = Settings(home=home, database_url=SecretStr(url.render_as_string(hide_password=False)))
+    migrate(settings)
+    return Bench(settings)
+
+
+def measure(home: Path, count: int) -> dict[str, object]:
+    """Everything, on a server of its own under `home`."""
+    today = datetime.now(UTC).date()
+    lines = claim_lines(count, today)
+    file, part, other, rows = (home / name for name in ("all.csv", "part.csv", "other.csv", "claims.copy"))
+    lines.to_csv(file, index=False, date_format="%Y-%m-%d")
+    lines.iloc[: count // 4].to_csv(part, index=False, date_format="%Y-%m-%d")
+    other.write_bytes(file.read_bytes() + b"\n")  # the same lines, and other bytes
+    bench = _open(home / "home")
+    peaks = {str(count // 4): _peak_of_child(home / "home", part), str(count): _peak_of_child(home / "home", file)}
+    bench.empty()
+    with connect(bench.settings, "upstream_pipeline") as conn:
+        bench.ingest(conn, bench.new_customer(conn), file, "first, unmeasured")
+    bench.export(rows, count)
+    bench.empty()
+    bench.bare_copy(rows, "bare COPY before")
+    with connect(bench.settings, "upstream_pipeline") as conn:
+        customer = bench.new_customer(conn)
+        bench.ingest(conn, customer, file, "whole ingest")
+        bench.bare_copy(rows, "bare COPY after")
+        bench.ingest(conn, customer, file, "the same file again")
+        bench.ingest(conn, customer, other, "the same lines in other bytes")
+        days = [today - timedelta(days=back) for back in range(LOOKS, 0, -1)]
+        with bench.timed(f"{LOOKS} daily looks"):
+            look(conn, Subject(customer.customer_id, customer.name, DriftSettings()), days)
+    bench.export(rows, SLOW_LINES)
+    _slow_loaders(bench, rows)
+    embedded.leave(home / "home")
+    seconds = {name: value for name, value in bench.seconds.items() if not name.startswith("first")}
+    base = (seconds["bare COPY before"] + seconds["bare COPY after"]) / 2
+    small = seconds[f"bare COPY, {SLOW_LINES:,} lines"]
+    ratios = {name: value / (small if f"{SLOW_LINES:,}" in name else base) for name, value in seconds.items()}
+    return {
+        "lines": count,
+        "bytes": file.stat().st_size,
+        "seconds": seconds,
+        "ratio_to_bare_copy": ratios,
+        "peak_megabytes": peaks,
+    }
 
 
 def main() -> None:
-    today = datetime.now(UTC).date()
-    claims = as_known_on(synthetic_claims(1, today, DAYS), today)
+    """Measure, print one table, write the figures beside this file."""
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--lines", type=int, default=1_000_000)
+    options.add_argument("--peak-of", type=Path)
+    options.add_argument("--home", type=Path)
+    chosen = options.parse_args()
+    if chosen.peak_of is not None:
+        bench = _open(chosen.home)
+        bench.customers = time.time_ns()  # beside those of other processes
+        with connect(bench.settings, "upstream_pipeline") as conn:
+            bench.ingest(conn, bench.new_customer(conn), chosen.peak_of)
+        # Not ru_maxrss: that of a child begins with what its parent held.
+        (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        print(int(peak) // 1024)
+        return
     with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        url = embedded.join(home / "home")
-        settings = Settings(home=home / "home", database_url=SecretStr(url.render_as_string(hide_password=False)))
-        migrate(settings)
-        file = home / "claims.csv"
-        file.write_text(claims.to_csv(index=False, date_format="%Y-%m-%d"))
-        seconds: dict[str, float] = {}
-
-        def timed(name: str, step: Callable[[], object]) -> None:
-            started = time.perf_counter()
-            step()
-            seconds[name] = time.perf_counter() - started
-
-        with connect(settings, "upstream_pipeline") as conn:
-            customer, _ = create_customer(conn, "bench", "Bench")
-            conn.execute(
-                "CREATE TEMP TABLE bare (claim_id text, line_number int, payer text, cpt text, service_date date, "
-                "submitted_date date, decided_date date, outcome text, billed_amount numeric, allowed_amount numeric, "
-                "paid_amount numeric, denial_reason_code text, provider_npi text, PRIMARY KEY (claim_id, line_number))"
-            )
-
-            def bare_copy() -> None:
-                statement = "COPY bare FROM STDIN (FORMAT csv, HEADER)"
-                with conn.cursor() as cursor, cursor.copy(statement) as copy:
-                    copy.write(file.read_bytes())
-
-            timed("bare COPY into a keyed table", bare_copy)
-            send_file(conn, settings, customer, file)
-            timed(
-                "read, judge, stage", lambda: stage_waiting(conn, settings, customer, source="csv", run_id="bench")
-            )
-            timed("merge into claims", lambda: merge_staged(conn, settings, customer, "bench"))
-            timed("count activity", lambda: refresh_activity(conn, customer.customer_id))
-            send_file(conn, settings, customer, file)
-            timed(
-                "the same file again",
-                lambda: stage_waiting(conn, settings, customer, source="csv", run_id="bench"),
-            )
-            days = [today - timedelta(days=back) for back in range(LOOKS, 0, -1)]
-            subject = Subject(customer.customer_id, customer.name, DriftSettings())
-            timed(f"{LOOKS} daily looks", lambda: look(conn, subject, days))
-        embedded.leave(home / "home")
-    base = seconds["bare COPY into a keyed table"]
-    print(f"{len(claims):,} claim lines\n")
-    print(f"{'stage':32} {'seconds':>8} {'ratio':>7}")
+        result = measure(Path(folder), chosen.lines)
+    seconds, ratios, peaks = result["seconds"], result["ratio_to_bare_copy"], result["peak_megabytes"]
+    assert isinstance(seconds, dict)
+    assert isinstance(ratios, dict)
+    assert isinstance(peaks, dict)
+    print(f"{chosen.lines:,} claim lines\n\n{'step':56} {'seconds':>8} {'ratio':>7}")
     for name, value in seconds.items():
-        print(f"{name:32} {value:8.2f} {value / base:7.1f}")
-    result = {
-        "lines": len(claims),
-        "seconds": seconds,
-        "ratio_to_bare_copy": {name: value / base for name, value in seconds.items()},
-    }
+        print(f"{name:56} {value:8.2f} {ratios[name]:7.2f}")
+    for count, peak in peaks.items():
+        print(f"{f'peak memory of {int(count):,} lines, MB':56} {peak:8}")
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
 
 

@@ -67,5 +67,12 @@ def _all(flags: pa.BooleanArray) -> bool:
 
 
 def _join(kind: str, columns: Mapping[str, Any], names: tuple[str, ...]) -> pa.StringArray:
-    cells = [pc.fill_null(columns[name].cast(pa.string()), _MISSING) for name in names]
-    return pc.binary_join_element_wise(kind, *cells, _BETWEEN)
+    return pc.binary_join_element_wise(kind, *(_cells(columns[name]) for name in names), _BETWEEN)
+
+
+def _cells(column: Any) -> Any:
+    """The cells as text; one text for a column without a value, of which most files have ten of the 22."""
+    if column.null_count == len(column) > 0:
+        return _MISSING
+    texts = column.cast(pa.string())
+    return pc.fill_null(texts, _MISSING) if texts.null_count else texts

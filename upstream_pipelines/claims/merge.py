@@ -5,6 +5,8 @@ Not here: where the lines come from (ingest/), counting activity (drift/store.py
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -18,6 +20,10 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 
 QUERIES = load_queries(__package__)
+
+# Rows inserted by one statement; sorted by key they take 25 MB, so that 64 MB sort them in memory (4 MB do not).
+ADDED_ROWS = 100_000
+_MEMORY = "SET LOCAL work_mem = '64MB'"
 
 
 @dataclass(frozen=True)
@@ -48,19 +54,65 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
     """
     key = {"customer_id": customer.customer_id, "upload_id": upload_id}
     with conn.transaction():
-        conn.execute(QUERIES.place_remittances, {**key, **_names(customer)})
-        conn.execute(QUERIES.make_incoming, {**key, **_names(customer)})
-        conn.execute("ANALYZE incoming")
-        lines = _one(conn.execute(QUERIES.count_lines, key).fetchone())
-        new, updated = conn.execute(QUERIES.count_incoming).fetchone() or (0, 0)
-        conn.execute(QUERIES.keep_history)
-        conn.execute(QUERIES.touch_days)
-        conn.execute(QUERIES.merge_incoming, key)
+        conn.execute(_MEMORY)
+        lines, last, unnatural = conn.execute(QUERIES.count_lines, key).fetchone() or (0, 0, 0)
+        _place(conn, key, customer, unnatural)
+        stored = conn.execute(QUERIES.settle_stored, key).rowcount
+        updated = _change(conn, key) if stored else 0
+        # A file sent again in other bytes holds nothing else.
+        new = _add(conn, key, last) if stored < lines else 0
         finished = conn.execute(
             QUERIES.finish_upload, {**key, "lines": lines, "new": new, "updated": updated}
         ).fetchone()
-        conn.execute("DROP TABLE incoming, placed")
+        conn.execute("DROP TABLE placed, named, settled")
     return Merged(_one(finished), new, updated, lines - new - updated)
+
+
+def _place(conn: Connection, key: dict[str, Any], customer: Customer, unnatural: int) -> None:
+    """Make the tables `placed` (keys of lines that are not their line_key) and `named` (names by spelling and code)."""
+    placed = conn.execute(QUERIES.place_remittances, {**key, **_names(customer)}).rowcount
+    if unnatural and not placed:
+        placed = conn.execute(QUERIES.place_repeats, key).rowcount
+    if placed:
+        conn.execute(QUERIES.index_placed)
+    with _in_hash_tables(conn):
+        conn.execute(QUERIES.name_lines, {**key, **_names(customer)})
+    conn.execute("ANALYZE named")
+
+
+def _change(conn: Connection, key: dict[str, Any]) -> int:
+    """Write new versions of the stored lines that differ. Returns: how many."""
+    conn.execute("ANALYZE settled")
+    with _in_hash_tables(conn):
+        conn.execute(QUERIES.make_incoming, key)
+    conn.execute("ANALYZE incoming")
+    conn.execute(QUERIES.keep_history)
+    conn.execute(QUERIES.touch_days)
+    updated = conn.execute(QUERIES.change_lines, key).rowcount
+    conn.execute("DROP TABLE incoming")
+    return updated
+
+
+def _add(conn: Connection, key: dict[str, Any], last: int) -> int:
+    """Insert the lines that are not settled. Returns: how many."""
+    new = 0
+    with _in_hash_tables(conn):
+        conn.execute(QUERIES.settle_replaced, key)
+        conn.execute(QUERIES.index_settled)
+        for after in range(0, last, ADDED_ROWS):
+            rows = {"after": after, "last": after + ADDED_ROWS}
+            new += _one(conn.execute(QUERIES.add_lines, {**key, **rows}).fetchone())
+    return new
+
+
+@contextmanager
+def _in_hash_tables(conn: Connection) -> Iterator[None]:
+    """For joins and groups within one upload. The planner knows no line of a new upload and expects one: it would join a
+    million lines with some thousand names in a nested loop, which takes hours, and sort them to group them.
+    """
+    conn.execute("SET LOCAL enable_nestloop = off; SET LOCAL enable_sort = off")
+    yield
+    conn.execute("SET LOCAL enable_nestloop TO DEFAULT; SET LOCAL enable_sort TO DEFAULT")
 
 
 def apply_changed_mapping(conn: Connection, customer: Customer) -> int:

@@ -1,7 +1,8 @@
 -- Merging received lines into claims, and applying aliases and groups again.
 
 -- name: place_remittances
--- Key and payer's position of each line of a remittance; empty, without a look at any line, for uploads of other sources.
+-- Key and payer's position of each line of a remittance; empty, without a look at any line, for uploads of other sources
+-- (place_repeats fills it for those).
 -- The primary payer's lines have the keys that files and batches give them; those of later payers are derived from these.
 -- A denial or reversal does not say whose it is. It is that of the position at which its number stands already, in claims
 -- or in this upload; else that of its payer; else the next free one where another payer has decided; else the primary's.
@@ -50,47 +51,81 @@ SELECT source_row_number, place,
        CASE place WHEN 1 THEN first_key ELSE md5(first_key::text || ':payer ' || place)::uuid END AS claim_key
   FROM chosen;
 
--- name: make_incoming
--- The lines of one upload that are new or changed; unchanged ones are dropped here by hash, since a
--- matched row costs 14 s a million in MERGE and a hash comparison does not.
--- Equal lines without a natural key are told apart by their ordinal; of several rows for one natural
--- key the last one counts. Lines of remittances have their keys from place_remittances. What a payer has decided by
--- remittance is not open again because a list of open claims still holds it.
--- received_lines by primary key, claims by primary key.
-CREATE TEMP TABLE incoming ON COMMIT DROP AS
-WITH keyed AS (
-    SELECT l.*, coalesce(p.place, 1) AS place,
-           CASE WHEN p.claim_key IS NOT NULL THEN p.claim_key
-                WHEN l.key_is_natural THEN l.line_key
-                ELSE md5(l.line_key::text || ':' || row_number() OVER (
-                    PARTITION BY l.key_is_natural, l.line_key ORDER BY l.source_row_number))::uuid
-           END AS claim_key
+-- name: count_lines
+-- Good lines of the upload, the last one's row number, and how many have no natural key (primary key of received_lines).
+SELECT count(*), coalesce(max(source_row_number), 0), count(*) FILTER (WHERE NOT key_is_natural)
+  FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: place_repeats
+-- Key of each line without a natural key: equal ones are told apart by their ordinal (received_lines by primary key).
+INSERT INTO placed (source_row_number, place, claim_key)
+SELECT l.source_row_number, 1, md5(l.line_key::text || ':' || row_number() OVER (
+           PARTITION BY l.line_key ORDER BY l.source_row_number))::uuid
+  FROM received_lines AS l
+ WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s AND NOT l.key_is_natural;
+
+-- name: index_placed
+-- For the chunks of match_lines and add_lines.
+CREATE INDEX ON placed (source_row_number);
+ANALYZE placed;
+
+-- name: name_lines
+-- Canonical payer and group of each spelling and code of the upload, worked out once (received_lines by primary key).
+CREATE TEMP TABLE named ON COMMIT DROP AS
+SELECT payer, cpt, canonical_payer(payer, %(aliases)s) AS payer_name, group_of_code(cpt, %(groups)s) AS cpt_group
+  FROM (SELECT payer, cpt FROM received_lines
+         WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s GROUP BY payer, cpt) AS n;
+
+-- name: settle_stored
+-- The lines whose key is stored already, and whether they say something else than what is stored. What a payer has decided
+-- by remittance is not open again because a list of open claims still holds it. OFFSET 0: each line is looked up by its
+-- key, whatever the planner takes the lines of a new upload for (it knows none of them and expects one). Nothing is read
+-- for a customer's first upload. received_lines and claims by primary key.
+CREATE TEMP TABLE settled ON COMMIT DROP AS
+SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
+       c.row_hash <> l.row_hash
+       AND (c.source = 'x12_835' AND c.outcome <> 'PENDING' AND l.source <> 'x12_835' AND l.outcome = 'PENDING')
+           IS NOT TRUE AS differs
+  FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
+ CROSS JOIN LATERAL (
+       SELECT k.claim_key, k.row_hash, k.source, k.outcome FROM claims AS k
+        WHERE k.customer_id = %(customer_id)s AND k.claim_key = coalesce(p.claim_key, l.line_key) OFFSET 0) AS c
+ WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+   AND EXISTS (SELECT FROM claims WHERE customer_id = %(customer_id)s);
+
+-- name: settle_replaced
+-- The lines that a later one of their upload replaces: of several rows for one key the last one counts. Found by counting
+-- keys in a hash table: ON CONFLICT DO NOTHING in add_lines costs five times as much (received_lines by primary key).
+WITH repeated AS (
+    SELECT coalesce(p.claim_key, l.line_key) AS claim_key, max(l.source_row_number) AS last
       FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
      WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
-), latest AS (
-    SELECT DISTINCT ON (claim_key) * FROM keyed ORDER BY claim_key, source_row_number DESC
-), changed AS MATERIALIZED (
-    SELECT l.*, c.row_hash AS stored_hash
-      FROM latest AS l
-      LEFT JOIN claims AS c ON c.customer_id = l.customer_id AND c.claim_key = l.claim_key
-     WHERE c.row_hash IS DISTINCT FROM l.row_hash
-       AND (c.source = 'x12_835' AND c.outcome <> 'PENDING' AND l.source <> 'x12_835' AND l.outcome = 'PENDING')
-           IS NOT TRUE
-), payers AS (
-    SELECT payer, canonical_payer(payer, %(aliases)s) AS payer_name FROM (SELECT DISTINCT payer FROM changed) AS p
-), codes AS (
-    SELECT cpt, group_of_code(cpt, %(groups)s) AS cpt_group FROM (SELECT DISTINCT cpt FROM changed) AS k
+     GROUP BY coalesce(p.claim_key, l.line_key) HAVING count(*) > 1
 )
-SELECT l.*, p.payer_name, k.cpt_group
-  FROM changed AS l JOIN payers AS p ON p.payer = l.payer JOIN codes AS k ON k.cpt = l.cpt;
+INSERT INTO settled (source_row_number, claim_key, place, differs)
+SELECT l.source_row_number, r.claim_key, coalesce(p.place, 1), false
+  FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
+  JOIN repeated AS r ON r.claim_key = coalesce(p.claim_key, l.line_key) AND l.source_row_number < r.last
+ WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s;
 
--- name: count_lines
--- How many lines of the upload were good (primary key of received_lines).
-SELECT count(*) FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+-- name: index_settled
+-- For the chunks of add_lines.
+CREATE INDEX ON settled (source_row_number);
+ANALYZE settled;
 
--- name: count_incoming
--- New and changed lines.
-SELECT count(*) FILTER (WHERE stored_hash IS NULL), count(*) FILTER (WHERE stored_hash IS NOT NULL) FROM incoming;
+-- name: make_incoming
+-- The lines that change a stored one; of several rows for one key the last one counts. Unchanged ones are dropped by hash,
+-- since writing a version costs many times what the comparison does. received_lines by primary key.
+CREATE TEMP TABLE incoming ON COMMIT DROP AS
+WITH latest AS (
+    SELECT DISTINCT ON (claim_key) * FROM settled ORDER BY claim_key, source_row_number DESC
+)
+SELECT l.*, m.claim_key, m.place, n.payer_name, n.cpt_group
+  FROM latest AS m
+  JOIN received_lines AS l
+    ON l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s AND l.source_row_number = m.source_row_number
+  JOIN named AS n ON n.payer = l.payer AND n.cpt = l.cpt
+ WHERE m.differs;
 
 -- name: keep_history
 -- The versions that are about to be replaced.
@@ -99,7 +134,7 @@ SELECT c.customer_id, c.claim_key, c.version, to_jsonb(c) - 'customer_id' - 'cla
   FROM claims AS c JOIN incoming AS i ON i.customer_id = c.customer_id AND i.claim_key = c.claim_key;
 
 -- name: touch_days
--- The days whose activity and prices change: those of the old versions and of the new ones.
+-- The days whose activity and prices change with changed lines: those of the old versions and of the new ones.
 INSERT INTO touched_days (customer_id, kind, day)
 SELECT i.customer_id, 'submitted', i.submitted_date FROM incoming AS i
 UNION SELECT c.customer_id, 'submitted', c.submitted_date
@@ -111,18 +146,13 @@ UNION SELECT c.customer_id, 'decided', day.decided
  WHERE day.decided IS NOT NULL
 ON CONFLICT DO NOTHING;
 
--- name: merge_incoming
--- First and decision sightings are the upload's arrival, so that merging again gives the same times. What was decided
+-- name: change_lines
+-- Decision sightings are the upload's arrival, so that merging again gives the same times. What was decided
 -- first is kept when another decision replaces it: drift counts a denial as one, whatever became of it later.
 -- The arrival is looked up once: joined, it makes the planner take thousands of lines for some fifty, and look each one up.
 -- A remittance knows nothing of authorisation, diagnoses and facility, often not of the provider and the submitted date:
 -- what is known of them from elsewhere stays.
-MERGE INTO claims AS c
-USING (SELECT i.*, (SELECT u.received_at FROM uploads AS u
-                     WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s) AS received_at
-         FROM incoming AS i) AS i
-   ON c.customer_id = i.customer_id AND c.claim_key = i.claim_key
-WHEN MATCHED THEN UPDATE SET
+UPDATE claims AS c SET
     row_hash = i.row_hash, claim_id = i.claim_id, line_number = i.line_number, payer = i.payer,
     payer_name = i.payer_name, cpt = i.cpt, cpt_group = i.cpt_group, modifiers = i.modifiers,
     service_date = i.service_date,
@@ -159,20 +189,54 @@ WHEN MATCHED THEN UPDATE SET
         WHEN c.decision_seen_at IS NULL OR c.outcome <> i.outcome OR c.decided_date <> i.decided_date
             THEN i.received_at
         ELSE c.decision_seen_at END
-WHEN NOT MATCHED THEN INSERT (
-    customer_id, claim_key, row_hash, claim_id, line_number, payer, payer_name, cpt, cpt_group, modifiers,
-    service_date, submitted_date, decided_date, payment_date, outcome, billed_amount, allowed_amount,
-    paid_amount, denial_reason_code, denial_reason_text, authorization_required, authorization_number,
-    authorization_obtained, diagnosis_codes, units, provider_npi, facility, payer_claim_number, payer_position,
-    source, upload_id, source_row_number, first_seen_at, decision_seen_at, updated_at)
-VALUES (
-    i.customer_id, i.claim_key, i.row_hash, i.claim_id, i.line_number, i.payer, i.payer_name, i.cpt, i.cpt_group,
-    i.modifiers,
-    i.service_date, i.submitted_date, i.decided_date, i.payment_date, i.outcome, i.billed_amount, i.allowed_amount,
-    i.paid_amount, i.denial_reason_code, i.denial_reason_text, i.authorization_required, i.authorization_number,
-    i.authorization_obtained, i.diagnosis_codes, i.units, i.provider_npi, i.facility, i.payer_claim_number, i.place,
-    i.source, i.upload_id, i.source_row_number, i.received_at,
-    CASE WHEN i.decided_date IS NOT NULL AND i.outcome <> 'PENDING' THEN i.received_at END, now());
+  FROM (SELECT i.*, (SELECT u.received_at FROM uploads AS u
+                      WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s) AS received_at
+          FROM incoming AS i) AS i
+ WHERE c.customer_id = i.customer_id AND c.claim_key = i.claim_key;
+
+-- name: add_lines
+-- The new lines among some rows of the upload, and the days they touch. In the order of the keys, since a hundred
+-- thousand keys in order cost the primary key half of what they cost at random, and no more rows than that at once, since
+-- then the rows of a day still stand together, as the indexes by day want it. First and decision sightings are the
+-- upload's arrival, so that merging again gives the same times. received_lines by primary key.
+WITH added AS (
+    INSERT INTO claims AS c (
+        customer_id, claim_key, row_hash, claim_id, line_number, payer, payer_name, cpt, cpt_group, modifiers,
+        service_date, submitted_date, decided_date, payment_date, outcome, billed_amount, allowed_amount,
+        paid_amount, denial_reason_code, denial_reason_text, authorization_required, authorization_number,
+        authorization_obtained, diagnosis_codes, units, provider_npi, facility, payer_claim_number, payer_position,
+        source, upload_id, source_row_number, first_seen_at, decision_seen_at, updated_at)
+    SELECT i.customer_id, i.claim_key, i.row_hash, i.claim_id, i.line_number, i.payer, i.payer_name, i.cpt, i.cpt_group,
+           i.modifiers, i.service_date, i.submitted_date, i.decided_date, i.payment_date, i.outcome, i.billed_amount,
+           i.allowed_amount, i.paid_amount, i.denial_reason_code, i.denial_reason_text, i.authorization_required,
+           i.authorization_number, i.authorization_obtained, i.diagnosis_codes, i.units, i.provider_npi, i.facility,
+           i.payer_claim_number, i.place, i.source, i.upload_id, i.source_row_number, i.received_at,
+           CASE WHEN i.decided_date IS NOT NULL AND i.outcome <> 'PENDING' THEN i.received_at END, now()
+      FROM (SELECT l.*, n.payer_name, n.cpt_group, coalesce(p.claim_key, l.line_key) AS claim_key,
+                   coalesce(p.place, 1) AS place,
+                   (SELECT u.received_at FROM uploads AS u
+                     WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s) AS received_at
+              FROM received_lines AS l
+              JOIN named AS n ON n.payer = l.payer AND n.cpt = l.cpt
+              LEFT JOIN placed AS p
+                ON p.source_row_number = l.source_row_number
+               AND p.source_row_number > %(after)s AND p.source_row_number <= %(last)s
+             WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+               AND l.source_row_number > %(after)s AND l.source_row_number <= %(last)s
+               AND NOT EXISTS (SELECT FROM settled AS s
+                                WHERE s.source_row_number = l.source_row_number
+                                  AND s.source_row_number > %(after)s AND s.source_row_number <= %(last)s)) AS i
+     ORDER BY i.claim_key
+    RETURNING c.submitted_date, c.decided_date
+), days AS (
+    SELECT submitted_date, decided_date, count(*) AS lines FROM added GROUP BY submitted_date, decided_date
+), touched AS (
+    INSERT INTO touched_days (customer_id, kind, day)
+    SELECT %(customer_id)s, 'submitted', submitted_date FROM days
+    UNION SELECT %(customer_id)s, 'decided', decided_date FROM days WHERE decided_date IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT coalesce(sum(lines), 0)::bigint FROM days;
 
 -- name: finish_upload
 -- Counts and status; the table's CHECK holds rows = accepted + rejected + duplicates.

@@ -18,24 +18,27 @@ DELETE FROM payer_activity WHERE customer_id = %(customer_id)s AND submitted_day
 
 -- name: insert_activity
 -- Count them again. Decided, denied and denied for authorisation as in drift/activity.py (claims_submitted).
+-- The first day is a value, not a join: the planner expects one line of a new upload, and in a nested loop looked it up for
+-- each of a million (a third of the whole).
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
 ), lines AS (
     SELECT c.payer_name, c.cpt_group, c.submitted_date, c.decided_date, c.billed_amount, c.allowed_amount,
            c.paid_amount, c.outcome,
            c.decided_date IS NOT NULL AND c.outcome IN ('PAID', 'DENIED', 'OTHER') AS decided,
-           regexp_replace(upper(coalesce(c.denial_reason_code, '')), '[^A-Z0-9]', '', 'g') AS code,
+           CASE WHEN c.denial_reason_code IS NULL THEN ''
+                ELSE regexp_replace(upper(c.denial_reason_code), '[^A-Z0-9]', '', 'g') END AS code,
            (c.first_seen_at AT TIME ZONE 'UTC')::date AS seen,
            (c.decision_seen_at AT TIME ZONE 'UTC')::date AS decision_seen
       FROM first_decisions AS c
      WHERE c.customer_id = %(customer_id)s AND c.submitted_date = ANY(%(days)s)
 ), judged AS (
     SELECT l.*, l.decided AND l.outcome = 'DENIED' AND l.code NOT IN ('CO45', 'PR1', 'PR2', 'PR3') AS denied,
-           CASE WHEN l.seen <= f.day THEN l.submitted_date ELSE greatest(l.submitted_date, l.seen) END AS known,
+           CASE WHEN l.seen <= (SELECT day FROM first_day) THEN l.submitted_date ELSE greatest(l.submitted_date, l.seen) END AS known,
            CASE WHEN NOT l.decided THEN NULL
-                WHEN l.decision_seen <= f.day THEN l.decided_date
+                WHEN l.decision_seen <= (SELECT day FROM first_day) THEN l.decided_date
                 ELSE greatest(l.decided_date, l.decision_seen) END AS decision_known
-      FROM lines AS l CROSS JOIN first_day AS f
+      FROM lines AS l
 )
 INSERT INTO payer_activity (customer_id, payer, cpt_group, submitted_day, decision_age, submitted_known_day,
                             decision_known_day, lines, denied, denied_authorization, billed, allowed, paid)
@@ -58,9 +61,9 @@ WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
 ), lines AS (
     SELECT c.payer_name, c.cpt, c.cpt_group, c.submitted_date,
-           CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.submitted_date
+           CASE WHEN (c.first_seen_at AT TIME ZONE 'UTC')::date <= (SELECT day FROM first_day) THEN c.submitted_date
                 ELSE greatest(c.submitted_date, (c.first_seen_at AT TIME ZONE 'UTC')::date) END AS known
-      FROM first_decisions AS c CROSS JOIN first_day AS f
+      FROM first_decisions AS c
      WHERE c.customer_id = %(customer_id)s AND c.submitted_date = ANY(%(days)s)
 )
 INSERT INTO payer_codes (customer_id, payer, cpt, cpt_group, submitted_day, submitted_known_day, lines)
@@ -80,9 +83,9 @@ WITH first_day AS (
     SELECT c.payer_name, c.cpt, coalesce(c.modifiers, '') AS modifiers, c.cpt_group, c.decided_date, c.allowed_amount,
            ln(c.allowed_amount::double precision
               / CASE WHEN c.units > 0 THEN c.units::double precision ELSE 1 END) AS log_allowed,
-           CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= f.day THEN c.decided_date
+           CASE WHEN (c.decision_seen_at AT TIME ZONE 'UTC')::date <= (SELECT day FROM first_day) THEN c.decided_date
                 ELSE greatest(c.decided_date, (c.decision_seen_at AT TIME ZONE 'UTC')::date) END AS known
-      FROM first_decisions AS c CROSS JOIN first_day AS f
+      FROM first_decisions AS c
      WHERE c.customer_id = %(customer_id)s
        AND (c.latest_decided_date = ANY(%(days)s) OR c.first_decided_date = ANY(%(days)s))
        AND c.decided_date = ANY(%(days)s)

@@ -96,6 +96,9 @@ def refresh_activity(conn: Connection, customer_id: int) -> Refreshed:
     with conn.transaction():
         submitted = [row[0] for row in conn.execute(QUERIES.take_touched_days, {**key, "kind": "submitted"})]
         decided = [row[0] for row in conn.execute(QUERIES.take_touched_days, {**key, "kind": "decided"})]
+        # Counted in hash tables: sorting a million lines by six columns took two thirds of the time, on disk with 4 MB.
+        conn.execute("SET LOCAL work_mem = '64MB'")
+        conn.execute("SET LOCAL enable_sort = off")
         if submitted:
             conn.execute(QUERIES.delete_activity, {**key, "days": submitted})
             conn.execute(QUERIES.insert_activity, {**key, "days": submitted})

@@ -86,12 +86,12 @@ DELETE FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %
 DELETE FROM rejected_rows WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
 -- name: make_landing_tables
--- Where COPY writes; see ingest/staging.py.
+-- Where COPY writes; see ingest/line_writer.py.
 CREATE TEMP TABLE landed_lines (LIKE received_lines) ON COMMIT DROP;
 CREATE TEMP TABLE landed_rejections (LIKE rejected_rows) ON COMMIT DROP;
 
 -- name: keep_landed_lines
--- As sent, for good.
+-- As sent, for good; one block.
 INSERT INTO received_lines TABLE landed_lines;
 
 -- name: keep_landed_rejections

@@ -1,11 +1,8 @@
-"""Reads waiting uploads into received_lines and rejected_rows, by COPY.
-
-PostgreSQL refuses COPY into a table with row-level security unless the role passes by it, and a role that
-may do that cannot be made on most hosted servers. So COPY goes into temporary tables (not logged, not
-indexed), and one INSERT ... SELECT moves the upload.
+"""Reads waiting uploads into received_lines and rejected_rows.
 
 One upload is one transaction: an attempt that dies leaves nothing behind and is made again.
-Not here: what a row must hold (claims/judge.py), merging into claims (claims/merge.py).
+Not here: what a row must hold (claims/judge.py), how rows get into the tables (line_writer.py), merging into claims
+(claims/merge.py).
 """
 
 from __future__ import annotations
@@ -18,11 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO, Literal
 from uuid import UUID
 
-import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as pacsv
 import structlog
-from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.store import write_refused_alert
@@ -30,11 +23,12 @@ from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.raw_block import ClaimSource
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.errors import FileRefusedError
+from upstream_pipelines.errors import FileRefusedError, NotFoundError
 from upstream_pipelines.ingest.batch_reader import read_batch
 from upstream_pipelines.ingest.csv_reader import open_csv
 from upstream_pipelines.ingest.inbox import read_batch_body
 from upstream_pipelines.ingest.landing import take_in
+from upstream_pipelines.ingest.line_writer import LineWriter
 from upstream_pipelines.ingest.recognise import Source
 from upstream_pipelines.ingest.remittance_reader import open_remittance
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
@@ -158,14 +152,9 @@ class _Attempt:
         judge = Judge(mapping, today)
         self.conn.execute(QUERIES.clear_received_lines, self._key)
         self.conn.execute(QUERIES.clear_rejected_rows, self._key)
-        self.conn.execute(QUERIES.make_landing_tables)
-        constant = {"customer_id": self.customer.customer_id, "upload_id": str(self.upload_id)}
-        for block in read.blocks():
-            judged = judge.judge(block)
-            copy_frame(self.conn, "landed_lines", judged.accepted, {**constant, "source": self.source})
-            copy_frame(self.conn, "landed_rejections", judged.rejected, constant)
-        self.conn.execute(QUERIES.keep_landed_lines)
-        self.conn.execute(QUERIES.keep_landed_rejections)
+        with LineWriter(self.conn, {**self._key, "source": self.source}) as writer:
+            for block in read.blocks():
+                writer.write(judge.judge(block))
         findings, counters = judge.findings(), judge.counters()
         report = build_report(
             findings,
@@ -176,7 +165,7 @@ class _Attempt:
             duplicates=0,
         )
         save_report(self.conn, self.customer.customer_id, self.upload_id, report, findings)
-        self.conn.execute(
+        noted = self.conn.execute(
             QUERIES.finish_staging,
             {
                 **known,
@@ -186,6 +175,9 @@ class _Attempt:
                 "detected": Jsonb(read.detected),
             },
         )
+        if noted.rowcount != 1:
+            # Nothing else keeps the lines to their upload: a foreign key is looked up for each of them.
+            raise NotFoundError(f"Upload {self.upload_id} was deleted while it was read. Send it again.")
         return counters.rows
 
     def _fail(self, code: str, message: str, digest: bytes | None = None) -> None:
@@ -197,26 +189,6 @@ class _Attempt:
                 upload_link(self.settings, self.customer.slug, _ASSETS[self.source]),
             )  # fmt: skip
         finish_file(self.conn, self.settings, self.customer, self.upload_id, "failed")
-
-
-def copy_frame(conn: Connection, table: str, frame: pd.DataFrame, constant: dict[str, object]) -> None:
-    """Write a whole frame to a table by COPY; `constant` fills columns that are the same in every row.
-
-    pyarrow writes the CSV (whole columns, no Python object a cell); COPY reads an unquoted empty
-    field as NULL and a quoted one as text, which is how pyarrow writes null and ''.
-    """
-    if frame.empty:
-        return
-    content = pa.Table.from_pandas(frame, preserve_index=False)
-    for name, value in constant.items():
-        content = content.append_column(name, pa.repeat(pa.scalar(value), len(frame)))
-    buffer = io.BytesIO()
-    pacsv.write_csv(content, buffer, pacsv.WriteOptions(include_header=False))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, content.column_names))
-    )
-    with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(buffer.getbuffer())
 
 
 def _digest(reopen: Callable[[], BinaryIO]) -> tuple[bytes, int]:

@@ -10,9 +10,8 @@ from upstream_pipelines.claims.fields import FIELDS
 from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.ingest.csv_reader import open_csv
-from upstream_pipelines.ingest.staging import copy_frame
+from upstream_pipelines.ingest.line_writer import LineWriter
 
 GOOD = {
     "claim_id": "C1", "line_number": "1", "payer": "Aetna", "cpt": "99213", "submitted_date": "2026-01-05",
@@ -42,21 +41,16 @@ def test_every_cell_that_is_accepted_can_be_copied(pipeline: Connection) -> None
         "INSERT INTO uploads (customer_id, source, byte_count) VALUES (%s, 'csv', 1) RETURNING upload_id", customer
     ).fetchone()
     assert upload is not None
-    constant: dict[str, object] = {"customer_id": customer[0], "upload_id": str(upload[0])}
-    queries = load_queries("upstream_pipelines.ingest")
-    with pipeline.transaction():
-        pipeline.execute(queries.make_landing_tables)
-        accepted: list[tuple[int, str | None]] = []
+    constants: dict[str, object] = {"customer_id": customer[0], "upload_id": upload[0], "source": "csv"}
+    accepted: list[tuple[int, str | None]] = []
+    with pipeline.transaction(), LineWriter(pipeline, constants) as writer:
         for block in blocks:
             judged = judge.judge(block)
             texts = judged.accepted["facility"].astype(object)
             accepted.extend(
                 zip(judged.accepted["source_row_number"], texts.where(texts.notna(), None), strict=True)
             )
-            copy_frame(pipeline, "landed_lines", judged.accepted, {**constant, "source": "csv"})
-            copy_frame(pipeline, "landed_rejections", judged.rejected, constant)
-        pipeline.execute(queries.keep_landed_lines)
-        pipeline.execute(queries.keep_landed_rejections)
+            writer.write(judged)
     counts = pipeline.execute(
         "SELECT (SELECT count(*) FROM received_lines), (SELECT count(DISTINCT source_row_number) FROM rejected_rows)"
     ).fetchone()
