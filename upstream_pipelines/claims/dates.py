@@ -93,6 +93,10 @@ def parse_dates(
     return days, verdict
 
 
+# One 13/02/2026 among the first rows of a file sorted by day turned 84,000 lines around.
+_TELLING = 3
+
+
 class DateForms:
     """How the dates of one upload are written, told from the cells looked at so far.
 
@@ -134,8 +138,10 @@ class DateForms:
 
     @property
     def undecided(self) -> bool:
-        """Whether further rows could tell: dates can be read either way, and so far none says which."""
-        return self._open_rows > 0 and not self._day_first and not self._month_first
+        """Whether further rows could tell: dates can be read either way, and so far none says which, or so few that they may
+        be slips of the keyboard.
+        """
+        return self._open_rows > 0 and max(self._day_first, self._month_first) < _TELLING
 
     @property
     def serial_fields(self) -> frozenset[str]:

@@ -66,6 +66,10 @@ def tidy_header(header: str) -> str:
     return " ".join(visible(header).replace('"', " ").split())
 
 
+# Words of columns that are persons' names too: a header of nothing else is somebody.
+_NAMES_TOO = frozenset({"bill", "case", "gross", "mac", "max", "min", "page", "post", "price"})
+
+
 def looks_like_column_name(header: str) -> bool:
     """Whether a header is a plain name of a column of a claims file: short, of known words, with few digits."""
     bare = tidy_header(header[: 4 * _LONGEST])
@@ -76,6 +80,7 @@ def looks_like_column_name(header: str) -> bool:
         and digits <= _MOST_DIGITS
         and any(map(str.isalpha, words))
         and all(map(_known, words))
+        and (len(words) == 1 or not _NAMES_TOO.issuperset(word.lower() for word in words))
     )
 
 

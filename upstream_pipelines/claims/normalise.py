@@ -49,6 +49,11 @@ _NUMBER = r"^(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?$"
 _THOUSANDS = r"^\d{1,3}(?:,\d{3})+(?:\.\d*)?$"
 # 1.234,56 and 1234,56: one or two digits after the last comma cannot be thousands.
 _DECIMAL_COMMA = r"^(?:\d+|\d{1,3}(?:\.\d{3})+),\d{1,2}$"
+# 1.234 and 12.345.678: thousands where the column writes its decimals after a comma, a number with three decimals elsewhere.
+_DOTTED = r"^\d{1,3}(?:\.\d{3})+$"
+_SURE_COMMA = r",\d{1,2}$"
+_SURE_POINT = r"\.\d{1,2}$"
+_UNSEEN = r"[\x{FEFF}\x{200B}-\x{200F}\x{2060}\x{00AD}]"
 _GUARDED = r"""^(?:="([^"]*)"|'([-+=@\d].*))$"""
 _CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"
 
@@ -154,7 +159,7 @@ def _type_column(
 def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa.Decimal128Array, Mask]:
     """Amounts as decimal(digits, scale), null where missing or unreadable, and which are unreadable.
 
-    Understood: `$`, USD, thousands separators, a decimal comma, (1.23), 1.23-, -1.23, 1.5E3. More
+    Understood: `$`, USD, thousands separators, a decimal comma (1.000 is a thousand where others of the column have one), (1.23), 1.23-, -1.23, 1.5E3. More
     decimals than `scale` are rounded to the nearest: spreadsheets write 177.10000000000002.
     """
     negative = np.zeros(len(texts), dtype=bool)
@@ -179,10 +184,22 @@ def _strip_amounts(texts: pa.StringArray) -> tuple[pa.StringArray, Mask]:
     negative = _flags(pc.match_substring_regex(bare, r"^(?:\(.*\)|-.*|.*-)$"))
     bare = pc.replace_substring_regex(bare, r"^\((.*)\)$", r"\1")
     bare = pc.replace_substring_regex(bare, r"^[+-](.*)$|^(.*)-$", r"\1\2")
+    # What one cell leaves open the others of its column tell: 1.000 is a thousand beside 1.234,56, and 1,500 is 1.5.
+    if _any(bare, _SURE_COMMA) and not _any(bare, _SURE_POINT):
+        dotted = pc.match_substring_regex(bare, _DOTTED)
+        bare = pc.if_else(
+            dotted,
+            pc.replace_substring(bare, ".", ""),
+            pc.replace_substring_regex(bare, r"^(\d+),(\d{3})$", r"\1.\2"),
+        )
     bare = pc.if_else(pc.match_substring_regex(bare, _THOUSANDS), pc.replace_substring(bare, ",", ""), bare)
     comma = pc.match_substring_regex(bare, _DECIMAL_COMMA)
     swapped = pc.replace_substring(pc.replace_substring(bare, ".", ""), ",", ".")
     return pc.if_else(comma, swapped, bare), negative
+
+
+def _any(texts: pa.StringArray, pattern: str) -> bool:
+    return bool(pc.any(pc.match_substring_regex(texts, pattern)).as_py())
 
 
 def _decimals(whole: npt.NDArray[np.int64], null: Mask, digits: int, scale: int) -> pa.Decimal128Array:
@@ -221,7 +238,8 @@ def _clean(texts: pa.StringArray) -> pa.StringArray:
 
     Taken off is what keeps a spreadsheet from reading digits as a number: `="00100"` and `'00100`.
     """
-    trimmed = pc.utf8_trim_whitespace(texts)
+    # Marks that nobody sees (of byte order, where files were joined; spaces without width) would make another claim of one.
+    trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(texts, _UNSEEN, ""))
     if pc.any(pc.or_(pc.starts_with(trimmed, '="'), pc.starts_with(trimmed, "'"))).as_py():
         trimmed = pc.utf8_trim_whitespace(pc.replace_substring_regex(trimmed, _GUARDED, r"\1\2"))
     missing = pc.is_in(pc.utf8_lower(trimmed), value_set=pa.array(MISSING_WORDS))

@@ -46,7 +46,8 @@ def list_(
         return
     if not alerts:
         out.print(
-            f"Nothing was alerted for {slug} yet. Alerts need a channel: `upstream customers configure {slug}`."
+            f"Nothing was alerted for {slug} yet. Alerts need a channel (`upstream customers configure {slug}`); what was found "
+            f"before there was one is not told: `upstream drift list {slug}`."
         )
         return
     shown: set[str] = set()

@@ -178,12 +178,19 @@ def upload_quality(context: dg.AssetExecutionContext, platform: Platform) -> dg.
         ),
     }  # fmt: skip
     if alike:
+        shown = [found for found in alike.values() if found.may_be_shown]
+        command = f"`upstream customers aliases {context.partition_key}`"
         metadata["payers spelled otherwise"] = markdown_table(
             ("spelling", "looks like", "lines", "likeness"),
-            ((found.spelling, found.payer, found.lines, found.likeness) for found in alike.values()),
-            "",
+            ((found.spelling, found.payer, found.lines, found.likeness) for found in shown),
+            f"Names of payers of few lines alone; {command} lists them.",
         )
-        metadata["aliases to accept"] = dg.MetadataValue.text(aliases_yaml(alike.values(), aliases))
+        if len(shown) < len(alike):
+            metadata["further spellings"] = dg.MetadataValue.md(
+                f"{len(alike) - len(shown)} of payers of few lines; {command} lists them."
+            )
+        if shown:
+            metadata["aliases to accept"] = dg.MetadataValue.text(aliases_yaml(shown, aliases))
     if reports:
         metadata["lowest score"] = min(report.score for _, report in reports)
     return dg.MaterializeResult(metadata=metadata)

@@ -89,7 +89,12 @@ def check_url(
     if loopback and allow_loopback and parsed.scheme in ("http", "https"):
         return
     if parsed.scheme != "https":
-        raise ConfigurationError(f"{where}: only https:// is accepted.")
+        hint = (
+            " For a receiver on this machine, while developing, set UPSTREAM_WEBHOOK_ALLOW_LOOPBACK=true."
+            if loopback
+            else ""
+        )
+        raise ConfigurationError(f"{where}: only https:// is accepted.{hint}")
     if hosts is not None and host.lower() not in hosts:
         raise ConfigurationError(f"{where}: the host must be {' or '.join(hosts)}.")
     port = 443 if parsed.port is None else parsed.port

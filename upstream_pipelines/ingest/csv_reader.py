@@ -35,6 +35,10 @@ _BLOCK_BYTES = 1024 * 1024
 _BLOCKS_AHEAD = 8
 # A stray quote costs the rows up to the next one. Some are set apart; with more the file is another than was meant.
 _MOST_SWALLOWED = 100
+# Arrow hands out no block before a good row; each left out is kept by itself until then: 1.5 million took 900 MB and a minute.
+_MOST_LEFT_OUT = 100_000
+# Of one block: 50,000 rows of usual claims are 15 MB.
+_MOST_BYTES = 64 * 1024 * 1024
 # What a row is that has not as many cells as the header.
 _MISSHAPEN, _BLANK, _NOTE = 0, 1, 2
 _NO_TEXTS = pa.array([], pa.string())
@@ -90,6 +94,7 @@ class CsvFile:
         # What arrow left out, as it tells of it: number of the row, what it is, how many rows more are in it.
         self._left_out: list[tuple[int, int, int]] = []
         self._unclosed_at = 0
+        self._misshapen = False
         self._rows_within = 0
         self._empty = 0
         self._batches = self._open()
@@ -122,7 +127,8 @@ class CsvFile:
         for part in self._parts():
             held.append(part)
             total += len(part.numbers) + len(part.ragged) + len(part.no_lines)
-            if sum(len(each.numbers) + len(each.ragged) for each in held) >= rows:
+            wide = sum(each.batch.nbytes for each in held if each.batch is not None) >= _MOST_BYTES
+            if wide or sum(len(each.numbers) + len(each.ragged) for each in held) >= rows:
                 yield from self._cut(held, rows)
                 held = []
         if not total:
@@ -162,6 +168,9 @@ class CsvFile:
         ragged = np.repeat(first, sizes) + np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
         notes = np.concatenate([bad[bad[:, 1] == _NOTE, 0], good[other]])
         out = swallowed | empty | other
+        if batch is not None:
+            # A column of no field may be the widest of all.
+            batch = batch.select(list(self._names))
         part = _Part(
             batch.filter(pa.array(~out)) if batch is not None and out.any() else batch,
             counted(good[~out]),
@@ -223,9 +232,12 @@ class CsvFile:
                 ),
             )
         except pa.ArrowInvalid:
-            raise _unreadable(0) from None
+            raise self._refusal() from None
 
     def _note_left_out(self, row: arrow_csv.InvalidRow) -> str:
+        if len(self._left_out) >= _MOST_LEFT_OUT:
+            self._misshapen = True
+            return "error"
         within = 0
         if is_blank(row.text, self._delimiter):
             kind = _BLANK
@@ -237,6 +249,15 @@ class CsvFile:
             self._unclosed_at = self._unclosed_at or row.number
         self._left_out.append((row.number, kind, within))
         return "skip"
+
+    def _refusal(self) -> FileRefusedError:
+        """Why arrow did not go on."""
+        if self._misshapen:
+            return FileRefusedError(
+                f"More than {_MOST_LEFT_OUT:,} rows one after the other have another number of cells than the header's "
+                f"{len(self._shape.columns)}. Check delimiter, quoting and the number of columns, and send it again."
+            )
+        return _unreadable(max(self._left_out, default=(0, 0, 0))[0])
 
     def _next_batch(self) -> pa.RecordBatch | None:
         return self._ahead.popleft() if self._ahead else self._read_batch()
@@ -250,7 +271,7 @@ class CsvFile:
             batch = None
         except pa.ArrowInvalid:
             # Arrow's own message quotes the row.
-            raise _unreadable(max(self._left_out, default=(0, 0, 0))[0]) from None
+            raise self._refusal() from None
         if self._unclosed_at:
             raise _unclosed(self._unclosed_at + self._rows_within)
         return batch

@@ -49,7 +49,9 @@ class RowShape:
         submitted = batch.column(self.submitted)
         again = self.header[self.columns.index(self.submitted)] if self.header else None
         dateless = _blank(submitted)
-        looked_at = np.flatnonzero(dateless | _flags(pc.equal(submitted, again)) if again else dateless)
+        if again:
+            dateless = dateless | _flags(pc.equal(pc.utf8_lower(submitted), again.lower()))
+        looked_at = np.flatnonzero(dateless)
         if not looked_at.size:
             return empty, other
         rows = batch.take(pa.array(looked_at))
@@ -66,7 +68,8 @@ class RowShape:
     def _is_header(self, rows: pa.RecordBatch) -> Mask:
         same = np.full(rows.num_rows, bool(self.header))
         for name, header in zip(self.columns, self.header, strict=False):
-            same &= _flags(pc.equal(pc.utf8_trim_whitespace(rows.column(name)), header.strip()))
+            cells = pc.utf8_lower(pc.utf8_trim_whitespace(pc.replace_substring(rows.column(name), "\ufeff", "")))
+            same &= _flags(pc.equal(cells, header.strip().lower()))
         return same
 
     def swallowed(self, batch: pa.RecordBatch, delimiter: str) -> npt.NDArray[np.int64]:

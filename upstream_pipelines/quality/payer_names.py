@@ -18,6 +18,7 @@ import yaml
 from rapidfuzz import fuzz, process
 from rapidfuzz.distance import OSA
 
+from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME
 from upstream_pipelines.quality.phi import holds_person_as_payer
 from upstream_pipelines.visible import visible
 
@@ -63,12 +64,17 @@ _SLIPS = ((9, 2), (5, 1))
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A spelling that looks like a known payer. lines: how many have it; likeness: 0 to 100."""
+    """A spelling that looks like a known payer. lines: how many have it; likeness: 0 to 100.
+
+    `may_be_shown`: the payer has lines enough to be named outside of the claim tables, or an alias leads to it. Two names of
+    few lines that are alike may be two spellings of a patient.
+    """
 
     spelling: str
     payer: str
     lines: int
     likeness: float
+    may_be_shown: bool = True
 
 
 def suggest_aliases(
@@ -106,7 +112,9 @@ def suggest_aliases(
             continue
         if not _same_payer(words[spelling], words[payer]):
             continue
-        suggestion = Suggestion(_tidy(spelling), payer, lines, round(float(common[row, column]), 1))
+        may_be_shown = payer in targets or known.get(payer, 0) >= FEWEST_LINES_OF_A_NAME
+        likeness = round(float(common[row, column]), 1)
+        suggestion = Suggestion(_tidy(spelling), payer, lines, likeness, may_be_shown)
         best = found.get(spelling)
         if (
             best is None or suggestion.likeness > best.likeness

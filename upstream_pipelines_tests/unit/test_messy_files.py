@@ -375,3 +375,60 @@ def test_a_packed_remittance_is_recognised_and_read(remittance: Any) -> None:
         assert len(lines) == 1
     assert source_of(gzip.compress(TEXT.encode())[:4096]) == "csv"
     assert source_of(b"\x1f\x8b damaged") == "csv"
+
+
+def test_dots_are_thousands_where_the_column_writes_its_decimals_after_a_comma() -> None:
+    rows = [
+        _line(claim_id=f"C{n}", allowed_amount=cell)
+        for n, cell in enumerate(("1.234,56", "1.000", "1,500", "12,5"))
+    ]
+    accepted, _, _, _ = _read("\n".join([HEADER, *rows]))
+    assert list(accepted["allowed_amount"]) == [
+        Decimal("1234.56"),
+        Decimal("1000.00"),
+        Decimal("1.50"),
+        Decimal("12.50"),
+    ]
+    rows = [_line(claim_id=f"C{n}", allowed_amount=cell) for n, cell in enumerate(("1,234.56", "12.500", "1,500"))]
+    accepted, _, _, _ = _read("\n".join([HEADER, *rows]))
+    assert list(accepted["allowed_amount"]) == [Decimal("1234.56"), Decimal("12.50"), Decimal("1500.00")]
+
+
+def test_marks_that_nobody_sees_make_no_other_claim() -> None:
+    rows = [_line(claim_id=claim_id) for claim_id in ("A2", "\ufeffA2", "A\u200b2")]
+    accepted, _, _, _ = _read("\n".join([HEADER, *rows]))
+    assert set(accepted["claim_id"]) == {"A2"}
+    assert len(set(accepted["line_key"])) == 1
+
+
+def test_the_header_again_in_capitals_or_after_a_byte_order_mark_is_no_claim() -> None:
+    accepted, rejected, rows, _ = _read("\n".join([HEADER, ROW, HEADER.upper(), "\ufeff" + HEADER, ROW]))
+    assert (len(accepted), rows, set(rejected.values())) == (2, 4, {"claim_line"})
+
+
+def test_rows_of_another_width_are_refused_before_they_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_reader, "_MOST_LEFT_OUT", 1000)
+    said = _refused("\n".join([HEADER, *["x,1"] * 1500, ROW]))
+    assert "More than 1,000 rows one after the other" in said
+    assert "9" in said
+    assert _read("\n".join([HEADER, *["x,1"] * 900, ROW]))[2] == 901
+
+
+def test_one_slip_among_the_first_dates_does_not_turn_the_file_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(csv_reader, "_BLOCK_BYTES", 2000)
+    days = [f"02/{day:02}/2026" for day in range(1, 13) for _ in range(3)] + [
+        f"02/{day}/2026" for day in range(13, 29)
+    ]
+    days.insert(3, "13/02/2026")
+    content = "\n".join(
+        [
+            HEADER,
+            *(
+                _line(claim_id=f"C{n}", submitted_date=day, decided_date="2026-03-15")
+                for n, day in enumerate(days)
+            ),
+        ]
+    )
+    assert "Does 03/04/2026 mean 4 March or 3 April here?" in _refused(content)
+    accepted, rejected, _, _ = _read(content, date_order="MDY")
+    assert (len(accepted), rejected) == (len(days) - 1, {4: "date_form"})

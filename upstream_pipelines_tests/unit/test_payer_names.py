@@ -54,6 +54,16 @@ def test_the_rarer_name_is_the_spelling_and_an_aliases_target_is_known_however_r
     assert [(item.spelling, item.payer, item.lines) for item in found] == [("Aetna Inc", "Aetna", 500)]
 
 
+def test_names_of_few_lines_that_are_alike_may_be_a_patients_and_are_not_for_showing() -> None:
+    known = {"Maria Johnson": 10, "Highmark Alliance": 11, "Seldom Mutual": 1}
+    found = suggest_aliases(
+        {"Marie Johnson": 1, "Highmrak Alliance": 1, "Seldon Mutual": 1}, known, {"SM": "Seldom Mutual"}
+    )
+    assert {one.spelling: one.may_be_shown for one in found} == {
+        "Marie Johnson": False, "Highmrak Alliance": True, "Seldon Mutual": True,
+    }  # fmt: skip
+
+
 def test_what_has_an_alias_is_not_suggested_also_one_to_itself() -> None:
     counts = {"AETNA INC": 5, "Aetna": 500}
     assert suggest_aliases(counts, counts, {"aetna  inc": "Aetna"}) == []
