@@ -486,6 +486,21 @@ UPDATE alerts AS a SET state = s.state
         WHERE l.customer_id = w.customer_id AND l.alert_id = w.alert_id) AS s
  WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id AND a.state <> s.state
 
+-- name: lock_ends
+-- Before bring_ends reads which channels an end goes to: two messages of one event may arrive at the same moment. By the
+-- keys of delivery_alerts and of alerts.
+SELECT e.alert_id
+  FROM alerts AS e
+ WHERE (e.customer_id, e.alert_id) IN (
+       SELECT r.customer_id, r.alert_id
+         FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+         JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
+         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+         JOIN alerts AS r ON r.customer_id = a.customer_id AND r.subject_id = a.subject_id AND r.rule_id = a.rule_id
+                         AND r.over_at = a.over_at AND r.notice = 'resolved'
+        WHERE a.notice <> 'resolved')
+ ORDER BY e.customer_id, e.alert_id FOR UPDATE
+
 -- name: bring_ends
 -- These deliveries arrived: where an event of theirs is over by now, and its end was not told there since nobody had heard of
 -- it (the message was given up then, and sent again), the end follows; one that nobody was told of is decided over again, of
@@ -514,15 +529,31 @@ WITH arrived AS (
            state = CASE WHEN a.state = 'sent' THEN 'pending' ELSE a.state END
       FROM ending AS e
      WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by IS NULL AND e.missing IS NOT NULL
-), message AS MATERIALIZED (
-    SELECT e.customer_id, e.alert_id, e.rule_id, m.channel_id, gen_random_uuid() AS delivery_id
+), part AS (
+    SELECT e.customer_id, e.alert_id, e.rule_id, m.channel_id,
+           (row_number() OVER (PARTITION BY e.customer_id, e.rule_id, m.channel_id ORDER BY e.alert_id) - 1)
+           / %(most_in_webhook)s AS number
       FROM ending AS e, unnest(e.missing) AS m (channel_id) WHERE e.held_by IS NULL
+), message AS MATERIALIZED (
+    SELECT p.*, gen_random_uuid() AS delivery_id
+      FROM (SELECT DISTINCT customer_id, rule_id, channel_id, number FROM part) AS p
 ), queued AS (
     INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
     SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
 )
 INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
-SELECT customer_id, delivery_id, alert_id, channel_id FROM message
+SELECT p.customer_id, m.delivery_id, p.alert_id, p.channel_id
+  FROM part AS p JOIN message AS m USING (customer_id, rule_id, channel_id, number)
+
+-- name: wake_ends
+-- Messages are sent again: ends of their events that wait for another channel to be on are decided over again, since this one
+-- may hear of them now. By the keys' first columns.
+UPDATE alerts AS e SET held_until = %(now)s
+  FROM unnest(%(delivery_ids)s::uuid[]) AS w (delivery_id)
+  JOIN delivery_alerts AS l ON l.customer_id = %(customer_id)s AND l.delivery_id = w.delivery_id
+  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+ WHERE e.customer_id = a.customer_id AND e.rule_id = a.rule_id AND e.subject_id = a.subject_id
+   AND e.notice = 'resolved' AND e.held_by = 'channel' AND e.over_at = a.over_at
 
 -- name: conservation
 -- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,

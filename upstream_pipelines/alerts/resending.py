@@ -69,4 +69,5 @@ def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID
     key = {"customer_id": customer_id, "delivery_ids": list(delivery_ids), "now": now or datetime.now(UTC)}
     resent = conn.execute(QUERIES.resend_delivery, key).rowcount
     conn.execute(QUERIES.settle_alerts, those)
+    conn.execute(QUERIES.wake_ends, key)
     return resent

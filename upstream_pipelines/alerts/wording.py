@@ -7,6 +7,7 @@ figures (drift/explanation.py); the form of a message (content.py).
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ _REFUSED = {
     "no_claims": ("There is no claim in it: the file is empty, or ends after its header.", "Check the export."),
     "columns_not_found": (
         "Columns that are needed were not found in it, or more than one could be meant.",
-        "Name the columns in the customer's mapping (`upstream ingest preview FILE` writes one), or correct the export.",
+        "Name the columns in the customer's mapping (`upstream ingest preview FILE --write-mapping mapping.yaml` writes one), or correct the export.",
     ),
     "date_order_unknown": (
         "Its dates can be read as day and month or as month and day, and nothing in it says which.",
@@ -227,13 +228,14 @@ def _sends_again(data: Mapping[str, Any]) -> Wording:
 
 
 def _channel_disabled(data: Mapping[str, Any]) -> Wording:
+    channel = shlex.quote(data["channel"])
     return Wording(
         headline=f"Alert channel {data['channel']} was switched off",
         sentences=(
             f"Alerts to the {data['kind']} channel {data['channel']} are no longer sent: {data['reason']}.",
             (
                 f"Put the receiver right, then enable the channel and resend what was given up (`upstream alerts enable "
-                f"{data['slug']} '{data['channel']}'`, `upstream alerts resend {data['slug']} --channel '{data['channel']}'`). "
+                f"{data['slug']} {channel}`, `upstream alerts resend {data['slug']} --channel {channel}`). "
                 "What happens while it is off goes to the other channels of its rule; where there "
                 "is none it is held back, and told when one is on again."
             ),

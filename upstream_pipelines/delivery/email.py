@@ -63,7 +63,7 @@ def send_email(
         # All were refused, or a 421 ended the dialogue: then the others are not named, and got nothing either.
         refusals, sent = error.recipients, False
     except smtplib.SMTPResponseException as error:
-        code, answer = error.smtp_code, known_words(_bytes(error.smtp_error))
+        code, answer = error.smtp_code, known_words(_bytes(error.smtp_error), of_mail=True)
         # Login, greeting and sender are our own settings' matter: an operator puts them right, then it goes.
         final = isinstance(error, smtplib.SMTPDataError) and 500 <= code < 600
         if final:
@@ -104,7 +104,7 @@ def _conclude(
     first: tuple[int, bytes] | None,
 ) -> Outcome:
     code = first[0] if first else 250
-    answer = known_words(_bytes(first[1])) if first else None
+    answer = known_words(_bytes(first[1]), of_mail=True) if first else None
     accepted, refused = len(done["accepted"]), len(done["refused"])
     detail = f"accepted for {accepted} of {len(recipients)} recipients"
     if refused:

@@ -15,6 +15,7 @@ from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import channel_disabled_content, channel_disabled_subject
 from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
+from upstream_pipelines.alerts.timing import MOST_IN_A_WEBHOOK
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.outcome import ATTEMPTS, GIVE_UP_AFTER, next_wait
@@ -112,7 +113,10 @@ class Outbox:
             recorded = self._conn.execute(QUERIES.record_outcomes, {"ended": Jsonb(ended), "now": now})
             self._conn.execute(ALERT_QUERIES.settle_alerts, which)
             if any(one.outcome.state == "sent" or one.outcome.progress.get("accepted") for one in attempts):
-                self._conn.execute(ALERT_QUERIES.bring_ends, {**which, "now": now})
+                self._conn.execute(ALERT_QUERIES.lock_ends, which)
+                self._conn.execute(
+                    ALERT_QUERIES.bring_ends, {**which, "now": now, "most_in_webhook": MOST_IN_A_WEBHOOK}
+                )
             channels = self._conn.execute(
                 QUERIES.judge_channels, {"judged": Jsonb(judged), "now": now, "most": MOST_IN_FLIGHT}
             ).fetchall()

@@ -297,8 +297,15 @@ def _told(
     asked = ("payer", "cpt_group", "signal", "direction", "severity", "effect", "detail")
     facts = {event: drift_facts(event[1], **{name: row[name] for name in asked}) for event, row in going.items()}
     late = late_openings(conn, customer_id, facts)
+    # One that opens (its direction became clear) opens for every rule that would want it late: told twice it would be written
+    # twice, which the key refuses, and the look with it.
+    opened = {(UUID(row["event_id"]), cause) for row, notice, cause in told if notice == "open"}
     told += [(row, "escalated", cause) for (event, cause), row in going.items() if event in grown]
-    return told + [(row, "late", cause) for (event, cause), row in going.items() if event in late]
+    return told + [
+        (row, "late", cause)
+        for (event, cause), row in going.items()
+        if event in late and (event, cause) not in opened
+    ]
 
 
 def _notices(

@@ -198,6 +198,33 @@ def test_who_is_sent_the_opening_again_hears_the_end_that_others_were_told(
     assert not any(counts[name] for name in counts if name not in ("alerts", "expected_places", "deliveries"))
 
 
+def test_ends_of_many_events_follow_in_one_message_and_also_those_that_wait_for_another_channel(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_channels(
+        pipeline, acme,
+        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
+    )  # fmt: skip
+    sync_rules(pipeline, acme, [AlertRule(name="all", cooldown_hours=0)])
+    events = [uuid.UUID(int=number) for number in range(3)]
+    for event in events:
+        _tell(pipeline, acme, NOW, "open", event_id=event)
+    delivery = _give_up(pipeline, "hook")
+    _deliver(settings, acme, NOW, monkeypatch)
+    for event in events[:2]:
+        _tell(pipeline, acme, NOW + DAY, "resolved", event_id=event)
+    _deliver(settings, acme, NOW + DAY, monkeypatch)
+    pipeline.execute("UPDATE alert_channels SET enabled = false WHERE name = 'spare'")
+    assert _tell(pipeline, acme, NOW + DAY * 1.5, "resolved", event_id=events[2]) == [], "it waits for spare"
+    resend(pipeline, acme, delivery, NOW + 2 * DAY)
+    told = _deliver(settings, acme, NOW + 2 * DAY, monkeypatch)
+    # Three openings as one message, the end that waited, and the two others as one.
+    assert sorted(told) == [("hook", "grouped"), ("hook", "grouped"), ("hook", "resolved")]
+    assert not any(
+        conservation(pipeline, acme)[name] for name in ("missing_places", "empty_deliveries", "wrong_states")
+    )
+
+
 @pytest.mark.parametrize("accepted", [["a@example.org"], []], ids=["one has it", "nobody has it"])
 def test_a_mail_that_one_recipient_never_can_have_was_heard_by_the_others(
     pipeline: Connection, acme: int, accepted: list[str]

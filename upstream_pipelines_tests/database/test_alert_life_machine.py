@@ -343,6 +343,9 @@ class Life(RuleBasedStateMachine):
         assert alerts
         for alert in alerts:
             alert.given_up, alert.sent_again = False, True
+            for end in self.alerts:
+                if (end.rule, end.event, end.over, end.held) == (alert.rule, alert.event, alert.over, "channel"):
+                    end.until = self.now
         resend(self.conn, self.customer, chosen[:13], self.now)
 
     def _given_up(self) -> set[tuple[str, tuple[str, uuid.UUID, str, int]]]:

@@ -11,10 +11,13 @@ import pandas as pd
 import pytest
 from psycopg.errors import CheckViolation
 
+from upstream_pipelines.alerts.rules import AlertRule
+from upstream_pipelines.alerts.store import sync_channels, sync_rules
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection, connect
+from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
 from upstream_pipelines.drift import replay, store
 from upstream_pipelines.drift.settings import DriftSettings
@@ -191,3 +194,30 @@ def test_an_event_may_be_neither_worse_nor_better_yet_and_nothing_else(
     assert [event.direction for event in store.every_event(pipeline, subject.customer_id)] == ["unclear"]
     with pytest.raises(CheckViolation):
         pipeline.execute("UPDATE drift_events SET direction = 'sideways'")
+
+
+def test_an_event_that_becomes_clear_and_is_wanted_late_the_same_day_is_told_once(
+    pipeline: Connection, subject: Subject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told twice it would be written twice under a rule with a minimum, which the key refuses, and the look with it."""
+    sync_channels(
+        pipeline, subject.customer_id, [WebhookChannel(kind="webhook", name="h", url="https://example.org/h")]
+    )
+    look(pipeline, subject, DAYS[:-1])
+    sync_rules(pipeline, subject.customer_id, [AlertRule(name="large", minimum_effect=0.001)])
+    found: list[Any] = []
+    real = store.announcements
+
+    def became_clear(row: Any, cause: Any, direction: Any) -> Any:
+        if row["state"] == "updated":
+            found.append(direction)
+            direction = "unclear"
+        return real(row, cause, direction)
+
+    monkeypatch.setattr(store, "announcements", became_clear)
+    look(pipeline, subject, DAYS[-1:])
+    assert found == ["worsening"]
+    told = pipeline.execute(
+        "SELECT a.notice, a.step FROM alerts AS a JOIN alert_rules AS r USING (customer_id, rule_id) WHERE r.name = 'large'"
+    ).fetchall()
+    assert told == [("open", 0)]
