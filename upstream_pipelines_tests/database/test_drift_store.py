@@ -20,6 +20,7 @@ from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
 from upstream_pipelines.drift import replay, store
+from upstream_pipelines.drift.data_trouble import announcements
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
@@ -206,15 +207,14 @@ def test_an_event_that_becomes_clear_and_is_wanted_late_the_same_day_is_told_onc
     look(pipeline, subject, DAYS[:-1])
     sync_rules(pipeline, subject.customer_id, [AlertRule(name="large", minimum_effect=0.001)])
     found: list[Any] = []
-    real = store.announcements
 
     def became_clear(row: Any, cause: Any, direction: Any) -> Any:
         if row["state"] == "updated":
             found.append(direction)
             direction = "unclear"
-        return real(row, cause, direction)
+        return announcements(row, cause, direction)
 
-    monkeypatch.setattr(store, "announcements", became_clear)
+    monkeypatch.setattr("upstream_pipelines.drift.store.announcements", became_clear)
     look(pipeline, subject, DAYS[-1:])
     assert found == ["worsening"]
     told = pipeline.execute(
