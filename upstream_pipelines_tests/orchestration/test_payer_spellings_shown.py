@@ -24,7 +24,10 @@ def test_the_suggested_aliases_stand_in_the_metadata_of_upload_quality(
     customer, _ = create_customer(pipeline, "acme", "Acme")
     instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
     lines = [
-        f"C{number},{payer},99213,2026-01-05,pending" for number, payer in enumerate(["Aetna"] * 3 + ["AETNA"])
+        f"C{number},{payer},99213,2026-01-05,pending"
+        for number, payer in enumerate(
+            ["Aetna"] * 11 + ["AETNA"] + ["Maria Johnsoncanary"] * 2 + ["Marie Johnsoncanary"]
+        )
     ]
     text = "\n".join(["claim_id,payer,cpt,submitted_date,outcome", *lines])
     (Path(str(customer_folder(settings, "acme"))) / "claims.csv").write_text(text)
@@ -40,3 +43,6 @@ def test_the_suggested_aliases_stand_in_the_metadata_of_upload_quality(
     assert "| AETNA | Aetna | 1 |" in str(shown["payers spelled otherwise"])
     assert yaml.safe_load(str(shown["aliases to accept"])) == {"payer_aliases": {"AETNA": "Aetna"}}
     assert "payer_spelling" in str(shown["rules"])
+    # Two names of few lines that are alike may be a patient's.
+    assert "canary" not in str(shown)
+    assert str(shown["further spellings"]).startswith("1 of payers of few lines")
