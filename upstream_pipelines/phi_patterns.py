@@ -63,6 +63,12 @@ PERSON_AS_PAYER: tuple[re.Pattern[str], ...] = (
     re.compile(r"(?<![^\W_])(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs)(?![^\W\d_])", re.IGNORECASE),
 )
 
+#: What shows a person in a note that somebody writes about an alert, besides `PATTERNS`: nine digits, however separated, or a
+#: word for a person or a record. A date there is a deadline.
+PERSON_IN_A_NOTE = re.compile(
+    r"\d(?:[\W_]{0,2}\d){8}|\b(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs|ms)\b", re.IGNORECASE
+)
+
 #: What the name of a place has no need of, and that of a person often stands beside: a date, six digits and more
 #: (however separated), a word for a person or a record. Too common in other texts to be personal data there: a date
 #: is a service date, ten digits are a claim number.

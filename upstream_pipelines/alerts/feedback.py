@@ -5,7 +5,6 @@ Nothing of it is about a patient: texts are short, and refused where they look l
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,13 +17,11 @@ from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
-from upstream_pipelines.phi_patterns import PATTERNS
+from upstream_pipelines.phi_patterns import PATTERNS, PERSON_IN_A_NOTE
 
 Judgement = Literal["noise", "real", "needs_follow_up"]
 TEXT_LENGTH = 200
 _LARGEST = Decimal("999999999999.99")
-# Without separators or a label these are in no pattern: nine digits are an account everywhere else.
-_OF_A_PERSON = re.compile(r"\d(?:[\W_]{0,2}\d){8}|\b(?:patients?|d\W?o\W?b|ssn|mrn|mr|mrs|ms)\b", re.IGNORECASE)
 _NAMES = {
     "ssn": "a social security number", "phone": "a phone number", "email": "an e-mail address",
     "date_of_birth": "a date of birth", "mrn": "a medical record number", "person_name": "a person's name",
@@ -206,7 +203,11 @@ def _checked(text: str, what: str) -> str:
         raise ConfigurationError(f"The {what} has {len(text)} characters; {TEXT_LENGTH} is the most. Shorten it.")
     found = next((kind for kind, pattern in PATTERNS.items() if pattern.search(text)), None)
     about = (
-        _NAMES[found] if found is not None else "something about a person" if _OF_A_PERSON.search(text) else None
+        _NAMES[found]
+        if found is not None
+        else "something about a person"
+        if PERSON_IN_A_NOTE.search(text)
+        else None
     )
     if about is not None:
         raise ConfigurationError(

@@ -194,4 +194,5 @@ class _Attempt:
 def _digest(reopen: Callable[[], BinaryIO]) -> tuple[bytes, int]:
     with reopen() as stream:
         hashed = hashlib.file_digest(stream, "sha256")  # type: ignore[arg-type]  # any opened file has readinto
-        return hashed.digest(), stream.tell()
+        # Not where it stands: of bytes in memory file_digest takes the buffer and reads nothing.
+        return hashed.digest(), stream.seek(0, io.SEEK_END)

@@ -1,4 +1,4 @@
-"""Events that are told later than they opened, or again: past a minimum, and back after their end."""
+"""What is told later than it happened, or again: events past a minimum or back after their end, messages sent again."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
 from upstream_pipelines.alerts.outbox import tell_what_waited
-from upstream_pipelines.alerts.resending import resend
+from upstream_pipelines.alerts.resending import resend, resend_all
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
+    enable_channel,
     late_openings,
     list_alerts,
     sync_channels,
@@ -27,6 +28,7 @@ from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -148,10 +150,7 @@ def test_a_failed_run_that_was_taken_back_is_not_told_again_by_a_sensor_that_sta
 def test_the_end_of_an_event_goes_only_where_a_message_of_it_was_not_given_up(
     pipeline: Connection, acme: int
 ) -> None:
-    sync_channels(
-        pipeline, acme,
-        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
-    )  # fmt: skip
+    _two_channels(pipeline, acme)
     sync_rules(pipeline, acme, [AlertRule(name="all")])
     _tell(pipeline, acme, NOW, "open")
     _give_up(pipeline, "hook")
@@ -180,10 +179,7 @@ def test_who_is_sent_the_opening_again_hears_that_it_is_over_since(
 def test_who_is_sent_the_opening_again_hears_the_end_that_others_were_told(
     settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync_channels(
-        pipeline, acme,
-        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
-    )  # fmt: skip
+    _two_channels(pipeline, acme)
     sync_rules(pipeline, acme, [AlertRule(name="all")])
     _tell(pipeline, acme, NOW, "open")
     delivery = _give_up(pipeline, "hook")
@@ -201,10 +197,7 @@ def test_who_is_sent_the_opening_again_hears_the_end_that_others_were_told(
 def test_ends_of_many_events_follow_in_one_message_and_also_those_that_wait_for_another_channel(
     settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sync_channels(
-        pipeline, acme,
-        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
-    )  # fmt: skip
+    _two_channels(pipeline, acme)
     sync_rules(pipeline, acme, [AlertRule(name="all", cooldown_hours=0)])
     events = [uuid.UUID(int=number) for number in range(3)]
     for event in events:
@@ -243,6 +236,56 @@ def test_a_mail_that_one_recipient_never_can_have_was_heard_by_the_others(
     assert _tell(pipeline, acme, NOW + DAY, "resolved") == ([("all", "resolved", 0)] if accepted else [])
 
 
+def test_only_a_dead_delivery_of_an_enabled_channel_is_resent(pipeline: Connection, acme: int) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    _tell(pipeline, acme, NOW, "open")
+    (alert,) = list_alerts(pipeline, acme)
+    delivery = uuid.UUID(alert["deliveries"][0]["delivery_id"])
+    with pytest.raises(ConflictError, match="is pending"):
+        resend(pipeline, acme, str(delivery))
+    with pytest.raises(NotFoundError):
+        resend(pipeline, acme, str(uuid.uuid4()))
+    pipeline.execute("UPDATE deliveries SET state = 'dead', attempt = 8, finished_at = now()")
+    pipeline.execute("UPDATE alerts SET state = 'failed'")
+    pipeline.execute("UPDATE alert_channels SET enabled = false")
+    with pytest.raises(ConflictError, match="disabled"):
+        resend(pipeline, acme, str(delivery))
+    enable_channel(pipeline, acme, "hook")
+    resend(pipeline, acme, str(delivery))
+    assert pipeline.execute("SELECT state, progress FROM deliveries").fetchone() == ("retrying", {"tries_from": 8})
+    assert pipeline.execute("SELECT state FROM alerts").fetchone() == ("pending",)
+
+
+def test_all_that_died_of_a_channel_lately_is_resent_at_once(pipeline: Connection, acme: int) -> None:
+    _two_channels(pipeline, acme)
+    sync_rules(pipeline, acme, [AlertRule(name="all", cooldown_hours=0, group_seconds=0)])
+    for number in range(3):
+        _tell(pipeline, acme, NOW, "open", event_id=uuid.UUID(int=number))
+        pipeline.execute("UPDATE deliveries SET first_tried_at = now(), attempt = 1 WHERE first_tried_at IS NULL")
+    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
+    pipeline.execute("UPDATE alerts SET state = 'failed'")
+    last_week = datetime.now(UTC) - timedelta(days=7)
+    pipeline.execute(
+        """UPDATE deliveries SET finished_at = %s WHERE delivery_id = (
+                  SELECT min(d.delivery_id::text)::uuid FROM deliveries AS d JOIN alert_channels AS c USING (channel_id)
+                   WHERE c.name = 'spare')""",
+        (last_week - timedelta(minutes=1),),
+    )
+    assert resend_all(pipeline, acme, "spare", last_week) == 2
+    assert resend_all(pipeline, acme, "spare", last_week) == 0
+    states = pipeline.execute(
+        "SELECT c.name, d.state, count(*) FROM deliveries AS d JOIN alert_channels AS c USING (channel_id) GROUP BY 1, 2 ORDER BY 1, 2"
+    ).fetchall()
+    assert states == [("hook", "dead", 3), ("spare", "dead", 1), ("spare", "retrying", 2)]
+    with pytest.raises(NotFoundError):
+        resend_all(pipeline, acme, "nobody", last_week)
+    pipeline.execute("UPDATE alert_channels SET enabled = false")
+    with pytest.raises(ConflictError, match="disabled"):
+        resend_all(pipeline, acme, "hook", last_week)
+    assert len(list_alerts(pipeline, acme, limit=2, state="failed")) == 2
+    assert list_alerts(pipeline, acme, state="sent") == []
+
+
 def _deliver(
     settings: Settings, customer: int, at: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[str, str]]:
@@ -256,6 +299,13 @@ def _deliver(
     monkeypatch.setattr(sending, "send_webhook", receive)
     deliver_due(settings, customer_id=customer, clock=lambda: at, worker_threads=1)
     return sent
+
+
+def _two_channels(conn: Connection, customer: int) -> None:
+    sync_channels(
+        conn, customer,
+        [WebhookChannel(kind="webhook", name=name, url=f"https://example.org/{name}") for name in ("hook", "spare")],
+    )  # fmt: skip
 
 
 def _give_up(conn: Connection, channel: str) -> str:

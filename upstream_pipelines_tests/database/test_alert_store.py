@@ -16,7 +16,7 @@ from pydantic import SecretStr, TypeAdapter
 
 from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.outbox import QUERIES
-from upstream_pipelines.alerts.resending import resend, resend_all
+from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule
 from upstream_pipelines.alerts.store import (
     conservation,
@@ -31,7 +31,7 @@ from upstream_pipelines.alerts.store import (
 )
 from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.delivery.channels import Channel, EmailChannel, SlackChannel, WebhookChannel, secret_bytes
-from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError, UpstreamError
+from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings
 
 OFFICE = EmailChannel(kind="email", name="office", recipients=("a@example.org",))
@@ -274,26 +274,6 @@ def test_a_rule_no_longer_listed_is_disabled_and_its_alerts_stay(pipeline: Conne
     assert len(list_alerts(pipeline, acme)) == 1
 
 
-def test_only_a_dead_delivery_of_an_enabled_channel_is_resent(pipeline: Connection, acme: int) -> None:
-    sync_channels(pipeline, acme, [OFFICE])
-    _write(pipeline, acme, _notice())
-    (alert,) = list_alerts(pipeline, acme)
-    delivery = uuid.UUID(alert["deliveries"][0]["delivery_id"])
-    with pytest.raises(ConflictError, match="is pending"):
-        resend(pipeline, acme, str(delivery))
-    with pytest.raises(NotFoundError):
-        resend(pipeline, acme, str(uuid.uuid4()))
-    pipeline.execute("UPDATE deliveries SET state = 'dead', attempt = 8, finished_at = now()")
-    pipeline.execute("UPDATE alerts SET state = 'failed'")
-    pipeline.execute("UPDATE alert_channels SET enabled = false")
-    with pytest.raises(ConflictError, match="disabled"):
-        resend(pipeline, acme, str(delivery))
-    enable_channel(pipeline, acme, "office")
-    resend(pipeline, acme, str(delivery))
-    assert pipeline.execute("SELECT state, progress FROM deliveries").fetchone() == ("retrying", {"tries_from": 8})
-    assert pipeline.execute("SELECT state FROM alerts").fetchone() == ("pending",)
-
-
 def test_another_customers_alerts_are_neither_seen_nor_resent(
     settings: Settings, pipeline: Connection, acme: int
 ) -> None:
@@ -361,36 +341,6 @@ def test_the_due_count_is_served_by_the_partial_index(pipeline: Connection, acme
     plan = pipeline.execute("EXPLAIN " + QUERIES.count_due, {"now": datetime.now(UTC)}).fetchall()
     assert "deliveries_due" in repr(plan)
     assert due_deliveries(pipeline, datetime.now(UTC) + timedelta(days=1)) == 0
-
-
-def test_all_that_died_of_a_channel_lately_is_resent_at_once(pipeline: Connection, acme: int) -> None:
-    sync_channels(pipeline, acme, [OFFICE, HOOK])
-    sync_rules(pipeline, acme, [AlertRule(name="default", cooldown_hours=0, group_seconds=0)])
-    for number in range(3):
-        _write(pipeline, acme, _notice(event_id=uuid.UUID(int=number)))
-        pipeline.execute("UPDATE deliveries SET first_tried_at = now(), attempt = 1 WHERE first_tried_at IS NULL")
-    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
-    pipeline.execute("UPDATE alerts SET state = 'failed'")
-    last_week = datetime.now(UTC) - timedelta(days=7)
-    pipeline.execute(
-        """UPDATE deliveries SET finished_at = %s WHERE delivery_id = (
-                  SELECT min(d.delivery_id::text)::uuid FROM deliveries AS d JOIN alert_channels AS c USING (channel_id)
-                   WHERE c.name = 'office')""",
-        (last_week - timedelta(minutes=1),),
-    )
-    assert resend_all(pipeline, acme, "office", last_week) == 2
-    assert resend_all(pipeline, acme, "office", last_week) == 0
-    states = pipeline.execute(
-        "SELECT c.name, d.state, count(*) FROM deliveries AS d JOIN alert_channels AS c USING (channel_id) GROUP BY 1, 2 ORDER BY 1, 2"
-    ).fetchall()
-    assert states == [("hook", "dead", 3), ("office", "dead", 1), ("office", "retrying", 2)]
-    with pytest.raises(NotFoundError):
-        resend_all(pipeline, acme, "nobody", last_week)
-    pipeline.execute("UPDATE alert_channels SET enabled = false")
-    with pytest.raises(ConflictError, match="disabled"):
-        resend_all(pipeline, acme, "hook", last_week)
-    assert len(list_alerts(pipeline, acme, limit=2, state="failed")) == 2
-    assert list_alerts(pipeline, acme, state="sent") == []
 
 
 def test_instants_in_json_are_of_utc_whatever_zone_the_server_keeps(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.errors import NotFoundError
@@ -21,6 +23,7 @@ from upstream_pipelines.ingest.inbox import (
     find_upload,
     read_batch_body,
 )
+from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.settings import Settings
 
 _BODY = b'{"claims": [{"payer": "Aetna"}]}'
@@ -59,6 +62,24 @@ def test_a_batch_is_stored_byte_for_byte_with_its_upload(
         "SELECT source, status, byte_count, rows, request_id, sha256 = sha256(%s), detected FROM uploads", (body,)
     ).fetchone()
     assert row == ("webhook", "received", len(body), 0, "request-1", True, {"claims": 1})
+
+
+def test_a_batch_that_was_read_keeps_the_size_it_came_with(
+    settings: Settings, pipeline: Connection, callers: tuple[Caller, Caller]
+) -> None:
+    """What a partial upload lost is judged by the bytes of the others."""
+    claim = {
+        "claim_id": "A",
+        "payer": "Aetna",
+        "cpt": "99213",
+        "submitted_date": "2026-01-05",
+        "outcome": "PENDING",
+    }
+    body = json.dumps({"claims": [claim]}).encode()
+    _accept(settings, callers[0], body)
+    stage_waiting(pipeline, settings, get_customer(pipeline, "acme"), source="webhook", run_id="r")
+    kept = pipeline.execute("SELECT byte_count, rows, staged_at IS NOT NULL FROM uploads").fetchall()
+    assert kept == [(len(body), 1, True)]
 
 
 def test_without_a_key_the_same_body_is_a_batch_each_time(
