@@ -244,7 +244,7 @@ def test_a_list_that_still_holds_a_decided_claim_as_open_does_not_open_it_again(
     # Nor does its stale row hide a decision that stands above it in the same file.
     header, row = OPEN.decode().splitlines()
     decided = row.replace("North", "West").replace(",,pending", ",2026-01-20,denied")
-    upload = ingest.load("\n".join([header, decided, row, ""]).encode(), "both.csv")
+    upload = ingest.load(f"{header}\n{decided}\n{row}\n".encode(), "both.csv")
     assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 1, 1)
     assert ingest.claims("outcome, facility") == [("DENIED", "West Clinic")]
 
