@@ -16,6 +16,11 @@ _CUSTOMERS_A_BUCKET = 25
 _MOST_BUCKETS = 32
 
 
+def sweep_buckets(customers: int) -> int:
+    """How many runs look at so many customers."""
+    return min(_MOST_BUCKETS, -(-customers // _CUSTOMERS_A_BUCKET))
+
+
 @dg.schedule(
     job=drift_sweep,
     cron_schedule="0 6 * * *",
@@ -31,7 +36,7 @@ def daily_drift(
         customers = count_active(conn)
     if customers == 0:
         yield dg.SkipReason("There is no active customer yet. `upstream customers create` makes one.")
-    buckets = min(_MOST_BUCKETS, -(-customers // _CUSTOMERS_A_BUCKET))
+    buckets = sweep_buckets(customers)
     for bucket in range(buckets):
         yield dg.RunRequest(
             run_key=f"{as_of}/{bucket}/{buckets}",

@@ -73,8 +73,8 @@ class ActivityTotals:
 @dataclass(frozen=True)
 class LooksMade:
     """What a span of looks found: rows as in `replay` with event_id and detail, alerts written; and of the last look
-    the figures by payer and a chart (PNG) of each live event by its id. `kept`: ids of the events in `rows` that there
-    are; what only a look at a past day shows is kept nowhere and cannot be asked for.
+    the figures by payer and a chart (PNG) of each live event by its id, where `drawn`. `kept`: ids of the events in `rows`
+    that there are; what only a look at a past day shows is kept nowhere and cannot be asked for.
     """
 
     rows: pd.DataFrame
@@ -84,6 +84,7 @@ class LooksMade:
     kept: frozenset[str]
     first: date
     last: date
+    drawn: bool = True
 
     def count(self, state: str) -> int:
         """Rows in a state, such as how many events opened."""
@@ -162,8 +163,12 @@ class Subject:
     link: str | None = None
 
 
-def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
+def look(
+    conn: Connection, subject: Subject, days: Sequence[date], *, draw: Literal["always", "news"] = "always"
+) -> LooksMade:
     """Look at a customer on each of `days`, in order; each look is one transaction with its alerts.
+
+    `draw`: make figures and pictures of the last look always, or only where a look opened or resolved an event.
 
     A day after the last look made goes on with the events as they stand. An earlier day is looked at again from
     the events as they stood before it; its results replace those kept for it, but the present events and their
@@ -178,18 +183,22 @@ def look(conn: Connection, subject: Subject, days: Sequence[date]) -> LooksMade:
         rows, known, written = _look_once(conn, subject, detector, as_of, troubles)
         kept.append(rows)
         alerts += written
-    charts = detector.charts(days[-1], known)
     rows = pd.concat(kept, ignore_index=True)
+    drawn = draw == "always" or bool(rows["state"].isin(["open", "resolved"]).any())
+    charts = detector.charts(days[-1], known) if drawn else None
     ids = {"customer_id": subject.customer_id, "ids": [str(item) for item in rows["event_id"].dropna().unique()]}
     shown = [row for row in kept[-1].to_dict("records") if is_explained(row)]
     return LooksMade(
         rows=rows,
         alerts=alerts,
-        figures=figures_of(detector, charts),
-        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id)),
+        figures=figures_of(detector, charts) if charts else pd.DataFrame(),
+        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id))
+        if charts
+        else {},
         kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
         first=days[0],
         last=days[-1],
+        drawn=drawn,
     )
 
 
