@@ -19,6 +19,7 @@ from upstream_pipelines.cli import (
     drift_events,
     drift_explain,
     ingest,
+    keeping,
     platform,
     uploads,
 )
@@ -39,6 +40,8 @@ app.command("demo")(platform.demo)
 app.command("migrate")(platform.migrate)
 app.command("doctor")(platform.doctor)
 app.command("env")(platform.env)
+app.command("backup")(keeping.backup)
+app.command("restore")(keeping.restore)
 app.command("upload")(uploads.upload)
 app.command("uploads")(uploads.uploads)
 app.add_typer(ingest.app, name="ingest")
