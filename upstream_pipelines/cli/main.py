@@ -14,6 +14,7 @@ from upstream_pipelines.cli import (
     alert_rules,
     alert_secrets,
     alerts,
+    customer_data,
     customers,
     drift,
     drift_events,
@@ -53,6 +54,7 @@ drift.app.command("accept")(drift_events.accept)
 drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
+customers.app.command("delete")(customer_data.delete)
 app.add_typer(alerts.app, name="alerts")
 alerts.app.command("dry-run")(alert_rules.dry_run)
 alerts.app.command("test")(alert_rules.try_channel)

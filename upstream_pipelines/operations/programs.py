@@ -87,8 +87,8 @@ def run_program(program: Program, url: URL, *arguments: str) -> None:
 
 
 def _told(stderr: str) -> str:
-    """The program's first errors. Lines between them quote statements and rows; an error of COPY quotes a value itself."""
-    errors = [line for line in stderr.splitlines() if re.match(r"pg_\w+: (error|fatal|detail|hint)", line)]
+    """The program's first errors. Details and what stands between quote statements and rows; an error of COPY quotes a value itself."""
+    errors = [line for line in stderr.splitlines() if re.match(r"pg_\w+: (error|fatal|hint)", line)]
     shown = [line.split("ERROR:")[0] + "a row was refused" if "COPY failed" in line else line for line in errors]
     return " ".join(shown)[:600] or "it said nothing; look into the server's log."
 

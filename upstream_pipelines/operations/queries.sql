@@ -35,3 +35,21 @@ SELECT c.slug, u.upload_id, u.location, u.upload_id = ANY (%(waiting)s) AS known
 -- The landing zone lies elsewhere after a restore; once, all uploads are read.
 UPDATE uploads SET location = %(new)s || substr(location, length(%(old)s) + 1)
  WHERE starts_with(location, %(old)s || '/');
+
+-- name: tenant_tables
+-- Tables with a customer's rows, the others that each refers to, and the column by which one refers to itself. Catalogue.
+SELECT c.relname,
+       ARRAY(SELECT DISTINCT p.relname::text FROM pg_constraint AS f JOIN pg_class AS p ON p.oid = f.confrelid
+              WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid <> c.oid) AS refers_to,
+       (SELECT k.attname FROM pg_constraint AS f
+          JOIN pg_attribute AS k ON k.attrelid = c.oid AND k.attnum = f.conkey[array_upper(f.conkey, 1)]
+         WHERE f.conrelid = c.oid AND f.contype = 'f' AND f.confrelid = c.oid) AS refers_to_itself_by
+  FROM pg_class AS c
+  JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'customer_id' AND NOT a.attisdropped
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+ ORDER BY 1;
+
+-- name: delete_disabled_customer
+-- The last of a customer; what was written meanwhile refers to it and refuses this (primary key).
+DELETE FROM customers WHERE customer_id = %(customer_id)s AND status = 'disabled';
+
