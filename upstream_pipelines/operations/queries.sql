@@ -53,3 +53,84 @@ SELECT c.relname,
 -- The last of a customer; what was written meanwhile refers to it and refuses this (primary key).
 DELETE FROM customers WHERE customer_id = %(customer_id)s AND status = 'disabled';
 
+-- name: count_rejected_rows
+-- What delete_rejected_rows would delete (primary key of rejected_rows, for each old upload with some).
+SELECT count(*) FROM uploads AS u
+  JOIN rejected_rows AS r ON r.customer_id = u.customer_id AND r.upload_id = u.upload_id
+ WHERE u.rejected > 0 AND u.finished_at < %(before)s;
+
+-- name: delete_rejected_rows
+-- Numbers and reasons of rejected rows of old uploads; a batch. As above.
+DELETE FROM rejected_rows WHERE ctid = ANY (ARRAY(
+    SELECT r.ctid FROM uploads AS u
+      JOIN rejected_rows AS r ON r.customer_id = u.customer_id AND r.upload_id = u.upload_id
+     WHERE u.rejected > 0 AND u.finished_at < %(before)s LIMIT %(limit)s));
+
+-- name: count_webhook_bodies
+-- What delete_webhook_bodies would delete; small rows, all read.
+SELECT count(*) FROM webhook_inbox AS i
+  JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id
+ WHERE u.status IN ('success', 'partial', 'failed') AND u.finished_at < %(before)s;
+
+-- name: delete_webhook_bodies
+-- Bodies that were read, with their idempotency keys; a batch. As above.
+DELETE FROM webhook_inbox AS d USING (
+    SELECT i.customer_id, i.upload_id FROM webhook_inbox AS i
+      JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id
+     WHERE u.status IN ('success', 'partial', 'failed') AND u.finished_at < %(before)s
+     LIMIT %(limit)s FOR UPDATE OF i SKIP LOCKED) AS old
+ WHERE d.customer_id = old.customer_id AND d.upload_id = old.upload_id;
+
+-- name: count_deliveries
+-- What delete_deliveries would delete: messages that ended, of which no alert is of an event that goes on or ended lately.
+-- All deliveries are read, their alerts by the keys of delivery_alerts.
+SELECT count(*) FROM deliveries AS d
+ WHERE d.state IN ('sent', 'dead', 'suppressed') AND coalesce(d.finished_at, d.created_at) < %(before)s
+   AND NOT EXISTS (
+       SELECT FROM delivery_alerts AS l
+         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+        WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+          AND (a.ends AND a.over_at IS NULL OR greatest(a.created_at, a.told_at, a.over_at) >= %(before)s));
+
+-- name: delete_deliveries
+-- Such messages with their attempts, a batch; whom somebody sends again at this moment is passed over. As above.
+WITH old AS (
+    SELECT d.customer_id, d.delivery_id FROM deliveries AS d
+     WHERE d.state IN ('sent', 'dead', 'suppressed') AND coalesce(d.finished_at, d.created_at) < %(before)s
+       AND NOT EXISTS (
+           SELECT FROM delivery_alerts AS l
+             JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+            WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+              AND (a.ends AND a.over_at IS NULL OR greatest(a.created_at, a.told_at, a.over_at) >= %(before)s))
+     LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED
+), attempts AS (
+    DELETE FROM delivery_attempts AS t USING old WHERE t.customer_id = old.customer_id AND t.delivery_id = old.delivery_id
+), places AS (
+    DELETE FROM delivery_alerts AS l USING old WHERE l.customer_id = old.customer_id AND l.delivery_id = old.delivery_id
+)
+DELETE FROM deliveries AS d USING old WHERE d.customer_id = old.customer_id AND d.delivery_id = old.delivery_id;
+
+-- name: count_tokens
+-- What delete_tokens would delete; a small table, all read.
+SELECT count(*) FROM ingestion_tokens WHERE least(revoked_at, expires_at) < %(before)s;
+
+-- name: delete_tokens
+-- Tokens that no longer sign in; a batch. As above.
+DELETE FROM ingestion_tokens WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM ingestion_tokens WHERE least(revoked_at, expires_at) < %(before)s LIMIT %(limit)s));
+
+-- name: count_files
+-- Uploads whose file was put away before that time and is there still; all uploads are read.
+SELECT count(*) FROM uploads
+ WHERE status IN ('success', 'partial', 'failed') AND finished_at < %(before)s AND location IS NOT NULL;
+
+-- name: files_put_away
+-- As above, a batch, in the order of the key.
+SELECT u.customer_id, u.upload_id, c.slug FROM uploads AS u JOIN customers AS c ON c.customer_id = u.customer_id
+ WHERE u.status IN ('success', 'partial', 'failed') AND u.finished_at < %(before)s AND u.location IS NOT NULL
+   AND (u.customer_id, u.upload_id) > (%(customer_id)s, %(upload_id)s)
+ ORDER BY u.customer_id, u.upload_id LIMIT %(limit)s;
+
+-- name: forget_file
+-- Its file is gone (primary key).
+UPDATE uploads SET location = NULL WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
