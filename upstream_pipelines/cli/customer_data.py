@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,7 @@ from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.operations.deletion import delete_customer, empty_customer
+from upstream_pipelines.operations.export import export_customer
 
 
 def delete(
@@ -45,4 +47,29 @@ def delete(
     out.print(
         "What stays: the name in log lines of runs of all customers, until the nightly cleanup takes them; what was sent; "
         "and backups made before."
+    )
+
+
+def export(
+    slug: Annotated[str, typer.Argument(help="The customer's slug.")],
+    folder: Annotated[Path, typer.Argument(help="A new folder for the files.")],
+    *,
+    json: Json = False,
+) -> None:
+    """Write all that a customer owns as CSV, a file a table, with row counts and SHA-256; for programs, not for spreadsheets."""
+    settings = short_command_settings()
+    prepare(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer = get_customer(conn, slug)
+        with progress(f"Exporting {slug} …", quiet=json):
+            tables = export_customer(conn, customer, folder)
+    if json:
+        print_json([vars(one) for one in tables])
+        return
+    print_table(
+        f"Exported of {slug}", ("file", "rows", "bytes"), ((f"{one.table}.csv", one.rows, one.bytes) for one in tables)
+    )
+    out.print(
+        f"In {folder}, with manifest.json. Text is as it was stored: what a spreadsheet takes for a formula is not guarded. "
+        "No secret is among it; files that wait in the landing zone are not either."
     )

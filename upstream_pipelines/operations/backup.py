@@ -99,7 +99,7 @@ def _server_version(url: URL) -> int:
 
 
 def _dump_product(settings: Settings, program: Program, url: URL, target: Path) -> _Moment:
-    with connect(settings, "upstream_pipeline") as conn, _standing_still(conn):
+    with connect(settings, "upstream_pipeline") as conn, standing_still(conn):
         (snapshot,) = _row(conn, QUERIES.export_snapshot)
         (began,) = _row(conn, "SELECT now()")
         # row_security stays on: pg_dump switches it off, and is then refused where it is forced. This login is a member of
@@ -110,7 +110,7 @@ def _dump_product(settings: Settings, program: Program, url: URL, target: Path) 
 
 
 @contextmanager
-def _standing_still(conn: Connection) -> Iterator[None]:
+def standing_still(conn: Connection) -> Iterator[None]:
     """A transaction that sees one moment, however long it lasts."""
     conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
     try:

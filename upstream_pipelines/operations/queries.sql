@@ -134,3 +134,9 @@ SELECT u.customer_id, u.upload_id, c.slug FROM uploads AS u JOIN customers AS c 
 -- name: forget_file
 -- Its file is gone (primary key).
 UPDATE uploads SET location = NULL WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
+-- name: columns_of_table
+-- In their order. Catalogue.
+SELECT attname FROM pg_attribute
+ WHERE attrelid = ('public.' || quote_ident(%(table)s))::regclass AND attnum > 0 AND NOT attisdropped
+ ORDER BY attnum;

@@ -53,10 +53,10 @@ def restore(settings: Settings, folder: Path) -> Manifest:
             f"The backup is at revision {manifest.revision}, which this release does not know. Use release "
             f"{manifest.program} or newer."
         )
-    files = _files(settings, folder)
     url = database_url(settings)
     ensure_roles_and_databases(settings)
     server = max(_empty(url), _empty(dagster_url(settings)))
+    files = _files(settings, folder)
     program = find_program("pg_restore", max(server, manifest.pg_dump))
     with connect_as_login(url) as login:
         # A function of the dump belongs to the pipeline's role, and an owner-to-be must be able to make it. Row-level
