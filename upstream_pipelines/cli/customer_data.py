@@ -43,7 +43,9 @@ def delete(
     if json:
         print_json({"slug": slug, "deleted": deleted})
         return
-    print_table(f"Deleted of {slug}", ("what", "how many"), ((name, count) for name, count in deleted.items() if count))
+    print_table(
+        f"Deleted of {slug}", ("what", "how many"), ((name, count) for name, count in deleted.items() if count)
+    )
     out.print(
         "What stays: the name in log lines of runs of all customers, until the nightly cleanup takes them; what was sent; "
         "and backups made before."
@@ -67,7 +69,9 @@ def export(
         print_json([vars(one) for one in tables])
         return
     print_table(
-        f"Exported of {slug}", ("file", "rows", "bytes"), ((f"{one.table}.csv", one.rows, one.bytes) for one in tables)
+        f"Exported of {slug}",
+        ("file", "rows", "bytes"),
+        ((f"{one.table}.csv", one.rows, one.bytes) for one in tables),
     )
     out.print(
         f"In {folder}, with manifest.json. Text is as it was stored: what a spreadsheet takes for a formula is not guarded. "

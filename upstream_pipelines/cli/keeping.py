@@ -8,7 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-from upstream_pipelines.cli.output import Json, out, print_fields, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.cli.output import (
+    Json,
+    out,
+    print_fields,
+    print_json,
+    print_table,
+    progress,
+    short_command_settings,
+)
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import require_current
 from upstream_pipelines.operations.archive import LANDING, Manifest
@@ -83,4 +91,6 @@ def _report(title: str, folder: Path, manifest: Manifest, *, json: bool) -> None
         return
     print_fields(title, {name.replace("_", " "): value for name, value in said.items()})
     if not manifest.landing_local:
-        out.print("The landing zone is an object store: its files are not in the backup; its own versions keep them.")
+        out.print(
+            "The landing zone is an object store: its files are not in the backup; its own versions keep them."
+        )

@@ -37,6 +37,7 @@ app = typer.Typer(
 )
 app.command("up")(platform.up)
 app.command("worker")(platform.worker)
+app.command("api")(platform.api)
 app.command("demo")(platform.demo)
 app.command("migrate")(platform.migrate)
 app.command("doctor")(platform.doctor)

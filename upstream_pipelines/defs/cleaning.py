@@ -75,9 +75,7 @@ def _prune(
 
 def _delete_runs(instance: dg.DagsterInstance, conn: psycopg.Connection, before: datetime) -> int:
     def batch() -> int:
-        found = conn.execute(
-            QUERIES.runs_to_delete, {**_parameters(before), "limit": _BATCH_RUNS}
-        ).fetchall()
+        found = conn.execute(QUERIES.runs_to_delete, {**_parameters(before), "limit": _BATCH_RUNS}).fetchall()
         for (run_id,) in found:
             instance.delete_run(run_id)
         return len(found)

@@ -66,6 +66,7 @@ def _in_batches(settings: Settings, statement: LiteralString, slug: str) -> int:
         while True:
             row = conn.execute(statement, {"slug": slug, "limit": _BATCH}).fetchone()
             assert row is not None
-            count += row[0]
-            if row[0] < _BATCH:
+            deleted = int(row[0])
+            count += deleted
+            if deleted < _BATCH:
                 return count

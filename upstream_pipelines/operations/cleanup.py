@@ -6,19 +6,16 @@ traced to its file and row), reports, activity, looks, events, alerts and judgem
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
-
-from upath import UPath
 
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.ingest.landing import delete_folder
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
@@ -52,8 +49,15 @@ class _Rows:
 
 _ROWS = (
     _Rows("rejected rows", "retain_rejected_rows_days", QUERIES.count_rejected_rows, QUERIES.delete_rejected_rows),
-    _Rows("webhook bodies", "retain_webhook_bodies_days", QUERIES.count_webhook_bodies, QUERIES.delete_webhook_bodies),
-    _Rows("messages with their attempts", "retain_deliveries_days", QUERIES.count_deliveries, QUERIES.delete_deliveries),
+    _Rows(
+        "webhook bodies", "retain_webhook_bodies_days", QUERIES.count_webhook_bodies, QUERIES.delete_webhook_bodies
+    ),
+    _Rows(
+        "messages with their attempts",
+        "retain_deliveries_days",
+        QUERIES.count_deliveries,
+        QUERIES.delete_deliveries,
+    ),
     _Rows("expired tokens", "retain_tokens_days", QUERIES.count_tokens, QUERIES.delete_tokens),
 )
 
@@ -115,7 +119,7 @@ def _delete_files(conn: Connection, settings: Settings, before: datetime) -> int
             try:
                 # By its id, not by what is noted: the landing zone may have been moved.
                 for place in (".done", ".failed"):
-                    _remove(UPath(settings.landing_root) / slug / place / str(upload_id))
+                    delete_folder(settings, slug, place, str(upload_id))
             except OSError:
                 left += 1
                 continue
@@ -129,12 +133,3 @@ def _delete_files(conn: Connection, settings: Settings, before: datetime) -> int
             "`upstream cleanup` again."
         )
     return deleted
-
-
-def _remove(folder: UPath) -> None:
-    if not folder.exists():
-        return
-    if isinstance(folder, Path):
-        shutil.rmtree(folder)
-    else:
-        folder.rmdir(recursive=True)

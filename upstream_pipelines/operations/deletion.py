@@ -5,18 +5,16 @@ Which tables those are, and in which order, the database's catalogue says: a tab
 
 from __future__ import annotations
 
-import shutil
 from graphlib import TopologicalSorter
-from pathlib import Path
 
 import psycopg
 from psycopg import sql
-from upath import UPath
 
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError
+from upstream_pipelines.ingest.landing import delete_folder
 from upstream_pipelines.ingest.uploads import customer_lock, is_locked
 from upstream_pipelines.settings import Settings
 
@@ -50,7 +48,7 @@ def empty_customer(conn: Connection, settings: Settings, customer: Customer) -> 
         )
     deleted: dict[str, int] = {}
     with customer_lock(conn, customer.customer_id):
-        deleted["files"] = delete_files(settings, customer.slug)
+        deleted["files"] = delete_folder(settings, customer.slug)
         for left in reversed(range(_ROUNDS)):
             try:
                 for table, count in delete_rows(conn, customer.customer_id).items():
@@ -62,7 +60,7 @@ def empty_customer(conn: Connection, settings: Settings, customer: Customer) -> 
                         f"Something still writes for customer {customer.slug}. What was deleted stays so; delete it again."
                     ) from None
         # A file that was on its way when the first were deleted.
-        deleted["files"] += delete_files(settings, customer.slug)
+        deleted["files"] += delete_folder(settings, customer.slug)
     return deleted
 
 
@@ -109,7 +107,9 @@ def _empty(conn: Connection, table: str, customer_id: int, refers_to_itself_by: 
         sql.Literal(_CHUNK_ROWS),
     )
     # The place of a deleted row may have been given to another customer's: hence its customer again.
-    delete = sql.SQL("DELETE FROM {} WHERE ctid = ANY (%s::tid[]) AND customer_id = %s").format(sql.Identifier(table))
+    delete = sql.SQL("DELETE FROM {} WHERE ctid = ANY (%s::tid[]) AND customer_id = %s").format(
+        sql.Identifier(table)
+    )
     deleted = 0
     while True:
         seen = 0
@@ -120,19 +120,3 @@ def _empty(conn: Connection, table: str, customer_id: int, refers_to_itself_by: 
                 deleted += conn.execute(delete, (places, customer_id)).rowcount
         if seen < _CHUNK_ROWS:
             return deleted
-
-
-def delete_files(settings: Settings, slug: str) -> int:
-    """Delete the customer's folder of the landing zone. Returns: how many files were in it."""
-    folder = UPath(settings.landing_root) / slug
-    if not folder.exists():
-        return 0
-    count = sum(1 for path in folder.rglob("*") if path.is_file())
-    if not isinstance(folder, Path):
-        folder.rmdir(recursive=True)
-    elif folder.is_symlink():
-        # What it leads to is not the platform's.
-        folder.unlink()
-    else:
-        shutil.rmtree(folder)
-    return count

@@ -54,7 +54,9 @@ EXPORTED = (
     "uploads",
     "webhook_inbox",
 )
-LEFT_OUT: Mapping[str, str] = {"touched_days": "days that wait to be counted again; counted, they are in payer_activity"}
+LEFT_OUT: Mapping[str, str] = {
+    "touched_days": "days that wait to be counted again; counted, they are in payer_activity"
+}
 # Columns that are left out of an exported table, and why.
 WITHHELD: Mapping[str, Mapping[str, str]] = {
     "ingestion_tokens": {"token_sha256": "tells a guessed token"},

@@ -70,7 +70,12 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     _check(settings, manifest)
     # Its tables belong to whichever login Dagster has here.
     run_program(
-        program, dagster_url(settings), "--single-transaction", "--no-owner", "--no-privileges", str(folder / DAGSTER_DUMP)
+        program,
+        dagster_url(settings),
+        "--single-transaction",
+        "--no-owner",
+        "--no-privileges",
+        str(folder / DAGSTER_DUMP),
     )
     for source, target in files:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -94,9 +99,7 @@ def _empty(url: URL) -> int:
 def _check(settings: Settings, manifest: Manifest) -> None:
     with connect(settings, "upstream_pipeline") as conn:
         found = count_rows(conn)
-        otherwise = sorted(
-            name for name, _ in set(found.items()) ^ set(manifest.tables.items())
-        )
+        otherwise = sorted(name for name, _ in set(found.items()) ^ set(manifest.tables.items()))
         if otherwise:
             raise RestoredOtherwiseError(
                 f"Other numbers of rows than in the backup: {', '.join(dict.fromkeys(otherwise))}. Do not use this database; "
@@ -109,7 +112,11 @@ def _check(settings: Settings, manifest: Manifest) -> None:
 def _files(settings: Settings, folder: Path) -> list[tuple[Path, UPath]]:
     """The files that wait in the backup, and where they go."""
     root, landing = UPath(settings.landing_root), folder / LANDING
-    files = [(path, root / path.relative_to(landing).as_posix()) for path in sorted(landing.rglob("*")) if path.is_file()]
+    files = [
+        (path, root / path.relative_to(landing).as_posix())
+        for path in sorted(landing.rglob("*"))
+        if path.is_file()
+    ]
     for _, target in files:
         if target.exists():
             raise ConflictError(f"{target} is there already. Take it away, or name another UPSTREAM_LANDING_ZONE.")

@@ -42,11 +42,15 @@ def keeper(server_url: URL) -> Iterator[URL]:
     name = f"keeper_{uuid.uuid4().hex}"
     with psycopg.connect(_text(server_url), autocommit=True) as admin:
         admin.execute(
-            sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p:w%@' CREATEROLE CREATEDB NOSUPERUSER").format(sql.Identifier(name))
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p:w%@' CREATEROLE CREATEDB NOSUPERUSER").format(
+                sql.Identifier(name)
+            )
         )
         # The roles exist from the other tests; in a cluster of its own this login makes them itself.
         for role in ("upstream_owner", "upstream_pipeline", "upstream_api"):
-            admin.execute(sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), sql.Identifier(name)))
+            admin.execute(
+                sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), sql.Identifier(name))
+            )
         yield server_url.set(username=name, password="p:w%@", database=name)
         dispose_engines()
         databases = admin.execute(
@@ -131,19 +135,25 @@ def test_a_backup_of_a_login_under_row_level_security_is_read_back_row_by_row(
         assert count_rows(after) == counts
         # Where the landing zone lies is the one thing that differs.
         assert {name for name, value in _checksums(after).items() if value != sums[name]} == {"uploads"}
-        assert after.execute("SELECT count(*) FROM uploads WHERE location LIKE %s", (f"{new.landing_root}/%",)).fetchone() == (2,)
+        assert after.execute(
+            "SELECT count(*) FROM uploads WHERE location LIKE %s", (f"{new.landing_root}/%",)
+        ).fetchone() == (2,)
     with psycopg.connect(_text(dagster_url(new))) as dagster:
         assert dagster.execute("SELECT id, run_id FROM runs").fetchall() == [(1, "r")]
     with connect(new, "upstream_api") as api:
         assert api.execute("SELECT count(*) FROM claims").fetchone() == (0,)
     with connect(new, "upstream_owner") as owner:
         assert owner.execute("SELECT count(*) FROM claims").fetchone() == (0,)
-        assert owner.execute("SELECT has_schema_privilege('upstream_pipeline', 'public', 'CREATE')").fetchone() == (False,)
+        assert owner.execute(
+            "SELECT has_schema_privilege('upstream_pipeline', 'public', 'CREATE')"
+        ).fetchone() == (False,)
     # What waited is read now, what was read adds nothing.
     with connect(new, "upstream_pipeline") as conn:
         _load(conn, new, "acme")
         assert conn.execute("SELECT count(*) FROM claims").fetchone() == (22,)
-        assert conn.execute("SELECT array_agg(DISTINCT status ORDER BY status) FROM uploads").fetchone() == (["partial", "success"],)
+        assert conn.execute("SELECT array_agg(DISTINCT status ORDER BY status) FROM uploads").fetchone() == (
+            ["partial", "success"],
+        )
         (customer_folder(new, "acme") / "again.csv").write_text(FIRST)
         _load(conn, new, "acme")
         again = conn.execute("SELECT upload_id FROM uploads WHERE file_name = 'again.csv'").fetchone()
@@ -179,7 +189,7 @@ def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
     monkeypatch.setattr(backup, "count_rows", meanwhile)
     manifest = back_up(settings, tmp_path / "b")
     assert manifest.tables["claims"] == 0
-    assert not [path for path in Path(settings.landing_root).glob("*/*.csv")]
+    assert not list(Path(settings.landing_root).glob("*/*.csv"))
     restore(new, tmp_path / "b")
     with connect(new, "upstream_pipeline") as conn:
         _load(conn, new, "acme")
@@ -247,8 +257,8 @@ def test_the_password_is_on_no_command_line_and_a_refused_row_is_not_quoted(
 ) -> None:
     spy = tmp_path / "pg_restore"
     spy.write_text(
-        f"#!/bin/sh\necho \"$@\" > {tmp_path}/arguments\n"
-        "echo 'pg_restore: error: COPY failed for table \"claims\": ERROR:  bad date: \"SMITH\"' >&2\n"
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
+        'echo \'pg_restore: error: COPY failed for table "claims": ERROR:  bad date: "SMITH"\' >&2\n'
         "echo 'CONTEXT:  COPY claims, line 1: \"JOHN SMITH\"' >&2\nexit 1\n"
     )
     spy.chmod(0o755)

@@ -144,7 +144,10 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     """Most likely wrong: the message of an event that goes on, whose end is told where its opening arrived."""
     _fill(pipeline, settings)
     now = datetime.now(UTC)
-    kept = {table: _count(pipeline, table) for table in ("claims", "received_lines", "alerts", "uploads", "quality_findings")}
+    kept = {
+        table: _count(pipeline, table)
+        for table in ("claims", "received_lines", "alerts", "uploads", "quality_findings")
+    }
     dry = cleanup.clean_up(pipeline, settings, now, dry_run=True)
     assert {one.kind: one.older for one in dry} == OLDER
     assert cleanup.clean_up(pipeline, settings, now, dry_run=True) == dry
@@ -199,10 +202,14 @@ def test_dagsters_logs_do_not_grow_for_ever_and_each_partition_stays_shown(
         empty = _deletes.execute_in_process(instance=instance).run_id
         waiting = instance.create_run_for_job(_deletes, status=dg.DagsterRunStatus.STARTED).run_id
         instance.report_engine_event("waits", instance.get_run_by_id(waiting))
-        with psycopg.connect(dagster_url(settings).render_as_string(hide_password=False), autocommit=True) as dagster:
+        with psycopg.connect(
+            dagster_url(settings).render_as_string(hide_password=False), autocommit=True
+        ) as dagster:
             dagster.execute("UPDATE event_logs SET timestamp = timestamp - interval '401 days'")
             dagster.execute("UPDATE runs SET update_timestamp = update_timestamp - interval '401 days'")
-            dagster.execute("UPDATE asset_check_executions SET evaluation_event_timestamp = now() - interval '401 days'")
+            dagster.execute(
+                "UPDATE asset_check_executions SET evaluation_event_timestamp = now() - interval '401 days'"
+            )
             new = _shows.execute_in_process(instance=instance).run_id
             captured = settings.home / "dagster" / "storage"
             assert {old[0], old[1], new} <= {path.name for path in captured.iterdir()}

@@ -30,7 +30,11 @@ def _look_at_both(context: dg.OpExecutionContext) -> None:
     for slug in (KEPT, GONE):
         context.log_event(dg.AssetMaterialization("claims", partition=slug, metadata={"customer": slug}))
         evaluation: Any = dg.AssetCheckEvaluation(
-            asset_key=dg.AssetKey("claims"), check_name="c", passed=True, partition=slug, metadata={"customer": slug}
+            asset_key=dg.AssetKey("claims"),
+            check_name="c",
+            passed=True,
+            partition=slug,
+            metadata={"customer": slug},
         )
         context.log_event(evaluation)
 
@@ -83,7 +87,9 @@ def _named_in_dagster(settings: Settings, slug: str) -> set[str]:
         ).fetchall()
         found = sql.SQL("SELECT count(*) FROM {} AS t WHERE t::text LIKE %s")
         return {
-            name for (name,) in tables if conn.execute(found.format(sql.Identifier(name)), (f"%{slug}%",)).fetchone() != (0,)
+            name
+            for (name,) in tables
+            if conn.execute(found.format(sql.Identifier(name)), (f"%{slug}%",)).fetchone() != (0,)
         }
 
 
@@ -115,7 +121,9 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         instance.add_dynamic_partitions("customer", [GONE, KEPT])
         _sweep.execute_in_process(instance=instance)
         own = _sweep.execute_in_process(instance=instance, tags={"dagster/partition": GONE}).run_id
-        assert {"event_logs", "asset_check_executions", "asset_keys", "run_tags"} < _named_in_dagster(settings, GONE)
+        assert {"event_logs", "asset_check_executions", "asset_keys", "run_tags"} < _named_in_dagster(
+            settings, GONE
+        )
 
         with pytest.raises(ConfigurationError, match=f"--yes {GONE}"):
             _delete("--yes", KEPT)
@@ -132,9 +140,10 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         monkeypatch.setattr(deletion, "BATCH_ROWS", 1)
         monkeypatch.setattr(deletion, "_CHUNK_ROWS", 2)
         empty, tables = deletion._empty, iter(range(5))
-        with monkeypatch.context() as killed, pytest.raises(RuntimeError, match="killed"):
+        with monkeypatch.context() as killed:
             killed.setattr(deletion, "_empty", lambda *a: empty(*a) if next(tables, None) is not None else _kill())
-            _delete("--yes", GONE)
+            with pytest.raises(RuntimeError, match="killed"):
+                _delete("--yes", GONE)
         left = _rows(pipeline, ids[GONE])
         assert 1 < len(left) < len(kept)
         assert "customers" in left
@@ -148,7 +157,9 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         assert [path.name for path in landing.iterdir()] == [KEPT]
         assert len([path for path in landing.rglob("*") if path.is_file()]) == 3
         assert _named_in_dagster(settings, GONE) == set()
-        assert {"event_logs", "asset_check_executions", "asset_keys", "dynamic_partitions"} <= _named_in_dagster(settings, KEPT)
+        assert {"event_logs", "asset_check_executions", "asset_keys", "dynamic_partitions"} <= _named_in_dagster(
+            settings, KEPT
+        )
         assert instance.get_run_by_id(own) is None
         assert instance.get_dynamic_partitions("customer") == [KEPT]
     with pytest.raises(NotFoundError):
@@ -159,14 +170,18 @@ def _kill() -> int:
     raise RuntimeError("killed")
 
 
-def test_a_customer_that_is_written_for_or_enabled_meanwhile_stays(settings: Settings, pipeline: Connection) -> None:
+def test_a_customer_that_is_written_for_or_enabled_meanwhile_stays(
+    settings: Settings, pipeline: Connection
+) -> None:
     from upstream_pipelines.customers.store import create_customer, get_customer
 
     create_customer(pipeline, GONE, "Gone")
     set_status(pipeline, GONE, "disabled")
     customer = get_customer(pipeline, GONE)
     deletion.empty_customer(pipeline, settings, customer)
-    pipeline.execute("INSERT INTO alert_rules (customer_id, name, kinds) VALUES (%s, 'r', '{drift}')", (customer.customer_id,))
+    pipeline.execute(
+        "INSERT INTO alert_rules (customer_id, name, kinds) VALUES (%s, 'r', '{drift}')", (customer.customer_id,)
+    )
     with pytest.raises(UpstreamError, match="delete it again"):
         deletion.delete_customer(pipeline, customer)
     deletion.empty_customer(pipeline, settings, customer)
