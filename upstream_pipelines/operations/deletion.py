@@ -87,7 +87,7 @@ def delete_rows(conn: Connection, customer_id: int) -> dict[str, int]:
     # What refers goes before what it refers to.
     order: TopologicalSorter[str] = TopologicalSorter({name: [] for name in rows})
     for name, (parents, _) in rows.items():
-        for parent in parents:
+        for parent in rows.keys() & parents:
             order.add(parent, name)
     return {
         name: _empty(conn, name, customer_id, rows[name][1])

@@ -36,10 +36,9 @@ class Program:
     major: int
 
 
-def find_program(name: Literal["pg_dump", "pg_restore"], least: int) -> Program:
-    """The program of the lowest major version from `least` on, among that on PATH and the embedded server's own.
-
-    The lowest, since a newer one may set what an older server does not know.
+def find_program(name: Literal["pg_dump", "pg_restore"], server: int, archive: int = 0) -> Program:
+    """The program that fits a server of this major version, and an archive of that one, of those on PATH and the embedded
+    server's own: the oldest, since a newer one may set what an older server does not know.
 
     Raises:
         ConfigurationError: there is none.
@@ -47,12 +46,19 @@ def find_program(name: Literal["pg_dump", "pg_restore"], least: int) -> Program:
     on_path = shutil.which(name)
     places = [Path(on_path)] if on_path else []
     found = [program for path in (*places, embedded.client_programs() / name) if (program := _program(path))]
-    fitting = sorted((program for program in found if program.major >= least), key=lambda program: program.major)
+    least = max(server, archive)
+    fitting = [
+        program
+        for program in sorted(found, key=lambda program: program.major)
+        # From 17 on pg_restore begins with a setting (transaction_timeout) that 16 refuses, and reads no newer archive.
+        if program.major >= least and (server > 16 or program.major == server)
+    ]
     if not fitting:
         there = ", ".join(f"{program.path} is of version {program.major}" for program in found) or "none is there"
+        wanted = f"{least} or newer" if server > 16 else f"{server}, and an archive made with it,"
         raise ConfigurationError(
-            f"{name} of PostgreSQL {least} or newer is needed: {there}. Install PostgreSQL's client programs of that version "
-            "and put them on PATH."
+            f"{name} of PostgreSQL {wanted} is needed: {there}. Install PostgreSQL's client programs of that version and put "
+            "them on PATH."
         )
     return fitting[0]
 

@@ -17,8 +17,11 @@ SELECT c.relname FROM pg_class AS c
  ORDER BY 1;
 
 -- name: count_relations
--- Whether anything is in the database. Catalogue.
-SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'S', 'f');
+-- Whether anything is in the database, but for what extensions bring. Catalogue.
+SELECT count(*) FROM pg_class AS c
+ WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
+   AND NOT EXISTS (SELECT FROM pg_depend AS d
+                    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');
 
 -- name: waiting_file_uploads
 -- Files that were to be read at the time of this transaction (uploads_waiting).

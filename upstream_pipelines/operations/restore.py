@@ -57,13 +57,13 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     ensure_roles_and_databases(settings)
     server = max(_empty(url), _empty(dagster_url(settings)))
     files = _files(settings, folder)
-    program = find_program("pg_restore", max(server, manifest.pg_dump))
+    program = find_program("pg_restore", server, manifest.pg_dump)
     with connect_as_login(url) as login:
         # A function of the dump belongs to the pipeline's role, and an owner-to-be must be able to make it. Row-level
         # security is switched on by the dump after the rows are in, so that they can be copied.
         login.execute("GRANT CREATE ON SCHEMA public TO upstream_pipeline")
         try:
-            run_program(program, url, "--single-transaction", str(folder / PRODUCT_DUMP))
+            run_program(program, url, "--single-transaction", "--no-comments", str(folder / PRODUCT_DUMP))
         finally:
             login.execute("REVOKE CREATE ON SCHEMA public FROM upstream_pipeline")
         login.execute("ANALYZE")
@@ -73,6 +73,7 @@ def restore(settings: Settings, folder: Path) -> Manifest:
         program,
         dagster_url(settings),
         "--single-transaction",
+        "--no-comments",
         "--no-owner",
         "--no-privileges",
         str(folder / DAGSTER_DUMP),

@@ -247,7 +247,10 @@ def test_a_pg_dump_older_than_the_server_is_not_taken(tmp_path: Path, monkeypatc
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert programs.find_program("pg_dump", 15) == programs.Program(old, 15)
-    assert programs.find_program("pg_dump", 16).major == 18
+    assert programs.find_program("pg_dump", 17).major == 18
+    assert programs.find_program("pg_dump", 17, 18).major == 18
+    with pytest.raises(ConfigurationError, match="PostgreSQL 16, and an archive made with it"):
+        programs.find_program("pg_dump", 16)
     with pytest.raises(ConfigurationError, match=r"19 or newer is needed: .*pg_dump is of version 15"):
         programs.find_program("pg_dump", 19)
 
