@@ -36,6 +36,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/look.py
 	$(BIN)/python benchmarks/deliveries.py
 	$(BIN)/python benchmarks/receipt.py
+	$(BIN)/python benchmarks/api_load.py
+	$(BIN)/python benchmarks/scale.py
 
 # Two to three minutes; `make arena LONG=1` is the run that docs/arena.md reports, and writes it.
 arena: $(VENV)/.installed-dev
