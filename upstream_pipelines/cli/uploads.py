@@ -40,7 +40,7 @@ _COUNTS = (
     "seconds",
 )
 _VERDICTS = {
-    "first": "of the source's first day, which is its history", "learning": "too little history", "off": "switched off",
+    "first": "first day: its history", "learning": "too little history", "off": "switched off",
     "usual": "as usual", "low": "UNUSUAL: low", "high": "UNUSUAL: high",
 }  # fmt: skip
 # Another run may be at work on the same customer and take this file; then its end is waited for.

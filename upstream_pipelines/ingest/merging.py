@@ -17,6 +17,7 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.ingest.unusual import watch_days, watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
+from upstream_pipelines.quality.measured import BY_DAY
 from upstream_pipelines.quality.report import QualityReport
 from upstream_pipelines.quality.store import load_findings, note_duplicates
 from upstream_pipelines.settings import Settings
@@ -70,7 +71,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
             )
         if new >= _ANALYZE_FROM:
             conn.execute("SELECT analyze_claims()")
-        watch_days(conn, settings, customer, datetime.now(UTC).date(), run_id)
+        if any(source == BY_DAY for _, source in staged):
+            # The first batches of a day have the days before measured; where none come, the daily look does.
+            watch_days(conn, settings, customer, datetime.now(UTC).date(), run_id)
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
 
 

@@ -6,7 +6,7 @@ Not here: what is measured and kept (quality/anomaly_store.py), what is usual (q
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +20,8 @@ from upstream_pipelines.quality.anomaly_store import Unusual, measure_days, meas
 from upstream_pipelines.quality.measured import BY_DAY
 from upstream_pipelines.settings import Settings
 
+_NEWS = timedelta(days=7)
+
 
 def watch_upload(
     conn: Connection, settings: Settings, customer: Customer, upload_id: UUID, *, source: str, run_id: str
@@ -30,18 +32,24 @@ def watch_upload(
     if source == BY_DAY:
         return []
     with conn.transaction():
-        return _tell(conn, settings, customer, measure_upload(conn, customer, upload_id, run_id))
+        found = measure_upload(conn, customer, upload_id, run_id)
+        _tell(conn, settings, customer, found)
+    return found
 
 
 def watch_days(
     conn: Connection, settings: Settings, customer: Customer, today: date, run_id: str
 ) -> list[Unusual]:
-    """Measure the days before today (UTC) whose batches were not measured yet. Returns: what is unusual about them."""
+    """Measure the days before today (UTC) whose batches were not measured yet. Returns: what is unusual about them, of which
+    alerts tell the last week's alone: a release that begins to measure looks back on months.
+    """
     with conn.transaction():
-        return _tell(conn, settings, customer, measure_days(conn, customer, today, run_id))
+        found = measure_days(conn, customer, today, run_id)
+        _tell(conn, settings, customer, [one for one in found if one.day is not None and one.day >= today - _NEWS])
+    return found
 
 
-def _tell(conn: Connection, settings: Settings, customer: Customer, found: Sequence[Unusual]) -> list[Unusual]:
+def _tell(conn: Connection, settings: Settings, customer: Customer, found: Sequence[Unusual]) -> None:
     link = upload_link(settings, customer.slug, "upload_quality")
     entries = [
         unusual_entry(
@@ -56,7 +64,6 @@ def _tell(conn: Connection, settings: Settings, customer: Customer, found: Seque
         if one.severity == "warning"
     ]
     write_entries(conn, customer.customer_id, entries)
-    return list(found)
 
 
 def _told(verdict: Verdict) -> dict[str, Any]:

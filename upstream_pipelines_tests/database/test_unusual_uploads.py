@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -202,17 +202,19 @@ def test_batches_are_judged_by_the_day_once_it_is_over(
 
     batches = [
         [_came(pipeline, acme, day(back) + timedelta(hours=hour), 100, "webhook") for hour in range(hours)]
-        for back, hours in zip(range(12, -1, -1), [*[3 + week % 2 for week in range(11)], 1, 3], strict=True)
+        for back, hours in zip(range(12, -1, -1), [*[3 + week % 2 for week in range(10)], 1, 1, 3], strict=True)
     ]
     waiting = batches[-2][0]
     pipeline.execute("UPDATE uploads SET status = 'received' WHERE upload_id = %s", (waiting,))
-    assert watch_days(pipeline, settings, acme, TODAY, "run") == []
+    (long_ago,) = watch_days(pipeline, settings, acme, TODAY, "run")
+    assert (long_ago.rule, long_ago.day) == ("usual_volume", day(2).date())
+    assert list_alerts(pipeline, acme.customer_id) == []
     assert measures_of_upload(pipeline, acme.customer_id, waiting) == []
     pipeline.execute("UPDATE uploads SET status = 'success' WHERE upload_id = %s", (waiting,))
     (found,) = watch_days(pipeline, settings, acme, TODAY, "run")
     assert (found.rule, found.day, found.verdicts[0].measure.amount) == (
         "usual_volume",
-        date.fromordinal(TODAY.toordinal() - 7),
+        day(1).date(),
         100,
     )
     assert watch_days(pipeline, settings, acme, TODAY, "run") == []
@@ -220,7 +222,7 @@ def test_batches_are_judged_by_the_day_once_it_is_over(
     assert [{row["amount"] for row in measures_of_upload(pipeline, acme.customer_id, one) if row["rule"] == "usual_volume"}
             for one in (*batches[3], batches[-1][0])] == [{400}] * 4 + [set()]  # fmt: skip
     (alert,) = list_alerts(pipeline, acme.customer_id)
-    assert "A day of batches" in wording_of(alert["content"]).headline
+    assert f"A day of batches ({found.day})" in wording_of(alert["content"]).headline
 
 
 def test_a_customer_grades_and_switches_off_each_and_reads_its_files_no_other_way(
