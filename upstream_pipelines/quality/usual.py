@@ -7,8 +7,8 @@ beyond that by some spreads. The ends, not the middle, so that a source of two h
 the spread is the larger of the MAD's and that between the ends, so that neither is blind where the other sees nothing. A day
 weighs the same however many uploads came on it: a history sent in twenty files is not twenty days.
 
-Aim: at most 1 in 200 ordinary uploads is called unusual, by each rule. test_usual.py simulates it: senders on weekdays, every
-day with quiet weekends, weekly, several files a day, from 5 rows to thousands, with claims of several lines.
+Aim: at most 1 in 200 ordinary uploads is called unusual, by each rule. test_usual_uploads.py simulates it: senders on weekdays,
+every day with quiet weekends, weekly, several files a day, from 8 rows to thousands, with claims of several lines.
 
 What is unusual does not count as usual later, or an outage would teach that outages are normal, until it has become the
 rule: `BECOMES_USUAL` to the same side within the window all count, and so many one after the other are a new beginning, before
@@ -158,6 +158,7 @@ def _middles(days: Any, logs: Numbers, weights: Numbers, day: date) -> tuple[Num
     weekdays = (days + 6) % 7
     for weekday in range(7):
         same = weekdays == weekday
+        # Of the day itself LEAST_WEEKDAY are asked for; one less on another still tells of the spread.
         if same.sum() >= LEAST_WEEKDAY - 1:
             middles[weekday] = _quantile(logs[same], weights[same], 0.5)
     return middles[np.append(weekdays, day.weekday())], float((weekdays == day.weekday()).sum())
