@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from upstream_pipelines.api import health, problems, uploads, webhook
+from upstream_pipelines.api import audit, auth, customers, health, members, problems, uploads, webhook
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
 from upstream_pipelines.settings import Settings
 
@@ -27,7 +27,7 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    for module in (webhook, uploads, health):
+    for module in (auth, customers, members, audit, webhook, uploads, health):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(RequestMiddleware)

@@ -24,6 +24,8 @@ from upstream_pipelines.errors import (
     ConflictError,
     DatabaseUnavailableError,
     FileRefusedError,
+    ForbiddenError,
+    InvalidInputError,
     NotFoundError,
     UpstreamError,
 )
@@ -131,8 +133,10 @@ def _on_upstream(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UpstreamError)
     if isinstance(error, DatabaseUnavailableError):
         return _on_database(request, error)
-    if isinstance(error, FileRefusedError | IdempotencyKeyReusedError):
+    if isinstance(error, FileRefusedError | IdempotencyKeyReusedError | InvalidInputError):
         return problem(request, 422, error.code, str(error))
+    if isinstance(error, ForbiddenError):
+        return problem(request, 403, error.code, str(error))
     if isinstance(error, NotFoundError):
         return problem(request, 404, error.code, str(error))
     if isinstance(error, ConflictError):

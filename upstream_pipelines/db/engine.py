@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, Literal, cast
+from uuid import UUID
 
 import psycopg
 from sqlalchemy import create_engine
@@ -136,4 +137,12 @@ def customer_transaction(conn: Connection, customer_id: int) -> Iterator[None]:
     with conn.transaction():
         # set_config(..., true) is SET LOCAL: a session-level SET would stay on the pooled connection.
         conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+        yield
+
+
+@contextmanager
+def person_transaction(conn: Connection, person_id: UUID) -> Iterator[None]:
+    """A transaction in which the API role sees this person, the customers it is a member of, and no claim of any."""
+    with conn.transaction():
+        conn.execute("SELECT set_config('app.person_id', %s, true)", (str(person_id),))
         yield
