@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from upstream_pipelines.api.authentication import Acting, CanAudit
+from upstream_pipelines.api.authentication import Acting, CanAudit, CanExportAudit
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read_acts
 
@@ -48,7 +48,7 @@ class ActsPage(BaseModel):
     next: str | None
 
 
-@router.get("/audit", summary="Who did what", responses=documented(401, 403, 404, 422, 503))
+@router.get("/audit", summary="Who did what", responses=documented(401, 403, 404, 422, 429, 503))
 def read_audit(acting: CanAudit, wanted: Annotated[ActsPageQuery, Query()]) -> ActsPage:
     """The customer's trail, the newest first. Nothing in it can be changed or removed."""
     with acting.transaction() as conn:
@@ -65,9 +65,9 @@ _CSV: dict[int | str, dict[str, Any]] = {
     "/audit.csv",
     summary="Who did what, as CSV",
     response_class=StreamingResponse,
-    responses=_CSV | documented(401, 403, 404, 422, 503),
+    responses=_CSV | documented(401, 403, 404, 422, 429, 503),
 )
-def read_audit_csv(acting: CanAudit, wanted: Annotated[ActsQuery, Query()]) -> StreamingResponse:
+def read_audit_csv(acting: CanExportAudit, wanted: Annotated[ActsQuery, Query()]) -> StreamingResponse:
     """The whole trail. What a spreadsheet would take for a formula has an apostrophe before it."""
     return StreamingResponse(
         _pages(acting, wanted.filter()),

@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, SecretStr
 
 from upstream_pipelines.api.authentication import AuthenticatedPerson
 from upstream_pipelines.api.problems import ProblemError, documented
+from upstream_pipelines.api.rate_limits import spend_address, spend_log_in
 from upstream_pipelines.customers.people import PasswordRefusedError, set_password
 from upstream_pipelines.customers.sessions import ACCESS_LIFE, REFRESH_LIFE, TokenPair, log_in, log_out, refresh
 from upstream_pipelines.db.engine import connect
@@ -49,9 +50,10 @@ class Tokens(BaseModel):
     refresh_expires_in: int = Field(description="Seconds for which the refresh token is good, for one use.")
 
 
-@router.post("/login", summary="Log in", responses=documented(401, 422, 503))
+@router.post("/login", summary="Log in", responses=documented(401, 422, 429, 503))
 def post_login(request: Request, body: Credentials) -> Tokens:
     """One and the same 401 for an unknown e-mail, a wrong password and a disabled person."""
+    spend_log_in(request, body.email)
     with connect(request.app.state.settings, "upstream_api") as conn:
         pair = log_in(conn, body.email, body.password.get_secret_value(), request_id=request.state.request_id)
     if pair is None:
@@ -59,9 +61,10 @@ def post_login(request: Request, body: Credentials) -> Tokens:
     return _shown(pair)
 
 
-@router.post("/refresh", summary="Replace the tokens of a log-in", responses=documented(401, 422, 503))
+@router.post("/refresh", summary="Replace the tokens of a log-in", responses=documented(401, 422, 429, 503))
 def post_refresh(request: Request, body: RefreshToken) -> Tokens:
     """A refresh token is good for one use. A second use ends the log-in: somebody else has the token too."""
+    spend_address(request, "refresh")
     with connect(request.app.state.settings, "upstream_api") as conn:
         pair = refresh(conn, body.refresh_token.get_secret_value(), request_id=request.state.request_id)
     if pair is None:
@@ -71,7 +74,7 @@ def post_refresh(request: Request, body: RefreshToken) -> Tokens:
     return _shown(pair)
 
 
-@router.post("/logout", status_code=204, summary="Log out", responses=documented(401, 503))
+@router.post("/logout", status_code=204, summary="Log out", responses=documented(401, 429, 503))
 def post_logout(request: Request, who: AuthenticatedPerson) -> None:
     """Ends the log-in with all its tokens."""
     with connect(request.app.state.settings, "upstream_api") as conn:
@@ -82,10 +85,11 @@ def post_logout(request: Request, who: AuthenticatedPerson) -> None:
     "/password",
     status_code=204,
     summary="Set a password, or take up an invitation",
-    responses=documented(401, 422, 503),
+    responses=documented(401, 422, 429, 503),
 )
 def post_password(request: Request, body: NewPassword) -> None:
     """With a token that was given out once. Who has a password already takes up an invitation with it."""
+    spend_address(request, "password")
     try:
         with connect(request.app.state.settings, "upstream_api") as conn:
             set_password(

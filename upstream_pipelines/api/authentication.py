@@ -1,7 +1,7 @@
 """Who a request speaks for: the bearer ingestion token of a customer's system, or the access token of a person.
 
-Each route says whom it is for by one dependency: `AuthenticatedCaller` (an ingestion token), `AuthenticatedPerson`
-(whoever is logged in), or `require(Action...)` (a member of the customer in the path whose role allows it). Routes
+Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
+`AuthenticatedPerson` (whoever is logged in), or `require(Action...)` (a member of the customer in the path whose role allows it). Routes
 without one stand on the list in the structural test. Not here: issuing tokens, checking passwords, what roles allow.
 """
 
@@ -16,6 +16,7 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from upstream_pipelines.api.problems import ProblemError
+from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address
 from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
@@ -54,53 +55,68 @@ class Acting:
             yield conn
 
 
-def _require_caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_ingestion)]
-) -> Caller:
-    """The token's customer; one and the same 401 for a missing, wrong, expired or revoked token."""
-    caller = None
-    if credentials is not None:
-        with connect(request.app.state.settings, "upstream_api") as conn:
-            caller = authenticate(conn, credentials.credentials)
-    if caller is None:
-        raise ProblemError(
-            401,
-            "unauthorized",
-            "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, expired or revoked.",
-            headers=_CHALLENGE,
-        )
-    return caller
+def _token(rate: RateClass) -> Callable[..., Caller]:
+    """The dependency of a route for customers' systems: the ingestion token's customer.
+
+    One and the same 401 for a missing, wrong, expired or revoked token.
+    """
+
+    def caller_of(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_ingestion)]
+    ) -> Caller:
+        caller = None
+        if credentials is not None:
+            with connect(request.app.state.settings, "upstream_api") as conn:
+                caller = authenticate(conn, credentials.credentials)
+        if caller is None:
+            raise _refused(request, "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, "
+                           "expired or revoked.")  # fmt: skip
+        limits_of(request).spend(request, rate, f"token {caller.token_id}")
+        return caller
+
+    caller_of.rule = "token"  # type: ignore[attr-defined]
+    return caller_of
 
 
 def _require_person(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)]
 ) -> LoggedIn:
     """Whoever is logged in; one and the same 401 for a missing, wrong or expired token, an ended log-in, a disabled person."""
-    return _logged_in(request, credentials, None)
+    return _logged_in(request, credentials, None, RateClass.READ)
 
 
-def _logged_in(request: Request, credentials: HTTPAuthorizationCredentials | None, slug: str | None) -> LoggedIn:
+_require_person.rule = "person"  # type: ignore[attr-defined]
+
+
+def _logged_in(
+    request: Request, credentials: HTTPAuthorizationCredentials | None, slug: str | None, rate: RateClass
+) -> LoggedIn:
     who = None
     if credentials is not None:
         with connect(request.app.state.settings, "upstream_api") as conn:
             who = authenticate_person(conn, credentials.credentials, slug)
     if who is None:
-        raise ProblemError(
-            401,
-            "unauthorized",
-            "Log in at /api/v1/auth/login and send the access token as `Authorization: Bearer upa_...`. It may be "
-            "wrong, expired or ended.",
-            headers=_CHALLENGE,
-        )
+        raise _refused(request, "Log in at /api/v1/auth/login and send the access token as `Authorization: Bearer "
+                       "upa_...`. It may be wrong, expired or ended.")  # fmt: skip
+    limits_of(request).spend(request, rate, f"person {who.person_id}")
     return who
 
 
-def require(action: Action) -> Callable[..., Acting]:
+def _refused(request: Request, detail: str) -> ProblemError:
+    # Counted after the look and not before: a sender with an ended token must not close the door for the others behind
+    # its address, and nobody guesses 32 random bytes.
+    spend_address(request, "refused")
+    return ProblemError(401, "unauthorized", detail, headers=_CHALLENGE)
+
+
+def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acting]:
     """The dependency of a route below /api/v1/customers/{slug}: `acting: Annotated[Acting, Depends(require(Action.READ))]`.
 
     401 without a log-in; 404, the same, for a customer that is unknown, disabled, or not the person's; 403 for a role
-    that does not allow the action.
+    that does not allow the action; 429 for too many. `rate` where it is not that of reading or of writing.
     """
+    reads = action in {Action.READ, Action.AUDIT}
+    of_class = rate or (RateClass.READ if reads else RateClass.WRITE)
 
     def member(
         request: Request,
@@ -108,7 +124,7 @@ def require(action: Action) -> Callable[..., Acting]:
         credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
     ) -> Acting:
         # PostgreSQL takes no NUL in a text; no customer has one in its slug.
-        who = _logged_in(request, credentials, slug.replace("\0", " "))
+        who = _logged_in(request, credentials, slug.replace("\0", " "), of_class)
         if who.customer_id is None or who.role is None:
             raise ProblemError(404, "not_found", "You are a member of no customer of that slug.")
         if not allowed(who.role, action):
@@ -120,13 +136,16 @@ def require(action: Action) -> Callable[..., Acting]:
         return Acting(who.customer_id, slug, who.role, actor, who, settings)
 
     # What the structural test reads.
-    member.action = action  # type: ignore[attr-defined]
+    member.rule = action  # type: ignore[attr-defined]
     return member
 
 
-AuthenticatedCaller = Annotated[Caller, Depends(_require_caller)]
+AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
+IngestingCaller = Annotated[Caller, Depends(_token(RateClass.INGEST))]
+UploadingCaller = Annotated[Caller, Depends(_token(RateClass.BULK))]
 AuthenticatedPerson = Annotated[LoggedIn, Depends(_require_person)]
 CanRead = Annotated[Acting, Depends(require(Action.READ))]
 CanWork = Annotated[Acting, Depends(require(Action.WORK))]
 CanManage = Annotated[Acting, Depends(require(Action.MANAGE))]
 CanAudit = Annotated[Acting, Depends(require(Action.AUDIT))]
+CanExportAudit = Annotated[Acting, Depends(require(Action.AUDIT, RateClass.BULK))]

@@ -47,7 +47,7 @@ class CustomerChange(BaseModel):
     name: str = Field(min_length=1, max_length=200)
 
 
-@router.get("/api/v1/me", summary="Who is logged in", responses=documented(401, 503))
+@router.get("/api/v1/me", summary="Who is logged in", responses=documented(401, 429, 503))
 def read_me(request: Request, who: AuthenticatedPerson) -> Me:
     """The person of the access token, and the customers they are a member of."""
     with (
@@ -60,7 +60,7 @@ def read_me(request: Request, who: AuthenticatedPerson) -> Me:
         )  # fmt: skip
 
 
-@router.get("/api/v1/customers", summary="One's customers", responses=documented(401, 503))
+@router.get("/api/v1/customers", summary="One's customers", responses=documented(401, 429, 503))
 def read_customers(request: Request, who: AuthenticatedPerson) -> list[Membership]:
     """The active customers of which one is a member, by slug."""
     with (
@@ -70,14 +70,14 @@ def read_customers(request: Request, who: AuthenticatedPerson) -> list[Membershi
         return memberships(conn)
 
 
-@_customer.get("", summary="A customer", responses=documented(401, 403, 404, 422, 503))
+@_customer.get("", summary="A customer", responses=documented(401, 403, 404, 422, 429, 503))
 def read_customer(acting: CanRead) -> CustomerView:
     """Name and since when; the role is one's own."""
     with acting.transaction() as conn:
         return _view(conn, acting)
 
 
-@_customer.patch("", summary="Rename a customer", responses=documented(401, 403, 404, 422, 503))
+@_customer.patch("", summary="Rename a customer", responses=documented(401, 403, 404, 422, 429, 503))
 def patch_customer(acting: CanManage, body: CustomerChange) -> CustomerView:
     """Change the organisation's name; the slug stays."""
     with acting.transaction() as conn:

@@ -37,7 +37,7 @@ class RoleChange(BaseModel):
     role: Role
 
 
-@router.get("/members", summary="Members", responses=documented(401, 403, 404, 422, 503))
+@router.get("/members", summary="Members", responses=documented(401, 403, 404, 422, 429, 503))
 def read_members(acting: CanRead) -> list[Member]:
     """All members, and invitations that wait (`joined_at` is null)."""
     with acting.transaction() as conn:
@@ -45,7 +45,7 @@ def read_members(acting: CanRead) -> list[Member]:
 
 
 @router.post(
-    "/members", status_code=201, summary="Invite a member", responses=documented(401, 403, 404, 409, 422, 503)
+    "/members", status_code=201, summary="Invite a member", responses=documented(401, 403, 404, 409, 422, 429, 503)
 )
 def post_member(acting: CanManage, body: Invitation) -> Invited:
     """Nobody grants a role above their own. Inviting again gives a new token; the earlier one stops working."""
@@ -56,7 +56,9 @@ def post_member(acting: CanManage, body: Invitation) -> Invited:
     return Invited(member=member, token=token)
 
 
-@router.patch("/members/{person_id}", summary="Change a role", responses=documented(401, 403, 404, 409, 422, 503))
+@router.patch(
+    "/members/{person_id}", summary="Change a role", responses=documented(401, 403, 404, 409, 422, 429, 503)
+)
 def patch_member(acting: CanManage, person_id: UUID, body: RoleChange) -> Member:
     """Neither to a role above one's own nor of a member above it; the last owner stays one."""
     with acting.transaction() as conn:
@@ -67,7 +69,7 @@ def patch_member(acting: CanManage, person_id: UUID, body: RoleChange) -> Member
     "/members/{person_id}",
     status_code=204,
     summary="Remove a member",
-    responses=documented(401, 403, 404, 409, 422, 503),
+    responses=documented(401, 403, 404, 409, 422, 429, 503),
 )
 def delete_member(acting: CanManage, person_id: UUID) -> None:
     """Acts at once: the next request of that person meets a 404 here."""
@@ -76,7 +78,10 @@ def delete_member(acting: CanManage, person_id: UUID) -> None:
 
 
 @router.delete(
-    "/membership", status_code=204, summary="Leave a customer", responses=documented(401, 403, 404, 409, 422, 503)
+    "/membership",
+    status_code=204,
+    summary="Leave a customer",
+    responses=documented(401, 403, 404, 409, 422, 429, 503),
 )
 def delete_membership(acting: CanRead) -> None:
     """End one's own membership, whatever the role; the last owner stays."""

@@ -103,7 +103,13 @@ def unexpected(request: Request) -> JSONResponse:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for OpenAPI."""
     content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    headers = {
+        429: {"headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}}
+    }
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content} | headers.get(status, {})
+        for status in statuses
+    }
 
 
 def install(app: FastAPI) -> None:

@@ -35,9 +35,7 @@ def _customer_routes() -> list[tuple[str, str, Action]]:
     found = []
     for route in iter_route_contexts(create_app(Settings()).routes):
         if str(route.path).startswith("/api/v1/customers/{slug}"):
-            (action,) = [
-                inner.call.action for inner in route.dependant.dependencies if hasattr(inner.call, "action")
-            ]
+            (action,) = [inner.call.rule for inner in route.dependant.dependencies if hasattr(inner.call, "rule")]
             found += [(method, str(route.path), action) for method in route.methods or ()]
     return sorted(found)
 

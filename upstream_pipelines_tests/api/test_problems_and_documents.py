@@ -160,6 +160,7 @@ def test_the_openapi_document_describes_what_is_there(anonymous: httpx.Client) -
             assert len(successes) == 1
             assert all(list(answer["content"]) == ["application/problem+json"] for answer in problems), path
             assert bool(operation.get("security")) == (path not in public), path
+            assert ("429" in operation["responses"]) == (path != "/health"), path
     assert document["components"]["securitySchemes"]["ingestion_token"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in document["components"]["schemas"]
     page = anonymous.get("/api/v1/docs")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from upstream_pipelines.api.app import create_app
-from upstream_pipelines.api.authentication import AuthenticatedCaller, AuthenticatedPerson
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.settings import Settings
 
@@ -25,15 +24,6 @@ PUBLIC = {
 }
 
 
-def _rule(marked: Any) -> Callable[..., Any]:
-    (depends,) = marked.__metadata__
-    rule: Callable[..., Any] = depends.dependency
-    return rule
-
-
-CALLER, PERSON = _rule(AuthenticatedCaller), _rule(AuthenticatedPerson)
-
-
 def _calls(dependant: Dependant) -> Iterator[Any]:
     for inner in dependant.dependencies:
         yield inner.call
@@ -43,8 +33,8 @@ def _calls(dependant: Dependant) -> Iterator[Any]:
 def _rules(route: RouteContext) -> list[object]:
     """What stands in the way of a request: an action, a log-in, an ingestion token."""
     dependant = getattr(route, "dependant", None)
-    calls = list(_calls(dependant)) if dependant is not None else []
-    return [getattr(call, "action", call) for call in calls if call in {CALLER, PERSON} or hasattr(call, "action")]
+    calls = _calls(dependant) if dependant is not None else ()
+    return [call.rule for call in calls if hasattr(call, "rule")]
 
 
 def _routes() -> list[RouteContext]:
