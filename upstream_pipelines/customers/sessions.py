@@ -113,8 +113,8 @@ def authenticate_person(conn: Connection, access_token: str, slug: str | None = 
     row = conn.execute(QUERIES.authenticate_person, {"token_sha256": digest, "slug": slug}).fetchone()
     if row is None:
         return None
-    *who, customer_id, role = row
-    return LoggedIn(*who, customer_id=customer_id, role=Role(role) if role is not None else None)
+    person_id, email, session_id, customer_id, role = row
+    return LoggedIn(person_id, email, session_id, customer_id, Role(role) if role is not None else None)
 
 
 def log_out(conn: Connection, who: LoggedIn, *, request_id: str | None = None) -> None:

@@ -188,7 +188,7 @@ def test_no_answer_repeats_a_password_or_a_token(
         invite(pipeline, operator(), get_customer(pipeline, "acme").customer_id, "bob@example.org", Role.OWNER)
     let_reset_password(pipeline, operator(), "bob@example.org")
     owner = log_in("acme", Role.OWNER)
-    for path, body in (
+    bodies: list[tuple[str, Any]] = [
         ("login", {"email": canary, "password": canary}),
         ("login", {"email": canary}),
         ("login", canary),
@@ -196,11 +196,12 @@ def test_no_answer_repeats_a_password_or_a_token(
         ("login", {"email": "bob@example.org", "password": canary * 1000}),
         ("refresh", {"refresh_token": canary}),
         ("password", {"token": "ups_" + "x" * 43, "password": canary}),
-    ):
+    ]
+    for path, body in bodies:
         answer = anonymous.post(f"/api/v1/auth/{path}", json=body)
         assert answer.status_code in {401, 422}, answer.text
         assert canary not in answer.text
-    for body in ({"email": canary, "role": "viewer"}, {"email": "a@b.org", "role": canary}, {canary: 1}):
-        answer = owner.post(f"{ACME}/members", json=body)
+    for wrong in ({"email": canary, "role": "viewer"}, {"email": "a@b.org", "role": canary}, {canary: 1}):
+        answer = owner.post(f"{ACME}/members", json=wrong)
         assert answer.status_code == 422
         assert canary not in answer.text

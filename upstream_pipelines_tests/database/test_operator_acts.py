@@ -68,7 +68,7 @@ def test_a_first_owner_is_invited_logs_in_and_is_disabled(pipeline: Connection) 
     ]  # fmt: skip
     assert {act["actor_kind"] for act in acts} == {"operator", "person"}
     assert _read("audit")[0]["action"] == "person.logged_in"
-    assert "before: viewer, role: admin" in _said("audit", "acme", "--action", "member.role_changed")
+    assert "role: admin, before: viewer" in _said("audit", "acme", "--action", "member.role_changed")
     assert len(_said("audit", "acme", "--csv").splitlines()) == 9
     assert _read("audit", "acme", "--since", "2999-01-01") == []
     with pytest.raises(ConfigurationError):

@@ -358,7 +358,7 @@ def test_a_person_of_two_customers_is_one_of_each_and_neither_sees_the_other(
     with connect(settings, "upstream_api") as conn:
         for table in ("people", "members", "login_sessions", "session_tokens", "audit_log"):
             columns = {"people": "person_id", "members": "person_id"}.get(table, "*")
-            assert conn.execute(f"SELECT {columns} FROM {table}").fetchall() == [], table  # type: ignore[arg-type]
+            assert conn.execute(f"SELECT {columns} FROM {table}").fetchall() == [], table
         for hidden in ("password_hash FROM people", "reset_sha256 FROM people", "invitation_sha256 FROM members"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                conn.execute(f"SELECT {hidden}")  # type: ignore[arg-type]
+                conn.execute(f"SELECT {hidden}")
