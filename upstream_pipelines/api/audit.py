@@ -11,10 +11,11 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import Acting, CanAudit, CanExportAudit
+from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read_acts
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["audit"])
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["audit"], route_class=JsonRoute)
 
 _PAGE = 1000
 

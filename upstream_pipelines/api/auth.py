@@ -8,13 +8,14 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
 from upstream_pipelines.api.authentication import AuthenticatedPerson
+from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.rate_limits import spend_address, spend_log_in
 from upstream_pipelines.customers.people import PasswordRefusedError, set_password
 from upstream_pipelines.customers.sessions import ACCESS_LIFE, REFRESH_LIFE, TokenPair, log_in, log_out, refresh
 from upstream_pipelines.db.engine import connect
 
-router = APIRouter(prefix="/api/v1/auth", tags=["log-in"])
+router = APIRouter(prefix="/api/v1/auth", tags=["log-in"], route_class=JsonRoute)
 
 # No password, e-mail or token is longer; what is longer is not read into a hash or a statement.
 _MOST = 4000
@@ -50,7 +51,7 @@ class Tokens(BaseModel):
     refresh_expires_in: int = Field(description="Seconds for which the refresh token is good, for one use.")
 
 
-@router.post("/login", summary="Log in", responses=documented(401, 422, 429, 503))
+@router.post("/login", summary="Log in", responses=documented(400, 401, 408, 413, 422, 429, 503))
 def post_login(request: Request, body: Credentials) -> Tokens:
     """One and the same 401 for an unknown e-mail, a wrong password and a disabled person."""
     spend_log_in(request, body.email)
@@ -61,7 +62,9 @@ def post_login(request: Request, body: Credentials) -> Tokens:
     return _shown(pair)
 
 
-@router.post("/refresh", summary="Replace the tokens of a log-in", responses=documented(401, 422, 429, 503))
+@router.post(
+    "/refresh", summary="Replace the tokens of a log-in", responses=documented(400, 401, 408, 413, 422, 429, 503)
+)
 def post_refresh(request: Request, body: RefreshToken) -> Tokens:
     """A refresh token is good for one use. A second use ends the log-in: somebody else has the token too."""
     spend_address(request, "refresh")
@@ -85,7 +88,7 @@ def post_logout(request: Request, who: AuthenticatedPerson) -> None:
     "/password",
     status_code=204,
     summary="Set a password, or take up an invitation",
-    responses=documented(401, 422, 429, 503),
+    responses=documented(400, 401, 408, 413, 422, 429, 503),
 )
 def post_password(request: Request, body: NewPassword) -> None:
     """With a token that was given out once. Who has a password already takes up an invitation with it."""

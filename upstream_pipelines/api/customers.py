@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import Acting, AuthenticatedPerson, CanManage, CanRead
+from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.members import Membership, memberships
 from upstream_pipelines.customers.people import own_name
@@ -20,7 +21,7 @@ from upstream_pipelines.customers.store import get_customer, rename_customer
 from upstream_pipelines.db.engine import Connection, connect, person_transaction
 
 router = APIRouter(tags=["customers"])
-_customer = APIRouter(prefix="/api/v1/customers/{slug}")
+_customer = APIRouter(prefix="/api/v1/customers/{slug}", route_class=JsonRoute)
 
 
 class Me(BaseModel):
@@ -77,7 +78,9 @@ def read_customer(acting: CanRead) -> CustomerView:
         return _view(conn, acting)
 
 
-@_customer.patch("", summary="Rename a customer", responses=documented(401, 403, 404, 422, 429, 503))
+@_customer.patch(
+    "", summary="Rename a customer", responses=documented(400, 401, 403, 404, 408, 413, 422, 429, 503)
+)
 def patch_customer(acting: CanManage, body: CustomerChange) -> CustomerView:
     """Change the organisation's name; the slug stays."""
     with acting.transaction() as conn:

@@ -8,12 +8,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import CanManage, CanRead
+from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers import members
 from upstream_pipelines.customers.members import Member
 from upstream_pipelines.customers.roles import Role
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["members"])
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["members"], route_class=JsonRoute)
 
 
 class Invitation(BaseModel):
@@ -45,7 +46,10 @@ def read_members(acting: CanRead) -> list[Member]:
 
 
 @router.post(
-    "/members", status_code=201, summary="Invite a member", responses=documented(401, 403, 404, 409, 422, 429, 503)
+    "/members",
+    status_code=201,
+    summary="Invite a member",
+    responses=documented(400, 401, 403, 404, 408, 409, 413, 422, 429, 503),
 )
 def post_member(acting: CanManage, body: Invitation) -> Invited:
     """Nobody grants a role above their own. Inviting again gives a new token; the earlier one stops working."""
@@ -57,7 +61,9 @@ def post_member(acting: CanManage, body: Invitation) -> Invited:
 
 
 @router.patch(
-    "/members/{person_id}", summary="Change a role", responses=documented(401, 403, 404, 409, 422, 429, 503)
+    "/members/{person_id}",
+    summary="Change a role",
+    responses=documented(400, 401, 403, 404, 408, 409, 413, 422, 429, 503),
 )
 def patch_member(acting: CanManage, person_id: UUID, body: RoleChange) -> Member:
     """Neither to a role above one's own nor of a member above it; the last owner stays one."""

@@ -205,3 +205,16 @@ def test_no_answer_repeats_a_password_or_a_token(
         answer = owner.post(f"{ACME}/members", json=wrong)
         assert answer.status_code == 422
         assert canary not in answer.text
+
+
+def test_a_body_that_is_too_large_or_no_text_is_refused_before_anybody_is_asked_for(
+    anonymous: httpx.Client,
+) -> None:
+    large = b'{"email": "' + b"x" * 70_000 + b'"}'
+    for content in (large, iter([large[:40_000], large[40_000:]])):
+        answer = anonymous.post(
+            "/api/v1/auth/login", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert (answer.status_code, answer.json()["code"]) == (413, "too_large")
+    answer = anonymous.post("/api/v1/auth/login", content=b"\xff{", headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["code"]) == (400, "bad_request")

@@ -9,6 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from upstream_pipelines.api.app import create_app
+from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.settings import Settings
 
@@ -49,6 +50,13 @@ def test_each_route_has_one_rule_or_a_reason_to_have_none() -> None:
         seen.add(path)
         assert len(rules) == (0 if path in PUBLIC else 1), f"{route.methods} {path}: {rules}"
     assert set(PUBLIC) <= seen
+
+
+def test_each_body_that_is_read_into_a_model_is_bounded() -> None:
+    """FastAPI reads it to its end before it asks who sends it."""
+    for route in _routes():
+        if getattr(route, "body_field", None) is not None:
+            assert isinstance(route.original_route, JsonRoute), f"{route.path}: APIRouter(route_class=JsonRoute)"
 
 
 def test_what_belongs_to_a_customer_asks_for_a_role_in_it_and_nothing_else_does() -> None:
