@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field, SecretStr
 
-from upstream_pipelines.api.authentication import AuthenticatedPerson
+from upstream_pipelines.api.authentication import CHALLENGE, AuthenticatedPerson
 from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.rate_limits import spend_address, spend_log_in
@@ -58,7 +58,9 @@ def post_login(request: Request, body: Credentials) -> Tokens:
     with connect(request.app.state.settings, "upstream_api") as conn:
         pair = log_in(conn, body.email, body.password.get_secret_value(), request_id=request.state.request_id)
     if pair is None:
-        raise ProblemError(401, "unauthorized", "The e-mail or the password is wrong, or the log-in is closed.")
+        raise ProblemError(
+            401, "unauthorized", "The e-mail or the password is wrong, or the log-in is closed.", headers=CHALLENGE
+        )
     return _shown(pair)
 
 
@@ -102,7 +104,7 @@ def post_password(request: Request, body: NewPassword) -> None:
                 request_id=request.state.request_id,
             )
     except PasswordRefusedError as error:
-        raise ProblemError(401, error.code, str(error)) from None
+        raise ProblemError(401, error.code, str(error), headers=CHALLENGE) from None
 
 
 def _shown(pair: TokenPair) -> Tokens:

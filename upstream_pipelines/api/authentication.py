@@ -18,6 +18,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from upstream_pipelines.api.problems import ProblemError
 from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address
 from upstream_pipelines.customers.audit import Actor
+from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
 from upstream_pipelines.customers.tokens import Caller, authenticate
@@ -30,7 +31,7 @@ _ingestion = HTTPBearer(
 _access = HTTPBearer(
     auto_error=False, scheme_name="access_token", description="The access token of a log-in: `upa_...`."
 )
-_CHALLENGE = {"WWW-Authenticate": 'Bearer realm="upstream"'}
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="upstream"'}
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,11 @@ class Acting:
     actor: Actor
     who: LoggedIn
     settings: Settings
+
+    @property
+    def customer(self) -> CustomerKey:
+        """The customer, as the domain's functions take it."""
+        return CustomerKey(self.customer_id, self.slug)
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
@@ -106,7 +112,7 @@ def _refused(request: Request, detail: str) -> ProblemError:
     # Counted after the look and not before: a sender with an ended token must not close the door for the others behind
     # its address, and nobody guesses 32 random bytes.
     spend_address(request, "refused")
-    return ProblemError(401, "unauthorized", detail, headers=_CHALLENGE)
+    return ProblemError(401, "unauthorized", detail, headers=CHALLENGE)
 
 
 def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acting]:

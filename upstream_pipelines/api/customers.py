@@ -84,7 +84,7 @@ def read_customer(acting: CanRead) -> CustomerView:
 def patch_customer(acting: CanManage, body: CustomerChange) -> CustomerView:
     """Change the organisation's name; the slug stays."""
     with acting.transaction() as conn:
-        rename_customer(conn, acting.actor, acting.customer_id, body.name)
+        rename_customer(conn, acting.actor, acting.customer, body.name)
         return _view(conn, acting)
 
 

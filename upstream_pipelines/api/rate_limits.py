@@ -79,6 +79,10 @@ class RateLimits:
         self._items = {kind: parse(text) for kind, text in written.items()}
         self._limiter = _limiter(settings)
 
+    def storage_answers(self) -> bool:
+        """Whether what counts can be reached; for `upstream doctor`."""
+        return self._limiter.storage.check()
+
     def spend(self, request: Request, kind: RateClass, caller: str) -> None:
         """Count a request of a caller; its answer tells what is left.
 

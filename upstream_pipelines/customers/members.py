@@ -24,7 +24,10 @@ QUERIES = load_queries(__package__)
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the customer sees it; `joined_at` is None while the invitation waits. Instants are in UTC."""
+    """A member as the customer sees it; `joined_at` is None while the invitation waits, and then there is no name either.
+
+    Instants are in UTC.
+    """
 
     person_id: UUID
     email: str

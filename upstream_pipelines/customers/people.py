@@ -49,12 +49,12 @@ class PasswordRefusedError(InvalidInputError):
 
 
 def checked_email(text: str) -> str:
-    """The e-mail address without white space around it.
+    """The e-mail address without white space around it, in lower case: nobody is told how somebody else wrote it.
 
     Raises:
         InvalidInputError: it is none.
     """
-    email = text.strip()
+    email = text.strip().lower()
     if len(email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(email):
         raise InvalidInputError("That is no e-mail address such as name@example.org.")
     return email

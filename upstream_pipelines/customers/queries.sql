@@ -151,8 +151,10 @@ SELECT person_id, email, session_id, customer_id, role FROM authenticate_person(
 SELECT person_of_email(%(email)s, %(name)s);
 
 -- name: select_members
--- Members and invitations of a customer, or one of them. Served by the primary key of members.
-SELECT m.person_id, p.email, p.display_name, m.role, p.disabled_at IS NOT NULL AS disabled, m.invited_at, m.joined_at
+-- Members and invitations of a customer, or one of them. Of who has not joined nothing is told that the invitation did not
+-- say: it may be known from another customer. Served by the primary key of members.
+SELECT m.person_id, p.email, CASE WHEN m.joined_at IS NOT NULL THEN p.display_name ELSE '' END AS display_name, m.role,
+       m.joined_at IS NOT NULL AND p.disabled_at IS NOT NULL AS disabled, m.invited_at, m.joined_at
   FROM members AS m JOIN people AS p USING (person_id)
  WHERE m.customer_id = %(customer_id)s AND (%(person_id)s::uuid IS NULL OR m.person_id = %(person_id)s)
  ORDER BY lower(p.email);

@@ -91,7 +91,7 @@ def set_status(conn: Connection, slug: str, status: str) -> Customer:
     return _customer(row)
 
 
-def rename_customer(conn: Connection, actor: Actor, customer_id: int, name: str) -> None:
+def rename_customer(conn: Connection, actor: Actor, customer: CustomerKey, name: str) -> None:
     """Give the organisation another name; the slug stays. Call it inside a transaction.
 
     Raises:
@@ -100,8 +100,8 @@ def rename_customer(conn: Connection, actor: Actor, customer_id: int, name: str)
     checked = checked_name(name)
     if not checked:
         raise InvalidInputError("A customer needs a name.")
-    conn.execute(QUERIES.rename_customer, {"customer_id": customer_id, "name": checked})
-    record(conn, actor, "customer.renamed", ("customer", customer_id), customer_id=customer_id)
+    conn.execute(QUERIES.rename_customer, {"customer_id": customer.customer_id, "name": checked})
+    record(conn, actor, "customer.renamed", ("customer", customer.slug), customer_id=customer.customer_id)
 
 
 def configure_customer(conn: Connection, customer: Customer, file: ConfigurationFile) -> dict[str, str]:

@@ -16,6 +16,7 @@ from limits import parse
 from pydantic import SecretStr
 
 from upstream_pipelines.api.app import create_app
+from upstream_pipelines.cli.doctor import _counters, _NotWellError
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import issue_token
@@ -153,9 +154,12 @@ def test_two_processes_count_together_in_redis_and_without_it_nothing_is_served(
         urls = [serve(shared), serve(shared)]
         answers = [send(urls[number % 2]).status_code for number in range(4)]
         assert answers == [202, 202, 202, 429]
+        assert _counters(shared) == ("the Redis that counts requests answers", "")
     gone = send(urls[0])
     assert (gone.status_code, gone.json()["code"]) == (503, "rate_limits_unavailable")
     assert gone.headers["Retry-After"]
+    with pytest.raises(_NotWellError):
+        _counters(shared)
 
 
 def test_a_storage_that_cannot_be_used_is_told_without_its_password() -> None:

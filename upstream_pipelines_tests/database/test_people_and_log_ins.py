@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from threading import Barrier
 from uuid import UUID
 
@@ -128,6 +129,22 @@ def test_who_invites_a_person_of_another_customer_cannot_log_in_as_them(
     set_password(api, second, PASSWORD)
     assert _who(api, pair.access_token, "beta").role is Role.VIEWER
     assert _who(api, pair.access_token, "acme").role is Role.OWNER
+
+
+def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
+    settings: Settings, pipeline: Connection, acme: int, join: Join
+) -> None:
+    """Else whoever may invite could ask who has a log-in here, and under which name."""
+    beta = _customer(pipeline, "beta")
+    with pipeline.transaction():
+        invite(pipeline, operator(), beta, "Known@example.org", Role.OWNER, display_name="A Name")
+    set_disabled(pipeline, operator(), "known@example.org", disabled=True)
+    ann = join("ann", Role.ADMIN)
+    with _as_customer(settings, acme) as conn:
+        known, _ = invite(conn, ann, acme, "KNOWN@example.org", Role.VIEWER, display_name="B")
+        unknown, _ = invite(conn, ann, acme, "UNKNOWN@example.org", Role.VIEWER, display_name="B")
+        assert replace(known, person_id=unknown.person_id, email=unknown.email) == unknown
+        assert (known.email, unknown.email) == ("known@example.org", "unknown@example.org")
 
 
 def test_an_invitation_made_again_ends_the_earlier_one_and_one_past_its_day_is_refused(
