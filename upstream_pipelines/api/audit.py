@@ -18,15 +18,19 @@ from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read
 router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["audit"], route_class=JsonRoute)
 
 _PAGE = 1000
+# PostgreSQL takes no NUL in a text.
+_TEXT = r"^[^\x00]*$"
 
 
 class ActsQuery(BaseModel):
     """Which acts; what is not given does not narrow."""
 
-    action: str | None = Field(default=None, max_length=100, description="Such as member.removed.")
-    actor: str | None = Field(default=None, max_length=254, description="Id or e-mail of who acted.")
-    entity_kind: str | None = Field(default=None, max_length=100)
-    entity_id: str | None = Field(default=None, max_length=200)
+    action: str | None = Field(default=None, pattern=_TEXT, max_length=100, description="Such as member.removed.")
+    actor: str | None = Field(
+        default=None, pattern=_TEXT, max_length=254, description="Id or e-mail of who acted."
+    )
+    entity_kind: str | None = Field(default=None, pattern=_TEXT, max_length=100)
+    entity_id: str | None = Field(default=None, pattern=_TEXT, max_length=200)
     since: datetime | None = Field(default=None, description="From then on; without a zone, UTC.")
     until: datetime | None = Field(default=None, description="Before then; without a zone, UTC.")
 

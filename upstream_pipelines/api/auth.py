@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -55,8 +56,10 @@ class Tokens(BaseModel):
 def post_login(request: Request, body: Credentials) -> Tokens:
     """One and the same 401 for an unknown e-mail, a wrong password and a disabled person."""
     spend_log_in(request, body.email)
-    with connect(request.app.state.settings, "upstream_api") as conn:
-        pair = log_in(conn, body.email, body.password.get_secret_value(), request_id=request.state.request_id)
+    pair = log_in(
+        partial(connect, request.app.state.settings, "upstream_api"), body.email, body.password.get_secret_value(),
+        request_id=request.state.request_id,
+    )  # fmt: skip
     if pair is None:
         raise ProblemError(
             401, "unauthorized", "The e-mail or the password is wrong, or the log-in is closed.", headers=CHALLENGE
@@ -74,7 +77,10 @@ def post_refresh(request: Request, body: RefreshToken) -> Tokens:
         pair = refresh(conn, body.refresh_token.get_secret_value(), request_id=request.state.request_id)
     if pair is None:
         raise ProblemError(
-            401, "unauthorized", "The refresh token is wrong, used, expired or ended. Log in again."
+            401,
+            "unauthorized",
+            "The refresh token is wrong, used, expired or ended. Log in again.",
+            headers=CHALLENGE,
         )
     return _shown(pair)
 
@@ -96,13 +102,10 @@ def post_password(request: Request, body: NewPassword) -> None:
     """With a token that was given out once. Who has a password already takes up an invitation with it."""
     spend_address(request, "password")
     try:
-        with connect(request.app.state.settings, "upstream_api") as conn:
-            set_password(
-                conn,
-                body.token.get_secret_value(),
-                body.password.get_secret_value(),
-                request_id=request.state.request_id,
-            )
+        set_password(
+            partial(connect, request.app.state.settings, "upstream_api"), body.token.get_secret_value(),
+            body.password.get_secret_value(), request_id=request.state.request_id,
+        )  # fmt: skip
     except PasswordRefusedError as error:
         raise ProblemError(401, error.code, str(error), headers=CHALLENGE) from None
 

@@ -1,8 +1,9 @@
 """Who a request speaks for: the bearer ingestion token of a customer's system, or the access token of a person.
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
-`AuthenticatedPerson` (whoever is logged in), or `require(Action...)` (a member of the customer in the path whose role allows it). Routes
-without one stand on the list in the structural test. Not here: issuing tokens, checking passwords, what roles allow.
+`AuthenticatedPerson` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
+the customer in the path whose role allows it). Routes without one stand on the list in the structural test. Not here:
+issuing tokens, checking passwords, what roles allow.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from upstream_pipelines.customers.passwords import BusyError
 from upstream_pipelines.errors import (
     ConflictError,
     DatabaseUnavailableError,
@@ -141,6 +142,8 @@ def _on_upstream(request: Request, error: Exception) -> JSONResponse:
         return _on_database(request, error)
     if isinstance(error, FileRefusedError | IdempotencyKeyReusedError | InvalidInputError):
         return problem(request, 422, error.code, str(error))
+    if isinstance(error, BusyError):
+        return problem(request, 503, error.code, str(error), headers={"Retry-After": "1"})
     if isinstance(error, ForbiddenError):
         return problem(request, 403, error.code, str(error))
     if isinstance(error, NotFoundError):

@@ -15,7 +15,7 @@ from psycopg.rows import class_row
 
 from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.passwords import hash_password, password_fits
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connecting, Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import InvalidInputError, NotFoundError
 
@@ -152,18 +152,22 @@ def end_sessions(conn: Connection, person_id: UUID, ending: str) -> None:
     conn.execute(QUERIES.end_sessions_of_person, {"person_id": person_id, "ending": ending})
 
 
-def set_password(conn: Connection, token: str, password: str, *, request_id: str | None = None) -> None:
+def set_password(connecting: Connecting, token: str, password: str, *, request_id: str | None = None) -> None:
     """Set a password by a token, or take up an invitation by a token and the password one has. The token is used up.
 
     An invitation does not set the password of somebody who has one: whoever invites holds the token and would be able
-    to log in as them. May be called as upstream_api, outside any transaction, for hashing takes its time.
+    to log in as them. No connection waits for the hash.
 
     Raises:
         PasswordRefusedError: the token is unknown, used or expired, or the password is not the person's.
         WeakPasswordError: the new password is too short or too long.
+        BusyError: too many passwords are being checked.
     """
     digest = token_digest(token, "ups")
-    row = conn.execute(QUERIES.find_password_token, {"token_sha256": digest}).fetchone() if digest else None
+    if digest is None:
+        raise _refused()
+    with connecting() as conn:
+        row = conn.execute(QUERIES.find_password_token, {"token_sha256": digest}).fetchone()
     if row is None:
         raise _refused()
     person_id, email, stored, customer_id = row
@@ -171,7 +175,7 @@ def set_password(conn: Connection, token: str, password: str, *, request_id: str
         raise _refused()
     fresh = None if stored is not None else hash_password(password)
     actor = Actor("person", str(person_id), email, request_id)
-    with conn.transaction():
+    with connecting() as conn, conn.transaction():
         conn.execute(QUERIES.act_for, {"person_id": str(person_id), "customer_id": ""})
         if fresh is not None:
             values = {"person_id": person_id, "token_sha256": digest, "password_hash": fresh}

@@ -16,7 +16,7 @@ from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.passwords import password_fits
 from upstream_pipelines.customers.people import checked_email, new_token, token_digest
 from upstream_pipelines.customers.roles import Role
-from upstream_pipelines.db.engine import Connection, person_transaction
+from upstream_pipelines.db.engine import Connecting, Connection, person_transaction
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import InvalidInputError
 
@@ -47,19 +47,28 @@ class LoggedIn:
     role: Role | None
 
 
-def log_in(conn: Connection, email: str, password: str, *, request_id: str | None = None) -> TokenPair | None:
+def log_in(
+    connecting: Connecting, email: str, password: str, *, request_id: str | None = None
+) -> TokenPair | None:
     """Open a log-in; None where the e-mail or the password is wrong, nobody has it, or its person is disabled.
 
-    Every answer costs one check of a hash, whatever the cause. Outside any transaction: hashing takes its time.
+    Every answer costs one check of a hash, whatever the cause; no connection waits for it.
+
+    Raises:
+        BusyError: too many passwords are being checked.
     """
     try:
-        known = conn.execute(QUERIES.find_login, {"email": checked_email(email)}).fetchone()
+        address = checked_email(email)
     except InvalidInputError:
         known = None
+    else:
+        with connecting() as conn:
+            known = conn.execute(QUERIES.find_login, {"email": address}).fetchone()
     fits = password_fits(password, known[2] if known else None)
     if known is None or not fits:
         return None
-    return open_session(conn, known[0], known[1], request_id=request_id)
+    with connecting() as conn:
+        return open_session(conn, known[0], known[1], request_id=request_id)
 
 
 def open_session(conn: Connection, person_id: UUID, email: str, *, request_id: str | None = None) -> TokenPair:

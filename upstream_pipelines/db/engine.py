@@ -6,8 +6,8 @@ Not here: starting a server (embedded.py), making roles and tables (migrate.py),
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import Any, Literal, cast
 from uuid import UUID
@@ -23,6 +23,8 @@ from upstream_pipelines.settings import Settings
 
 Role = Literal["upstream_owner", "upstream_pipeline", "upstream_api"]
 Connection = psycopg.Connection[Any]
+# Gives a connection each time it is asked for one: for what would hold it through something slow.
+Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
 def database_url(settings: Settings) -> URL:

@@ -175,6 +175,7 @@ def test_an_invited_person_joins_logs_in_works_refreshes_and_logs_out(
     assert rest["next"] is None
     bad = owner.get(f"{ACME}/audit", params={"after": "x"})
     assert (bad.status_code, bad.json()["code"]) == (422, "invalid_input")
+    assert owner.get(f"{ACME}/audit?action=%00").status_code == 422
     page = owner.get(f"{ACME}/audit.csv", params={"action": "member.removed"})
     assert page.headers["content-type"] == "text/csv; charset=utf-8"
     assert len(page.text.splitlines()) == 2

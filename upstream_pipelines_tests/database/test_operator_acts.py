@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,8 @@ def test_a_first_owner_is_invited_logs_in_and_is_disabled(pipeline: Connection) 
     pipeline.execute("INSERT INTO customers (slug, name) VALUES ('acme', 'Acme')")
     assert "has no members" in _said("members", "list", "acme")
     made = _read("members", "add", "acme", "ann@example.org", "--role", "owner", "--name", "Ann")
-    set_password(pipeline, made["token"], PASSWORD)
-    assert log_in(pipeline, "ann@example.org", PASSWORD) is not None
+    set_password(lambda: nullcontext(pipeline), made["token"], PASSWORD)
+    assert log_in(lambda: nullcontext(pipeline), "ann@example.org", PASSWORD) is not None
     assert [(member["email"], member["role"]) for member in _read("members", "list", "acme")] == [
         ("ann@example.org", "owner")
     ]
@@ -55,11 +56,11 @@ def test_a_first_owner_is_invited_logs_in_and_is_disabled(pipeline: Connection) 
     with pytest.raises(NotFoundError):
         _said("members", "remove", "acme", "bob@example.org")
     _said("people", "disable", "ann@example.org")
-    assert log_in(pipeline, "ann@example.org", PASSWORD) is None
+    assert log_in(lambda: nullcontext(pipeline), "ann@example.org", PASSWORD) is None
     _said("people", "enable", "ann@example.org")
     token = _read("people", "password", "ann@example.org")["token"]
-    set_password(pipeline, token, PASSWORD + "!")
-    assert log_in(pipeline, "ann@example.org", PASSWORD + "!") is not None
+    set_password(lambda: nullcontext(pipeline), token, PASSWORD + "!")
+    assert log_in(lambda: nullcontext(pipeline), "ann@example.org", PASSWORD + "!") is not None
 
     acts = _read("audit", "acme")
     assert [act["action"] for act in acts] == [

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from threading import Barrier
+from threading import Barrier, BoundedSemaphore
 from uuid import UUID
 
 import psycopg
@@ -15,7 +15,7 @@ import pytest
 from upstream_pipelines.customers import passwords
 from upstream_pipelines.customers.audit import Actor, operator
 from upstream_pipelines.customers.members import LastOwnerError, change_role, invite, leave, list_members, remove
-from upstream_pipelines.customers.passwords import WeakPasswordError, hash_password, password_fits
+from upstream_pipelines.customers.passwords import BusyError, WeakPasswordError, hash_password, password_fits
 from upstream_pipelines.customers.people import (
     PasswordRefusedError,
     let_reset_password,
@@ -31,7 +31,7 @@ from upstream_pipelines.customers.sessions import (
     open_session,
     refresh,
 )
-from upstream_pipelines.db.engine import Connection, connect, customer_transaction
+from upstream_pipelines.db.engine import Connecting, Connection, connect, customer_transaction
 from upstream_pipelines.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
 from upstream_pipelines.settings import Settings
 
@@ -78,6 +78,10 @@ def join(pipeline: Connection, acme: int) -> Join:
     return make
 
 
+def _of(conn: Connection) -> Connecting:
+    return lambda: nullcontext(conn)
+
+
 def _who(conn: Connection, access_token: str, slug: str | None = None) -> LoggedIn:
     who = authenticate_person(conn, access_token, slug)
     assert who is not None
@@ -96,17 +100,17 @@ def test_an_invited_person_sets_a_password_with_the_token_once_and_logs_in(
     with pipeline.transaction():
         member, token = invite(pipeline, operator(), acme, "Ann@Example.org", Role.ANALYST)
     assert member.joined_at is None
-    assert log_in(api, "ann@example.org", PASSWORD) is None
+    assert log_in(_of(api), "ann@example.org", PASSWORD) is None
     with pytest.raises(WeakPasswordError):
-        set_password(api, token, "eleven char")
-    set_password(api, token, PASSWORD)
+        set_password(_of(api), token, "eleven char")
+    set_password(_of(api), token, PASSWORD)
     with pytest.raises(PasswordRefusedError):
-        set_password(api, token, "another four words")
-    pair = log_in(api, " ann@EXAMPLE.org", PASSWORD)
+        set_password(_of(api), token, "another four words")
+    pair = log_in(_of(api), " ann@EXAMPLE.org", PASSWORD)
     assert pair is not None
     who = _who(api, pair.access_token, "acme")
     assert (who.person_id, who.role) == (member.person_id, Role.ANALYST)
-    assert log_in(api, "ann@example.org", PASSWORD + "x") is None
+    assert log_in(_of(api), "ann@example.org", PASSWORD + "x") is None
     stored = pipeline.execute("SELECT string_agg(t::text, '') FROM session_tokens AS t").fetchone()
     assert stored is not None
     assert pair.access_token not in stored[0]
@@ -120,13 +124,13 @@ def test_who_invites_a_person_of_another_customer_cannot_log_in_as_them(
     with pipeline.transaction():
         _, first = invite(pipeline, operator(), acme, "ann@example.org", Role.OWNER)
         _, second = invite(pipeline, operator(), beta, "ann@example.org", Role.VIEWER)
-    set_password(api, first, PASSWORD)
+    set_password(_of(api), first, PASSWORD)
     with pytest.raises(PasswordRefusedError):
-        set_password(api, second, "what the inviter would like")
-    pair = log_in(api, "ann@example.org", PASSWORD)
+        set_password(_of(api), second, "what the inviter would like")
+    pair = log_in(_of(api), "ann@example.org", PASSWORD)
     assert pair is not None
     assert _who(api, pair.access_token, "beta").role is None
-    set_password(api, second, PASSWORD)
+    set_password(_of(api), second, PASSWORD)
     assert _who(api, pair.access_token, "beta").role is Role.VIEWER
     assert _who(api, pair.access_token, "acme").role is Role.OWNER
 
@@ -154,10 +158,10 @@ def test_an_invitation_made_again_ends_the_earlier_one_and_one_past_its_day_is_r
         _, first = invite(pipeline, operator(), acme, "ann@example.org", Role.VIEWER)
         _, second = invite(pipeline, operator(), acme, "ann@example.org", Role.ADMIN)
     with pytest.raises(PasswordRefusedError):
-        set_password(api, first, PASSWORD)
+        set_password(_of(api), first, PASSWORD)
     pipeline.execute("UPDATE members SET invitation_expires_at = now()")
     with pytest.raises(PasswordRefusedError):
-        set_password(api, second, PASSWORD)
+        set_password(_of(api), second, PASSWORD)
     assert [(member.role, member.joined_at) for member in list_members(pipeline, acme)] == [(Role.ADMIN, None)]
 
 
@@ -234,9 +238,9 @@ def test_log_out_disabling_removal_and_a_new_password_act_at_once(
     pair = open_session(api, UUID(bob.id), bob.name)
     token = let_reset_password(pipeline, operator(), bob.name)
     assert _who(api, pair.access_token, "acme").role is Role.VIEWER
-    set_password(api, token, PASSWORD)
+    set_password(_of(api), token, PASSWORD)
     assert authenticate_person(api, pair.access_token) is None
-    fresh = log_in(api, bob.name, PASSWORD)
+    fresh = log_in(_of(api), bob.name, PASSWORD)
     assert fresh is not None
     with pipeline.transaction():
         remove(pipeline, ann, acme, UUID(bob.id))
@@ -251,8 +255,8 @@ def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check
 ) -> None:
     """Their times would tell apart who has a log-in here from who has none."""
     ann, bob = join("ann"), join("bob")
-    set_password(api, let_reset_password(pipeline, operator(), ann.name), PASSWORD)
-    set_password(api, let_reset_password(pipeline, operator(), bob.name), PASSWORD)
+    set_password(_of(api), let_reset_password(pipeline, operator(), ann.name), PASSWORD)
+    set_password(_of(api), let_reset_password(pipeline, operator(), bob.name), PASSWORD)
     set_disabled(pipeline, operator(), bob.name, disabled=True)
     hasher = passwords._hasher()
     checked: list[str] = []
@@ -266,10 +270,19 @@ def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check
     for email, password in (
         (ann.name, "not the password"), (bob.name, PASSWORD), ("no@example.org", PASSWORD), ("no e-mail \0", PASSWORD),
     ):  # fmt: skip
-        assert log_in(api, email, password) is None
+        assert log_in(_of(api), email, password) is None
     assert len(checked) == 4
     assert len(set(checked)) == 1, "the same parameters"
     assert checked[0].startswith("$argon2id$")
+
+
+def test_of_many_passwords_at_once_some_are_sent_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who log in must not take all threads from those who send claims."""
+    stored = hash_password(PASSWORD)
+    monkeypatch.setattr(passwords, "_PLACES", BoundedSemaphore(1))
+    with passwords._place(), pytest.raises(BusyError):
+        password_fits(PASSWORD, stored)
+    assert password_fits(PASSWORD, stored)
 
 
 def test_a_password_is_at_least_twelve_characters_and_at_most_a_thousand_bytes_whatever_they_are() -> None:
