@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -183,18 +184,30 @@ def test_a_refresh_token_is_good_once_and_its_second_use_ends_the_whole_log_in(
     assert reused == (1,)
 
 
-def test_of_two_who_refresh_at_once_with_one_token_one_ends_the_log_in(settings: Settings, join: Join) -> None:
+def test_of_two_who_refresh_at_once_with_one_token_one_ends_the_log_in(
+    settings: Settings, pipeline: Connection, join: Join
+) -> None:
+    """The token's row is held until both have come to where they wait: both may have seen it unused."""
     ann = join("ann")
-    barrier = Barrier(2)
 
     def use(token: str) -> object:
         with connect(settings, "upstream_api") as conn:
-            barrier.wait()
             return refresh(conn, token)
 
     with connect(settings, "upstream_api") as conn, ThreadPoolExecutor(2) as pool:
         pair = open_session(conn, UUID(ann.id), ann.name)
-        answers = list(pool.map(use, [pair.refresh_token] * 2))
+        with pipeline.transaction():
+            pipeline.execute("SELECT 1 FROM session_tokens WHERE kind = 'refresh' FOR UPDATE")
+            both = [pool.submit(use, pair.refresh_token) for _ in range(2)]
+            for _ in range(1000):
+                waiting = conn.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ).fetchone()
+                if waiting == (2,):
+                    break
+                time.sleep(0.01)
+        answers = [one.result(timeout=30) for one in both]
         assert sorted(answer is None for answer in answers) == [False, True]
         assert authenticate_person(conn, pair.access_token) is None
 

@@ -67,6 +67,22 @@ def test_what_belongs_to_a_customer_asks_for_a_role_in_it_and_nothing_else_does(
         assert any(isinstance(rule, Action) for rule in _rules(route)) == of_customer, path
 
 
+def test_what_changes_something_asks_for_more_than_reading_and_the_trail_for_its_own_right() -> None:
+    """The matrix of roles and routes takes each route at its word; this is whether the word can be right."""
+    own = {"/api/v1/customers/{slug}/membership"}  # leaving, which everybody may
+    for route in _routes():
+        path = str(route.path)
+        if not path.startswith("/api/v1/customers/{slug}") or path in own:
+            continue
+        rules, reads = set(_rules(route)), (route.methods or set()) <= {"GET", "HEAD"}
+        if "/audit" in path:
+            assert rules == {Action.AUDIT}, path
+        elif not reads:
+            assert rules <= {Action.WORK, Action.MANAGE}, path
+        if "/members/" in path or path.endswith("{slug}"):
+            assert reads or rules == {Action.MANAGE}, path
+
+
 def test_each_role_may_do_what_the_lower_may_and_only_an_admin_manages() -> None:
     assert {role.value: [action.value for action in Action if allowed(role, action)] for role in Role} == {
         "viewer": ["read"],
