@@ -12,6 +12,7 @@ from upstream_pipelines.alerts.overview import DEAD_FOR
 from upstream_pipelines.alerts.resending import resend as resend_delivery
 from upstream_pipelines.alerts.resending import resend_all
 from upstream_pipelines.alerts.store import AlertState, enable_channel, list_alerts
+from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
@@ -112,8 +113,10 @@ def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the 
     """Switch a channel on again that was switched off because its receiver failed."""
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
-        enable_channel(conn, get_customer(conn, slug).customer_id, channel)
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
+        enable_channel(conn, customer.customer_id, channel)
+        audited(conn, customer, "channel.enabled", ("channel", channel))
     out.print(f"Channel {channel} is on.")
 
 
@@ -130,11 +133,14 @@ def resend(
         raise ConfigurationError("Say what to resend: a delivery's id, or --channel NAME for all of a channel.")
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
-        customer_id = get_customer(conn, slug).customer_id
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
         if channel is not None:
-            count = resend_all(conn, customer_id, channel, datetime.now(UTC) - DEAD_FOR)
-            out.print(f"{count} deliveries are due now.")
+            count = resend_all(conn, customer.customer_id, channel, datetime.now(UTC) - DEAD_FOR)
+            audited(conn, customer, "channel.resent", ("channel", channel), deliveries=count)
+            said = f"{count} deliveries are due now."
         elif delivery is not None:
-            resend_delivery(conn, customer_id, delivery)
-            out.print("It is due now.")
+            resent = resend_delivery(conn, customer.customer_id, delivery)
+            audited(conn, customer, "delivery.resent", ("delivery", resent))
+            said = "It is due now."
+    out.print(said)
