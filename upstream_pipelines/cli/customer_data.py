@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from upstream_pipelines.cli.operator import audited
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
@@ -39,7 +40,9 @@ def delete(
             deleted = empty_customer(conn, settings, customer)
             deleted |= forget_partition(instance, settings, slug)
             # Last: while it is there, a deletion that was killed can be gone on with.
-            delete_customer(conn, customer)
+            with conn.transaction():
+                delete_customer(conn, customer)
+                audited(conn, customer, "customer.deleted", ("customer", slug))
     if json:
         print_json({"slug": slug, "deleted": deleted})
         return
@@ -47,8 +50,8 @@ def delete(
         f"Deleted of {slug}", ("what", "how many"), ((name, count) for name, count in deleted.items() if count)
     )
     out.print(
-        "What stays: the name in log lines of runs of all customers, until the nightly cleanup takes them; what was sent; "
-        "and backups made before."
+        "What stays: the audit trail; the name in log lines of runs of all customers, until the nightly cleanup takes them; "
+        "what was sent; and backups made before."
     )
 
 

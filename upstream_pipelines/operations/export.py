@@ -31,6 +31,7 @@ EXPORTED = (
     "alert_rules",
     "alert_silences",
     "alerts",
+    "audit_log",
     "claim_history",
     "claims",
     "customers",
@@ -43,6 +44,7 @@ EXPORTED = (
     "drift_placebo",
     "drift_results",
     "ingestion_tokens",
+    "members",
     "missed_uploads",
     "payer_activity",
     "payer_codes",
@@ -61,6 +63,7 @@ LEFT_OUT: Mapping[str, str] = {
 # Columns that are left out of an exported table, and why.
 WITHHELD: Mapping[str, Mapping[str, str]] = {
     "ingestion_tokens": {"token_sha256": "tells a guessed token"},
+    "members": {"invitation_sha256": "the same"},
     "alert_channels": {
         "secret": "signs webhooks, or signs in at Slack",
         "previous_secret": "the same",

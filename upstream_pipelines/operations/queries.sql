@@ -52,6 +52,23 @@ SELECT c.relname,
  WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
  ORDER BY 1;
 
+-- name: delete_people_of_nobody_else
+-- Members of this customer alone, with their log-ins: nothing else would speak of them (members_person,
+-- login_sessions_person, session_tokens_session). The tokens by name: by cascade they would go after people are asked whether
+-- anything refers to them.
+WITH alone AS (
+    SELECT m.person_id FROM members AS m
+     WHERE m.customer_id = %(customer_id)s
+       AND NOT EXISTS (SELECT FROM members AS o WHERE o.person_id = m.person_id AND o.customer_id <> m.customer_id)
+), ended AS (
+    DELETE FROM members WHERE customer_id = %(customer_id)s AND person_id IN (SELECT person_id FROM alone)
+), logged_out AS (
+    DELETE FROM login_sessions WHERE person_id IN (SELECT person_id FROM alone) RETURNING session_id
+), tokens AS (
+    DELETE FROM session_tokens WHERE session_id IN (SELECT session_id FROM logged_out)
+)
+DELETE FROM people WHERE person_id IN (SELECT person_id FROM alone);
+
 -- name: delete_disabled_customer
 -- The last of a customer; what was written meanwhile refers to it and refuses this (primary key).
 DELETE FROM customers WHERE customer_id = %(customer_id)s AND status = 'disabled';

@@ -76,7 +76,7 @@ def _rows(conn: Connection, customer_id: int) -> dict[str, int]:
         name: conn.execute(count.format(sql.Identifier(name)), (customer_id,)).fetchone()[0]  # type: ignore[index]
         for (name,) in tables
     }
-    return {name: rows for name, rows in counted.items() if rows}
+    return {name: rows for name, rows in counted.items() if rows and name not in deletion.STAYS}
 
 
 def _named_in_dagster(settings: Settings, slug: str) -> set[str]:
@@ -116,6 +116,22 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         )
     # Which the catalogue would give first, and whose originals may not go before them.
     pipeline.execute("UPDATE uploads SET error_code = 'moved behind' WHERE duplicate_of IS NOT NULL")
+    pipeline.execute("DELETE FROM members")
+    for email, of in (("gone@a.example", [GONE]), ("both@a.example", [GONE, KEPT])):
+        person = pipeline.execute(
+            "INSERT INTO people (email) VALUES (%s) RETURNING person_id", (email,)
+        ).fetchone()
+        assert person is not None
+        pipeline.execute(
+            """WITH s AS (INSERT INTO login_sessions (person_id) VALUES (%s) RETURNING session_id, person_id)
+               INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
+               SELECT sha256(session_id::text::bytea), session_id, person_id, 'access', now() FROM s""",
+            person,
+        )
+        for slug in of:
+            pipeline.execute(
+                "INSERT INTO members (customer_id, person_id, role) VALUES (%s, %s, 'owner')", (ids[slug], *person)
+            )
     kept = _rows(pipeline, ids[KEPT])
     with dagster_instance(settings) as instance:
         instance.add_dynamic_partitions("customer", [GONE, KEPT])
@@ -134,7 +150,7 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         with pytest.raises(ConflictError, match="at work"):
             _delete("--yes", GONE)
         pipeline.execute("SELECT pg_advisory_unlock(%s, %s::int)", (LOCK_CLASS, ids[GONE]))
-        assert _rows(pipeline, ids[GONE]) == kept
+        assert _rows(pipeline, ids[GONE]) == kept | {"members": 2}
 
         # One row a transaction, two a look-up, and killed in the middle.
         monkeypatch.setattr(deletion, "BATCH_ROWS", 1)
@@ -152,6 +168,10 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         assert "uploads" in said
         assert "nightly cleanup" in said
         assert _rows(pipeline, ids[GONE]) == {}
+        assert pipeline.execute("SELECT email FROM people").fetchall() == [("both@a.example",)]
+        assert pipeline.execute("SELECT count(*) FROM login_sessions").fetchone() == (1,)
+        trail = pipeline.execute("SELECT action FROM audit_log WHERE customer_id = %s", (ids[GONE],)).fetchall()
+        assert ("customer.deleted",) in trail
         assert _rows(pipeline, ids[KEPT]) == kept
         landing = Path(settings.landing_root)
         assert [path.name for path in landing.iterdir()] == [KEPT]
