@@ -20,6 +20,7 @@ from upstream_pipelines.cli import (
     drift_explain,
     ingest,
     platform,
+    trace,
     uploads,
 )
 from upstream_pipelines.cli.output import err
@@ -41,6 +42,7 @@ app.command("doctor")(platform.doctor)
 app.command("env")(platform.env)
 app.command("upload")(uploads.upload)
 app.command("uploads")(uploads.uploads)
+app.command("trace")(trace.trace)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(drift.app, name="drift")
 drift.app.command("list")(drift_events.list_)

@@ -42,8 +42,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     new = updated = duplicates = 0
     with customer_lock(conn, customer.customer_id):
         renamed = apply_changed_mapping(conn, customer)
-        staged = conn.execute(QUERIES.select_staged_uploads, {"customer_id": customer.customer_id}).fetchall()
-        for upload_id, source in staged:
+        key = {"customer_id": customer.customer_id, "run_id": run_id}
+        staged = conn.execute(QUERIES.select_staged_uploads, key).fetchall()
+        for upload_id, source, request_id in staged:
             with conn.transaction():
                 merged = merge_upload(conn, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
@@ -52,6 +53,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                     conn, customer.customer_id, upload_id, source,
                     None if merged.status == "failed" else report, link,
                 )  # fmt: skip
+                conn.execute(
+                    QUERIES.end_step, {**key, "upload_id": upload_id, "step": "merge", "outcome": "merged"}
+                )
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
@@ -60,6 +64,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 customer=customer.slug,
                 upload_id=str(upload_id),
                 run_id=run_id,
+                **({"request_id": request_id} if request_id else {}),
                 status=merged.status,
                 new=merged.new,
                 updated=merged.updated,

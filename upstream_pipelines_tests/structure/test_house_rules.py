@@ -20,7 +20,7 @@ from upstream_pipelines.settings import Settings
 
 PACKAGE = Path(upstream_pipelines.__file__).parent
 ROOT = PACKAGE.parent
-DOMAINS = ("customers", "claims", "ingest", "quality", "drift", "alerts", "delivery")
+DOMAINS = ("customers", "claims", "ingest", "quality", "drift", "alerts", "delivery", "operations")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

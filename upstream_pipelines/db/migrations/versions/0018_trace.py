@@ -1,0 +1,21 @@
+"""Who sent an upload, and what each run did with it."""
+
+from __future__ import annotations
+
+from upstream_pipelines.db.queries import execute_beside
+from upstream_pipelines.errors import ConfigurationError
+
+revision = "0018"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add a column and a table. The SQL is in the file beside this one."""
+    execute_beside(__file__)
+
+
+def downgrade() -> None:
+    """Refused: which runs read what is kept nowhere else."""
+    raise ConfigurationError("This migration is not taken back; restore the backup made before it instead.")
