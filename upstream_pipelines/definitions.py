@@ -18,6 +18,7 @@ from upstream_pipelines.defs import (
     drift_assets,
     jobs,
     placebo_check,
+    run_counts,
     schedules,
     sensors,
 )
@@ -44,7 +45,13 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             alert_assets.alerts_arrive,
         ],
         jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.placebo_night, jobs.deliver_alerts],
-        sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs, sensors.silent_customers],
+        sensors=[
+            sensors.waiting_uploads,
+            sensors.due_alerts,
+            sensors.failed_runs,
+            sensors.silent_customers,
+            run_counts.run_counts,
+        ],
         schedules=[schedules.daily_drift, schedules.nightly_placebo],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from upstream_pipelines.api import health, problems, uploads, webhook
+from upstream_pipelines.api import health, monitoring, problems, uploads, webhook
+from upstream_pipelines.api.metrics import ApiMetrics, MetricsMiddleware
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
 from upstream_pipelines.settings import Settings
 
@@ -27,8 +28,10 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    for module in (webhook, uploads, health):
+    app.state.metrics = ApiMetrics(settings)
+    for module in (webhook, uploads, health, monitoring):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     return app

@@ -20,6 +20,7 @@ from upstream_pipelines.cli import (
     drift_explain,
     ingest,
     platform,
+    status,
     trace,
     uploads,
 )
@@ -43,6 +44,7 @@ app.command("env")(platform.env)
 app.command("upload")(uploads.upload)
 app.command("uploads")(uploads.uploads)
 app.command("trace")(trace.trace)
+app.command("status")(status.status)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(drift.app, name="drift")
 drift.app.command("list")(drift_events.list_)

@@ -81,3 +81,37 @@ SELECT l.as_of, l.made_at,
  WHERE e.customer_id = %(customer_id)s AND e.event_id = ANY(%(event_ids)s::uuid[])
  GROUP BY l.as_of, l.made_at
  ORDER BY l.made_at, l.as_of;
+
+-- name: limit_time
+-- For this transaction, in milliseconds: who asks for totals must not load the database (no table).
+SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
+
+-- name: totals
+-- Counts and ages of the whole platform; which index serves what is said with the function (migration 0018).
+SELECT name, first, second, value FROM platform_totals();
+
+-- name: failing_customers
+-- Who is in trouble, for the longest time first; one more than is shown (as above).
+SELECT slug, why, since FROM platform_failing() ORDER BY since, slug, why LIMIT %(limit)s;
+
+-- name: run_states
+-- Dagster's runs as they were noted last (a row a job).
+SELECT job_name, queued, started, failed, last_run_id, last_status, last_started_at, last_ended_at, last_success_at, noted_at
+  FROM platform_run_states();
+
+-- name: note_runs
+-- Dagster's runs in numbers; jobs that there are no longer go (primary key).
+WITH gone AS (
+    DELETE FROM platform_runs WHERE job_name <> ALL (%(job_names)s)
+)
+INSERT INTO platform_runs (job_name, queued, started, failed, last_run_id, last_status, last_started_at, last_ended_at,
+                           last_success_at, noted_at)
+SELECT r.job_name, r.queued, r.started, r.failed, r.last_run_id, r.last_status, r.last_started_at, r.last_ended_at,
+       r.last_success_at, %(now)s
+  FROM jsonb_to_recordset(%(runs)s) AS r(job_name text, queued integer, started integer, failed integer, last_run_id text,
+       last_status text, last_started_at timestamptz, last_ended_at timestamptz, last_success_at timestamptz)
+ON CONFLICT (job_name) DO UPDATE
+   SET queued = excluded.queued, started = excluded.started, failed = excluded.failed, last_run_id = excluded.last_run_id,
+       last_status = excluded.last_status, last_started_at = excluded.last_started_at,
+       last_ended_at = excluded.last_ended_at,
+       last_success_at = coalesce(excluded.last_success_at, platform_runs.last_success_at), noted_at = excluded.noted_at;

@@ -36,8 +36,9 @@ def test_no_request_that_the_document_allows_is_answered_by_a_500_or_undeclared(
         operation.label: _answers(operation, str(acme.base_url), headers)
         for operation in (found.ok() for found in schema.get_all_operations())
     }
-    assert len(answered) == 4
-    assert answered.pop("GET /health") == {200}
+    assert len(answered) == 7
+    for label in ("/health", "/health/live", "/health/ready", "/api/v1/monitoring/status"):
+        assert answered.pop(f"GET {label}") == {200}
     if with_token:
         # A request may be broken in its token too.
         assert [statuses - {401} for statuses in answered.values()] == [{202, 422}, {202, 422}, {404, 422}]

@@ -1,4 +1,4 @@
-"""Who sent an upload, and what each run did with it."""
+"""Who sent an upload, what each run did with it, and totals that the API may see."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add a column and a table. The SQL is in the file beside this one."""
+    """Add a column, two tables and functions. The SQL is in the file beside this one."""
     execute_beside(__file__)
 
 
