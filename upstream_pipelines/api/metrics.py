@@ -35,8 +35,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 OTHER = "other"
 # A receipt of 10 MiB takes half a second, a file of 2 GiB minutes.
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120)
-# Totals are at most so old: whatever number of scrapers asks, the database is asked four times a minute.
-_TOTALS_SECONDS = 15.0
+# Totals are at most so old: whatever number of scrapers asks, the database is asked twice a minute.
+_TOTALS_SECONDS = 30.0
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def read_status(conn: Connection) -> Status:
     """The present state; works as upstream_api and as upstream_pipeline.
 
     Raises:
-        psycopg.errors.QueryCanceled: a part of it took more than two seconds.
+        psycopg.errors.QueryCanceled: a part of it took more than five seconds.
     """
     totals = read_totals(conn)
     with conn.transaction():

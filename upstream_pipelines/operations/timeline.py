@@ -76,7 +76,9 @@ def entries_of_upload(upload: Mapping[str, Any], runs: Sequence[Mapping[str, Any
         asked = {0: "by the command that sent it", 1: "by the sensor"}.get(
             upload["requests"], f"by the sensor, {upload['requests']} times; this is the last"
         )
-        entries.append(Entry(upload["requested_at"], "run asked for", upload_id, "asked", asked))
+        # The command notes it a moment before the row is there.
+        at = max(upload["requested_at"], upload["received_at"])
+        entries.append(Entry(at, "run asked for", upload_id, "asked", asked))
     entries += [_attempt_of_run(upload_id, run) for run in runs]
     if upload["finished_at"] is not None:
         entries.append(Entry(upload["finished_at"], "result", upload_id, upload["status"], _result(upload)))

@@ -14,8 +14,9 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 
 QUERIES = load_queries(__package__)
-# With 10,000 customers it takes a fiftieth of this; what takes longer is a database in trouble, which is not to be asked more.
-_MOST_MILLISECONDS = 2000
+# With 10,000 customers, 300,000 uploads and as many looks it takes 0.2 to 1.4 s on two busy cores; what takes longer than this
+# is a database in trouble, which is not to be asked more.
+_MOST_MILLISECONDS = 5000
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ def read_totals(conn: Connection) -> Sequence[Total]:
     """All of them, in one statement; works as upstream_api and as upstream_pipeline.
 
     Raises:
-        psycopg.errors.QueryCanceled: it took more than two seconds.
+        psycopg.errors.QueryCanceled: it took more than five seconds.
     """
     with conn.transaction(), conn.cursor(row_factory=class_row(Total)) as cursor:
         limit_time(conn)

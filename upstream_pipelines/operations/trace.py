@@ -130,8 +130,8 @@ def _chain(
             raise NotFoundError(f"Upload {upload_id} was deleted while it was read.")
         runs = cursor.execute(QUERIES.runs_of_upload, key).fetchall()
         looks: list[dict[str, Any]] = []
-        if upload["accepted"]:  # else there is nothing that a look could see
-            since = upload["finished_at"]
+        since = upload["finished_at"]
+        if since is not None and upload["accepted"]:  # else there is nothing that a look could see
             span = {"customer_id": customer_id, "since": since, "until": since + LOOKS_FOLLOW}
             looks = cursor.execute(QUERIES.looks_since, span).fetchall()
     return upload | {"rejections": rejections(conn, customer_id, upload_id)}, runs, looks
