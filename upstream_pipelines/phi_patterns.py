@@ -46,8 +46,8 @@ MEMBER_ID = re.compile(
 )
 
 # "SMITH, JOHN", "Smith Jr, John A", "John Q. Smith Jr.", "Doe^Jane" (HL7), "Mr. John Smith". Sr. and III without an initial
-# before the name are a plan's as well ("Kaiser Permanente Sr. Advantage"); MR alone is an imaging. After the comma of a company or a place stand other words:
-# "AETNA, INC", "Boston, MA", "Humana, a plan of ...".
+# before the name are a plan's as well ("Kaiser Permanente Sr. Advantage"); MR alone is an imaging. After the comma of a company
+# or a place stand other words: "AETNA, INC", "Boston, MA", "Humana, a plan of ...".
 _NAME_WORD = r"(?:[A-Z][A-Z'\u2019-]+|[A-Z][a-z'\u2019-]+(?:[A-Z][a-z]+)?)"
 # Martin Luther King Jr. Health Centre is a place.
 _ENDS = r"(?!\.? [A-Z])"
