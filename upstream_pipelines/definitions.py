@@ -12,6 +12,7 @@ import dagster as dg
 
 from upstream_pipelines.defs import (
     alert_assets,
+    anomaly_checks,
     arrival_check,
     checks,
     claims_assets,
@@ -40,11 +41,19 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         ],
         asset_checks=[
             checks.quality_rules,
+            anomaly_checks.unusual_uploads,
             placebo_check.placebo_false_events,
             arrival_check.uploads_arrive,
             alert_assets.alerts_arrive,
         ],
-        jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.placebo_night, jobs.deliver_alerts],
+        jobs=[
+            jobs.ingest,
+            jobs.drift,
+            jobs.drift_sweep,
+            jobs.placebo_night,
+            jobs.cleanup_night,
+            jobs.deliver_alerts,
+        ],
         sensors=[
             sensors.waiting_uploads,
             sensors.due_alerts,
@@ -52,7 +61,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             sensors.silent_customers,
             run_counts.run_counts,
         ],
-        schedules=[schedules.daily_drift, schedules.nightly_placebo],
+        schedules=[schedules.daily_drift, schedules.nightly_placebo, schedules.nightly_cleanup],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.
         executor=dg.in_process_executor,

@@ -23,6 +23,7 @@ _NAME_THEM = (
     "Export the file with these columns, or name the headers under columns in the customer's mapping, such as "
     "`{field}: <header>`"
 )
+_SEND_THEM = "Send the claims with these names, or give yours under columns in the customer's mapping, such as `{field}: <name>`"
 _NO_HEADER = (
     "Export the file with a header row. If it cannot have one, set `no_header: true` in the customer's mapping and give each "
     "field the number of its column under columns, such as `{field}: 3`"
@@ -68,44 +69,60 @@ def match_headers(headers: Sequence[str], mapping: ClaimMapping) -> HeaderMatch:
     return HeaderMatch(positions, ambiguous, absent)
 
 
-def require_fields(match: HeaderMatch, headers: Sequence[str], mapping: ClaimMapping) -> None:
+def require_fields(
+    match: HeaderMatch, headers: Sequence[str], mapping: ClaimMapping, *, batch: bool = False
+) -> None:
     """Refuse an input whose headers do not give every required field exactly one column.
+
+    batch: whether it is one of JSON, whose claims have names and no header row.
 
     Raises:
         FileRefusedError: names fields, and headers that may be shown (never a value), and the mapping that would help.
     """
     if match.ambiguous:
-        choices = "; ".join(f"{field}: {_names(headers, places)}" for field, places in match.ambiguous.items())
-        raise FileRefusedError(
-            f"More than one header could be a field ({choices}). Remove or rename the extra columns, or name "
-            "the right one under columns in the customer's mapping.",
-            code="columns_not_found",
-        )
+        raise FileRefusedError(_ambiguous(match, headers, batch=batch), code="columns_not_found")
     missing = missing_fields(match, mapping)
     if not missing:
         return
     wished = [f"{field}: {match.absent[field]}" for field in missing if field in match.absent]
     no_code = "; a source without procedure codes sets `no_cpt: true`." if "cpt" in missing else "."
-    if mapping.no_header:
+    if mapping.no_header and not batch:
         raise FileRefusedError(
             f"No column found for {', '.join(missing)}; the file has {len(headers)} columns"
             + (f", and the mapping names others ({', '.join(wished)}). " if wished else ". ")
             + f"Give their numbers under columns in the customer's mapping, such as `{missing[0]}: 3`{no_code}",
             code="columns_not_found",
         )
-    named = is_header_row(match, headers)
-    read = (
-        f"the headers read are {_names(headers, range(len(headers)))}"
-        if named
-        else f"the first row, of {len(headers)} cells, does not look like a header row"
-    )
+    if batch:
+        found = f"No claim has {', '.join(missing)}; the names read are {_names(headers, range(len(headers)))}. "
+        advice = _SEND_THEM
+    elif is_header_row(match, headers):
+        found = f"No column found for {', '.join(missing)}; the headers read are {_names(headers, range(len(headers)))}. "
+        advice = _NAME_THEM
+    else:
+        found = (
+            f"No column found for {', '.join(missing)}; the first row, of {len(headers)} cells, does not look like a "
+            "header row. "
+        )
+        advice = _NO_HEADER
     raise FileRefusedError(
-        ("No header row was recognised. " if not match.positions else "")
-        + f"No column found for {', '.join(missing)}; {read}. "
+        ("" if batch or match.positions else "No header row was recognised. ")
+        + found
         + (f"The mapping names headers that are not there ({', '.join(wished)}). " if wished else "")
-        + (_NAME_THEM if named else _NO_HEADER).format(field=missing[0])
+        + advice.format(field=missing[0])
         + no_code,
         code="columns_not_found",
+    )
+
+
+def _ambiguous(match: HeaderMatch, headers: Sequence[str], *, batch: bool) -> str:
+    choices = "; ".join(f"{field}: {_names(headers, places)}" for field, places in match.ambiguous.items())
+    # A mapping goes by the header, so it cannot choose between equal ones.
+    alike = any(len({header_key(headers[place]) for place in places}) == 1 for places in match.ambiguous.values())
+    return f"More than one {'name' if batch else 'header'} could be a field ({choices}). Remove or rename " + (
+        "one of those that are the same."
+        if alike
+        else "the extra ones, or name the right one under columns in the customer's mapping."
     )
 
 

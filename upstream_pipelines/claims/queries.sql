@@ -83,9 +83,9 @@ SELECT payer, cpt, canonical_payer(payer, %(aliases)s) AS payer_name, group_of_c
 -- for a customer's first upload. received_lines and claims by primary key.
 CREATE TEMP TABLE settled ON COMMIT DROP AS
 SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
-       c.row_hash <> l.row_hash
-       AND (c.source = 'x12_835' AND c.outcome <> 'PENDING' AND l.source <> 'x12_835' AND l.outcome = 'PENDING')
-           IS NOT TRUE AS differs
+       c.row_hash <> l.row_hash AS differs,
+       (c.source = 'x12_835' AND c.outcome <> 'PENDING' AND l.source <> 'x12_835' AND l.outcome = 'PENDING') IS TRUE
+           AS stale
   FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
  CROSS JOIN LATERAL (
        SELECT k.claim_key, k.row_hash, k.source, k.outcome FROM claims AS k
@@ -102,8 +102,8 @@ WITH repeated AS (
      WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
      GROUP BY coalesce(p.claim_key, l.line_key) HAVING count(*) > 1
 )
-INSERT INTO settled (source_row_number, claim_key, place, differs)
-SELECT l.source_row_number, r.claim_key, coalesce(p.place, 1), false
+INSERT INTO settled (source_row_number, claim_key, place, differs, stale)
+SELECT l.source_row_number, r.claim_key, coalesce(p.place, 1), false, false
   FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
   JOIN repeated AS r ON r.claim_key = coalesce(p.claim_key, l.line_key) AND l.source_row_number < r.last
  WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s;
@@ -114,11 +114,13 @@ CREATE INDEX ON settled (source_row_number);
 ANALYZE settled;
 
 -- name: make_incoming
--- The lines that change a stored one; of several rows for one key the last one counts. Unchanged ones are dropped by hash,
--- since writing a version costs many times what the comparison does. received_lines by primary key.
+-- The lines that change a stored one; of several rows for one key the last one counts that is not stale. Unchanged ones are
+-- dropped by hash, since writing a version costs many times what the comparison does. A row that settle_replaced has added
+-- again goes by what settle_stored said of it. received_lines by primary key.
 CREATE TEMP TABLE incoming ON COMMIT DROP AS
 WITH latest AS (
-    SELECT DISTINCT ON (claim_key) * FROM settled ORDER BY claim_key, source_row_number DESC
+    SELECT DISTINCT ON (claim_key) * FROM settled WHERE NOT stale
+     ORDER BY claim_key, source_row_number DESC, differs DESC
 )
 SELECT l.*, m.claim_key, m.place, n.payer_name, n.cpt_group
   FROM latest AS m

@@ -53,7 +53,7 @@ def look(
     """Look for changed payers; with --from and --to once for each day, as production would have."""
     import dagster as dg
 
-    from upstream_pipelines.defs.drift_assets import look_at, look_days
+    from upstream_pipelines.defs.drift_assets import look_at, look_days, metadata_of
     from upstream_pipelines.defs.home import dagster_instance
     from upstream_pipelines.drift.store import refresh_activity
 
@@ -72,7 +72,8 @@ def look(
             )
         with progress(f"Looking at {len(days)} day{'s' if len(days) > 1 else ''} …", quiet=json):
             refresh_activity(conn, customer.customer_id)
-            made, metadata = look_at(conn, settings, customer, days)
+            made = look_at(conn, settings, customer, days)
+            metadata = metadata_of(conn, customer, made)
     with dagster_instance(settings) as instance:
         instance.report_runless_asset_event(
             dg.AssetMaterialization(asset_key="payer_drift", partition=slug, metadata=metadata)

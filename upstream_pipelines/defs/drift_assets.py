@@ -12,7 +12,7 @@ import dagster as dg
 from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.models import Customer, CustomerKey
-from upstream_pipelines.customers.store import customers_of_bucket, get_customer
+from upstream_pipelines.customers.store import count_active, customers_of_bucket, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.arrival_check import CHECK_NAME as ARRIVAL_CHECK
 from upstream_pipelines.defs.arrival_check import evaluate_arrivals
@@ -22,12 +22,14 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, column_schema
 from upstream_pipelines.drift.placebo_store import published_rate
-from upstream_pipelines.drift.store import LooksMade, Subject, look
+from upstream_pipelines.drift.store import LooksMade, Show, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
+from upstream_pipelines.ingest.unusual import watch_days
 from upstream_pipelines.observability.tracebacks import format_error
 from upstream_pipelines.settings import Settings
 
-# Above this many customers in a sweep only those with news get a materialisation (11 ms each).
+# Above this many customers a sweep materialises only those with news: figures, pictures and the event of the others take
+# ten times as long as their looks.
 _MATERIALISE_ALL_UP_TO = 500
 
 
@@ -78,17 +80,23 @@ def partition_link(settings: Settings, slug: str) -> str:
 
 
 def look_at(
-    conn: Connection, settings: Settings, customer: Customer, days: Sequence[date]
-) -> tuple[LooksMade, dict[str, Any]]:
-    """Make the looks of one customer; returns them with the metadata people see."""
+    conn: Connection,
+    settings: Settings,
+    customer: Customer,
+    days: Sequence[date],
+    *,
+    show: Show = "always",
+) -> LooksMade:
+    """Make the looks of one customer."""
     link = partition_link(settings, customer.slug)
     subject = Subject(customer.customer_id, customer.name, customer.configuration.drift, link)
-    made = look(conn, subject, days)
+    return look(conn, subject, days, show=show)
+
+
+def metadata_of(conn: Connection, customer: Customer, made: LooksMade) -> dict[str, Any]:
+    """What people see of looks, as far as they are shown."""
     rate = published_rate(conn, customer.customer_id, made.last)
-    return made, {
-        **drift_metadata(customer, made),
-        "false events on your own shuffled history": rate.text,
-    }
+    return {**drift_metadata(customer, made), "false events on your own shuffled history": rate.text}
 
 
 @dg.asset(
@@ -136,7 +144,8 @@ def payer_drift(
 ) -> dg.MaterializeResult[None]:
     days = look_days(config.as_of, config.from_day)
     with platform.for_customer(context.partition_key) as (settings, conn, customer):
-        _, metadata = look_at(conn, settings, customer, days)
+        made = look_at(conn, settings, customer, days)
+        metadata = metadata_of(conn, customer, made)
     return dg.MaterializeResult(metadata=metadata)
 
 
@@ -150,7 +159,10 @@ def _look_in_sweep(
     show: bool,
 ) -> None:
     """All of a sweep that is one customer's; `show` it in the UI even where there is no news."""
-    made, metadata = look_at(conn, settings, get_customer(conn, customer.slug), days)
+    subject = get_customer(conn, customer.slug)
+    made = look_at(conn, settings, subject, days, show="events" if show else "news")
+    # Yesterday's batches, where none has come today yet that would have them measured.
+    watch_days(conn, settings, subject, datetime.now(UTC).date(), context.run_id)
     # A silent customer has no run of its own that would show it.
     state = evaluate_arrivals(conn, customer.customer_id, datetime.now(UTC).date())
     if show or not state["passed"]:
@@ -159,7 +171,8 @@ def _look_in_sweep(
             partition=customer.slug, **state,
         )  # fmt: skip
         context.log_event(evaluation)  # its annotation has not heard of evaluations
-    if show or made.count("open") + made.count("resolved"):
+    if made.shown != "nothing":
+        metadata = metadata_of(conn, subject, made)
         context.log_event(
             dg.AssetMaterialization(asset_key="payer_drift", partition=customer.slug, metadata=metadata)
         )
@@ -181,12 +194,11 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
     failed: list[str] = []
     with platform.connect() as (settings, conn):
         customers = customers_of_bucket(conn, config.bucket, config.buckets)
+        show = count_active(conn) <= _MATERIALISE_ALL_UP_TO
         link = f"{settings.ui_url}/runs/{context.run_id}"
         for customer in customers:
             try:
-                _look_in_sweep(
-                    context, conn, settings, customer, days, show=len(customers) <= _MATERIALISE_ALL_UP_TO
-                )
+                _look_in_sweep(context, conn, settings, customer, days, show=show)
             except Exception as error:  # noqa: BLE001  one customer's trouble is not the others'; reported below
                 failed.append(customer.slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)

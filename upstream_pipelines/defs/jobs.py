@@ -5,6 +5,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from upstream_pipelines.defs.alert_assets import deliver
+from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import quality_rules
 from upstream_pipelines.defs.claims_assets import (
@@ -15,6 +16,7 @@ from upstream_pipelines.defs.claims_assets import (
     upload_quality,
     webhook_claims,
 )
+from upstream_pipelines.defs.cleaning import clean
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
 from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK
@@ -24,7 +26,7 @@ ingest = dg.define_asset_job(
     selection=dg.AssetSelection.assets(
         csv_claims, webhook_claims, remittances, claims, upload_quality, payer_activity
     )
-    | dg.AssetSelection.checks(quality_rules, uploads_arrive),
+    | dg.AssetSelection.checks(quality_rules, unusual_uploads, uploads_arrive),
     description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
     tags=WORK,
 )
@@ -59,6 +61,14 @@ def drift_sweep() -> None:
 )
 def placebo_night() -> None:
     measure_placebo()
+
+
+@dg.job(
+    description="Takes away what is older than the settings keep it, logs of Dagster's runs among it; asked for at night.",
+    tags=WORK,
+)
+def cleanup_night() -> None:
+    clean()
 
 
 @dg.job(

@@ -1,4 +1,4 @@
-"""The daily and the nightly schedule. Not here: what a sweep or a night does (drift_assets.py, placebo_check.py)."""
+"""The daily and the nightly schedules. Not here: what a sweep or a night does (drift_assets.py, placebo_check.py, cleaning.py)."""
 
 from collections.abc import Iterator
 from datetime import UTC
@@ -6,7 +6,7 @@ from datetime import UTC
 import dagster as dg
 
 from upstream_pipelines.customers.store import count_active
-from upstream_pipelines.defs.jobs import drift_sweep, placebo_night
+from upstream_pipelines.defs.jobs import cleanup_night, drift_sweep, placebo_night
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.drift.placebo_store import due_customers
 
@@ -14,6 +14,11 @@ from upstream_pipelines.drift.placebo_store import due_customers
 # costs more than it saves, and above 32 runs two cores have nothing left to share.
 _CUSTOMERS_A_BUCKET = 25
 _MOST_BUCKETS = 32
+
+
+def sweep_buckets(customers: int) -> int:
+    """How many runs look at so many customers."""
+    return min(_MOST_BUCKETS, -(-customers // _CUSTOMERS_A_BUCKET))
 
 
 @dg.schedule(
@@ -31,7 +36,7 @@ def daily_drift(
         customers = count_active(conn)
     if customers == 0:
         yield dg.SkipReason("There is no active customer yet. `upstream customers create` makes one.")
-    buckets = min(_MOST_BUCKETS, -(-customers // _CUSTOMERS_A_BUCKET))
+    buckets = sweep_buckets(customers)
     for bucket in range(buckets):
         yield dg.RunRequest(
             run_key=f"{as_of}/{bucket}/{buckets}",
@@ -65,3 +70,17 @@ def nightly_placebo(
         run_config={"ops": {"measure_placebo": {"config": {"night": night.isoformat()}}}},
         tags={"upstream/night": night.isoformat(), "upstream/customers": str(due)},
     )
+
+
+@dg.schedule(
+    job=cleanup_night,
+    # Between the placebo and the drift sweep.
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at 04:00 UTC: retention, so that no log grows for ever; what goes after how many days the "
+    "settings retain_* say.",
+)
+def nightly_cleanup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    night = context.scheduled_execution_time.astimezone(UTC).date().isoformat()
+    return dg.RunRequest(run_key=night, tags={"upstream/night": night})

@@ -41,7 +41,7 @@ class ClaimBatch:
         objects = [claim for claim in claims if isinstance(claim, dict)]
         names = list(dict.fromkeys(name for claim in objects for name in claim))
         match = match_headers(names, mapping)
-        require_fields(match, names, mapping)
+        require_fields(match, names, mapping, batch=True)
         numbers = np.arange(1, len(claims) + 1, dtype=np.int64)
         self._numbers, self._ragged = numbers[shaped], numbers[~shaped]
         # As objects, so that pandas neither guesses types nor rounds; absent names become NaN.

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.notices import drift_subject
-from upstream_pipelines.alerts.occurrences import run_subject
+from upstream_pipelines.alerts.occurrences import run_subject, unusual_subject
 from upstream_pipelines.alerts.store import alerts_about
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -31,6 +31,7 @@ from upstream_pipelines.operations.timeline import (
     entries_of_upload,
     in_order,
 )
+from upstream_pipelines.quality.rules import STREAM_RULES
 
 QUERIES = load_queries(__package__)
 
@@ -102,6 +103,7 @@ def trace(conn: Connection, asked: str) -> Trace:
         entries += [*entries_of_upload(upload, runs), *entries_of_looks(looks)]
         subjects = {
             upload_id,
+            *(unusual_subject(upload_id, rule.name) for rule in STREAM_RULES),
             *(run_subject(run["run_id"]) for run in runs),
             *_event_subjects(event for look in looks for event in look["opened"]),
         }
@@ -180,13 +182,11 @@ def _behind_alerts(
     with conn.cursor(row_factory=dict_row) as cursor:
         key = {"customer_id": customer_id, "id": id_, "limit": MOST_UPLOADS + 1}
         alerts = cursor.execute(QUERIES.subjects_of_alerts, key).fetchall()
-    uploads = [(customer_id, slug, alert["subject_id"]) for alert in alerts if alert["kind"] == "quality"]
-    # Of a data trouble the event is the subject in another form, and no upload.
-    uploads = [upload for upload in uploads if _is_upload(conn, upload)]
-    for alert in alerts:
-        if alert["kind"] == "run_failure" and alert["run_id"]:
-            run = {"run_id": alert["run_id"].partition("/")[0], "limit": MOST_UPLOADS + 1}
-            uploads += conn.execute(QUERIES.uploads_of_run, run).fetchall()
+    uploads = [(customer_id, slug, UUID(alert["upload_id"])) for alert in alerts if alert["upload_id"]]
+    for run_id in (alert["run_id"] for alert in alerts if alert["run_id"]):
+        # Of a failed sweep each customer's alert has the run's id and its own name after it.
+        run = {"run_id": run_id.partition("/")[0], "limit": MOST_UPLOADS + 1}
+        uploads += conn.execute(QUERIES.uploads_of_run, run).fetchall()
     return _Named(
         kind,
         list(dict.fromkeys(uploads)),
@@ -194,11 +194,6 @@ def _behind_alerts(
         [alert["subject_id"] for alert in alerts],
         [UUID(alert["event_id"]) for alert in alerts if alert["event_id"]],
     )
-
-
-def _is_upload(conn: Connection, upload: tuple[int, str, UUID]) -> bool:
-    key = {"customer_id": upload[0], "upload_id": upload[2]}
-    return conn.execute(QUERIES.traced_upload, key).fetchone() is not None
 
 
 def _unknown(asked: str) -> NotFoundError:

@@ -241,6 +241,12 @@ def test_a_list_that_still_holds_a_decided_claim_as_open_does_not_open_it_again(
     upload = ingest.load(OPEN.replace(b"North", b"South"), "next.csv")
     assert (upload["accepted"], upload["duplicates"]) == (0, 1)
     assert ingest.claims("outcome, facility") == [("PAID", "North Clinic")]
+    # Nor does its stale row hide a decision that stands above it in the same file.
+    header, row = OPEN.decode().splitlines()
+    decided = row.replace("North", "West").replace(",,pending", ",2026-01-20,denied")
+    upload = ingest.load(f"{header}\n{decided}\n{row}\n".encode(), "both.csv")
+    assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 1, 1)
+    assert ingest.claims("outcome, facility") == [("DENIED", "West Clinic")]
 
 
 def test_a_dropped_file_is_a_remittance_by_its_content_whatever_its_name(
