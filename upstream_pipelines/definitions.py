@@ -19,6 +19,7 @@ from upstream_pipelines.defs import (
     drift_assets,
     jobs,
     placebo_check,
+    run_counts,
     schedules,
     sensors,
 )
@@ -53,7 +54,13 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             jobs.cleanup_night,
             jobs.deliver_alerts,
         ],
-        sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs, sensors.silent_customers],
+        sensors=[
+            sensors.waiting_uploads,
+            sensors.due_alerts,
+            sensors.failed_runs,
+            sensors.silent_customers,
+            run_counts.run_counts,
+        ],
         schedules=[schedules.daily_drift, schedules.nightly_placebo, schedules.nightly_cleanup],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.

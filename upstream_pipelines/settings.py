@@ -150,6 +150,12 @@ class Settings(BaseSettings):
         ge=91,
         description="Looks spent each night on customers' shuffled histories, to measure false events; 91 a customer.",
     )
+    metrics_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="Bearer token that /metrics and the monitoring status ask for, 16 characters and more. Unset: they answer "
+        "on loopback alone.",
+    )
     retain_files_days: int = Field(
         default=90,
         ge=0,

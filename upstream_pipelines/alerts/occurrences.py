@@ -154,7 +154,7 @@ def unusual_entry(
     return Entry(
         kind="quality",
         notice="open",
-        subject_id=uuid.uuid5(NAMESPACE, f"unusual/{upload_id}/{rule}"),
+        subject_id=unusual_subject(upload_id, rule),
         fingerprint=unusual_fingerprint(source, rule),
         facts=Facts(kind="quality"),
         content={
@@ -166,6 +166,11 @@ def unusual_entry(
             },
         },
     )  # fmt: skip
+
+
+def unusual_subject(upload_id: uuid.UUID, rule: str) -> uuid.UUID:
+    """What the alert of an upload that is unlike the earlier ones is about; one of a day's batches stands for all of them."""
+    return uuid.uuid5(NAMESPACE, f"unusual/{upload_id}/{rule}")
 
 
 def unusual_fingerprint(source: str, rule: str) -> str:

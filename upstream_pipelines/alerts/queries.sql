@@ -401,7 +401,8 @@ SELECT count(*) FROM alerts AS a
  WHERE a.held_until <= %(now)s
 
 -- name: list_alerts
--- The newest alerts with their deliveries and all attempts; by the key's first column. No chart, no secret.
+-- The newest alerts with their deliveries and all attempts; by the key's first column, those about some subjects by the
+-- unique key. No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
            'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
@@ -432,6 +433,7 @@ SELECT jsonb_build_object(
   FROM alerts AS a
   LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
  WHERE a.customer_id = %(customer_id)s AND (%(state)s::text IS NULL OR a.state = %(state)s)
+   AND (%(subject_ids)s::uuid[] IS NULL OR a.subject_id = ANY(%(subject_ids)s::uuid[]))
  ORDER BY a.created_at DESC, a.alert_id
  LIMIT %(limit)s
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from upstream_pipelines.api import audit, auth, customers, health, members, problems, uploads, webhook
+from upstream_pipelines.api import audit, auth, customers, health, members, monitoring, problems, uploads, webhook
+from upstream_pipelines.api.metrics import ApiMetrics, MetricsMiddleware
 from upstream_pipelines.api.rate_limits import RateLimits
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
 from upstream_pipelines.settings import Settings
@@ -29,8 +30,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rate_limits = RateLimits(settings)
-    for module in (auth, customers, members, audit, webhook, uploads, health):
+    app.state.metrics = ApiMetrics(settings)
+    for module in (auth, customers, members, audit, webhook, uploads, health, monitoring):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     return app

@@ -1,6 +1,7 @@
-"""GET /health: this process answers, its database can be reached, the schema is the program's.
+"""GET /health/live: this process answers. GET /health/ready, and /health: its database does too, and the schema is the
+program's.
 
-Not here: metrics, the state of uploads and runs. Open to anyone, so it tells nothing else.
+Not here: metrics, the state of uploads and runs (monitoring.py). Open to anyone, so it tells nothing else.
 """
 
 from __future__ import annotations
@@ -26,6 +27,19 @@ class Health(BaseModel):
     schema_revision: Literal["current"] = "current"
 
 
+class Alive(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/health/live", summary="Liveness")
+def live() -> Alive:
+    """200 while the process answers; it asks nothing, so that a database in trouble restarts no API."""
+    return Alive()
+
+
+@router.get("/health/ready", summary="Readiness", responses=documented(503))
 @router.get("/health", summary="Health", responses=documented(503))
 def health(request: Request) -> Health:
     """200 when requests can be served, 503 when not."""

@@ -109,6 +109,7 @@ class RequestMiddleware:
             finally:
                 # The route and not the path: what a client writes into a path may be anything.
                 route = getattr(scope.get("route"), "path", "none")
+                upload_id = scope["state"].get("upload_id")
                 _log.info(
                     "request",
                     extra={
@@ -116,6 +117,8 @@ class RequestMiddleware:
                         "route": route,
                         "status": status,
                         "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
+                        # What it brought; of a request that is answered again nothing else says so.
+                        **({"upload_id": str(upload_id)} if upload_id is not None else {}),
                     },
                 )
 

@@ -79,6 +79,7 @@ async def receive_file(request: Request, caller: UploadingCaller) -> Receipt:
             incoming.discard()
         raise
     await run_in_threadpool(_register, settings, caller, upload_id, incoming, request.state.request_id)
+    request.state.upload_id = upload_id
     return Receipt(upload_id=upload_id, request_id=request.state.request_id)
 
 

@@ -101,6 +101,7 @@ async def receive_batch(
     body = await whole_body(request, settings.max_body_bytes)
     # In a thread: parsing 10 MiB of JSON would hold up every other request for a tenth of a second.
     accepted = await run_in_threadpool(_store, settings, caller, body, idempotency_key, request.state.request_id)
+    request.state.upload_id = accepted.upload_id
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return Receipt(upload_id=accepted.upload_id, request_id=accepted.request_id)

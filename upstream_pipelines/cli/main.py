@@ -24,6 +24,8 @@ from upstream_pipelines.cli import (
     keeping,
     people,
     platform,
+    status,
+    trace,
     uploads,
 )
 from upstream_pipelines.cli.output import err
@@ -50,6 +52,8 @@ app.command("cleanup")(keeping.cleanup)
 app.command("export")(customer_data.export)
 app.command("upload")(uploads.upload)
 app.command("uploads")(uploads.uploads)
+app.command("trace")(trace.trace)
+app.command("status")(status.status)
 app.add_typer(ingest.app, name="ingest")
 app.add_typer(drift.app, name="drift")
 drift.app.command("list")(drift_events.list_)

@@ -67,7 +67,7 @@ def upload(
         upload_id = send_file(conn, settings, customer, file)
         with progress(f"Reading {file.name} …", quiet=json):
             source = get_upload(conn, customer.customer_id, upload_id)["source"]
-            run_ingest(settings, slug, source)
+            run_ingest(settings, slug, source, upload_id)
             result = _finished(conn, customer.customer_id, upload_id)
         rejected = rejections(conn, customer.customer_id, upload_id)
         measures = measures_of_upload(conn, customer.customer_id, upload_id)
@@ -117,13 +117,14 @@ def uploads(
     )  # fmt: skip
 
 
-def run_ingest(settings: Settings, slug: str, source: str) -> None:
+def run_ingest(settings: Settings, slug: str, source: str, upload_id: UUID) -> None:
     """The job `ingest` for one partition, in this process, recorded in Dagster like any other run."""
     from upstream_pipelines.definitions import build_definitions
     from upstream_pipelines.defs.home import dagster_instance
     from upstream_pipelines.defs.jobs import ingest_assets
     from upstream_pipelines.defs.orphans import in_process_tags
     from upstream_pipelines.defs.partitions import customer_partitions
+    from upstream_pipelines.defs.run_tags import upload_tags
 
     with dagster_instance(settings) as instance:
         instance.add_dynamic_partitions(customer_partitions.name or "", [slug])
@@ -134,7 +135,7 @@ def run_ingest(settings: Settings, slug: str, source: str) -> None:
                 instance=instance,
                 partition_key=slug,
                 asset_selection=ingest_assets([source]),
-                tags=in_process_tags(),
+                tags={**in_process_tags(), **upload_tags([upload_id], [], 1)},
                 run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
                 raise_on_error=False,
             )

@@ -22,6 +22,7 @@ from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ing
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_ends import read_end, read_sweep
+from upstream_pipelines.defs.run_tags import upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
@@ -80,6 +81,7 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
                 # Only the source that has work: the other's latest materialisation stays what people see.
                 asset_selection=ingest_assets(work.sources),
                 asset_check_keys=[*CHECK_KEYS, *unusual_uploads.check_keys, *uploads_arrive.check_keys],
+                tags=upload_tags(work.upload_ids, work.request_ids, work.count),
             )
             for work in requested
         ],

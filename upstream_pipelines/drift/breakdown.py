@@ -24,7 +24,7 @@ from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.facts import Ints
 from upstream_pipelines.drift.scan import By
 from upstream_pipelines.phi_patterns import BESIDE_A_PERSON
-from upstream_pipelines.quality.phi import kinds_in
+from upstream_pipelines.quality.phi import may_hold_phi
 
 QUERIES = load_queries(__package__)
 
@@ -201,7 +201,7 @@ def _withheld(frame: pd.DataFrame, common: frozenset[str], keys: list[str], sums
 
 
 def _may_be_shown(name: str) -> bool:
-    return len(name) <= LONGEST_NAME and name.isprintable() and not kinds_in(name)
+    return len(name) <= LONGEST_NAME and name.isprintable() and not may_hold_phi(name)
 
 
 def may_name_a_place(name: str) -> bool:

@@ -117,6 +117,7 @@ def accept_batch(
         "byte_count": len(body),
         "claim_count": claim_count,
         "request_id": request_id,
+        "token_id": caller.token_id,
     }
     with customer_transaction(conn, caller.customer_id):
         if idempotency_key is not None:
@@ -176,6 +177,7 @@ def register_uploaded_file(
                 "sha256": sha256,
                 "byte_count": byte_count,
                 "request_id": request_id,
+                "token_id": caller.token_id,
             },
         )
 

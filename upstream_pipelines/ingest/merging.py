@@ -45,8 +45,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
     new = updated = duplicates = 0
     with customer_lock(conn, customer.customer_id):
         renamed = apply_changed_mapping(conn, customer)
-        staged = conn.execute(QUERIES.select_staged_uploads, {"customer_id": customer.customer_id}).fetchall()
-        for upload_id, source in staged:
+        key = {"customer_id": customer.customer_id, "run_id": run_id}
+        staged = conn.execute(QUERIES.select_staged_uploads, key).fetchall()
+        for upload_id, source, request_id in staged:
             with conn.transaction():
                 merged = merge_upload(conn, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
@@ -56,6 +57,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                     None if merged.status == "failed" else report, link,
                 )  # fmt: skip
                 watch_upload(conn, settings, customer, upload_id, source=source, run_id=run_id)
+                conn.execute(
+                    QUERIES.end_step, {**key, "upload_id": upload_id, "step": "merge", "outcome": "merged"}
+                )
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
@@ -64,6 +68,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 customer=customer.slug,
                 upload_id=str(upload_id),
                 run_id=run_id,
+                **({"request_id": request_id} if request_id else {}),
                 status=merged.status,
                 new=merged.new,
                 updated=merged.updated,
@@ -71,7 +76,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
             )
         if new >= _ANALYZE_FROM:
             conn.execute("SELECT analyze_claims()")
-        if any(source == BY_DAY for _, source in staged):
+        if any(source == BY_DAY for _, source, _ in staged):
             # The first batches of a day have the days before measured; where none come, the daily look does.
             watch_days(conn, settings, customer, datetime.now(UTC).date(), run_id)
     return MergeTotals(len(staged), new, updated, duplicates, renamed)

@@ -36,29 +36,41 @@ WITH held AS (
       FROM chosen AS k
      WHERE u.customer_id = k.customer_id
        AND (u.customer_id, u.upload_id) IN (SELECT customer_id, upload_id FROM due)
-    RETURNING u.customer_id, u.upload_id, u.source, u.requests, u.received_at
+    RETURNING u.customer_id, u.upload_id, u.source, u.requests, u.received_at, u.request_id
 )
-SELECT c.slug, (array_agg(a.upload_id ORDER BY a.received_at, a.upload_id))[1],
-       (array_agg(a.requests ORDER BY a.received_at, a.upload_id))[1], array_agg(DISTINCT a.source)
+SELECT c.slug, (array_agg(a.upload_id ORDER BY a.received_at, a.upload_id))[1:%(named)s],
+       (array_agg(a.requests ORDER BY a.received_at, a.upload_id))[1], array_agg(DISTINCT a.source), count(*),
+       coalesce((array_agg(a.request_id ORDER BY a.received_at, a.upload_id)
+                     FILTER (WHERE a.request_id IS NOT NULL))[1:%(named)s], '{}')
   FROM asked AS a JOIN customers AS c ON c.customer_id = a.customer_id
  GROUP BY c.slug ORDER BY min(a.received_at), c.slug;
 
 -- name: select_waiting_uploads
 -- What a run of one customer takes, oldest first; called under the customer's lock, so that
 -- a processing upload without staged rows is one whose run was killed. Index uploads_waiting.
-SELECT upload_id, source, file_name, location, byte_count, attempt
+SELECT upload_id, location, attempt, request_id
   FROM uploads
  WHERE customer_id = %(customer_id)s AND source = %(source)s
    AND (status = 'received' OR status = 'processing' AND staged_at IS NULL)
  ORDER BY received_at, upload_id;
 
 -- name: start_upload
--- An attempt begins.
-UPDATE uploads
-   SET status = 'processing', attempt = attempt + 1, started_at = now(), run_id = %(run_id)s,
-       error_code = NULL, error_message = NULL
- WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
-RETURNING attempt;
+-- An attempt begins, and is noted with its run before anything is read.
+WITH started AS (
+    UPDATE uploads
+       SET status = 'processing', attempt = attempt + 1, started_at = now(), run_id = %(run_id)s,
+           error_code = NULL, error_message = NULL
+     WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
+    RETURNING attempt
+)
+INSERT INTO upload_runs (customer_id, upload_id, step, attempt, run_id, started_at)
+SELECT %(customer_id)s, %(upload_id)s, 'read', attempt, %(run_id)s, now() FROM started;
+
+-- name: end_step
+-- What came of this run's attempt at a step; of none where it was given up before (primary key).
+UPDATE upload_runs SET ended_at = clock_timestamp(), outcome = %(outcome)s
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s AND step = %(step)s AND run_id = %(run_id)s
+   AND ended_at IS NULL;
 
 -- name: find_same_bytes
 -- An earlier upload with the same bytes, read in the same way (uploads_same_bytes).
@@ -171,9 +183,9 @@ SELECT i.upload_id, i.body_sha256, u.request_id, i.received_at < now() - interva
 -- A received batch as its upload and the body as sent; the loader counts its rows. One statement, since each round trip of a
 -- request takes as long as the insert.
 WITH added AS (
-    INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id)
+    INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id, token_id)
     VALUES (%(customer_id)s, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
-            jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s)
+            jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s, %(token_id)s)
     RETURNING customer_id, upload_id
 )
 INSERT INTO webhook_inbox (customer_id, upload_id, idempotency_key, body, body_sha256)
@@ -185,9 +197,9 @@ SELECT body FROM webhook_inbox WHERE customer_id = %(customer_id)s AND upload_id
 
 -- name: add_file_upload
 -- A file that is wholly stored.
-INSERT INTO uploads (customer_id, upload_id, source, file_name, location, sha256, byte_count, request_id)
+INSERT INTO uploads (customer_id, upload_id, source, file_name, location, sha256, byte_count, request_id, token_id)
 VALUES (%(customer_id)s, %(upload_id)s, %(source)s, %(file_name)s, %(location)s, %(sha256)s, %(byte_count)s,
-        %(request_id)s);
+        %(request_id)s, %(token_id)s);
 
 -- name: upload_status
 -- One upload as its customer sees it. Served by the primary key of uploads.
@@ -197,10 +209,18 @@ SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, acc
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
 -- name: select_staged_uploads
--- Read but not merged, oldest first (uploads_waiting).
-SELECT upload_id, source FROM uploads
- WHERE customer_id = %(customer_id)s AND status = 'processing' AND staged_at IS NOT NULL
- ORDER BY received_at, upload_id;
+-- Read but not merged, oldest first (uploads_waiting); noted as attempts of this run, all in one statement.
+WITH staged AS (
+    SELECT upload_id, source, request_id, received_at FROM uploads
+     WHERE customer_id = %(customer_id)s AND status = 'processing' AND staged_at IS NOT NULL
+), noted AS (
+    INSERT INTO upload_runs (customer_id, upload_id, step, attempt, run_id, started_at)
+    SELECT %(customer_id)s, s.upload_id, 'merge', earlier.attempts + 1, %(run_id)s, now()
+      FROM staged AS s
+     CROSS JOIN LATERAL (SELECT count(*) AS attempts FROM upload_runs AS r
+                          WHERE r.customer_id = %(customer_id)s AND r.upload_id = s.upload_id AND r.step = 'merge') AS earlier
+)
+SELECT upload_id, source, request_id FROM staged ORDER BY received_at, upload_id;
 
 -- name: is_locked
 -- Whether some session holds the customer's lock (see ingest/uploads.py).

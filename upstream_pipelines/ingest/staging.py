@@ -33,6 +33,7 @@ from upstream_pipelines.ingest.recognise import Source
 from upstream_pipelines.ingest.remittance_reader import open_remittance
 from upstream_pipelines.ingest.unusual import watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
+from upstream_pipelines.observability.logging import log_context
 from upstream_pipelines.quality.report import build_report
 from upstream_pipelines.quality.store import save_report
 from upstream_pipelines.settings import Settings
@@ -67,8 +68,10 @@ def stage_waiting(
         waiting = conn.execute(
             QUERIES.select_waiting_uploads, {"customer_id": customer.customer_id, "source": source}
         ).fetchall()
-        for upload_id, _, _, location, _, attempts in waiting:
-            outcome = _Attempt(conn, settings, customer, source, upload_id, location or "", run_id).make(attempts)
+        for upload_id, location, attempts, request_id in waiting:
+            attempt = _Attempt(conn, settings, customer, source, upload_id, location or "", run_id)
+            with log_context(request_id=request_id, run_id=run_id, upload_id=str(upload_id)):
+                outcome = attempt.make(attempts)
             if outcome == "ready":
                 ready.append(upload_id)
             elif outcome == "duplicate":
@@ -134,6 +137,7 @@ class _Attempt:
     def _finish_as_duplicate(self, found: dict[str, Any]) -> None:
         with self.conn.transaction():
             self.conn.execute(QUERIES.finish_as_duplicate, found)
+            self._end("same_bytes")
             watch_upload(
                 self.conn, self.settings, self.customer, self.upload_id, source=self.source, run_id=self.run_id
             )
@@ -185,12 +189,19 @@ class _Attempt:
         if noted.rowcount != 1:
             # Nothing else keeps the lines to their upload: a foreign key is looked up for each of them.
             raise NotFoundError(f"Upload {self.upload_id} was deleted while it was read. Send it again.")
+        self._end("read")
         return counters.rows
+
+    def _end(self, outcome: Literal["read", "same_bytes", "refused"]) -> None:
+        """Note in the caller's transaction what came of the attempt."""
+        ended = {**self._key, "step": "read", "run_id": self.run_id, "outcome": outcome}
+        self.conn.execute(QUERIES.end_step, ended)
 
     def _fail(self, code: str, message: str, digest: bytes | None = None) -> None:
         failed = {**self._key, "code": code, "message": message, "sha256": digest}
         with self.conn.transaction():
             self.conn.execute(QUERIES.fail_upload, failed)
+            self._end("refused")
             write_refused_alert(
                 self.conn, self.customer.customer_id, self.upload_id, self.source, code,
                 upload_link(self.settings, self.customer.slug, _ASSETS[self.source]),

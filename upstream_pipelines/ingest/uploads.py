@@ -30,6 +30,8 @@ QUERIES = load_queries(__package__)
 
 # Class of the advisory locks on customers; the second number of a lock is the customer's id.
 LOCK_CLASS = 7306
+# Uploads that a run is tagged with. It may take thousands, and a tag is indexed: PostgreSQL refuses 2.7 kB and more.
+_NAMED = 5
 
 
 @contextmanager
@@ -121,11 +123,16 @@ def _register(
 
 @dataclass(frozen=True)
 class Work:
-    """A customer for whom a run has to be asked for: the run's key, and where its waiting uploads came from."""
+    """A customer for whom a run has to be asked for: the run's key, and where its `count` waiting uploads came from. The
+    oldest few of them are named, with the ids of the requests that brought them.
+    """
 
     slug: str
     run_key: str
     sources: tuple[str, ...]
+    count: int
+    upload_ids: tuple[UUID, ...]
+    request_ids: tuple[str, ...]
 
 
 def request_customers_with_work(conn: Connection, limit: int) -> list[Work]:
@@ -133,8 +140,13 @@ def request_customers_with_work(conn: Connection, limit: int) -> list[Work]:
 
     The run key carries the oldest upload and the number of the request: a key is spent even when its run failed.
     """
-    rows = conn.execute(QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS}).fetchall()
-    return [Work(slug, f"{upload_id}:{requests}", tuple(sources)) for slug, upload_id, requests, sources in rows]
+    rows = conn.execute(
+        QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS, "named": _NAMED}
+    ).fetchall()
+    return [
+        Work(slug, f"{uploads[0]}:{requests}", tuple(sources), count, tuple(uploads), tuple(request_ids))
+        for slug, uploads, requests, sources, count, request_ids in rows
+    ]
 
 
 def finish_file(

@@ -54,6 +54,7 @@ EXPORTED = (
     "received_lines",
     "rejected_rows",
     "upload_measures",
+    "upload_runs",
     "uploads",
     "webhook_inbox",
 )

@@ -137,7 +137,7 @@ def _likeness(new: list[str], payers: list[str]) -> npt.NDArray[np.float32]:
 def _without_persons(names: list[str]) -> list[str]:
     if not names:
         return []
-    persons = holds_person_as_payer(pa.array(names, pa.string()))
+    persons = holds_person_as_payer(pa.array(names, pa.string()), in_doubt=True)
     return [name for name, person in zip(names, persons.tolist(), strict=True) if not person]
 
 

@@ -95,13 +95,13 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "phi_in_payer", ("payer",), "error", "validity",
-        "The payer is no person and holds no personal data (SSN, MRN, phone, e-mail, a date, person name).",
+        "The payer is no person and holds no personal data (SSN, MRN, member id, phone, e-mail, a date, person name).",
         "Payer names appear in alerts, charts and reports.",
         "The payer holds what looks like personal data. Check whether the columns are shifted.",
     ),
     Rule(
         "phi_in_denial_text", ("denial_reason_text",), "warning", "validity",
-        "The denial text holds no personal data (SSN, MRN, phone, e-mail, date of birth, person name).",
+        "The denial text holds no personal data (SSN, MRN, member id, phone, e-mail, date of birth, person name).",
         "Denial texts are shown to people who need not know the patient.",
         "The denial text holds what looks like personal data. Remove it in the source.",
     ),
@@ -135,7 +135,7 @@ FURTHER_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "phi_in_facility", ("facility",), "warning", "validity",
-        "The facility holds no personal data (SSN, MRN, phone, e-mail, date of birth, person name).",
+        "The facility holds no personal data (SSN, MRN, member id, phone, e-mail, date of birth, person name).",
         "Facilities are named in alerts, charts and reports; such a name is withheld there.",
         "The facility holds what looks like personal data. Check whether the columns are shifted.",
     ),

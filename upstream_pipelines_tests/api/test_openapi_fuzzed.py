@@ -34,7 +34,10 @@ _CHECKS = [
 
 
 ASKS_A_PERSON = "access_token"
-PUBLIC = {"GET /health", "POST /api/v1/auth/login", "POST /api/v1/auth/refresh", "POST /api/v1/auth/password"}
+PUBLIC = {
+    *(f"GET {path}" for path in ("/health", "/health/live", "/health/ready", "/api/v1/monitoring/status")),
+    *(f"POST /api/v1/auth/{what}" for what in ("login", "refresh", "password")),
+}
 
 
 @pytest.fixture
@@ -68,7 +71,8 @@ def test_no_request_that_the_document_allows_is_answered_by_a_500_or_undeclared(
                 headers = {"Authorization": f"Bearer {pair.access_token}"}
         answered[operation.label] = _answers(operation, str(acme.base_url), headers)
     assert len(answered) >= 18
-    assert answered["GET /health"] == {200}
+    for label in ("/health", "/health/live", "/health/ready", "/api/v1/monitoring/status"):
+        assert answered[f"GET {label}"] == {200}
     if not with_token:
         # A body that is no JSON is refused as such before anybody is asked for.
         assert all(answered[name] - {400, 422} == {401} for name in answered.keys() - PUBLIC), answered

@@ -151,8 +151,9 @@ def test_every_answer_carries_the_security_headers(anonymous: httpx.Client) -> N
 
 def test_the_openapi_document_describes_what_is_there(anonymous: httpx.Client) -> None:
     document = anonymous.get("/api/v1/openapi.json").json()
-    assert {WEBHOOK, UPLOADS, UPLOADS + "{upload_id}", "/health", "/api/v1/me"} <= set(document["paths"])
-    public = {"/health", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/password"}
+    monitoring = {"/health", "/health/live", "/health/ready", "/api/v1/monitoring/status"}
+    assert {WEBHOOK, UPLOADS, UPLOADS + "{upload_id}", "/api/v1/me", *monitoring} <= set(document["paths"])
+    public = {*monitoring, "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/password"}
     for path, methods in document["paths"].items():
         for operation in methods.values():
             successes = [status for status in operation["responses"] if status.startswith("2")]
@@ -160,7 +161,7 @@ def test_the_openapi_document_describes_what_is_there(anonymous: httpx.Client) -
             assert len(successes) == 1
             assert all(list(answer["content"]) == ["application/problem+json"] for answer in problems), path
             assert bool(operation.get("security")) == (path not in public), path
-            assert ("429" in operation["responses"]) == (path != "/health"), path
+            assert ("429" in operation["responses"]) == (path not in monitoring), path
     assert document["components"]["securitySchemes"]["ingestion_token"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in document["components"]["schemas"]
     page = anonymous.get("/api/v1/docs")

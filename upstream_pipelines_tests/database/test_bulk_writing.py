@@ -166,6 +166,7 @@ def test_lines_of_an_upload_that_is_deleted_meanwhile_are_not_kept(
     """No foreign key looks for it any more: once a row it took longer than all indexes together."""
 
     def forget(conn: Connection, *_rest: object) -> None:
+        conn.execute("DELETE FROM upload_runs")
         conn.execute("DELETE FROM uploads")
 
     monkeypatch.setattr(staging, "save_report", forget)

@@ -57,6 +57,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
         ("drift_events", "state"): "open", ("drift_results", "state"): "open", ("alerts", "state"): "pending",
         ("deliveries", "state"): "pending", ("quality_findings", "severity"): "info",
         ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
+        ("upload_runs", "step"): "read",
         ("upload_measures", "state"): "first",
     }  # fmt: skip
     # Columns that may be null where others are not.

@@ -334,10 +334,12 @@ def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_
     folder = Path(str(customer_folder(ingest.settings, "acme")))
     (folder / "a.csv").write_text(_file(_row("A")))
     (upload_id,) = register_landed_files(ingest.conn, ingest.settings, ingest.customer)
-    assert request_customers_with_work(ingest.conn, 50) == [Work("acme", f"{upload_id}:1", ("csv",))]
+    assert request_customers_with_work(ingest.conn, 50) == [
+        Work("acme", f"{upload_id}:1", ("csv",), 1, (upload_id,), ())
+    ]
     assert request_customers_with_work(ingest.conn, 50) == []
     ingest.conn.execute("UPDATE uploads SET requested_at = now() - interval '2 minutes'")
-    assert request_customers_with_work(ingest.conn, 50) == [Work("acme", f"{upload_id}:2", ("csv",))]
+    assert [work.run_key for work in request_customers_with_work(ingest.conn, 50)] == [f"{upload_id}:2"]
 
 
 def test_an_upload_in_the_hands_of_a_living_run_is_not_asked_for_again(ingest: Ingest) -> None:

@@ -15,6 +15,10 @@ from upstream_pipelines.settings import Settings
 
 PUBLIC = {
     "/health": "asked by load balancers; tells nothing but whether requests are served",
+    "/health/live": "the same",
+    "/health/ready": "the same",
+    "/metrics": "counts of the whole platform, from loopback or for a token of its own",
+    "/api/v1/monitoring/status": "the same",
     "/api/v1/auth/login": "is how one comes to have a token",
     "/api/v1/auth/refresh": "checks the refresh token in its body",
     "/api/v1/auth/password": "checks the token in its body",
