@@ -80,12 +80,13 @@ class _Maker:
     def number_text(self, form: str) -> str:
         day = self.day(2024, 2026)
         text = form
-        for name, make in {
+        makers: dict[str, Callable[[], str]] = {
             "ten": lambda: self.digits(10), "thirteen": lambda: self.digits(13), "nine": lambda: self.digits(9),
             "cpt": lambda: self.digits(5), "two": lambda: self.digits(2), "three": lambda: self.digits(3), "four": lambda: self.digits(4),
             "claim": lambda: f"CLM{self.digits(8)}", "ein": lambda: f"{self.digits(2)}-{self.digits(7)}", "us": lambda: day.strftime("%m/%d/%Y"),
             "iso": day.isoformat, "year": lambda: str(day.year),
-        }.items():  # fmt: skip
+        }  # fmt: skip
+        for name, make in makers.items():
             while f"{{{name}}}" in text:
                 text = text.replace(f"{{{name}}}", make(), 1)
         return text
