@@ -1,5 +1,5 @@
 """Sending again what was given up: one delivery by its id, or all of a channel. Not here: the retries themselves (delivery/),
-the end that follows an event which was told late (delivery/outbox.py).
+the end that follows what arrives (outbox.py).
 """
 
 from __future__ import annotations
@@ -69,5 +69,4 @@ def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID
     key = {"customer_id": customer_id, "delivery_ids": list(delivery_ids), "now": now or datetime.now(UTC)}
     resent = conn.execute(QUERIES.resend_delivery, key).rowcount
     conn.execute(QUERIES.settle_alerts, those)
-    conn.execute(QUERIES.wake_ends, key)
     return resent

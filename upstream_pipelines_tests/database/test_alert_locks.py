@@ -60,7 +60,7 @@ def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
     def end() -> None:
         with connect(settings, "upstream_pipeline") as own:
             own.execute(
-                QUERIES.close_events,
+                QUERIES.lock_events,
                 {
                     "customer_id": acme,
                     "now": NOW,
@@ -81,4 +81,4 @@ def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
         except errors.LockNotAvailable:
             pytest.fail("the writer has the second alert and waits for the first")
     thread.join(20)
-    assert pipeline.execute("SELECT count(*) FROM alerts WHERE over_at = %s", (NOW,)).fetchone() == (2,)
+    assert not thread.is_alive()
