@@ -71,6 +71,11 @@ class Written:
         return self.message == "dead"
 
 
+def _since(one: datetime | None, other: datetime | None) -> bool:
+    """Both have happened, and the other not later."""
+    return one is not None and other is not None and one >= other
+
+
 @dataclass(eq=False)
 class Event:
     """A drift event; it may end and come back."""
@@ -151,8 +156,8 @@ class Life(RuleBasedStateMachine):
         words = [
             word for word in told
             if word.notice != "resolved" and not any(
-                other.notice == "resolved" and word.over is not None and other.over >= word.over
-                and (not other.given_up or (word.ended is not None and other.ended >= word.ended))
+                other.notice == "resolved" and _since(other.over, word.over)
+                and (not other.given_up or _since(other.ended, word.ended))
                 for other in told
             )
         ]  # fmt: skip
@@ -161,7 +166,7 @@ class Life(RuleBasedStateMachine):
     def _came_back(self, end: Written) -> bool:
         return any(
             alert.rule == end.rule and alert.event is end.event and alert.notice == "open"
-            and (alert.over is None or alert.over > end.over) for alert in self.alerts
+            and not _since(end.over, alert.over) for alert in self.alerts
         )  # fmt: skip
 
     def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
@@ -428,7 +433,7 @@ class Life(RuleBasedStateMachine):
         for alert in ended:
             for end in self.alerts:
                 if (
-                    end.notice == "resolved" and end.held is not None and alert.over is not None and end.over >= alert.over
+                    end.notice == "resolved" and end.held is not None and _since(end.over, alert.over)
                     and (end.rule, end.event) == (alert.rule, alert.event) and not self._came_back(end)
                 ):  # fmt: skip
                     assert not self.off

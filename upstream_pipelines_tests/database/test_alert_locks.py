@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import threading
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from psycopg import errors
 
-from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.outbox import QUERIES, tell_what_waited
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_run_failure_alert
+from upstream_pipelines.alerts.store import enable_channel, sync_channels, sync_rules, write_run_failure_alert
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.drift.store import QUERIES as DRIFT_QUERIES
 from upstream_pipelines.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOOK = WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def acme(pipeline: Connection) -> int:
     ).fetchone()
     assert row is not None
     sync_rules(pipeline, row[0], [DEFAULT_RULE])
-    sync_channels(pipeline, row[0], [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")])
+    sync_channels(pipeline, row[0], [HOOK])
     return int(row[0])
 
 
@@ -80,5 +82,48 @@ def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
                 pipeline.execute(f"{locking} NOWAIT", (second,))
         except errors.LockNotAvailable:
             pytest.fail("the writer has the second alert and waits for the first")
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda conn, acme: enable_channel(conn, acme, "hook", NOW),
+        lambda conn, acme: sync_channels(conn, acme, [HOOK.model_copy(update={"url": "https://example.org/new"})]),
+        lambda conn, acme: tell_what_waited(conn, acme, NOW),
+    ],
+    ids=["enabled", "configured", "told"],
+)
+def test_what_waited_is_locked_by_id_and_before_channels_as_workers_do(
+    pipeline: Connection, acme: int, settings: Settings, change: Callable[[Connection, int], object]
+) -> None:
+    """A worker that has recorded an alert and judges its channel, and who enables that channel, would wait for each other."""
+    pipeline.execute("UPDATE alert_channels SET enabled = false")
+    for run in ("r1", "r2"):
+        assert write_run_failure_alert(pipeline, acme, run, f"job {run}", None, "KeyError", None, NOW) == 1
+    pipeline.execute("UPDATE alerts SET held_until = %s", (NOW,))
+    # In another order than that of their ids they were written, too.
+    first, second = (
+        row[0] for row in pipeline.execute("SELECT alert_id FROM alerts ORDER BY alert_id").fetchall()
+    )
+    pipeline.execute("UPDATE alerts SET created_at = %s WHERE alert_id = %s", (NOW - timedelta(days=1), second))
+
+    def make() -> None:
+        with connect(settings, "upstream_pipeline") as own:
+            change(own, acme)
+
+    thread = threading.Thread(target=make)
+    with pipeline.transaction():
+        pipeline.execute("SELECT 1 FROM alerts WHERE alert_id = %s FOR UPDATE", (first,))
+        thread.start()
+        thread.join(0.7)
+        assert thread.is_alive()
+        try:
+            with pipeline.transaction():
+                pipeline.execute("SELECT 1 FROM alerts WHERE alert_id = %s FOR UPDATE NOWAIT", (second,))
+                pipeline.execute("SELECT 1 FROM alert_channels FOR NO KEY UPDATE NOWAIT")
+        except errors.LockNotAvailable:
+            pytest.fail("it has what the worker wants next, and waits for what the worker has")
     thread.join(20)
     assert not thread.is_alive()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import uuid
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -285,12 +285,18 @@ _DRIFT: dict[str, Any] = {
     "baseline": 0.1, "current": 0.15, "n_baseline": 5000, "n_current": 900, "maturity": 0.9, "p_value": 1e-5, "q_value": 1e-4,
     "as_of": date(2026, 5, 1), "change_date": None, "headline": "It denies more", "sentences": ("More.",), "facts": (),
 }  # fmt: skip
+_CAUSES: tuple[Literal["payer", "data"], ...] = ("payer", "data")
+_STEPS: tuple[tuple[Literal["open", "escalated", "resolved"], float], ...] = (
+    ("open", 0.3),
+    ("escalated", 0.9),
+    ("resolved", 0.9),
+)
 # By the name of what makes it; openings first.
 _MADE: dict[str, list[Any]] = {
     "drift_entry": [
         drift_entry(DriftNotice(notice=notice, severity=severity, cause=cause, **_DRIFT))
-        for cause in ("payer", "data")
-        for notice, severity in (("open", 0.3), ("escalated", 0.9), ("resolved", 0.9))
+        for cause in _CAUSES
+        for notice, severity in _STEPS
     ],
     "run_failure_entry": [_FAILED],
     "silence_entry": [silence_entry(_SILENT, _SILENCE, None)],
