@@ -528,20 +528,42 @@ SELECT d.delivery_id, d.state, c.enabled, c.name
 
 -- name: resend_delivery
 -- Dead deliveries start their retry schedule again. The attempt number goes on (it fences leases);
--- recipients that accepted stay done, refused ones are tried again. By primary key.
-UPDATE deliveries
-   SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
-       progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
- WHERE customer_id = %(customer_id)s AND delivery_id = ANY (%(delivery_ids)s::uuid[]) AND state = 'dead'
+-- recipients that accepted stay done, refused ones are tried again. Due one after the other, as they are given. By primary key.
+UPDATE deliveries AS d
+   SET state = 'retrying', due_at = %(now)s - (cardinality(%(delivery_ids)s::uuid[]) - w.n) * interval '1 microsecond',
+       finished_at = NULL, progress = d.progress - 'reason' - 'refused' || jsonb_build_object('tries_from', d.attempt)
+  FROM unnest(%(delivery_ids)s::uuid[]) WITH ORDINALITY AS w (delivery_id, n)
+ WHERE d.customer_id = %(customer_id)s AND d.delivery_id = w.delivery_id AND d.state = 'dead'
+
+-- name: channel_enabled
+-- Whether a channel is on; by the unique key (customer_id, name).
+SELECT enabled FROM alert_channels WHERE customer_id = %(customer_id)s AND name = %(name)s
 
 -- name: dead_of_channel
--- A channel, whether it is on, and its dead deliveries since then, tests left out. By the unique key (customer_id, name), and
--- by deliveries_dead.
-SELECT c.enabled, array(SELECT d.delivery_id FROM deliveries AS d
-                         WHERE d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'dead'
-                           AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
-                         ORDER BY d.created_at, d.delivery_id)
-  FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+-- A channel's dead deliveries, the oldest first, tests left out: whether one is to be sent again (it died since then, or however
+-- long ago), and whether it is left to `ending` in pasts_of: it says of events that they are over, and dead messages of each of
+-- them are sent again, which bring it when they arrive. By the unique key (customer_id, name), and by deliveries_dead.
+WITH dead AS MATERIALIZED (
+    SELECT d.delivery_id, d.created_at, %(since)s::timestamptz IS NULL OR d.finished_at >= %(since)s AS again
+      FROM alert_channels AS c
+      JOIN deliveries AS d ON d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'dead'
+     WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+       AND (d.rule_id IS NOT NULL OR EXISTS (
+               SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+                WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))
+)
+SELECT dead.delivery_id, dead.again,
+       NOT EXISTS (
+           SELECT FROM delivery_alerts AS l
+             JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+            WHERE l.customer_id = %(customer_id)s AND l.delivery_id = dead.delivery_id
+              AND (a.notice <> 'resolved' OR NOT EXISTS (
+                   SELECT FROM alerts AS o
+                     JOIN delivery_alerts AS p ON p.customer_id = o.customer_id AND p.alert_id = o.alert_id
+                     JOIN dead AS other ON other.delivery_id = p.delivery_id AND other.again
+                    WHERE o.customer_id = a.customer_id AND o.subject_id = a.subject_id AND o.rule_id = a.rule_id
+                      AND o.notice <> 'resolved' AND o.over_at <= a.over_at))) AS follows
+  FROM dead ORDER BY dead.created_at, dead.delivery_id
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
@@ -745,7 +767,9 @@ SELECT c.name, c.kind, c.enabled, c.disabled_reason, c.failing_since,
        max(d.finished_at) FILTER (WHERE d.state = 'sent') AS last_sent,
        count(*) FILTER (WHERE d.state IN ('pending', 'retrying', 'sending')) AS waiting,
        -- A test says at once that it failed; nothing is lost with it.
-       count(*) FILTER (WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL) AS dead
+       count(*) FILTER (WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND (d.rule_id IS NOT NULL OR EXISTS (
+               SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+                WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))) AS dead
   FROM alert_channels AS c
   LEFT JOIN deliveries AS d ON d.customer_id = c.customer_id AND d.channel_id = c.channel_id
  WHERE c.customer_id = %(customer_id)s
@@ -779,7 +803,9 @@ SELECT DISTINCT k.customer_id, k.slug
 -- Messages that were given up within the last days, and whose. Served by the partial index deliveries_dead.
 SELECT count(*), coalesce(array_agg(DISTINCT k.slug), '{}')
   FROM deliveries AS d JOIN customers AS k ON k.customer_id = d.customer_id AND k.status = 'active'
- WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
+ WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND (d.rule_id IS NOT NULL OR EXISTS (
+               SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+                WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))
 
 -- name: channels_off
 -- Channels that a receiver's failures switched off, not those that a file no longer names. Small table, read whole.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -124,17 +125,32 @@ def resend(
     channel: Annotated[
         str | None, typer.Option(help="All of this channel that died within the last 7 days.")
     ] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="With --channel: what died longer ago, too.")] = False,
 ) -> None:
     """Start dead deliveries again: one, or all of a channel."""
     if (delivery is None) == (channel is None):
         raise ConfigurationError("Say what to resend: a delivery's id, or --channel NAME for all of a channel.")
+    if every and channel is None:
+        raise ConfigurationError("--all goes with --channel NAME: all of that channel, however long ago it died.")
     settings = short_command_settings()
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer_id = get_customer(conn, slug).customer_id
         if channel is not None:
-            count = resend_all(conn, customer_id, channel, datetime.now(UTC) - DEAD_FOR)
-            out.print(f"{count} deliveries are due now.")
+            since = None if every else datetime.now(UTC) - DEAD_FOR
+            resent = resend_all(conn, customer_id, channel, since)
+            out.print(f"{resent.due} deliveries are due now.")
+            if resent.following:
+                out.print(
+                    f"{resent.following} more say that something of these is over, and follow once these have arrived."
+                )
+            if resent.left:
+                out.print(
+                    f"{resent.left} died over {DEAD_FOR.days} days ago and are left: what they tell may be over. "
+                    f"`upstream alerts resend {slug} --channel {shlex.quote(channel)} --all` sends them too.",
+                    markup=False,
+                )
         elif delivery is not None:
             resend_delivery(conn, customer_id, delivery)
             out.print("It is due now.")

@@ -10,8 +10,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
-from upstream_pipelines.alerts.outbox import tell_what_waited
-from upstream_pipelines.alerts.resending import resend, resend_all
+from upstream_pipelines.alerts.outbox import grown_events, tell_what_waited
+from upstream_pipelines.alerts.overview import outbox_health, overview
+from upstream_pipelines.alerts.resending import Resent, resend, resend_all
 from upstream_pipelines.alerts.rules import AlertRule, QuietHours
 from upstream_pipelines.alerts.store import (
     conservation,
@@ -27,6 +28,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
 from upstream_pipelines.delivery.outcome import Outcome
+from upstream_pipelines.delivery.trial import try_channel
 from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.settings import Settings
@@ -344,6 +346,18 @@ def test_the_end_of_an_event_that_is_open_again_is_told_to_nobody_and_the_next_o
     ]
 
 
+def test_a_rule_that_is_off_tells_of_no_growth_but_of_the_end(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="old")])
+    _tell(pipeline, acme, NOW, "open")
+    _deliver(settings, acme, NOW, monkeypatch)
+    sync_rules(pipeline, acme, [AlertRule(name="new", payers=("Cigna",))])
+    assert grown_events(pipeline, acme, {(EVENT, "payer"): 0.9}, NOW + DAY) == set()
+    assert _tell(pipeline, acme, NOW + DAY, "escalated", 0.9) == []
+    assert _tell(pipeline, acme, NOW + 2 * DAY, "resolved") == [("old", "resolved", 0)]
+
+
 def test_the_end_that_follows_a_message_sent_again_keeps_the_quiet_hours(
     settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,6 +388,24 @@ def test_a_mail_that_one_recipient_never_can_have_was_heard_by_the_others(
     other = _tell(pipeline, acme, NOW + DAY / 24, "open", event_id=uuid.UUID(int=8))
     assert other == ([] if accepted else [("all", "open", 0)])
     assert _tell(pipeline, acme, NOW + DAY, "resolved") == ([("all", "resolved", 0)] if accepted else [])
+
+
+def test_trouble_that_a_test_met_is_seen_and_sent_again_and_the_test_is_not(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither has a rule."""
+    _two_channels(pipeline, acme)
+    gone = Outcome("dead", "gone", 410, disable="the receiver answered 410 Gone")
+    _deliver(settings, acme, NOW, monkeypatch)
+    monkeypatch.setattr(
+        sending, "send_webhook", lambda *_, url, **__: gone if url.endswith("hook") else Outcome("dead", "no", 404)
+    )
+    assert not try_channel(pipeline, settings, acme, "hook").sent
+    now = datetime.now(UTC)
+    health = outbox_health(pipeline, now)
+    assert (health.dead, list(health.dead_of)) == (1, ["acme"])
+    assert {one.name: one.dead for one in overview(pipeline, acme, now).channels} == {"hook": 0, "spare": 1}
+    assert resend_all(pipeline, acme, "spare", now - DAY).due == 1
 
 
 def test_only_a_dead_delivery_of_an_enabled_channel_is_resent(pipeline: Connection, acme: int) -> None:
@@ -411,12 +443,13 @@ def test_all_that_died_of_a_channel_lately_is_resent_at_once(pipeline: Connectio
                    WHERE c.name = 'spare')""",
         (last_week - timedelta(minutes=1),),
     )
-    assert resend_all(pipeline, acme, "spare", last_week) == 2
-    assert resend_all(pipeline, acme, "spare", last_week) == 0
+    assert resend_all(pipeline, acme, "spare", last_week) == Resent(2, 0, 1)
+    assert resend_all(pipeline, acme, "spare", last_week) == Resent(0, 0, 1)
     states = pipeline.execute(
         "SELECT c.name, d.state, count(*) FROM deliveries AS d JOIN alert_channels AS c USING (channel_id) GROUP BY 1, 2 ORDER BY 1, 2"
     ).fetchall()
     assert states == [("hook", "dead", 3), ("spare", "dead", 1), ("spare", "retrying", 2)]
+    assert resend_all(pipeline, acme, "spare", None) == Resent(1, 0, 0)
     with pytest.raises(NotFoundError):
         resend_all(pipeline, acme, "nobody", last_week)
     pipeline.execute("UPDATE alert_channels SET enabled = false")
@@ -424,6 +457,31 @@ def test_all_that_died_of_a_channel_lately_is_resent_at_once(pipeline: Connectio
         resend_all(pipeline, acme, "hook", last_week)
     assert len(list_alerts(pipeline, acme, limit=2, state="failed")) == 2
     assert list_alerts(pipeline, acme, state="sent") == []
+
+
+def test_of_all_that_is_sent_again_ends_come_after_what_was_told_of_their_events(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="all", cooldown_hours=0)])
+    events = [uuid.UUID(int=number) for number in range(4)]
+    for number, event in enumerate(events):
+        _tell(pipeline, acme, NOW + number * DAY, "open", event_id=event)
+        _deliver(settings, acme, NOW + number * DAY, monkeypatch)
+        _tell(pipeline, acme, NOW + (number + 0.5) * DAY, "resolved", event_id=event)
+        _deliver(settings, acme, NOW + (number + 0.5) * DAY, monkeypatch)
+    # Of the last event the opening was received, of the others nothing.
+    pipeline.execute(
+        """UPDATE deliveries SET state = 'dead' WHERE delivery_id NOT IN (
+                  SELECT delivery_id FROM delivery_alerts JOIN alerts USING (alert_id) WHERE subject_id = %s AND notice = 'open')""",
+        (events[3],),
+    )
+    pipeline.execute(
+        "UPDATE alerts SET state = 'failed' WHERE NOT (subject_id = %s AND notice = 'open')", (events[3],)
+    )
+    assert resend_all(pipeline, acme, "hook", None, NOW + 9 * DAY) == Resent(4, 3, 0)
+    first = [("hook", "opened")] * 3 + [("hook", "resolved")]
+    assert _deliver(settings, acme, NOW + 9 * DAY, monkeypatch) == first + [("hook", "resolved")] * 3
+    assert not any(conservation(pipeline, acme)[name] for name in ("missing_places", "wrong_states"))
 
 
 def _deliver(
