@@ -36,6 +36,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/look.py
 	$(BIN)/python benchmarks/deliveries.py
 	$(BIN)/python benchmarks/receipt.py
+	$(BIN)/python benchmarks/api_load.py
+	$(BIN)/python benchmarks/scale.py
 
 # Two to three minutes; `make arena LONG=1` is the run that docs/arena.md reports, and writes it.
 arena: $(VENV)/.installed-dev
@@ -51,6 +53,8 @@ lock: $(VENV)/bin/python
 	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	    --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml -o requirements-dev.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra celery --extra kubernetes \
+	    --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml -o requirements-deploy.lock
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'

@@ -43,9 +43,16 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             arrival_check.uploads_arrive,
             alert_assets.alerts_arrive,
         ],
-        jobs=[jobs.ingest, jobs.drift, jobs.drift_sweep, jobs.placebo_night, jobs.deliver_alerts],
+        jobs=[
+            jobs.ingest,
+            jobs.drift,
+            jobs.drift_sweep,
+            jobs.placebo_night,
+            jobs.cleanup_night,
+            jobs.deliver_alerts,
+        ],
         sensors=[sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs, sensors.silent_customers],
-        schedules=[schedules.daily_drift, schedules.nightly_placebo],
+        schedules=[schedules.daily_drift, schedules.nightly_placebo, schedules.nightly_cleanup],
         resources={"platform": Platform(), **(resources or {})},
         # A trivial run costs 2.5 s in-process and 4 s multiprocess; parallelism is between runs.
         executor=dg.in_process_executor,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import platformdirs
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from upstream_pipelines.errors import ConfigurationError
@@ -111,9 +111,54 @@ class Settings(BaseSettings):
         ge=91,
         description="Looks spent each night on customers' shuffled histories, to measure false events; 91 a customer.",
     )
+    retain_files_days: int = Field(
+        default=90,
+        ge=0,
+        description="Days that a file that was read stays in the landing zone; 0: for ever. Its lines stay in the database.",
+    )
+    retain_webhook_bodies_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days that a batch's body and its idempotency key stay after it was read, 7 at least; 0: for ever.",
+    )
+    retain_rejected_rows_days: int = Field(
+        default=400,
+        ge=0,
+        description="Days that the numbers and reasons of rejected rows stay; 0: for ever. The counts of each upload stay.",
+    )
+    retain_deliveries_days: int = Field(
+        default=400,
+        ge=0,
+        description="Days that messages and attempts stay after what they told is over, 60 at least; 0: for ever. Alerts stay.",
+    )
+    retain_tokens_days: int = Field(
+        default=90, ge=0, description="Days that an expired or revoked token stays listed; 0: for ever."
+    )
+    retain_run_logs_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days that the log lines of Dagster's runs stay, and runs that made no asset; 0: for ever.",
+    )
+    retain_asset_events_days: int = Field(
+        default=400,
+        ge=0,
+        description="Days that materialisations and check results stay that newer ones of the partition replaced; 0: for ever.",
+    )
     log_level: str = Field(
         default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe record logged."
     )
+
+    @field_validator("retain_webhook_bodies_days")
+    @classmethod
+    def _keys_last_a_week(cls, days: int) -> int:
+        # An idempotency key is promised to hold for 7 days (docs/guide); it goes with its body.
+        return _none_or_at_least(days, 7)
+
+    @field_validator("retain_deliveries_days")
+    @classmethod
+    def _alerts_look_back(cls, days: int) -> int:
+        # Whether the same trouble was told lately is asked of the messages of 30 days, or of a rule's cooldown.
+        return _none_or_at_least(days, 60)
 
     @property
     def landing_root(self) -> str:
@@ -126,6 +171,12 @@ class Settings(BaseSettings):
     def ui_url(self) -> str:
         """The address of the Dagster UI for links."""
         return (self.public_url or f"http://{self.ui_host}:{self.ui_port}").rstrip("/")
+
+
+def _none_or_at_least(days: int, least: int) -> int:
+    if 0 < days < least:
+        raise ValueError(f"Must be 0 (for ever) or at least {least}")
+    return days
 
 
 def read_settings() -> Settings:

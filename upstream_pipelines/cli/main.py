@@ -14,11 +14,13 @@ from upstream_pipelines.cli import (
     alert_rules,
     alert_secrets,
     alerts,
+    customer_data,
     customers,
     drift,
     drift_events,
     drift_explain,
     ingest,
+    keeping,
     platform,
     uploads,
 )
@@ -35,10 +37,15 @@ app = typer.Typer(
 )
 app.command("up")(platform.up)
 app.command("worker")(platform.worker)
+app.command("api")(platform.api)
 app.command("demo")(platform.demo)
 app.command("migrate")(platform.migrate)
 app.command("doctor")(platform.doctor)
 app.command("env")(platform.env)
+app.command("backup")(keeping.backup)
+app.command("restore")(keeping.restore)
+app.command("cleanup")(keeping.cleanup)
+app.command("export")(customer_data.export)
 app.command("upload")(uploads.upload)
 app.command("uploads")(uploads.uploads)
 app.add_typer(ingest.app, name="ingest")
@@ -50,6 +57,7 @@ drift.app.command("accept")(drift_events.accept)
 drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
+customers.app.command("delete")(customer_data.delete)
 app.add_typer(alerts.app, name="alerts")
 alerts.app.command("dry-run")(alert_rules.dry_run)
 alerts.app.command("test")(alert_rules.try_channel)

@@ -1,4 +1,4 @@
-"""`upstream up`, `worker`, `demo`, `migrate`, `doctor`, `env`. Not here: the processes themselves (supervisor.py)."""
+"""`upstream up`, `worker`, `api`, `demo`, `migrate`, `doctor`, `env`. Not here: the processes themselves (supervisor.py)."""
 
 from __future__ import annotations
 
@@ -66,6 +66,13 @@ def worker(
             f"{error.name} is not installed. Install the extra: pip install 'upstream-pipelines[celery]'."
         ) from None
     raise typer.Exit(work(read_settings(), processes))
+
+
+def api() -> None:
+    """Run the HTTP API alone, where Dagster's processes are run by something else (deploy/kubernetes); until stopped."""
+    from upstream_pipelines.api.server import serve
+
+    serve(read_settings())
 
 
 def demo() -> None:

@@ -77,6 +77,11 @@ def postmaster_pid(home: Path) -> int | None:
     return _postmaster(home.expanduser().resolve())
 
 
+def client_programs() -> Path:
+    """Folder of the wheel's pg_dump and pg_restore, which speak to any server up to their own version."""
+    return _binaries()
+
+
 def _users(home: Path) -> Path:
     return home / "postgres-users"
 

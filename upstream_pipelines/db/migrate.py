@@ -30,17 +30,27 @@ def migrate(settings: Settings) -> str:
     Returns: the revision the schema is at now.
     """
     url = database_url(settings)
-    with _connect(url) as conn:
+    with connect_as_login(url) as conn:
         # One migration at a time, whoever starts it; 7305 is no more than a number of our own.
         conn.execute("SELECT pg_advisory_lock(7305)")
-        _ensure_roles(conn)
-        _ensure_database(conn, settings.dagster_database_name)
+        _ensure(conn, settings)
         with engine(settings, "upstream_owner").connect() as owner:
             config = _config()
             config.attributes["connection"] = owner
             command.upgrade(config, "head")
             owner.commit()
     return head_revision()
+
+
+def ensure_roles_and_databases(settings: Settings) -> None:
+    """What a backup of the database does not hold and needs: the roles, and Dagster's own database. No table is made."""
+    with connect_as_login(database_url(settings)) as conn:
+        _ensure(conn, settings)
+
+
+def _ensure(conn: psycopg.Connection, settings: Settings) -> None:
+    _ensure_roles(conn)
+    _ensure_database(conn, settings.dagster_database_name)
 
 
 def prepare(settings: Settings) -> None:
@@ -58,6 +68,11 @@ def prepare(settings: Settings) -> None:
 def head_revision() -> str:
     """The newest revision this program knows."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
+
+
+def known_revisions() -> set[str]:
+    """The revisions from which this program can go on."""
+    return {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
 
 
 def current_revision(settings: Settings, role: Role | None = None) -> str | None:
@@ -97,7 +112,12 @@ def _config() -> Config:
     return config
 
 
-def _connect(url: URL) -> psycopg.Connection:
+def connect_as_login(url: URL) -> psycopg.Connection:
+    """As the login of the URL itself, which owns the database and may become each role; each statement commits.
+
+    Raises:
+        DatabaseUnavailableError: the server does not answer.
+    """
     try:
         return psycopg.connect(url.render_as_string(hide_password=False), autocommit=True, connect_timeout=10)
     except psycopg.OperationalError as error:

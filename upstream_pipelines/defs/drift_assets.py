@@ -5,7 +5,7 @@ Not here: statistics (drift/), the schedule that asks for the sweep (schedules.p
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 import dagster as dg
 
@@ -22,7 +22,7 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, column_schema
 from upstream_pipelines.drift.placebo_store import published_rate
-from upstream_pipelines.drift.store import LooksMade, Subject, look
+from upstream_pipelines.drift.store import LooksMade, Show, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.observability.tracebacks import format_error
 from upstream_pipelines.settings import Settings
@@ -84,16 +84,16 @@ def look_at(
     customer: Customer,
     days: Sequence[date],
     *,
-    draw: Literal["always", "news"] = "always",
+    show: Show = "always",
 ) -> LooksMade:
     """Make the looks of one customer."""
     link = partition_link(settings, customer.slug)
     subject = Subject(customer.customer_id, customer.name, customer.configuration.drift, link)
-    return look(conn, subject, days, draw=draw)
+    return look(conn, subject, days, show=show)
 
 
 def metadata_of(conn: Connection, customer: Customer, made: LooksMade) -> dict[str, Any]:
-    """What people see of looks that were drawn."""
+    """What people see of looks, as far as they are shown."""
     rate = published_rate(conn, customer.customer_id, made.last)
     return {**drift_metadata(customer, made), "false events on your own shuffled history": rate.text}
 
@@ -159,7 +159,7 @@ def _look_in_sweep(
 ) -> None:
     """All of a sweep that is one customer's; `show` it in the UI even where there is no news."""
     subject = get_customer(conn, customer.slug)
-    made = look_at(conn, settings, subject, days, draw="always" if show else "news")
+    made = look_at(conn, settings, subject, days, show="events" if show else "news")
     # A silent customer has no run of its own that would show it.
     state = evaluate_arrivals(conn, customer.customer_id, datetime.now(UTC).date())
     if show or not state["passed"]:
@@ -168,7 +168,7 @@ def _look_in_sweep(
             partition=customer.slug, **state,
         )  # fmt: skip
         context.log_event(evaluation)  # its annotation has not heard of evaluations
-    if made.drawn:
+    if made.shown != "nothing":
         metadata = metadata_of(conn, subject, made)
         context.log_event(
             dg.AssetMaterialization(asset_key="payer_drift", partition=customer.slug, metadata=metadata)

@@ -69,7 +69,7 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
         "figures at equal maturity (of the last days only, not the events' figures)": _figures(of_largest),
         "not enough data": _thin([row for row in last if row["state"] == "not_enough_data"], unnamed),
     }
-    if of_largest["current"].notna().any():
+    if made.shown == "charts" and of_largest["current"].notna().any():
         picture = drift_chart(of_largest, f"{customer.name}: baseline against current, as of {made.last}")
         metadata["chart"] = chart(picture, f"Baseline against current, as of {made.last}")
     return metadata

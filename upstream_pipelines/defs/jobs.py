@@ -15,6 +15,7 @@ from upstream_pipelines.defs.claims_assets import (
     upload_quality,
     webhook_claims,
 )
+from upstream_pipelines.defs.cleaning import clean
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
 from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK
@@ -59,6 +60,14 @@ def drift_sweep() -> None:
 )
 def placebo_night() -> None:
     measure_placebo()
+
+
+@dg.job(
+    description="Takes away what is older than the settings keep it, logs of Dagster's runs among it; asked for at night.",
+    tags=WORK,
+)
+def cleanup_night() -> None:
+    clean()
 
 
 @dg.job(

@@ -1,4 +1,4 @@
-"""The daily and the nightly schedule. Not here: what a sweep or a night does (drift_assets.py, placebo_check.py)."""
+"""The daily and the nightly schedules. Not here: what a sweep or a night does (drift_assets.py, placebo_check.py, cleaning.py)."""
 
 from collections.abc import Iterator
 from datetime import UTC
@@ -6,7 +6,7 @@ from datetime import UTC
 import dagster as dg
 
 from upstream_pipelines.customers.store import count_active
-from upstream_pipelines.defs.jobs import drift_sweep, placebo_night
+from upstream_pipelines.defs.jobs import cleanup_night, drift_sweep, placebo_night
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.drift.placebo_store import due_customers
 
@@ -70,3 +70,17 @@ def nightly_placebo(
         run_config={"ops": {"measure_placebo": {"config": {"night": night.isoformat()}}}},
         tags={"upstream/night": night.isoformat(), "upstream/customers": str(due)},
     )
+
+
+@dg.schedule(
+    job=cleanup_night,
+    # Between the placebo and the drift sweep.
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Every night at 04:00 UTC: retention, so that no log grows for ever; what goes after how many days the "
+    "settings retain_* say.",
+)
+def nightly_cleanup(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+    night = context.scheduled_execution_time.astimezone(UTC).date().isoformat()
+    return dg.RunRequest(run_key=night, tags={"upstream/night": night})

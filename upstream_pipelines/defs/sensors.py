@@ -21,6 +21,7 @@ from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ing
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_ends import read_end, read_sweep
+from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
 from upstream_pipelines.observability.tracebacks import safe_message
@@ -34,6 +35,8 @@ _PARTITION_TAG = "dagster/partition"
 _DELIVERY_RUN_LIMIT = timedelta(minutes=5)
 # Silence is told in days; a watch reads the days of every customer's uploads.
 _SILENCE_EVERY = timedelta(hours=1)
+# Of this process, by landing zone: what was found empty.
+_WATCHED: dict[str, LandingWatch] = {}
 _ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -54,9 +57,14 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
         customers = active_customers(conn)
         known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))
         missing = [customer.slug for customer in customers if customer.slug not in known]
+        watch = _WATCHED.setdefault(settings.landing_root, LandingWatch())
+        due = set(watch.due(settings, (customer.slug for customer in customers)))
         for customer in customers:
+            if customer.slug not in due:
+                continue
             try:
                 register_landed_files(conn, settings, customer)
+                watch.looked(settings, customer.slug)
             except OSError as error:
                 # One customer's folder must not keep the others waiting; the tick's log names it.
                 context.log.error("landing folder of %s: %s", customer.slug, safe_message(error))  # noqa: TRY400

@@ -1,34 +1,12 @@
 -- What the demonstration asks of the database beyond the domains' own statements.
 
+-- name: find_earlier
+-- An earlier demonstration's customer (unique key).
+SELECT customer_id FROM customers WHERE slug = %(slug)s AND slug LIKE 'demo-%%';
+
 -- name: forget_customer
--- Take an earlier demonstration's customer away, children before parents (each by its customer_id key).
-WITH gone AS (SELECT customer_id FROM customers WHERE slug = %(slug)s AND slug LIKE 'demo-%%'),
-attempts AS (DELETE FROM delivery_attempts WHERE customer_id IN (SELECT customer_id FROM gone)),
-places AS (DELETE FROM delivery_alerts WHERE customer_id IN (SELECT customer_id FROM gone)),
-judgements AS (DELETE FROM alert_feedback WHERE customer_id IN (SELECT customer_id FROM gone)),
-silences AS (DELETE FROM alert_silences WHERE customer_id IN (SELECT customer_id FROM gone)),
-deliveries_gone AS (DELETE FROM deliveries WHERE customer_id IN (SELECT customer_id FROM gone)),
-alerts_gone AS (DELETE FROM alerts WHERE customer_id IN (SELECT customer_id FROM gone)),
-rules AS (DELETE FROM alert_rules WHERE customer_id IN (SELECT customer_id FROM gone)),
-channels AS (DELETE FROM alert_channels WHERE customer_id IN (SELECT customer_id FROM gone)),
-results AS (DELETE FROM drift_results WHERE customer_id IN (SELECT customer_id FROM gone)),
-looks AS (DELETE FROM drift_looks WHERE customer_id IN (SELECT customer_id FROM gone)),
-events AS (DELETE FROM drift_events WHERE customer_id IN (SELECT customer_id FROM gone)),
-activity AS (DELETE FROM payer_activity WHERE customer_id IN (SELECT customer_id FROM gone)),
-codes AS (DELETE FROM payer_codes WHERE customer_id IN (SELECT customer_id FROM gone)),
-prices AS (DELETE FROM payer_prices WHERE customer_id IN (SELECT customer_id FROM gone)),
-days AS (DELETE FROM touched_days WHERE customer_id IN (SELECT customer_id FROM gone)),
-findings AS (DELETE FROM quality_findings WHERE customer_id IN (SELECT customer_id FROM gone)),
-reports AS (DELETE FROM quality_reports WHERE customer_id IN (SELECT customer_id FROM gone)),
-history AS (DELETE FROM claim_history WHERE customer_id IN (SELECT customer_id FROM gone)),
-lines AS (DELETE FROM claims WHERE customer_id IN (SELECT customer_id FROM gone)),
-rejected AS (DELETE FROM rejected_rows WHERE customer_id IN (SELECT customer_id FROM gone)),
-received AS (DELETE FROM received_lines WHERE customer_id IN (SELECT customer_id FROM gone)),
-inbox AS (DELETE FROM webhook_inbox WHERE customer_id IN (SELECT customer_id FROM gone)),
-missed AS (DELETE FROM missed_uploads WHERE customer_id IN (SELECT customer_id FROM gone)),
-uploads_gone AS (DELETE FROM uploads WHERE customer_id IN (SELECT customer_id FROM gone)),
-tokens AS (DELETE FROM ingestion_tokens WHERE customer_id IN (SELECT customer_id FROM gone))
-DELETE FROM customers WHERE customer_id IN (SELECT customer_id FROM gone);
+-- Take it away, once it is empty (primary key).
+DELETE FROM customers WHERE customer_id = %(customer_id)s;
 
 -- name: select_upload_progress
 -- How far the demonstration's uploads are.

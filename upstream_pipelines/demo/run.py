@@ -23,13 +23,14 @@ from upstream_pipelines.cli.output import err, out, print_table
 from upstream_pipelines.cli.supervisor import Platform, running_platform, sole_copy
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
-from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.demo.receivers import Receivers, running_receivers
 from upstream_pipelines.demo.story import LOOK_DAYS, DemoCustomer, batch, demo_customers, write_files
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.operations.deletion import delete_rows
 from upstream_pipelines.settings import Settings, read_settings
 
 QUERIES = load_queries(__package__)
@@ -91,11 +92,18 @@ def _say(stage: str, text: str) -> None:
     out.print(Text.assemble((f"{stage:>10}", "bold"), f"  {text}"))
 
 
+def _forget_earlier(conn: Connection, slug: str) -> None:
+    row = conn.execute(QUERIES.find_earlier, {"slug": slug}).fetchone()
+    if row is not None:
+        delete_rows(conn, row[0])
+        conn.execute(QUERIES.forget_customer, {"customer_id": row[0]})
+
+
 def _sign_up(settings: Settings, customers: list[DemoCustomer], receivers: Receivers) -> dict[str, str]:
     tokens = {}
     with connect(settings, "upstream_pipeline") as conn:
         for customer in customers:
-            conn.execute(QUERIES.forget_customer, {"slug": customer.slug})
+            _forget_earlier(conn, customer.slug)
             _, tokens[customer.slug] = create_customer(conn, customer.slug, customer.name)
             base = f"http://127.0.0.1:{receivers.http_port}"
             file = parse_configuration(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -63,3 +65,25 @@ def _effect_interval(found: Comparison) -> dict[str, float | None]:
         "effect_low": None if low is None else round(low, 6),
         "effect_high": None if high is None else round(high, 6),
     }
+
+
+def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """A row of a look as it is stored: without its day, missing values as None."""
+    return {name: _plain(row.get(name)) for name in ROW_COLUMNS if name != "as_of"}
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON holds it: no NaN, no NumPy types, ids as text."""
+    if value is None or value is pd.NA:
+        return None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    return str(value)

@@ -6,7 +6,6 @@ The looks themselves are pure (detector.py); production and replay run the same 
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -36,19 +35,17 @@ from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
 from upstream_pipelines.drift.figures import figures_of
+from upstream_pipelines.drift.rows import plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
 _Told = tuple[dict[str, Any], Literal["open", "late", "resolved", "escalated"], Cause]
+Show = Literal["always", "events", "news"]
 SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 _INT64 = pa.int64()
 _DAYS = ("submitted_day", "submitted_known_day", "decision_known_day", "decided_day")
-_RESULT_COLUMNS = (
-    "payer", "cpt_group", "signal", "direction", "state", "event_id", "baseline", "current", "effect", "p_value",
-    "q_value", "severity", "n_baseline", "n_current", "maturity", "cause", "detail",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,8 +70,8 @@ class ActivityTotals:
 @dataclass(frozen=True)
 class LooksMade:
     """What a span of looks found: rows as in `replay` with event_id and detail, alerts written; and of the last look
-    the figures by payer and a chart (PNG) of each live event by its id, where `drawn`. `kept`: ids of the events in `rows`
-    that there are; what only a look at a past day shows is kept nowhere and cannot be asked for.
+    the figures by payer and a chart (PNG) of each live event by its id, as far as it is `shown`. `kept`: ids of the events
+    in `rows` that there are; what only a look at a past day shows is kept nowhere and cannot be asked for.
     """
 
     rows: pd.DataFrame
@@ -84,7 +81,7 @@ class LooksMade:
     kept: frozenset[str]
     first: date
     last: date
-    drawn: bool = True
+    shown: Literal["charts", "tables", "nothing"] = "charts"
 
     def count(self, state: str) -> int:
         """Rows in a state, such as how many events opened."""
@@ -163,12 +160,11 @@ class Subject:
     link: str | None = None
 
 
-def look(
-    conn: Connection, subject: Subject, days: Sequence[date], *, draw: Literal["always", "news"] = "always"
-) -> LooksMade:
+def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show = "always") -> LooksMade:
     """Look at a customer on each of `days`, in order; each look is one transaction with its alerts.
 
-    `draw`: make figures and pictures of the last look always, or only where a look opened or resolved an event.
+    `show`: figures and charts of the last look. Charts take ten times as long as a look, so for "events" there are some
+    only where an event is live or watched, and for "news" nothing is made where no look opened or resolved one.
 
     A day after the last look made goes on with the events as they stand. An earlier day is looked at again from
     the events as they stood before it; its results replace those kept for it, but the present events and their
@@ -184,22 +180,32 @@ def look(
         kept.append(rows)
         alerts += written
     rows = pd.concat(kept, ignore_index=True)
-    drawn = draw == "always" or bool(rows["state"].isin(["open", "resolved"]).any())
-    charts = detector.charts(days[-1], known) if drawn else None
+    shown = _shown(rows, kept[-1], show)
+    charts = detector.charts(days[-1], known) if shown != "nothing" else None
     ids = {"customer_id": subject.customer_id, "ids": [str(item) for item in rows["event_id"].dropna().unique()]}
-    shown = [row for row in kept[-1].to_dict("records") if is_explained(row)]
+    explained = [row for row in kept[-1].to_dict("records") if is_explained(row)]
     return LooksMade(
         rows=rows,
         alerts=alerts,
         figures=figures_of(detector, charts) if charts else pd.DataFrame(),
-        pictures=event_pictures(detector, charts, shown[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id))
+        pictures=event_pictures(
+            detector, charts, explained[:SHOWN_EVENTS], listed_codes(conn, subject.customer_id)
+        )
         if charts
         else {},
         kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
         first=days[0],
         last=days[-1],
-        drawn=drawn,
+        shown=shown,
     )
+
+
+def _shown(rows: pd.DataFrame, last: pd.DataFrame, show: Show) -> Literal["charts", "tables", "nothing"]:
+    if show == "always" or bool(rows["state"].isin(["open", "resolved"]).any()):
+        return "charts"
+    if show == "news":
+        return "nothing"
+    return "charts" if bool(last["state"].isin(["watch", "updated"]).any()) else "tables"
 
 
 def _look_once(
@@ -263,7 +269,7 @@ def _withdrawn(conn: Connection, key: dict[str, Any], going: list[str]) -> list[
     events = [DriftEvent.model_validate(row) for row in closed]
     return [
         {
-            **{name: _plain(event.closing_row.get(name)) for name in _RESULT_COLUMNS},
+            **plain_row(event.closing_row),
             "event": event.model_dump(mode="json"),
         }
         for event in events
@@ -368,11 +374,6 @@ def _notices(
         )  # fmt: skip
 
 
-def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """A row of a look as it is stored, without the event."""
-    return {name: _plain(row[name]) for name in _RESULT_COLUMNS}
-
-
 def _day(text: str | None) -> date | None:
     return date.fromisoformat(text) if text else None
 
@@ -380,20 +381,3 @@ def _day(text: str | None) -> date | None:
 def _event(events: dict[str, DriftEvent], event_id: Any) -> dict[str, Any] | None:
     event = events.get(str(event_id))
     return event.model_dump(mode="json") if event is not None else None
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON holds it: no NaN, no NumPy types, ids as text."""
-    if value is None or value is pd.NA:
-        return None
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, (str, int, float, bool)):
-        return value
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(part) for part in value]
-    return str(value)

@@ -124,16 +124,16 @@ def accept_batch(
                 raise BatchInFlightError(
                     "A request with this Idempotency-Key is being stored. Send it again in a second."
                 )
-            conn.execute(queries.release_old_idempotency_key, values)
             first = conn.execute(queries.batch_of_idempotency_key, values).fetchone()
-            if first is not None:
+            if first is not None and first[3]:
+                conn.execute(queries.release_old_idempotency_key, values)
+            elif first is not None:
                 if bytes(first[1]) != digest:
                     raise IdempotencyKeyReusedError(
                         "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
                     )
                 return Accepted(upload_id=first[0], request_id=first[2], replayed=True)
-        conn.execute(queries.add_webhook_upload, values)
-        conn.execute(queries.add_inbox_body, values)
+        conn.execute(queries.add_batch, values)
     return Accepted(upload_id, request_id, replayed=False)
 
 

@@ -10,9 +10,11 @@ Not here: what a file holds, the rows of uploads.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 from uuid import UUID
 
@@ -101,7 +103,7 @@ def take_in(settings: Settings, slug: str, upload_id: UUID, location: str) -> UP
 
 
 def put_away(settings: Settings, slug: str, upload_id: UUID, outcome: Literal["done", "failed"]) -> UPath | None:
-    """Move what was taken in out of the way; nothing is deleted.
+    """Move what was taken in out of the way; retention deletes it (operations/cleanup.py).
 
     Returns: the file's new place, None when there is nothing to move (it was moved before).
     """
@@ -114,3 +116,25 @@ def put_away(settings: Settings, slug: str, upload_id: UUID, outcome: Literal["d
     moved = files[0].rename(folder / files[0].name)
     taken.rmdir()
     return UPath(moved)
+
+
+def delete_folder(settings: Settings, slug: str, *below: str) -> int:
+    """Delete what lies in a customer's folder, or in one below it; a folder that is not there is empty.
+
+    Returns: how many files there were.
+    """
+    if "://" in settings.landing_root:
+        stored = UPath(settings.landing_root).joinpath(slug, *below)
+        count = sum(1 for path in stored.rglob("*") if path.is_file()) if stored.exists() else 0
+        if count:
+            stored.rmdir(recursive=True)
+        return count
+    folder = Path(settings.landing_root).joinpath(slug, *below)
+    if folder.is_symlink():
+        folder.unlink()  # what it leads to is not the platform's
+        return 0
+    if not folder.exists():
+        return 0
+    count = sum(1 for path in folder.rglob("*") if path.is_file())
+    shutil.rmtree(folder)
+    return count

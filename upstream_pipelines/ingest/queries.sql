@@ -155,29 +155,29 @@ SELECT rule, field, min(reason) AS reason, count(*) AS rows,
 SELECT pg_try_advisory_xact_lock(hashtextextended(%(idempotency_key)s, %(customer_id)s));
 
 -- name: release_old_idempotency_key
--- After 7 days a key may be used again; the batch stays. Served by UNIQUE (customer_id, idempotency_key).
-UPDATE webhook_inbox
-   SET idempotency_key = NULL
- WHERE customer_id = %(customer_id)s AND idempotency_key = %(idempotency_key)s
-   AND received_at < now() - interval '7 days';
+-- The key may be used again; the batch stays. Served by UNIQUE (customer_id, idempotency_key).
+UPDATE webhook_inbox SET idempotency_key = NULL
+ WHERE customer_id = %(customer_id)s AND idempotency_key = %(idempotency_key)s;
 
 -- name: batch_of_idempotency_key
--- What the key was used for. Served by UNIQUE (customer_id, idempotency_key) and the key of uploads.
-SELECT i.upload_id, i.body_sha256, u.request_id
+-- What the key was used for, and whether that is so long ago that it may be used again. Served by UNIQUE (customer_id,
+-- idempotency_key) and the key of uploads.
+SELECT i.upload_id, i.body_sha256, u.request_id, i.received_at < now() - interval '7 days'
   FROM webhook_inbox AS i
   JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id
  WHERE i.customer_id = %(customer_id)s AND i.idempotency_key = %(idempotency_key)s;
 
--- name: add_webhook_upload
--- A received batch; the loader counts its rows.
-INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id)
-VALUES (%(customer_id)s, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
-        jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s);
-
--- name: add_inbox_body
--- The body as sent, in the transaction that made its upload.
+-- name: add_batch
+-- A received batch as its upload and the body as sent; the loader counts its rows. One statement, since each round trip of a
+-- request takes as long as the insert.
+WITH added AS (
+    INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id)
+    VALUES (%(customer_id)s, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
+            jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s)
+    RETURNING customer_id, upload_id
+)
 INSERT INTO webhook_inbox (customer_id, upload_id, idempotency_key, body, body_sha256)
-VALUES (%(customer_id)s, %(upload_id)s, %(idempotency_key)s, %(body)s, %(sha256)s);
+SELECT customer_id, upload_id, %(idempotency_key)s, %(body)s, %(sha256)s FROM added;
 
 -- name: batch_body
 -- A batch for its loader. Served by the primary key of webhook_inbox.

@@ -33,7 +33,7 @@ from upstream_pipelines.drift.explaining import event_lines, find_event, is_expl
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.recompute import recompute
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
-from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Show, Subject, look, refresh_activity
 from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
@@ -107,6 +107,21 @@ def open_event(conn: Connection, customer: Customer) -> dict[str, Any]:
     assert len(rows) == 1
     assert made.pictures[str(rows.iloc[0]["event_id"])].startswith(b"\x89PNG")
     return {str(name): value for name, value in rows.iloc[0].to_dict().items()}
+
+
+def test_a_sweep_draws_where_there_is_something_to_see(pipeline: Connection) -> None:
+    calm, _ = create_customer(pipeline, "calm", "Calm")
+    acme = get_customer(pipeline, "acme")
+
+    def shown(customer: Customer, show: Show, day: date = TODAY) -> tuple[str, int]:
+        made = look(pipeline, Subject(customer.customer_id, "Name", DriftSettings()), [day], show=show)
+        return made.shown, len(made.pictures)
+
+    assert [shown(calm, show)[0] for show in ("always", "events", "news")] == ["charts", "tables", "nothing"]
+    # Two events open, which is news; the day after they are still live, which is none.
+    assert shown(acme, "news") == ("charts", 2)
+    assert shown(acme, "news", TODAY + timedelta(days=1)) == ("nothing", 0)
+    assert shown(acme, "events", TODAY + timedelta(days=1)) == ("charts", 2)
 
 
 @pytest.fixture

@@ -50,6 +50,13 @@ def test_the_api_role_recognises_a_token_and_notes_its_use(
     assert caller == Caller(customer_id, info.token_id, "acme")
     assert info.prefix == token[:12]
     assert info.last_used_at is not None
+    # Once a minute: with each request the token's row would make all of a customer's requests wait for each other.
+    for seconds, noted in ((30, False), (90, True)):
+        pipeline.execute("UPDATE ingestion_tokens SET last_used_at = now() - %s * interval '1 second'", (seconds,))
+        (before,) = list_tokens(pipeline, customer_id)
+        assert _authenticate(settings, token) == caller
+        (after,) = list_tokens(pipeline, customer_id)
+        assert (after.last_used_at != before.last_used_at) is noted
 
 
 def test_unknown_expired_revoked_and_disabled_are_all_the_same(

@@ -20,7 +20,7 @@ from upstream_pipelines.settings import Settings
 
 PACKAGE = Path(upstream_pipelines.__file__).parent
 ROOT = PACKAGE.parent
-DOMAINS = ("customers", "claims", "ingest", "quality", "drift", "alerts", "delivery")
+DOMAINS = ("customers", "claims", "ingest", "quality", "drift", "alerts", "delivery", "operations")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -97,7 +97,11 @@ def test_sensors_and_the_schedules_run_by_default() -> None:
         "waiting_uploads", "due_alerts", "failed_runs", "silent_customers",
     }  # fmt: skip
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
-    assert {schedule.name for schedule in repository.schedule_defs} == {"daily_drift", "nightly_placebo"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {
+        "daily_drift",
+        "nightly_placebo",
+        "nightly_cleanup",
+    }
     assert all(
         schedule.default_status == dg.DefaultScheduleStatus.RUNNING for schedule in repository.schedule_defs
     )

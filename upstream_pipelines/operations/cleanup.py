@@ -1,0 +1,135 @@
+"""Retention: what is kept for how many days, and taking away what is older. Not here: Dagster's own logs (defs/cleaning.py).
+
+Kept for ever: claims, their history and what they were received as (claims can be built again from it, and each stored value
+traced to its file and row), reports, activity, looks, events, alerts and judgements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, LiteralString
+from uuid import UUID
+
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.ingest.landing import delete_folder
+from upstream_pipelines.settings import Settings
+
+QUERIES = load_queries(__package__)
+
+# Rows of a statement, which is a transaction: a tenth of a second, so that nothing waits for one.
+BATCH_ROWS = 10_000
+
+
+class FilesLeftError(UpstreamError):
+    """Some files could not be deleted; all else was done."""
+
+    code = "files_left"
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """One kind: after how many days it goes (0: never), and how many were older; they are gone unless it was a dry run."""
+
+    kind: str
+    days: int
+    older: int
+
+
+@dataclass(frozen=True)
+class _Rows:
+    kind: str
+    setting: str
+    count: LiteralString
+    delete: LiteralString
+
+
+_ROWS = (
+    _Rows("rejected rows", "retain_rejected_rows_days", QUERIES.count_rejected_rows, QUERIES.delete_rejected_rows),
+    _Rows(
+        "webhook bodies", "retain_webhook_bodies_days", QUERIES.count_webhook_bodies, QUERIES.delete_webhook_bodies
+    ),
+    _Rows(
+        "messages with their attempts",
+        "retain_deliveries_days",
+        QUERIES.count_deliveries,
+        QUERIES.delete_deliveries,
+    ),
+    _Rows("expired tokens", "retain_tokens_days", QUERIES.count_tokens, QUERIES.delete_tokens),
+)
+
+
+def oldest_kept(now: datetime, days: int) -> datetime | None:
+    """What is older goes; None where nothing does."""
+    return now - timedelta(days=days) if days else None
+
+
+def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bool = False) -> list[Cleaned]:
+    """Delete what is older than the settings keep it, in batches; killed, the next call goes on. `dry_run`: count it.
+
+    Raises:
+        FilesLeftError: files that could not be deleted; the rest is done.
+    """
+    cleaned = []
+    for rows in _ROWS:
+        days = getattr(settings, rows.setting)
+        before = oldest_kept(now, days)
+        older = 0
+        if before is not None:
+            older = _count(conn, rows.count, before) if dry_run else _delete(conn, rows.delete, before)
+        cleaned.append(Cleaned(rows.kind, days, older))
+    before = oldest_kept(now, settings.retain_files_days)
+    files = 0
+    if before is not None:
+        files = _count(conn, QUERIES.count_files, before) if dry_run else _delete_files(conn, settings, before)
+    return [*cleaned, Cleaned("files that were read", settings.retain_files_days, files)]
+
+
+def in_batches(delete: Callable[[], int], batch: int) -> int:
+    """Call it until it deletes less than a batch. Returns: how many in all."""
+    deleted = 0
+    while True:
+        count = delete()
+        deleted += count
+        if count < batch:
+            return deleted
+
+
+def _count(conn: Connection, statement: LiteralString, before: datetime) -> int:
+    row = conn.execute(statement, {"before": before}).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _delete(conn: Connection, statement: LiteralString, before: datetime) -> int:
+    parameters = {"before": before, "limit": BATCH_ROWS}
+    return in_batches(lambda: conn.execute(statement, parameters).rowcount, BATCH_ROWS)
+
+
+def _delete_files(conn: Connection, settings: Settings, before: datetime) -> int:
+    deleted = left = 0
+    after: dict[str, Any] = {"customer_id": 0, "upload_id": UUID(int=0)}
+    while True:
+        batch = conn.execute(QUERIES.files_put_away, {**after, "before": before, "limit": BATCH_ROWS}).fetchall()
+        for customer_id, upload_id, slug in batch:
+            after = {"customer_id": customer_id, "upload_id": upload_id}
+            try:
+                # By its id, not by what is noted: the landing zone may have been moved.
+                for place in (".done", ".failed"):
+                    delete_folder(settings, slug, place, str(upload_id))
+            except OSError:
+                left += 1
+                continue
+            conn.execute(QUERIES.forget_file, after)
+            deleted += 1
+        if len(batch) < BATCH_ROWS:
+            break
+    if left:
+        raise FilesLeftError(
+            f"{left} files of the landing zone could not be deleted, {deleted} were. Let this account write there, then run "
+            "`upstream cleanup` again."
+        )
+    return deleted

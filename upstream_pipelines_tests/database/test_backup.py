@@ -1,0 +1,274 @@
+"""A backup holds every row and every waiting file, and is read back into empty databases only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy.engine import URL
+
+from upstream_pipelines.customers.store import create_customer, get_customer
+from upstream_pipelines.db.engine import Connection, connect, dispose_engines
+from upstream_pipelines.db.migrate import dagster_url, migrate, require_current
+from upstream_pipelines.errors import ConfigurationError, ConflictError
+from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import stage_waiting
+from upstream_pipelines.ingest.uploads import get_upload, register_landed_files, send_file
+from upstream_pipelines.operations import programs
+from upstream_pipelines.operations.backup import back_up, count_rows
+from upstream_pipelines.operations.restore import restore
+from upstream_pipelines.settings import Settings
+
+HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome,billed_amount\n"
+FIRST = HEADER + "".join(f"A{n},1,Aetna,99213,2026-01-05,2026-01-20,PAID,100\n" for n in range(20))
+SECOND = HEADER + "B1,1,Aetna,99213,2026-01-06,,PENDING,100\nB2,1,,99213,2026-01-06,,PENDING,100\n"
+
+
+def _text(url: URL) -> str:
+    return url.render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="module")
+def keeper(server_url: URL) -> Iterator[URL]:
+    """A login such as a server of one's own gives: no superuser, and under row-level security."""
+    name = f"keeper_{uuid.uuid4().hex}"
+    with psycopg.connect(_text(server_url), autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD 'p:w%@' CREATEROLE CREATEDB NOSUPERUSER").format(
+                sql.Identifier(name)
+            )
+        )
+        # The roles exist from the other tests; in a cluster of its own this login makes them itself.
+        for role in ("upstream_owner", "upstream_pipeline", "upstream_api"):
+            admin.execute(
+                sql.SQL("GRANT {} TO {} WITH ADMIN OPTION").format(sql.Identifier(role), sql.Identifier(name))
+            )
+        yield server_url.set(username=name, password="p:w%@", database=name)
+        dispose_engines()
+        databases = admin.execute(
+            "SELECT datname FROM pg_database WHERE datdba = (SELECT oid FROM pg_roles WHERE rolname = %s)", (name,)
+        ).fetchall()
+        for (database,) in databases:
+            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
+        admin.execute(sql.SQL("DROP OWNED BY {}").format(sql.Identifier(name)))
+        admin.execute(sql.SQL("DROP ROLE {}").format(sql.Identifier(name)))
+
+
+@pytest.fixture(scope="module")
+def fresh(keeper: URL, server_url: URL, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Settings]:
+    """Makes settings with an empty database and home of their own."""
+
+    def make() -> Settings:
+        name = f"kept_{uuid.uuid4().hex}"
+        with psycopg.connect(_text(server_url), autocommit=True) as admin:
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
+                    sql.Identifier(name), sql.Identifier(keeper.username or "")
+                )
+            )
+        return Settings(
+            home=tmp_path_factory.mktemp("home") / "home",
+            database_url=SecretStr(_text(keeper.set(database=name))),
+            dagster_database_name=f"{name}_d",
+            landing_quiet_seconds=0,
+        )
+
+    return make
+
+
+def _load(conn: Connection, settings: Settings, slug: str) -> None:
+    customer = get_customer(conn, slug)
+    register_landed_files(conn, settings, customer)
+    stage_waiting(conn, settings, customer, source="csv", run_id="r")
+    merge_staged(conn, settings, customer, "r")
+
+
+def _checksums(conn: Connection) -> dict[str, str]:
+    """Of each table, whatever the order of its rows."""
+    summed = "SELECT coalesce(md5(string_agg(md5(t::text), '' ORDER BY md5(t::text))), '') FROM {} AS t"
+    return {
+        table: str(conn.execute(sql.SQL(summed).format(sql.Identifier(table))).fetchone())
+        for table in count_rows(conn)
+    }
+
+
+@pytest.fixture(scope="module")
+def backed_up(fresh: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
+    """A platform with a file that is loaded, one that is registered, one that was dropped, and a backup of it."""
+    settings = fresh()
+    migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        customer, _ = create_customer(conn, "acme", "Acme")
+        (customer_folder(settings, "acme") / "first.csv").write_text(FIRST)
+        _load(conn, settings, "acme")
+        sent = tmp_path_factory.mktemp("sent") / "sent.csv"
+        sent.write_text(HEADER + "C1,1,Aetna,99213,2026-01-07,,PENDING,100\n")
+        send_file(conn, settings, customer, sent)
+        (customer_folder(settings, "acme") / "second.csv").write_text(SECOND)
+    with psycopg.connect(_text(dagster_url(settings)), autocommit=True) as dagster:
+        dagster.execute("CREATE TABLE runs (id bigint PRIMARY KEY, run_id text)")
+        dagster.execute("INSERT INTO runs VALUES (1, 'r')")
+    folder = tmp_path_factory.mktemp("backup") / "today"
+    back_up(settings, folder)
+    return settings, folder
+
+
+def test_a_backup_of_a_login_under_row_level_security_is_read_back_row_by_row(
+    backed_up: tuple[Settings, Path], fresh: Callable[[], Settings]
+) -> None:
+    """Most likely wrong: pg_dump as the owner, whom forced row-level security shows nothing, gives empty tables."""
+    old, folder = backed_up
+    new = fresh()
+    restore(new, folder)
+    require_current(new)
+    with connect(old, "upstream_pipeline") as before, connect(new, "upstream_pipeline") as after:
+        counts, sums = count_rows(before), _checksums(before)
+        assert counts["claims"] == counts["received_lines"] == 20
+        assert count_rows(after) == counts
+        # Where the landing zone lies is the one thing that differs.
+        assert {name for name, value in _checksums(after).items() if value != sums[name]} == {"uploads"}
+        assert after.execute(
+            "SELECT count(*) FROM uploads WHERE location LIKE %s", (f"{new.landing_root}/%",)
+        ).fetchone() == (2,)
+    with psycopg.connect(_text(dagster_url(new))) as dagster:
+        assert dagster.execute("SELECT id, run_id FROM runs").fetchall() == [(1, "r")]
+    with connect(new, "upstream_api") as api:
+        assert api.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+    with connect(new, "upstream_owner") as owner:
+        assert owner.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+        assert owner.execute(
+            "SELECT has_schema_privilege('upstream_pipeline', 'public', 'CREATE')"
+        ).fetchone() == (False,)
+    # What waited is read now, what was read adds nothing.
+    with connect(new, "upstream_pipeline") as conn:
+        _load(conn, new, "acme")
+        assert conn.execute("SELECT count(*) FROM claims").fetchone() == (22,)
+        assert conn.execute("SELECT array_agg(DISTINCT status ORDER BY status) FROM uploads").fetchone() == (
+            ["partial", "success"],
+        )
+        (customer_folder(new, "acme") / "again.csv").write_text(FIRST)
+        _load(conn, new, "acme")
+        again = conn.execute("SELECT upload_id FROM uploads WHERE file_name = 'again.csv'").fetchone()
+        assert again is not None
+        assert get_upload(conn, get_customer(conn, "acme").customer_id, again[0])["duplicates"] == 20
+        assert conn.execute("SELECT count(*) FROM claims").fetchone() == (22,)
+    with pytest.raises(ConflictError, match="not empty"):
+        restore(new, folder)
+
+
+def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
+    fresh: Callable[[], Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dumped database does not know its rows, and the landing zone has it no longer."""
+    settings, new = fresh(), fresh()
+    migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        create_customer(conn, "acme", "Acme")
+        dropped = customer_folder(settings, "acme")
+        (dropped / "known.csv").write_text(FIRST)
+        register_landed_files(conn, settings, get_customer(conn, "acme"))
+        (dropped / "unknown.csv").write_text(SECOND)
+    from upstream_pipelines.operations import backup
+
+    counted = backup.count_rows
+
+    def meanwhile(conn: Connection) -> dict[str, int]:
+        counts = counted(conn)
+        with connect(settings, "upstream_pipeline") as other:
+            _load(other, settings, "acme")
+        return counts
+
+    monkeypatch.setattr(backup, "count_rows", meanwhile)
+    manifest = back_up(settings, tmp_path / "b")
+    assert manifest.tables["claims"] == 0
+    assert not list(Path(settings.landing_root).glob("*/*.csv"))
+    restore(new, tmp_path / "b")
+    with connect(new, "upstream_pipeline") as conn:
+        _load(conn, new, "acme")
+        assert conn.execute("SELECT count(*) FROM claims").fetchone() == (21,)
+        assert conn.execute("SELECT count(*) FROM uploads WHERE status = 'failed'").fetchone() == (0,)
+
+
+def test_nobody_else_can_read_a_backup_and_a_changed_one_is_refused(
+    backed_up: tuple[Settings, Path], fresh: Callable[[], Settings], tmp_path: Path
+) -> None:
+    settings, folder = backed_up
+    assert folder.stat().st_mode & 0o077 == 0
+    with pytest.raises(ConflictError, match="not empty"):
+        back_up(settings, folder)
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    with (copy / "upstream.dump").open("ab") as dump:
+        dump.write(b"x")
+    with pytest.raises(ConfigurationError, match=r"upstream\.dump .* was changed"):
+        restore(fresh(), copy)
+    (copy / "manifest.json").unlink()
+    with pytest.raises(ConfigurationError, match="did not come to its end"):
+        restore(fresh(), copy)
+    shutil.copy(folder / "upstream.dump", copy / "upstream.dump")
+    facts = json.loads((folder / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**facts, "revision": "9999"}))
+    with pytest.raises(ConflictError, match="does not know"):
+        restore(fresh(), copy)
+
+
+def test_a_login_that_row_level_security_hides_rows_from_is_refused(
+    backed_up: tuple[Settings, Path], keeper: URL, server_url: URL, tmp_path: Path
+) -> None:
+    """It may become the pipeline's role, so the platform works; its dump would be empty."""
+    settings, _ = backed_up
+    role = sql.Identifier(keeper.username or "")
+    with psycopg.connect(_text(server_url), autocommit=True) as admin:
+        inherits = sql.SQL("GRANT upstream_pipeline TO {} WITH INHERIT {} GRANTED BY {}")
+        grantors = admin.execute(
+            """SELECT g.rolname FROM pg_auth_members AS m JOIN pg_roles AS g ON g.oid = m.grantor
+                WHERE m.member = %s::regrole AND m.roleid = 'upstream_pipeline'::regrole""",
+            (keeper.username,),
+        ).fetchall()
+        for switch in (sql.SQL("FALSE"), sql.SQL("TRUE")):
+            for (grantor,) in grantors:
+                admin.execute(inherits.format(role, switch, sql.Identifier(grantor)))
+            if switch.as_string(admin) == "FALSE":
+                with pytest.raises(ConfigurationError, match="hides rows"):
+                    back_up(settings, tmp_path / "b")
+
+
+def test_a_pg_dump_older_than_the_server_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.4 (Debian)'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert programs.find_program("pg_dump", 15) == programs.Program(old, 15)
+    assert programs.find_program("pg_dump", 17).major == 18
+    assert programs.find_program("pg_dump", 17, 18).major == 18
+    with pytest.raises(ConfigurationError, match="PostgreSQL 16, and an archive made with it"):
+        programs.find_program("pg_dump", 16)
+    with pytest.raises(ConfigurationError, match=r"19 or newer is needed: .*pg_dump is of version 15"):
+        programs.find_program("pg_dump", 19)
+
+
+def test_the_password_is_on_no_command_line_and_a_refused_row_is_not_quoted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spy = tmp_path / "pg_restore"
+    spy.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/arguments\n'
+        'echo \'pg_restore: error: COPY failed for table "claims": ERROR:  bad date: "SMITH"\' >&2\n'
+        "echo 'CONTEXT:  COPY claims, line 1: \"JOHN SMITH\"' >&2\nexit 1\n"
+    )
+    spy.chmod(0o755)
+    url = URL.create("postgresql", "u", "s3cret:%", "localhost", 5, "d")
+    with pytest.raises(programs.ProgramFailedError) as raised:
+        programs.run_program(programs.Program(spy, 18), url, "x")
+    assert 'COPY failed for table "claims"' in str(raised.value)
+    assert "SMITH" not in str(raised.value)
+    assert "host=localhost" in (tmp_path / "arguments").read_text()
+    assert "s3cret" not in (tmp_path / "arguments").read_text()

@@ -1,0 +1,263 @@
+"""Retention: what is old goes, what is needed stays, in the product's tables, the landing zone and Dagster's storage."""
+
+import json
+import uuid
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+import yaml
+from pydantic import ValidationError
+from typer.testing import CliRunner
+
+from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.store import create_customer, get_customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.migrate import dagster_url, ensure_roles_and_databases
+from upstream_pipelines.defs import cleaning
+from upstream_pipelines.defs.home import dagster_instance, project_file
+from upstream_pipelines.defs.jobs import cleanup_night
+from upstream_pipelines.defs.resources import Platform
+from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.ingest.merging import merge_staged
+from upstream_pipelines.ingest.staging import stage_waiting
+from upstream_pipelines.ingest.uploads import register_landed_files
+from upstream_pipelines.operations import cleanup
+from upstream_pipelines.settings import Settings
+
+HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome\n"
+
+
+def _log(context: dg.OpExecutionContext, partition: str) -> None:
+    context.log_event(dg.AssetMaterialization("claims", partition=partition))
+    evaluation: Any = dg.AssetCheckEvaluation(
+        asset_key=dg.AssetKey("claims"), check_name="c", passed=True, partition=partition
+    )
+    context.log_event(evaluation)
+
+
+@dg.op
+def _show(context: dg.OpExecutionContext) -> None:
+    _log(context, "acme")
+
+
+@dg.op
+def _show_quiet(context: dg.OpExecutionContext) -> None:
+    _log(context, "quiet")
+
+
+@dg.op
+def _nothing() -> None:
+    pass
+
+
+@dg.job
+def _shows() -> None:
+    _show()
+
+
+@dg.job
+def _shows_quiet() -> None:
+    _show_quiet()
+
+
+@dg.job
+def _deletes() -> None:
+    _nothing()
+
+
+@pytest.fixture
+def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """With a Dagster database of its own, and named by the environment for commands and jobs."""
+    settings = settings.model_copy(update={"dagster_database_name": f"dagster_{uuid.uuid4().hex}"})
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+    monkeypatch.setenv("UPSTREAM_DAGSTER_DATABASE_NAME", settings.dagster_database_name)
+    ensure_roles_and_databases(settings)
+    return settings
+
+
+def _count(conn: psycopg.Connection, table: str) -> int:
+    row = conn.execute(f"SELECT count(*) FROM {table}").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _fill(conn: Connection, settings: Settings) -> None:
+    """Two of each kind, one older than it is kept and one not; the old files are those of the first two uploads."""
+    customer, _ = create_customer(conn, "acme", "Acme")
+    for name in ("old", "new"):
+        (customer_folder(settings, "acme") / f"{name}.csv").write_text(
+            f"{HEADER}{name},1,Aetna,99213,2026-01-05,,PENDING\nB,1,,99213,2026-01-05,,PENDING\n"
+        )
+        (customer_folder(settings, "acme") / f"{name}-refused.csv").write_text(f"a,b\n{name},2\n")
+    register_landed_files(conn, settings, customer)
+    stage_waiting(conn, settings, customer, source="csv", run_id="r")
+    merge_staged(conn, settings, customer, "r")
+    assert _count(conn, "rejected_rows") == 2
+    conn.execute(
+        """INSERT INTO uploads (customer_id, source, sha256, byte_count, status, file_name)
+           SELECT %s, 'webhook', 'x', 1, status, name
+             FROM (VALUES ('success', 'old'), ('success', 'new'), ('received', 'old waiting')) AS v (status, name)""",
+        (customer.customer_id,),
+    )
+    conn.execute(
+        """INSERT INTO webhook_inbox (customer_id, upload_id, body, body_sha256)
+           SELECT customer_id, upload_id, 'x', 'x' FROM uploads WHERE source = 'webhook'"""
+    )
+    conn.execute(
+        "UPDATE uploads SET finished_at = now() - CASE WHEN file_name LIKE 'old%' THEN 401 ELSE 1 END * interval '1 day'"
+        " WHERE status <> 'received'"
+    )
+    conn.execute(
+        """UPDATE ingestion_tokens SET expires_at = now() - interval '91 days';
+           INSERT INTO ingestion_tokens (customer_id, token_sha256, prefix, revoked_at)
+           SELECT customer_id, sha256('1'), 'upi_1', now() - interval '89 days' FROM customers
+           UNION ALL SELECT customer_id, sha256('2'), 'upi_2', NULL FROM customers"""
+    )
+    # Messages that ended 401 days ago: of an event that is over as long, of one that goes on, of one that ended lately, and
+    # one that is not sent yet.
+    conn.execute(
+        """WITH channel AS (
+               INSERT INTO alert_channels (customer_id, name, kind, configuration)
+               SELECT customer_id, 'hook', 'webhook', '{}' FROM customers RETURNING customer_id, channel_id
+           ), written AS (
+               INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, state, content, channel_ids,
+                                   ends, over_at, created_at, told_at)
+               SELECT r.customer_id, r.rule_id, 'drift', 'open', of, gen_random_uuid(), 'sent', '{}', ARRAY[c.channel_id],
+                      true, now() - over, now() - interval '401 days', now() - interval '401 days'
+                 FROM alert_rules AS r, channel AS c,
+                      (VALUES ('over', interval '401 days'), ('goes on', NULL), ('ended lately', '9 days'), ('waits', '401 days'))
+                      AS v (of, over)
+               RETURNING customer_id, alert_id, fingerprint
+           ), queued AS (
+               INSERT INTO deliveries (customer_id, delivery_id, channel_id, state, attempt, finished_at, created_at)
+               SELECT w.customer_id, w.alert_id, c.channel_id, CASE WHEN fingerprint = 'waits' THEN 'retrying' ELSE 'sent' END,
+                      1, CASE WHEN fingerprint <> 'waits' THEN now() - interval '401 days' END, now() - interval '401 days'
+                 FROM written AS w, channel AS c RETURNING customer_id, delivery_id, channel_id
+           ), places AS (
+               INSERT INTO delivery_alerts SELECT customer_id, delivery_id, delivery_id, channel_id FROM queued
+           )
+           INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at)
+           SELECT customer_id, delivery_id, 1, now() - interval '401 days' FROM queued"""
+    )
+
+
+OLDER = {
+    "rejected rows": 1, "webhook bodies": 1, "messages with their attempts": 1, "expired tokens": 1, "files that were read": 2,
+}  # fmt: skip
+
+
+def test_what_is_old_goes_and_what_is_needed_stays(
+    settings: Settings, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most likely wrong: the message of an event that goes on, whose end is told where its opening arrived."""
+    _fill(pipeline, settings)
+    now = datetime.now(UTC)
+    kept = {
+        table: _count(pipeline, table)
+        for table in ("claims", "received_lines", "alerts", "uploads", "quality_findings")
+    }
+    dry = cleanup.clean_up(pipeline, settings, now, dry_run=True)
+    assert {one.kind: one.older for one in dry} == OLDER
+    assert cleanup.clean_up(pipeline, settings, now, dry_run=True) == dry
+    monkeypatch.setattr(cleanup, "BATCH_ROWS", 1)
+    assert cleanup.clean_up(pipeline, settings, now) == dry
+    assert [one.older for one in cleanup.clean_up(pipeline, settings, now)] == [0] * 5
+    assert {table: _count(pipeline, table) for table in kept} == kept
+    assert {table: _count(pipeline, table) for table in ("rejected_rows", "webhook_inbox", "ingestion_tokens")} == {
+        "rejected_rows": 1, "webhook_inbox": 2, "ingestion_tokens": 2,
+    }  # fmt: skip
+    for table in ("deliveries", "delivery_attempts", "delivery_alerts"):
+        left = pipeline.execute(
+            f"SELECT fingerprint FROM alerts WHERE alert_id IN (SELECT delivery_id FROM {table}) ORDER BY 1"
+        ).fetchall()
+        assert left == [("ended lately",), ("goes on",), ("waits",)], table
+    files = {path.name for path in Path(settings.landing_root).rglob("*") if path.is_file()}
+    assert files == {"new.csv", "new-refused.csv"}
+    names = pipeline.execute("SELECT file_name FROM uploads WHERE location IS NOT NULL ORDER BY 1").fetchall()
+    assert names == [("new-refused.csv",), ("new.csv",)]
+    # The same bytes are known without their file.
+    (customer_folder(settings, "acme") / "again.csv").write_text(
+        f"{HEADER}old,1,Aetna,99213,2026-01-05,,PENDING\nB,1,,99213,2026-01-05,,PENDING\n"
+    )
+    customer = get_customer(pipeline, "acme")
+    register_landed_files(pipeline, settings, customer)
+    stage_waiting(pipeline, settings, customer, source="csv", run_id="r")
+    assert pipeline.execute("SELECT duplicates FROM uploads WHERE file_name = 'again.csv'").fetchone() == (2,)
+
+
+def test_nothing_goes_where_the_settings_say_for_ever(settings: Settings, pipeline: Connection) -> None:
+    _fill(pipeline, settings)
+    for_ever = settings.model_copy(
+        update={name: 0 for name in type(settings).model_fields if name.startswith("retain_")}
+    )
+    assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC))} == {0}
+    assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC), dry_run=True)} == {0}
+    assert _count(pipeline, "deliveries") == 4
+
+
+@pytest.mark.parametrize(("name", "days"), [("retain_webhook_bodies_days", 6), ("retain_deliveries_days", 59)])
+def test_nothing_can_be_kept_shorter_than_what_still_asks_for_it(name: str, days: int) -> None:
+    with pytest.raises(ValidationError, match="for ever"):
+        Settings(**{name: days})  # type: ignore[arg-type]
+    Settings(**{name: days + 1})  # type: ignore[arg-type]
+
+
+def test_dagsters_logs_do_not_grow_for_ever_and_each_partition_stays_shown(
+    settings: Settings, platform: Platform, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with dagster_instance(settings) as instance:
+        old = [_shows.execute_in_process(instance=instance).run_id for _ in range(2)]
+        # Shown once, long ago: it stays what people see of that partition.
+        quiet = _shows_quiet.execute_in_process(instance=instance).run_id
+        empty = _deletes.execute_in_process(instance=instance).run_id
+        waiting = instance.create_run_for_job(_deletes, status=dg.DagsterRunStatus.STARTED).run_id
+        instance.report_engine_event("waits", instance.get_run_by_id(waiting))
+        with psycopg.connect(
+            dagster_url(settings).render_as_string(hide_password=False), autocommit=True
+        ) as dagster:
+            dagster.execute("UPDATE event_logs SET timestamp = timestamp - interval '401 days'")
+            dagster.execute("UPDATE runs SET update_timestamp = update_timestamp - interval '401 days'")
+            dagster.execute(
+                "UPDATE asset_check_executions SET evaluation_event_timestamp = now() - interval '401 days'"
+            )
+            new = _shows.execute_in_process(instance=instance).run_id
+            captured = settings.home / "dagster" / "storage"
+            assert {old[0], old[1], new} <= {path.name for path in captured.iterdir()}
+            lines = _count(dagster, f"event_logs WHERE asset_key IS NULL AND run_id NOT IN ('{new}', '{waiting}')")
+            asset_events = _count(dagster, "event_logs WHERE asset_key IS NOT NULL")
+
+            said = CliRunner().invoke(app, ["cleanup", "--dry-run", "--json"])
+            older = {one["kind"]: one["older"] for one in json.loads(said.stdout)}
+            assert older["log lines of runs"] == lines > 20
+            assert older["replaced asset events"] == asset_events - 2 == 2
+            assert older["replaced check results"] == 2
+            assert _count(dagster, "event_logs WHERE asset_key IS NOT NULL") == asset_events
+
+            monkeypatch.setattr(cleaning, "BATCH_ROWS", 7)
+            monkeypatch.setattr(cleaning, "_BATCH_RUNS", 1)
+            result = cleanup_night.execute_in_process(instance=instance, resources={"platform": platform})
+            assert result.success
+            assert {event.run_id for event in instance.all_logs(waiting)} == {waiting}
+            assert [instance.has_run(run) for run in (*old, empty)] == [False] * 3
+            assert instance.has_run(new)
+            assert instance.has_run(waiting)
+            assert instance.has_run(quiet)
+            assert {path.name for path in captured.iterdir()} >= {new}
+            assert not {path.name for path in captured.iterdir()} & set(old)
+            assert instance.get_materialized_partitions(dg.AssetKey("claims")) == {"acme", "quiet"}
+            assert _count(dagster, "asset_check_executions") == 2
+            assert len(instance.all_logs(new)) > 10
+
+
+def test_ticks_of_sensors_and_schedules_are_purged_by_dagster_itself() -> None:
+    retention = yaml.safe_load(project_file("dagster.yaml").read_text())["retention"]
+    for kind in ("sensor", "schedule"):
+        purged = retention[kind]["purge_after_days"]
+        assert set(purged) == {"skipped", "failure", "success"}
+        assert all(0 < days <= timedelta(days=30).days for days in purged.values())
