@@ -371,11 +371,14 @@ UPDATE alerts AS a
    SET held_until = NULL, owed_to = ARRAY(SELECT jsonb_array_elements_text(e.owed_to)::uuid),
        channel_ids = a.channel_ids || ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid
                                             EXCEPT SELECT unnest(a.channel_ids)),
-       state = (SELECT CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
-                            ELSE 'pending' END
-                  FROM delivery_alerts AS l
-                  JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
-                 WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id)
+       -- Where retention took all of them, as it was.
+       state = coalesce((
+           SELECT CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
+                       ELSE 'pending' END
+             FROM delivery_alerts AS l
+             JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+            WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id
+           HAVING count(*) > 0), a.state)
   FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::jsonb[], %(owed_to)s::jsonb[]) AS e (alert_id, channel_ids, owed_to)
  WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
 
