@@ -717,11 +717,13 @@ SELECT DISTINCT ON (a.customer_id, a.subject_id) a.customer_id, c.slug, a.conten
  ORDER BY a.customer_id, a.subject_id
 
 -- name: not_looked_at
--- Those of these customers that were there at the time and have not been looked at since. By the primary keys; a customer
--- has one look a day.
+-- Those of these customers that were there at the time and have not been looked at since: looks at past days, made meanwhile, are
+-- none, but one of the day before (UTC) is that of a run that waited over midnight. By the primary keys; a customer has one
+-- look a day.
 SELECT c.customer_id FROM customers AS c
  WHERE c.customer_id = ANY (%(customer_ids)s::bigint[]) AND c.created_at <= %(since)s
-   AND NOT EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = c.customer_id AND l.made_at >= %(since)s)
+   AND NOT EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = c.customer_id AND l.made_at >= %(since)s
+                      AND l.as_of >= (%(since)s::timestamptz AT TIME ZONE 'UTC')::date - 1)
  ORDER BY c.customer_id
 
 -- name: past_drift
