@@ -631,7 +631,8 @@ UPDATE alerts AS a SET held_until = %(now)s
 
 -- name: conservation
 -- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,
--- each alert in the state its deliveries say. Every count but the first three is 0 when nothing was lost or invented.
+-- each alert in the state its deliveries say, and no alert of a drift event that is not kept (asked where looks are made at
+-- all). Every count but the first three is 0 when nothing was lost or invented.
 -- By the keys' first column.
 WITH expected AS (
     SELECT a.alert_id, c.channel_id FROM alerts AS a, unnest(a.channel_ids) AS c (channel_id)
@@ -664,7 +665,13 @@ SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS aler
        (SELECT count(*) FROM alerts AS a LEFT JOIN judged AS j USING (alert_id)
          WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
            AND (j.alert_id IS NULL OR (a.state = 'sent' AND NOT j.all_sent)
-                OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states
+                OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states,
+       (SELECT count(*) FROM alerts AS a
+         WHERE a.customer_id = %(customer_id)s AND a.content ->> 'type' LIKE 'drift.event.%%'
+           AND EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = a.customer_id)
+           AND NOT EXISTS (SELECT FROM drift_events AS e
+                            WHERE e.customer_id = a.customer_id
+                              AND e.event_id = (a.content #>> '{data,event_id}')::uuid)) AS unknown_events
 
 -- name: alerts_beginning
 -- Alerts whose id begins so; by the key's first column. Two are enough to know that it is not unique.

@@ -268,8 +268,8 @@ def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     """Counts that show nothing was lost or invented between alerts, deliveries and attempts.
 
     Returns: alerts, expected_places (alerts not held back x their channels), deliveries; and missing_places,
-    unexpected_places, empty_deliveries, lost_attempts, wrong_states, which are all 0 when the outbox is whole. Messages that
-    retention took (operations/cleanup.py) count as missing.
+    unexpected_places, empty_deliveries, lost_attempts, wrong_states, unknown_events (alerts of drift events that are not
+    kept), which are all 0 when the outbox is whole. Messages that retention took (operations/cleanup.py) count as missing.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(QUERIES.conservation, {"customer_id": customer_id}).fetchone()
