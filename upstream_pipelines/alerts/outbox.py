@@ -36,9 +36,7 @@ QUERIES = load_queries(__package__)
 
 @dataclass(frozen=True)
 class _Asked:
-    """What a decision is about: a notice of an event under a rule; `over_at`: of an event that is over, since when;
-    `alert_id`: of an alert that is written already.
-    """
+    """What a decision is about: a notice of an event under a rule; `over_at`: of an event that is over, since when."""
 
     rule_id: uuid.UUID
     notice: Notice
@@ -46,7 +44,6 @@ class _Asked:
     subject_id: uuid.UUID
     severity: float | None
     over_at: datetime | None = None
-    alert_id: uuid.UUID | None = None
 
 
 @dataclass(frozen=True)
@@ -187,11 +184,10 @@ def _release(conn: Connection, customer_id: int, now: datetime) -> int:
         rows = cursor.execute(QUERIES.held_of, {"customer_id": customer_id, "now": now}).fetchall()
     asked = [
         _Asked(
-            row["rule_id"], row["notice"], row["fingerprint"], row["subject_id"], row["severity"], row["over_at"],
-            row["alert_id"],
+            row["rule_id"], row["notice"], row["fingerprint"], row["subject_id"], row["severity"], row["over_at"]
         )
         for row in rows
-    ]  # fmt: skip
+    ]
     decided = list(zip(rows, asked, _look_up(conn, customer_id, asked, now), strict=True))
     held = [(*one, _verdict_again(*one, now)) for one in decided if one[0]["held_by"] is not None]
     conn.execute(
@@ -316,7 +312,6 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
                 "fingerprints": [one.fingerprint for one in asked],
                 "subject_ids": [one.subject_id for one in asked],
                 "overs": [one.over_at for one in asked],
-                "alert_ids": [one.alert_id for one in asked],
             },
         ).fetchall()
     return [

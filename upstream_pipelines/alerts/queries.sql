@@ -138,8 +138,8 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 -- nobody: its next end is.
 WITH entry AS (
     SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[],
-                         %(overs)s::timestamptz[], %(alert_ids)s::uuid[])
-                  WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, over_at, alert_id, n)
+                         %(overs)s::timestamptz[])
+                  WITH ORDINALITY AS e (rule_id, notice, fingerprint, subject_id, over_at, n)
 ), judged AS (
     -- The newest judgement of each notice; the same notice under two rules is one.
     SELECT DISTINCT ON (a.fingerprint, a.subject_id, a.notice, a.step) a.fingerprint, f.judgement, f.judged_at
@@ -488,11 +488,14 @@ SELECT count(*) FROM alerts AS a
  WHERE a.held_until <= %(now)s
 
 -- name: list_alerts
--- The newest alerts with their deliveries and all attempts; by the key's first column. No chart, no secret.
+-- The newest alerts with their deliveries and all attempts, and the channels that an end is owed to; by the key's first column.
+-- No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
            'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
            'created_at', a.created_at, 'told_at', a.told_at, 'over_at', a.over_at, 'content', a.content - 'chart_png',
+           'owed_to', ARRAY(SELECT c.name FROM alert_channels AS c
+                             WHERE c.customer_id = a.customer_id AND c.channel_id = ANY (a.owed_to) ORDER BY c.name),
            'judgements', coalesce((
                SELECT jsonb_agg(jsonb_build_object('judgement', f.judgement, 'recovered', f.recovered, 'note', f.note,
                                                    'judged_by', f.judged_by, 'judged_at', f.judged_at) ORDER BY f.judged_at)

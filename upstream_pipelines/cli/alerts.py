@@ -71,8 +71,10 @@ def list_(
 
 
 def _state(alert: dict[str, Any]) -> str:
-    """Why it was held back, and what it was judged to be."""
+    """Why it was held back, whom it goes to later, and what it was judged to be."""
     words = f"held back: {alert['reason']}" if alert["state"] == "suppressed" else alert["state"]
+    if alert["owed_to"]:
+        words += f"; goes to {', '.join(alert['owed_to'])} later"
     judged = alert["judgements"][-1]["judgement"].replace("_", " ") if alert["judgements"] else None
     return f"{words} (judged {judged})" if judged else words
 

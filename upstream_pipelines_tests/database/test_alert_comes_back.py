@@ -308,6 +308,7 @@ def test_a_channel_that_is_off_is_told_the_end_when_it_is_on_whoever_is_sent_the
     pipeline.execute("UPDATE alert_channels SET enabled = false WHERE name = 'spare'")
     assert _tell(pipeline, acme, NOW + DAY, "resolved") == []
     resend(pipeline, acme, delivery, NOW + 2 * DAY)
+    assert list_alerts(pipeline, acme, state="suppressed")[0]["owed_to"] == ["spare"]
     told = [
         one for n in range(2)
         for one in _deliver(

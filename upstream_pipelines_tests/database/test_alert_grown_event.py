@@ -78,7 +78,7 @@ def test_an_event_that_grows_past_a_rules_minimum_is_told_by_the_look_that_finds
     assert not any(counts[name] for name in counts if name not in ("alerts", "expected_places", "deliveries"))
     (events,) = pipeline.execute(
         "SELECT count(*) FROM drift_events WHERE signal = 'allowed_amount' AND opened_on IS NOT NULL"
-    ).fetchone() or (None,)
+    ).fetchone() or (0,)
     assert counts["alerts"] == events + 1, "under the rule that asks for all, and the large one"
     pipeline.execute(
         "UPDATE alerts SET content = jsonb_set(content, '{data,event_id}', to_jsonb(gen_random_uuid()))"

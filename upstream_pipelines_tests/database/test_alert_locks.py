@@ -10,9 +10,16 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg import errors
 
+from upstream_pipelines.alerts.occurrences import run_failure_entry, run_recovered_entry
 from upstream_pipelines.alerts.outbox import QUERIES, tell_what_waited
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import enable_channel, sync_channels, sync_rules, write_run_failure_alert
+from upstream_pipelines.alerts.store import (
+    enable_channel,
+    sync_channels,
+    sync_rules,
+    write_entries,
+    write_run_failure_alert,
+)
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.drift.store import QUERIES as DRIFT_QUERIES
@@ -127,3 +134,41 @@ def test_what_waited_is_locked_by_id_and_before_channels_as_workers_do(
             pytest.fail("it has what the worker wants next, and waits for what the worker has")
     thread.join(20)
     assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("first", ["the end", "the arrival"])
+def test_an_end_that_is_written_while_its_opening_arrives_is_told(
+    pipeline: Connection, acme: int, settings: Settings, first: str
+) -> None:
+    """Neither sees what the other has not committed: the end would wait for an arrival that is over."""
+    failed = run_failure_entry("r1", "ingest", None, "KeyError", None)
+    write_entries(pipeline, acme, [failed], NOW)
+    found = pipeline.execute("SELECT customer_id, delivery_id FROM deliveries").fetchall()
+    which = {"customer_ids": [row[0] for row in found], "delivery_ids": [row[1] for row in found]}
+
+    def end(conn: Connection) -> None:
+        write_entries(conn, acme, [run_recovered_entry(failed.content["data"], "r2", None)], NOW)
+
+    def arrive(conn: Connection) -> None:
+        """As Outbox.record does."""
+        with conn.transaction():
+            conn.execute(QUERIES.lock_alerts, which)
+            conn.execute("UPDATE deliveries SET state = 'sent', finished_at = %s", (NOW,))
+            conn.execute(QUERIES.settle_alerts, which)
+            conn.execute(QUERIES.wake_ends, {**which, "now": NOW})
+
+    one, other = (end, arrive) if first == "the end" else (arrive, end)
+
+    def meanwhile() -> None:
+        with connect(settings, "upstream_pipeline") as own:
+            other(own)
+
+    thread = threading.Thread(target=meanwhile)
+    with pipeline.transaction():
+        one(pipeline)
+        thread.start()
+        thread.join(0.7)
+    thread.join(20)
+    tell_what_waited(pipeline, acme, NOW)
+    held = pipeline.execute("SELECT held_by, owed_to FROM alerts WHERE notice = 'resolved'").fetchall()
+    assert held == [(None, [])]
