@@ -365,9 +365,12 @@ def test_the_end_that_follows_a_message_sent_again_keeps_the_quiet_hours(
     """Who sends again asks for the opening, by day or night, and not for what follows it."""
     quiet = QuietHours.model_validate({"from": "11:00", "to": "13:00"})
     sync_rules(pipeline, acme, [AlertRule(name="all", quiet_hours=quiet, time_zone="UTC")])
+    _two_channels(pipeline, acme)
     _tell(pipeline, acme, NOW, "open")
     delivery = _give_up(pipeline, "hook")
+    assert _deliver(settings, acme, NOW + DAY / 20, monkeypatch) == [("spare", "opened")]
     _tell(pipeline, acme, NOW + DAY, "resolved")
+    assert _deliver(settings, acme, NOW + DAY * 1.05, monkeypatch) == [("spare", "resolved")]
     resend(pipeline, acme, delivery, NOW + 2 * DAY)
     told = [_deliver(settings, acme, NOW + 2 * DAY + n * SIX_MINUTES, monkeypatch) for n in (0, 1, 10)]
     assert told == [[("hook", "opened")], [], [("hook", "resolved")]]
