@@ -12,6 +12,7 @@ import dagster as dg
 
 from upstream_pipelines.defs import (
     alert_assets,
+    anomaly_checks,
     arrival_check,
     checks,
     claims_assets,
@@ -39,6 +40,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         ],
         asset_checks=[
             checks.quality_rules,
+            anomaly_checks.unusual_uploads,
             placebo_check.placebo_false_events,
             arrival_check.uploads_arrive,
             alert_assets.alerts_arrive,

@@ -24,6 +24,19 @@ class ConfigurationError(UpstreamError):
     exit_code = 2
 
 
+class InvalidInputError(ConfigurationError):
+    """Something that was typed or sent cannot be used; who sent it can put it right."""
+
+    code = "invalid_input"
+
+
+class ForbiddenError(UpstreamError):
+    """Who asks is known and has not the right to it."""
+
+    code = "forbidden"
+    exit_code = 4
+
+
 class NotFoundError(UpstreamError):
     """Something that was named does not exist."""
 

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from upstream_pipelines.errors import ConfigurationError
 
+# As in 600/minute or 10/5minutes; without a space, so that a shell reads the line of an environment file.
+_RATE = r"^[1-9][0-9]{0,8}/([1-9][0-9]{0,4})?(second|minute|hour|day)s?$"
+
 
 def _default_home() -> Path:
     return Path(platformdirs.user_data_dir("upstream-pipelines", appauthor=False))
@@ -72,6 +75,42 @@ class Settings(BaseSettings):
     )
     max_upload_bytes: int = Field(
         default=2 * 1024**3, ge=1024, description="Largest accepted uploaded file, in bytes."
+    )
+    rate_limit_storage: SecretStr | None = Field(
+        default=None,
+        description="Redis that counts requests where several API processes serve, such as redis://host:6379/1. "
+        "Unset: each process counts its own.",
+    )
+    rate_limit_auth: str = Field(
+        pattern=_RATE,
+        default="10/5minutes",
+        description="Attempts to log in to one account: a slip or two, not a dictionary (2,880 a day at most).",
+    )
+    rate_limit_address: str = Field(
+        pattern=_RATE,
+        default="100/5minutes",
+        description="Attempts to log in, and requests refused for their token, of one address: an office behind one "
+        "address begins its day.",
+    )
+    rate_limit_read: str = Field(
+        pattern=_RATE,
+        default="1200/minute",
+        description="Reading requests of one person or token: a page of twenty calls each second.",
+    )
+    rate_limit_write: str = Field(
+        pattern=_RATE,
+        default="120/minute",
+        description="Changing requests of one person: faster than people, slower than a loop.",
+    )
+    rate_limit_ingest: str = Field(
+        pattern=_RATE,
+        default="24000/minute",
+        description="Webhook batches of one token: twice the 200 a second that a large customer sends.",
+    )
+    rate_limit_bulk: str = Field(
+        pattern=_RATE,
+        default="120/minute",
+        description="File uploads of one token, exports of one person: three years of daily files in ten minutes.",
     )
     smtp_host: str | None = Field(default=None, description="SMTP server for e-mail alerts.")
     smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of the SMTP server.")

@@ -1,6 +1,6 @@
 """Text as it looks: without characters that nobody sees but that turn, hide or break what stands around them.
 
-Belongs here: which characters those are. Not here: the escapes of a markup (HTML, Slack, markdown), personal data.
+Belongs here: which characters those are, and a cell that would be a formula. Not here: the escapes of a markup (HTML, Slack, markdown), personal data.
 """
 
 from __future__ import annotations
@@ -8,7 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
+# What a spreadsheet takes for a formula where a cell begins with it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _SUSPECT = re.compile(r"[^\x20-\x7e\n]")
+
+
+def guarded(text: str) -> str:
+    """The text as a cell of a CSV file that a spreadsheet may open: no formula, for an apostrophe stands before one."""
+    return f"'{text}" if text.startswith(_FORMULA) else text
 
 
 def visible(text: str) -> str:

@@ -149,7 +149,7 @@ def wording_of(content: Mapping[str, Any]) -> Wording:
     """
     try:
         return _words_of(content)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # noqa: BLE001  whatever is wrong with this one; it is logged
         kind = str(content.get("type"))
         _log.error("alert %s of type %s has no words (%s)", content.get("alert_id"), kind, type(error).__name__)
         about = kind.replace(".", " ").replace("_", " ")

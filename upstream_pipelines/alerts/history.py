@@ -14,7 +14,7 @@ from typing import Any, Literal
 from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.notices import fingerprint_of
-from upstream_pipelines.alerts.occurrences import refusal_fingerprint
+from upstream_pipelines.alerts.occurrences import refusal_fingerprint, unusual_fingerprint
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import Facts, Kind, dollars_of
 from upstream_pipelines.db.engine import Connection
@@ -53,6 +53,7 @@ def past_events(conn: Connection, customer_id: int, since: datetime) -> list[Pas
     with conn.cursor(row_factory=dict_row) as cursor:
         found = [event for row in cursor.execute(QUERIES.past_drift, key).fetchall() for event in _drift(row)]
         found += [_upload(row) for row in cursor.execute(QUERIES.past_uploads, key).fetchall()]
+        found += [_unusual(row) for row in cursor.execute(QUERIES.past_unusual, key).fetchall()]
         found += [
             event
             for row in cursor.execute(QUERIES.past_silences, key).fetchall()
@@ -99,6 +100,13 @@ def _upload(row: dict[str, Any]) -> PastEvent:
         fingerprint, about = fingerprint_of("quality", *sorted(rules)), f"upload failed: {', '.join(rules)}"
     return PastEvent(
         row["finished_at"], "open", f"upload/{row['upload_id']}", fingerprint, Facts("quality"), about, ends=False,
+    )  # fmt: skip
+
+
+def _unusual(row: dict[str, Any]) -> PastEvent:
+    return PastEvent(
+        row["judged_at"], "open", f"unusual/{row['upload_id']}/{row['rule']}",
+        unusual_fingerprint(row["source"], row["rule"]), Facts("quality"), f"upload unusual: {row['rule']}", ends=False,
     )  # fmt: skip
 
 

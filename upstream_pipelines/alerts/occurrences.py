@@ -1,4 +1,4 @@
-"""What happens on the platform, as outbox entries: failed uploads and runs, silent customers, tests of a channel.
+"""What happens on the platform, as outbox entries: failed and unusual uploads, failed runs, silent customers, tests of a channel.
 
 Belongs here: what an entry is matched by and the figures it carries. Not here: drift events (notices.py), words
 (wording.py), SQL (store.py). No file's name is in any of them: it may name a patient.
@@ -10,7 +10,7 @@ import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from upstream_pipelines.alerts.notices import NAMESPACE, Entry, fingerprint_of
@@ -137,6 +137,40 @@ def refusal_fingerprint(source: str, code: str, failed_rules: Sequence[str]) -> 
     nothing of a remittance that was cut off.
     """
     return fingerprint_of("quality", "refused", " ".join((source, code, *sorted(failed_rules))))
+
+
+def unusual_entry(
+    upload_id: uuid.UUID,
+    source: str,
+    rule: str,
+    measures: Sequence[Mapping[str, Any]],
+    *,
+    day: date | None,
+    link: str | None,
+) -> Entry:
+    """The outbox entry of an upload that is unlike the customer's earlier ones by one rule; `day`: of batches that are judged
+    together. `measures`: field, side (low, high), amount, of_rows, usual, low, high (rows or a share 0..1), history.
+    """
+    return Entry(
+        kind="quality",
+        notice="open",
+        subject_id=uuid.uuid5(NAMESPACE, f"unusual/{upload_id}/{rule}"),
+        fingerprint=unusual_fingerprint(source, rule),
+        facts=Facts(kind="quality"),
+        content={
+            "type": "upload.unusual",
+            "data": {
+                "upload_id": str(upload_id), "source": source, "rule": rule,
+                "day": day.isoformat() if day is not None else None, "measures": [dict(one) for one in measures],
+                "link": link,
+            },
+        },
+    )  # fmt: skip
+
+
+def unusual_fingerprint(source: str, rule: str) -> str:
+    """The same trouble where source and rule are: who silences the empty fields of files hears of their volume."""
+    return fingerprint_of("quality", "unusual", f"{source} {rule}")
 
 
 def silence_entry(silence_id: uuid.UUID, about: Mapping[str, Any], link: str | None) -> Entry:

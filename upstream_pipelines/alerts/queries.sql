@@ -758,6 +758,13 @@ SELECT u.upload_id, u.source, u.finished_at, CASE WHEN u.status = 'failed' THEN 
  WHERE u.customer_id = %(customer_id)s AND u.received_at >= %(since)s - interval '7 days' AND u.finished_at >= %(since)s
    AND (f.failed_rules <> '{}' OR (u.status = 'failed' AND u.error_code IS NOT NULL))
 
+-- name: past_unusual
+-- Uploads, or days of batches, that were unlike the customer's earlier ones; not what was measured long after it came, which
+-- is not told either (ingest/unusual.py). Index upload_measures_unusual.
+SELECT DISTINCT upload_id, source, rule, judged_at FROM upload_measures
+ WHERE customer_id = %(customer_id)s AND state IN ('low', 'high') AND severity = 'warning' AND judged_at >= %(since)s
+   AND received_at >= judged_at - interval '8 days'
+
 -- name: past_silences
 -- Silences that began or ended since. By the key's first column; a customer has a few.
 SELECT silence_id, last_day, noticed_at, ended_at FROM missed_uploads

@@ -51,6 +51,8 @@ _UNREADABLE = (
 _UNREADABLE_REMITTANCE = (
     "It could not be read as a remittance (X12 835): often it was cut off, or is another kind of file."
 )
+# Of fields that are empty all at once; the command shows all.
+_SHOWN_MEASURES = 5
 
 
 @dataclass(frozen=True)
@@ -178,6 +180,63 @@ def _refused(data: Mapping[str, Any]) -> Wording:
     )
 
 
+_UNUSUAL = {
+    "usual_volume": {
+        "low": "holds far fewer rows than usual",
+        "high": "holds far more rows than usual",
+    },
+    "usual_empty_fields": {"high": "leaves fields empty that are usually filled"},
+    "usual_outcomes": {
+        "low": "has other shares of outcomes than usual",
+        "high": "has other shares of outcomes than usual",
+    },
+    "usual_known_rows": {"high": "brings little that is new: most of its rows were known already"},
+}
+
+
+def _unusual(data: Mapping[str, Any]) -> Wording:
+    rule, measures = data["rule"], data["measures"]
+    day = data["day"]
+    what = f"A day of batches ({day})" if day else "An upload"
+    shown = "; ".join(_measured(rule, one) for one in measures[:_SHOWN_MEASURES])
+    more = f"; and {len(measures) - _SHOWN_MEASURES} more" if len(measures) > _SHOWN_MEASURES else ""
+    return Wording(
+        headline=f"{what} {_UNUSUAL[rule][measures[0]['side']]}",
+        sentences=(
+            f"{shown}{more}.",
+            RULES[rule].reason,
+            (
+                f"Nothing was set apart for it; figures that rest on these rows may be wrong. {_asked_with(data)} If it is the "
+                f"new habit nothing has to be done: what comes five times is taken for usual. {rule} is graded or switched off "
+                "under quality in the customer's configuration."
+            ),
+        ),
+        facts=(
+            ("Upload", data["upload_id"]) if not day else ("Batches of", day),
+            ("Source", data["source"]),
+            ("Rule", rule),
+            ("Compared with", f"{measures[0]['history']} {'days' if day else 'uploads'} before"),
+        ),
+    )
+
+
+def _measured(rule: str, one: Mapping[str, Any]) -> str:
+    """What was seen beside what is usual and the bounds."""
+    if rule == "usual_volume":
+        return (
+            f"{one['amount']:,} rows, where {one['usual']:,.0f} are usual and {one['low']:,.0f} to {one['high']:,.0f} would be no "
+            "news"
+        )
+    name = {"usual_empty_fields": f"{one['field']} is empty in", "usual_known_rows": "known already are"}.get(
+        rule, f"{one['field']} are"
+    )
+    bounds = f"{one['low']:.0%} to {one['high']:.0%}" if rule == "usual_outcomes" else f"up to {one['high']:.0%}"
+    return (
+        f"{name} {one['amount'] / one['of_rows']:.0%} of {one['of_rows']:,} rows, where {one['usual']:.0%} is usual and {bounds} "
+        "would be no news"
+    )
+
+
 def _asked_with(data: Mapping[str, Any]) -> str:
     return f"`upstream uploads {data['slug']} {data['upload_id'][:8]}`, or its status over the API, says what was wrong and where."
 
@@ -284,6 +343,7 @@ WORDINGS: Mapping[str, Callable[[Mapping[str, Any]], Wording]] = {
     "run.recovered": _run_recovered,
     "upload.quality_failed": _quality_failed,
     "upload.refused": _refused,
+    "upload.unusual": _unusual,
     "customer.silent": _silent,
     "customer.reminder": _still_silent,
     "customer.sends_again": _sends_again,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from upstream_pipelines.api import health, problems, uploads, webhook
+from upstream_pipelines.api import audit, auth, customers, health, members, problems, uploads, webhook
+from upstream_pipelines.api.rate_limits import RateLimits
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
 from upstream_pipelines.settings import Settings
 
@@ -27,7 +28,8 @@ def create_app(settings: Settings) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.settings = settings
-    for module in (webhook, uploads, health):
+    app.state.rate_limits = RateLimits(settings)
+    for module in (auth, customers, members, audit, webhook, uploads, health):
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(RequestMiddleware)

@@ -1,37 +1,158 @@
-"""Who a request speaks for: the bearer ingestion token. Not here: issuing tokens, the log-in of people."""
+"""Who a request speaks for: the bearer ingestion token of a customer's system, or the access token of a person.
+
+Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
+`AuthenticatedPerson` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
+the customer in the path whose role allows it). Routes without one stand on the list in the structural test. Not here:
+issuing tokens, checking passwords, what roles allow.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import Depends, Request, Security
+from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from upstream_pipelines.api.problems import ProblemError
+from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address
+from upstream_pipelines.customers.audit import Actor
+from upstream_pipelines.customers.models import CustomerKey
+from upstream_pipelines.customers.roles import Action, Role, allowed
+from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
 from upstream_pipelines.customers.tokens import Caller, authenticate
-from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.engine import Connection, connect, customer_transaction
+from upstream_pipelines.settings import Settings
 
-_bearer = HTTPBearer(
+_ingestion = HTTPBearer(
     auto_error=False, scheme_name="ingestion_token", description="An ingestion token of the customer: `upi_...`."
 )
+_access = HTTPBearer(
+    auto_error=False, scheme_name="access_token", description="The access token of a log-in: `upa_...`."
+)
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="upstream"'}
 
 
-def _require_caller(
-    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)]
-) -> Caller:
-    """The token's customer; one and the same 401 for a missing, wrong, expired or revoked token."""
-    caller = None
+@dataclass(frozen=True)
+class Acting:
+    """A member at work in a customer: who, in which role, and the customer's transaction.
+
+    The transaction is opened inside the route, in one thread, and is committed before the answer is made. A dependency
+    that held it open would hold a connection while its route waits for a thread, and all threads may be waiting for one.
+    """
+
+    customer_id: int
+    slug: str
+    role: Role
+    actor: Actor
+    who: LoggedIn
+    settings: Settings
+
+    @property
+    def customer(self) -> CustomerKey:
+        """The customer, as the domain's functions take it."""
+        return CustomerKey(self.customer_id, self.slug)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection as upstream_api in a transaction that sees this customer and no other."""
+        with connect(self.settings, "upstream_api") as conn, customer_transaction(conn, self.customer_id):
+            yield conn
+
+
+def _token(rate: RateClass) -> Callable[..., Caller]:
+    """The dependency of a route for customers' systems: the ingestion token's customer.
+
+    One and the same 401 for a missing, wrong, expired or revoked token.
+    """
+
+    def caller_of(
+        request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_ingestion)]
+    ) -> Caller:
+        caller = None
+        if credentials is not None:
+            with connect(request.app.state.settings, "upstream_api") as conn:
+                caller = authenticate(conn, credentials.credentials)
+        if caller is None:
+            raise _refused(request, "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, "
+                           "expired or revoked.")  # fmt: skip
+        limits_of(request).spend(request, rate, f"token {caller.token_id}")
+        return caller
+
+    caller_of.rule = "token"  # type: ignore[attr-defined]
+    return caller_of
+
+
+def _require_person(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)]
+) -> LoggedIn:
+    """Whoever is logged in; one and the same 401 for a missing, wrong or expired token, an ended log-in, a disabled person."""
+    return _logged_in(request, credentials, None, RateClass.READ)
+
+
+_require_person.rule = "person"  # type: ignore[attr-defined]
+
+
+def _logged_in(
+    request: Request, credentials: HTTPAuthorizationCredentials | None, slug: str | None, rate: RateClass
+) -> LoggedIn:
+    who = None
     if credentials is not None:
         with connect(request.app.state.settings, "upstream_api") as conn:
-            caller = authenticate(conn, credentials.credentials)
-    if caller is None:
-        raise ProblemError(
-            401,
-            "unauthorized",
-            "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, expired or revoked.",
-            headers={"WWW-Authenticate": 'Bearer realm="upstream"'},
-        )
-    return caller
+            who = authenticate_person(conn, credentials.credentials, slug)
+    if who is None:
+        raise _refused(request, "Log in at /api/v1/auth/login and send the access token as `Authorization: Bearer "
+                       "upa_...`. It may be wrong, expired or ended.")  # fmt: skip
+    limits_of(request).spend(request, rate, f"person {who.person_id}")
+    return who
 
 
-AuthenticatedCaller = Annotated[Caller, Depends(_require_caller)]
+def _refused(request: Request, detail: str) -> ProblemError:
+    # Counted after the look and not before: a sender with an ended token must not close the door for the others behind
+    # its address, and nobody guesses 32 random bytes.
+    spend_address(request, "refused")
+    return ProblemError(401, "unauthorized", detail, headers=CHALLENGE)
+
+
+def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acting]:
+    """The dependency of a route below /api/v1/customers/{slug}: `acting: Annotated[Acting, Depends(require(Action.READ))]`.
+
+    401 without a log-in; 404, the same, for a customer that is unknown, disabled, or not the person's; 403 for a role
+    that does not allow the action; 429 for too many. `rate` where it is not that of reading or of writing.
+    """
+    reads = action in {Action.READ, Action.AUDIT}
+    of_class = rate or (RateClass.READ if reads else RateClass.WRITE)
+
+    def member(
+        request: Request,
+        slug: Annotated[str, Path(description="The customer's slug.")],
+        credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
+    ) -> Acting:
+        # PostgreSQL takes no NUL in a text; no customer has one in its slug.
+        who = _logged_in(request, credentials, slug.replace("\0", " "), of_class)
+        if who.customer_id is None or who.role is None:
+            raise ProblemError(404, "not_found", "You are a member of no customer of that slug.")
+        if not allowed(who.role, action):
+            raise ProblemError(
+                403, "forbidden", f"Your role, {who.role}, does not allow this. Ask an admin or an owner."
+            )
+        settings: Settings = request.app.state.settings
+        actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
+        return Acting(who.customer_id, slug, who.role, actor, who, settings)
+
+    # What the structural test reads.
+    member.rule = action  # type: ignore[attr-defined]
+    return member
+
+
+AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
+IngestingCaller = Annotated[Caller, Depends(_token(RateClass.INGEST))]
+UploadingCaller = Annotated[Caller, Depends(_token(RateClass.BULK))]
+AuthenticatedPerson = Annotated[LoggedIn, Depends(_require_person)]
+CanRead = Annotated[Acting, Depends(require(Action.READ))]
+CanWork = Annotated[Acting, Depends(require(Action.WORK))]
+CanManage = Annotated[Acting, Depends(require(Action.MANAGE))]
+CanAudit = Annotated[Acting, Depends(require(Action.AUDIT))]
+CanExportAudit = Annotated[Acting, Depends(require(Action.AUDIT, RateClass.BULK))]

@@ -20,10 +20,13 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from upstream_pipelines.customers.passwords import BusyError
 from upstream_pipelines.errors import (
     ConflictError,
     DatabaseUnavailableError,
     FileRefusedError,
+    ForbiddenError,
+    InvalidInputError,
     NotFoundError,
     UpstreamError,
 )
@@ -101,7 +104,13 @@ def unexpected(request: Request) -> JSONResponse:
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route for OpenAPI."""
     content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
-    return {status: {"description": HTTPStatus(status).phrase, "content": content} for status in statuses}
+    headers = {
+        429: {"headers": {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait."}}}
+    }
+    return {
+        status: {"description": HTTPStatus(status).phrase, "content": content} | headers.get(status, {})
+        for status in statuses
+    }
 
 
 def install(app: FastAPI) -> None:
@@ -131,8 +140,12 @@ def _on_upstream(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, UpstreamError)
     if isinstance(error, DatabaseUnavailableError):
         return _on_database(request, error)
-    if isinstance(error, FileRefusedError | IdempotencyKeyReusedError):
+    if isinstance(error, FileRefusedError | IdempotencyKeyReusedError | InvalidInputError):
         return problem(request, 422, error.code, str(error))
+    if isinstance(error, BusyError):
+        return problem(request, 503, error.code, str(error), headers={"Retry-After": "1"})
+    if isinstance(error, ForbiddenError):
+        return problem(request, 403, error.code, str(error))
     if isinstance(error, NotFoundError):
         return problem(request, 404, error.code, str(error))
     if isinstance(error, ConflictError):

@@ -19,6 +19,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from upstream_pipelines.api.problems import unexpected
+from upstream_pipelines.api.rate_limits import Allowance
 from upstream_pipelines.observability.logging import log_context
 
 _log = logging.getLogger(__name__)
@@ -84,6 +85,9 @@ class RequestMiddleware:
                 if scope["path"] == DOCS_PATH:
                     headers["Content-Security-Policy"] = _DOCS_POLICY
                 headers["X-Request-Id"] = request_id
+                allowance: Allowance | None = scope["state"].get("rate_limit")
+                if allowance is not None:
+                    headers.update(allowance.headers())
                 if status >= HTTPStatus.BAD_REQUEST and body_comes:
                     # Who was refused before all was read could hold the connection for as long as it drips.
                     headers["Connection"] = "close"

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
-from upstream_pipelines.api.authentication import AuthenticatedCaller
+from upstream_pipelines.api.authentication import AuthenticatedCaller, UploadingCaller
 from upstream_pipelines.api.bodies import chunks
 from upstream_pipelines.api.incoming_file import IncomingFile, unwritable
 from upstream_pipelines.api.multipart import FileForm
@@ -51,11 +51,11 @@ _BODY: dict[str, Any] = {
     "/api/v1/uploads/",
     status_code=202,
     summary="Upload a file of claims: CSV, or an X12 835 remittance",
-    responses=documented(400, 401, 408, 413, 415, 422, 503),
+    responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
     openapi_extra=_BODY,
 )
 @router.post("/api/v1/uploads", status_code=202, include_in_schema=False)
-async def receive_file(request: Request, caller: AuthenticatedCaller) -> Receipt:
+async def receive_file(request: Request, caller: UploadingCaller) -> Receipt:
     """Answers 202 once the file is wholly stored and registered; loading it follows."""
     settings: Settings = request.app.state.settings
     form = FileForm(request.headers.get("content-type"))
@@ -82,7 +82,9 @@ async def receive_file(request: Request, caller: AuthenticatedCaller) -> Receipt
     return Receipt(upload_id=upload_id, request_id=request.state.request_id)
 
 
-@router.get("/api/v1/uploads/{upload_id}", summary="Status of an upload", responses=documented(401, 404, 422, 503))
+@router.get(
+    "/api/v1/uploads/{upload_id}", summary="Status of an upload", responses=documented(401, 404, 422, 429, 503)
+)
 def read_upload(request: Request, caller: AuthenticatedCaller, upload_id: UUID) -> UploadStatus:
     """Status and counts of one of the customer's own uploads, by file or by webhook."""
     with connect(request.app.state.settings, "upstream_api") as conn:

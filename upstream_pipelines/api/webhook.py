@@ -14,7 +14,7 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
 
-from upstream_pipelines.api.authentication import AuthenticatedCaller
+from upstream_pipelines.api.authentication import IngestingCaller
 from upstream_pipelines.api.bodies import whole_body
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.customers.tokens import Caller
@@ -74,14 +74,14 @@ class Receipt(BaseModel):
     "/api/v1/ingest/webhook/",
     status_code=202,
     summary="Send a batch of claims",
-    responses=documented(400, 401, 408, 409, 413, 415, 422, 503),
+    responses=documented(400, 401, 408, 409, 413, 415, 422, 429, 503),
     openapi_extra=_BODY,
 )
 @router.post("/api/v1/ingest/webhook", status_code=202, include_in_schema=False)
 async def receive_batch(
     request: Request,
     response: Response,
-    caller: AuthenticatedCaller,
+    caller: IngestingCaller,
     idempotency_key: Annotated[
         str | None,
         Header(

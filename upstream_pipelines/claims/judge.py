@@ -68,6 +68,8 @@ class Counters:
 
     missing: field → empty cells, of fields that have a column. invalid_dates, invalid_values: rows.
     phi: rule → rows. warned: accepted rows with at least one warning.
+    read: rows with cells, all but those apart from their frame. filled: field → cells that are not empty, of `read`.
+    outcomes: outcome → accepted rows.
     """
 
     rows: int = 0
@@ -78,6 +80,9 @@ class Counters:
     invalid_values: int = 0
     missing: dict[str, int] = field(default_factory=dict)
     phi: dict[str, int] = field(default_factory=dict)
+    read: int = 0
+    filled: dict[str, int] = field(default_factory=dict)
+    outcomes: dict[str, int] = field(default_factory=dict)
 
 
 class Judge:
@@ -116,6 +121,8 @@ class Judge:
             accepted[name] = _frame({name: column.filter(pa.array(~wrong))})[name]
         rejected = _rejections(block, failures)
         self._count(block, typed, failures, wrong, warned)
+        for outcome, lines in accepted["outcome"].value_counts().items():
+            self._counters.outcomes[str(outcome)] = self._counters.outcomes.get(str(outcome), 0) + int(lines)
         apart = sum(map(len, block.apart.values()))
         return JudgedBlock(accepted, rejected, len(block.frame) + apart, int(wrong.sum()) + apart)
 
@@ -231,7 +238,9 @@ class Judge:
                 )
                 empty = typed.columns[name].is_null().to_numpy(zero_copy_only=False) & ~unread
                 counters.missing[name] = counters.missing.get(name, 0) + int(empty.sum())
+                counters.filled[name] = counters.filled.get(name, 0) + rows - int(empty.sum())
         apart = sum(map(len, block.apart.values()))
+        counters.read += rows
         counters.rows += rows + apart
         counters.accepted += int((~wrong).sum())
         counters.rejected += int(wrong.sum()) + apart

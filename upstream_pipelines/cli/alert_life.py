@@ -13,6 +13,7 @@ import typer
 from upstream_pipelines.alerts import feedback
 from upstream_pipelines.alerts.life import minute
 from upstream_pipelines.alerts.rules import Signal
+from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, err, out, print_json, print_table, short_command_settings
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
@@ -45,12 +46,13 @@ def silence(  # noqa: PLR0917  options, all given by name
     settings = short_command_settings()
     prepare(settings)
     now = datetime.now(UTC)
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer = get_customer(conn, slug)
         kept = feedback.silence(
             conn, customer.customer_id, alert=alert, payer=payer, signal=signal, ends_at=_end(now, hours, until),
             reason=reason, created_by=getpass.getuser(), now=now,
         )  # fmt: skip
+        audited(conn, customer, "silence.made", ("silence", kept.silence_id), until=kept.ends_at.isoformat())
         unknown = _unknown_payer(conn, customer.customer_id, payer)
     if unknown:
         err.print(
@@ -97,8 +99,10 @@ def unsilence(
     """End a silence before its time; what it held back is told if it is still open."""
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
-        lifted = feedback.lift_silence(conn, get_customer(conn, slug).customer_id, silence_id)
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
+        lifted = feedback.lift_silence(conn, customer.customer_id, silence_id)
+        audited(conn, customer, "silence.ended", ("silence", lifted.silence_id))
     out.print(
         f"No longer silenced: {lifted.about}. What it held back is decided over again with the next delivery."
     )
@@ -120,12 +124,13 @@ def judge(
         raise ConfigurationError(f"There is no judgement {judgement}. Write one of {', '.join(known)}.")
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer = get_customer(conn, slug)
         kept = feedback.judge(
             conn, customer.customer_id, alert, word, judged_by=getpass.getuser(), recovered=_dollars(recovered),
             note=note,
         )  # fmt: skip
+        audited(conn, customer, "alert.judged", ("alert", kept.alert_id), judgement=kept.judgement)
     if json:
         print_json(asdict(kept))
         return

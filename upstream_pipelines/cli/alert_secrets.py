@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_json, short_command_settings
 from upstream_pipelines.customers.store import get_customer
-from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.delivery.rotation import OVERLAP
 from upstream_pipelines.delivery.rotation import rotate_secret as rotate
@@ -31,8 +31,10 @@ def rotate_secret(
     settings = short_command_settings()
     prepare(settings)
     overlap = timedelta() if at_once else OVERLAP
-    with connect(settings, "upstream_pipeline") as conn:
-        secret = rotate(conn, get_customer(conn, slug).customer_id, channel, overlap=overlap)
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
+        secret = rotate(conn, customer.customer_id, channel, overlap=overlap)
+        audited(conn, customer, "channel.secret_rotated", ("channel", channel), at_once=at_once)
     if json:
         print_json({"channel": channel, "secret": secret, "overlap_hours": overlap.total_seconds() / 3600})
         return

@@ -10,9 +10,10 @@ import typer
 
 from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.overview import DEAD_FOR
+from upstream_pipelines.alerts.resending import Resent, resend_all
 from upstream_pipelines.alerts.resending import resend as resend_delivery
-from upstream_pipelines.alerts.resending import resend_all
 from upstream_pipelines.alerts.store import AlertState, enable_channel, list_alerts
+from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
@@ -115,8 +116,10 @@ def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the 
     """Switch a channel on again that was switched off because its receiver failed."""
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
-        enable_channel(conn, get_customer(conn, slug).customer_id, channel)
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
+        enable_channel(conn, customer.customer_id, channel)
+        audited(conn, customer, "channel.enabled", ("channel", channel))
     out.print(f"Channel {channel} is on.")
 
 
@@ -137,22 +140,31 @@ def resend(
         raise ConfigurationError("--all goes with --channel NAME: all of that channel, however long ago it died.")
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
-        customer_id = get_customer(conn, slug).customer_id
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
         if channel is not None:
-            since = None if every else datetime.now(UTC) - DEAD_FOR
-            resent = resend_all(conn, customer_id, channel, since)
-            out.print(f"{resent.due} deliveries are due now.")
-            if resent.following:
-                out.print(
-                    f"{resent.following} more say that something of these is over, and follow once these have arrived."
-                )
-            if resent.left:
-                out.print(
-                    f"{resent.left} died over {DEAD_FOR.days} days ago and are left: what they tell may be over. "
-                    f"`upstream alerts resend {slug} --channel {shlex.quote(channel)} --all` sends them too.",
-                    markup=False,
-                )
+            resent = resend_all(
+                conn, customer.customer_id, channel, None if every else datetime.now(UTC) - DEAD_FOR
+            )
+            audited(conn, customer, "channel.resent", ("channel", channel), deliveries=resent.due)
+            said = _resent(slug, channel, resent)
         elif delivery is not None:
-            resend_delivery(conn, customer_id, delivery)
-            out.print("It is due now.")
+            delivery_id = resend_delivery(conn, customer.customer_id, delivery)
+            audited(conn, customer, "delivery.resent", ("delivery", delivery_id))
+            said = "It is due now."
+    out.print(said, markup=False)
+
+
+def _resent(slug: str, channel: str, resent: Resent) -> str:
+    """What is due now, what follows it, and what is left."""
+    said = f"{resent.due} deliveries are due now."
+    if resent.following:
+        said += (
+            f" {resent.following} more say that something of these is over, and follow once these have arrived."
+        )
+    if resent.left:
+        said += (
+            f" {resent.left} died over {DEAD_FOR.days} days ago and are left: what they tell may be over. "
+            f"`upstream alerts resend {slug} --channel {shlex.quote(channel)} --all` sends them too."
+        )
+    return said

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_fields, print_json, print_table, short_command_settings
 from upstream_pipelines.customers.configuration import CustomerConfiguration, read_configuration_file
 from upstream_pipelines.customers.models import Customer
@@ -18,7 +19,7 @@ from upstream_pipelines.customers.store import (
     list_customers,
     set_status,
 )
-from upstream_pipelines.customers.tokens import issue_token
+from upstream_pipelines.customers.tokens import issue_token, token_prefix
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import NotFoundError
@@ -46,8 +47,9 @@ def create(
     """Sign up a customer: partition, landing folder, default rules, an ingestion token (shown once)."""
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer, token = create_customer(conn, slug, name)
+        audited(conn, customer, "customer.created", ("customer", slug))
     folder = customer_folder(settings, slug)
     _add_partition(slug)
     if json:
@@ -100,11 +102,16 @@ def configure(
     """Set what the file mentions: columns, outcomes, aliases, groups, rules, channels, cadence; the rest stays."""
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer = get_customer(conn, slug)
         present = CustomerConfiguration() if replace else customer.configuration
         content = read_configuration_file(file, present)
         secrets = configure_customer(conn, customer, content)
+        audited(
+            conn, customer, "customer.configured", ("customer", slug), replaced=replace,
+            channels=len(content.channels) if content.channels is not None else None,
+            alert_rules=len(content.alert_rules) if content.alert_rules is not None else None,
+        )  # fmt: skip
         customer = get_customer(conn, slug)
     if json:
         print_json({"customer": _described(customer), "secrets": secrets})
@@ -133,7 +140,7 @@ def aliases(
 
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer = get_customer(conn, slug)
         found = stored_payer_spellings(conn, customer)
         wanted = {suggestion.spelling for suggestion in found} if accept_all else set(accept or ())
@@ -146,6 +153,7 @@ def aliases(
         accepted = {suggestion.spelling: suggestion.payer for suggestion in found if suggestion.spelling in wanted}
         if accepted:
             accept_aliases(conn, customer, accepted)
+            audited(conn, customer, "payer_aliases.accepted", ("customer", slug), aliases=len(accepted))
     section = aliases_yaml(found, customer.configuration.mapping.payer_aliases) if found else ""
     if json:
         print_json({"suggestions": [vars(item) for item in found], "yaml": section, "accepted": accepted})
@@ -177,8 +185,11 @@ def enable(slug: Slug, *, json: Json = False) -> None:
 def _set_status(slug: str, status: str, *, json: bool) -> None:
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer = set_status(conn, slug, status)
+        audited(
+            conn, customer, "customer.disabled" if status == "disabled" else "customer.enabled", ("customer", slug)
+        )
     if json:
         print_json({"customer": _described(customer)})
     else:
@@ -195,8 +206,10 @@ def token(
     """Make another ingestion token; it is shown once."""
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn:
-        made = issue_token(conn, get_customer(conn, slug).customer_id, label=label)
+    with acting(settings) as conn:
+        customer = get_customer(conn, slug)
+        made = issue_token(conn, customer.customer_id, label=label)
+        audited(conn, customer, "token.issued", ("token", token_prefix(made)))
     if json:
         print_json({"token": made})
     else:

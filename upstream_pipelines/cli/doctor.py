@@ -53,6 +53,9 @@ def examine(settings: Settings) -> list[Finding]:
     """Look at every part that can be wrong; never raises for one that is."""
     ui = _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info")
     dagster = cache(lambda: daemon_health(settings))  # opens Dagster's storage: once for both
+    counters = (
+        [_part("rate limits", lambda: _counters(settings))] if settings.rate_limit_storage is not None else []
+    )
     workers = [_part("workers", lambda: _workers(settings))] if settings.celery_broker_url is not None else []
     return [
         _part("database", lambda: _database(settings)),
@@ -67,6 +70,7 @@ def examine(settings: Settings) -> list[Finding]:
         _part("daemon", lambda: _daemon(dagster(), ui_runs=ui.state != _NOT_RUNNING)),
         _part("sensors", lambda: _sensors(dagster())),
         *workers,
+        *counters,
     ]
 
 
@@ -122,6 +126,17 @@ def _email(settings: Settings) -> tuple[str, str]:
             "Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM to use it.",
         )
     return check_smtp(settings), ""
+
+
+def _counters(settings: Settings) -> tuple[str, str]:
+    from upstream_pipelines.api.rate_limits import RateLimits  # FastAPI, which the rest needs none of
+
+    if not RateLimits(settings).storage_answers():
+        raise _NotWellError(
+            "the Redis that counts requests does not answer; the API serves nothing",
+            "Start it, or put UPSTREAM_RATE_LIMIT_STORAGE right.",
+        )
+    return "the Redis that counts requests answers", ""
 
 
 def _workers(settings: Settings) -> tuple[str, str]:

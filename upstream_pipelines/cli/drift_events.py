@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
+from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import (
     Json,
     err,
@@ -75,11 +76,13 @@ def accept(
     settings = short_command_settings()
     prepare(settings)
     today = datetime.now(UTC).date()
-    with connect(settings, "upstream_pipeline") as conn:
+    with acting(settings) as conn:
         customer = get_customer(conn, slug)
         said = accept_event(
             conn, customer.customer_id, event, accepted_on=today, accepted_by=getpass.getuser(), note=note
         )
+        if not said.before:
+            audited(conn, customer, "drift_event.accepted", ("drift_event", said.event.event_id))
     if json:
         print_json(
             {
@@ -140,7 +143,7 @@ def label(  # noqa: PLR0917  options, all given by name
         )
     settings = short_command_settings()
     prepare(settings)
-    with connect(settings, "upstream_pipeline") as conn, conn.transaction():
+    with acting(settings) as conn:
         customer = get_customer(conn, slug)
         calendar = customer.configuration.drift.calendar
         changed = remove is not None or event is not None or bool(given)
@@ -239,6 +242,7 @@ def _store(conn: Connection, customer: Customer, calendar: tuple[LabelledDays, .
     present = customer.configuration
     drift = present.drift.model_copy(update={"calendar": calendar})
     configure_customer(conn, customer, ConfigurationFile(stored=present.model_copy(update={"drift": drift})))
+    audited(conn, customer, "days.labelled", ("customer", customer.slug), labels=len(calendar))
     return calendar
 
 

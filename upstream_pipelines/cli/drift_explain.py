@@ -28,9 +28,7 @@ from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError, ConflictError
-
-# What a spreadsheet takes for a formula where a cell begins with it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+from upstream_pipelines.visible import guarded
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
@@ -166,4 +164,4 @@ def _write(rows: Iterable[Mapping[str, Any]], target: TextIO) -> int:
 
 def _cell(value: Any) -> Any:
     """As it is, but for text that a spreadsheet would run: an apostrophe before it makes it text."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    return guarded(value) if isinstance(value, str) else value

@@ -14,6 +14,7 @@ from upstream_pipelines.cli import (
     alert_rules,
     alert_secrets,
     alerts,
+    audit,
     customer_data,
     customers,
     drift,
@@ -21,6 +22,7 @@ from upstream_pipelines.cli import (
     drift_explain,
     ingest,
     keeping,
+    people,
     platform,
     uploads,
 )
@@ -58,6 +60,9 @@ drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
 customers.app.command("delete")(customer_data.delete)
+app.add_typer(people.members, name="members")
+app.add_typer(people.people, name="people")
+app.command("audit")(audit.audit)
 app.add_typer(alerts.app, name="alerts")
 alerts.app.command("dry-run")(alert_rules.dry_run)
 alerts.app.command("test")(alert_rules.try_channel)

@@ -24,6 +24,7 @@ from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError, ConflictError
 from upstream_pipelines.ingest.uploads import find_upload_id, get_upload, newest_uploads, rejections, send_file
+from upstream_pipelines.quality.measured import figure, measures_of_upload, seen
 from upstream_pipelines.settings import Settings
 
 _COUNTS = (
@@ -38,6 +39,10 @@ _COUNTS = (
     "warnings",
     "seconds",
 )
+_VERDICTS = {
+    "first": "first day: its history", "learning": "too little history", "off": "switched off",
+    "usual": "as usual", "low": "UNUSUAL: low", "high": "UNUSUAL: high",
+}  # fmt: skip
 # Another run may be at work on the same customer and take this file; then its end is waited for.
 _WAIT_SECONDS = 3600
 
@@ -65,7 +70,8 @@ def upload(
             run_ingest(settings, slug, source)
             result = _finished(conn, customer.customer_id, upload_id)
         rejected = rejections(conn, customer.customer_id, upload_id)
-    _report(result, rejected, json=json)
+        measures = measures_of_upload(conn, customer.customer_id, upload_id)
+    _report(result, rejected, measures, json=json)
     if result["status"] == "failed":
         raise typer.Exit(1)
 
@@ -85,7 +91,10 @@ def uploads(
         customer_id = get_customer(conn, slug).customer_id
         if upload is not None:
             upload_id = find_upload_id(conn, customer_id, upload)
-            _report(get_upload(conn, customer_id, upload_id), rejections(conn, customer_id, upload_id), json=json)
+            _report(
+                get_upload(conn, customer_id, upload_id), rejections(conn, customer_id, upload_id),
+                measures_of_upload(conn, customer_id, upload_id), json=json,
+            )  # fmt: skip
             return
         newest = newest_uploads(conn, customer_id)
     if json:
@@ -158,13 +167,15 @@ def _worked_on(conn: Connection, customer_id: int) -> bool:
     return is_locked(conn, customer_id)
 
 
-def _report(result: dict[str, Any], rejected: list[dict[str, Any]], *, json: bool) -> None:
+def _report(
+    result: dict[str, Any], rejected: list[dict[str, Any]], measures: list[dict[str, Any]], *, json: bool
+) -> None:
     said = {"upload_id": str(result["upload_id"])} | {name: result[name] for name in _COUNTS}
     said["duplicate_of"] = str(result["duplicate_of"]) if result["duplicate_of"] else None
     said["error"] = result["error_message"]
     said["unused_columns"] = result["detected"].get("unused_columns", [])
     if json:
-        print_json(said | {"rejections": rejected})
+        print_json(said | {"rejections": rejected, "measures": measures})
         return
     print_fields("Upload", {**said, "unused_columns": ", ".join(said["unused_columns"]) or None})
     if rejected:
@@ -176,3 +187,31 @@ def _report(result: dict[str, Any], rejected: list[dict[str, Any]], *, json: boo
                 for item in rejected
             ),
         )
+    if measures:
+        day = f" of the batches of {measures[0]['day']}" if measures[0]["whole_day"] else ""
+        print_table(
+            f"Beside what is usual for this customer{day}",
+            ("rule", "field", "verdict", "seen", "usual", "expected", "compared with"),
+            (_measure_row(item) for item in _worth_showing(measures)),
+        )
+
+
+def _worth_showing(measures: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is unusual and, of each rule without that, the measure of which the largest part was counted."""
+    shown: dict[str, list[dict[str, Any]]] = {}
+    for item in sorted(measures, key=lambda one: -one["amount"]):
+        rows = shown.setdefault(item["rule"], [])
+        if item["state"] in {"low", "high"}:
+            rows[:] = [*(one for one in rows if one["state"] in {"low", "high"}), item]
+        elif not rows:
+            rows.append(item)
+    return [item for rule in sorted(shown) for item in shown[rule]]
+
+
+def _measure_row(item: dict[str, Any]) -> tuple[Any, ...]:
+    rule, compared = item["rule"], item["usual"] is not None
+    return (
+        rule, item["field"] or None, _VERDICTS[item["state"]], figure(rule, seen(item)),
+        figure(rule, item["usual"]) if compared else None,
+        f"{figure(rule, item['low'])} to {figure(rule, item['high'])}" if compared else None, item["history"],
+    )  # fmt: skip

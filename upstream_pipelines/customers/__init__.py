@@ -1,1 +1,1 @@
-"""Who the customers are: creating, configuring, tokens. Not here: their claims."""
+"""Who the customers are: creating, configuring, tokens, the people who work for them, who did what. Not here: their claims."""

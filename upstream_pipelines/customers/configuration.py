@@ -19,6 +19,7 @@ from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.delivery.channels import Channel
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.quality.rules import NEVER_ERRORS
 
 _MAPPING_KEYS = frozenset(ClaimMapping.model_fields)
 
@@ -34,7 +35,12 @@ class CustomerConfiguration(BaseModel):
 
     def reading_sha256(self) -> bytes:
         """Digest of what decides how a file is read: the same bytes under another mapping are read again."""
-        return _digest(self.mapping.model_dump(mode="json", exclude={"payer_aliases", "cpt_groups"}))
+        reading = self.mapping.model_dump(mode="json", exclude={"payer_aliases", "cpt_groups"})
+        # What is told of rows that are stored already decides nothing about reading them.
+        reading["quality"] = {
+            name: grade for name, grade in reading["quality"].items() if name not in NEVER_ERRORS
+        }
+        return _digest(reading)
 
     def naming_sha256(self) -> bytes:
         """Digest of the aliases and groups: when it changes they are applied to the stored claims again."""

@@ -61,3 +61,169 @@ SELECT count(*) FROM customers WHERE status = 'active';
 SELECT customer_id, slug FROM customers
  WHERE status = 'active' AND mod(hashtextextended(slug, 0) & 9223372036854775807, %(buckets)s) = %(bucket)s
  ORDER BY customer_id;
+
+-- name: act_for
+-- Whom the API's transaction is for: a person or a customer, '' for neither.
+SELECT set_config('app.person_id', %(person_id)s, true), set_config('app.customer_id', %(customer_id)s, true);
+
+-- name: select_person
+-- One person by e-mail, in whichever case. Served by the unique index on lower(email).
+SELECT person_id, email, display_name, password_set_at, disabled_at, created_at
+  FROM people WHERE lower(email) = lower(%(email)s);
+
+-- name: store_reset_token
+-- A token that sets a new password; it takes the place of an earlier one.
+UPDATE people SET reset_sha256 = %(token_sha256)s, reset_expires_at = now() + %(life)s WHERE person_id = %(person_id)s;
+
+-- name: set_person_disabled
+-- Keeps the first time of disabling.
+UPDATE people SET disabled_at = CASE WHEN %(disabled)s THEN coalesce(disabled_at, now()) END
+ WHERE person_id = %(person_id)s;
+
+-- name: find_login
+-- Who may log in under an e-mail, and the hash of the password.
+SELECT person_id, email, password_hash FROM find_login(%(email)s);
+
+-- name: find_password_token
+-- Whose token for setting a password or joining a customer it is.
+SELECT person_id, email, password_hash, customer_id FROM find_password_token(%(token_sha256)s);
+
+-- name: set_password
+-- The first password of a person, or a new one by a reset token.
+SELECT person_id FROM set_password(%(person_id)s, %(token_sha256)s, %(password_hash)s);
+
+-- name: take_up_invitation
+-- A membership that holds from now on; no row where the token was used meanwhile.
+SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s);
+
+-- name: end_sessions_of_person
+-- All log-ins that still run. Served by login_sessions_person.
+UPDATE login_sessions SET ended_at = now(), ending = %(ending)s
+ WHERE person_id = %(person_id)s AND ended_at IS NULL;
+
+-- name: remove_old_sessions
+-- Log-ins that are past their longest life, with their tokens. Served by login_sessions_person.
+DELETE FROM login_sessions WHERE person_id = %(person_id)s AND started_at < now() - %(life)s;
+
+-- name: open_session
+-- A new log-in.
+INSERT INTO login_sessions (person_id) VALUES (%(person_id)s) RETURNING session_id;
+
+-- name: add_session_tokens
+-- A new pair of a log-in; only digests.
+INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
+VALUES (%(access_sha256)s, %(session_id)s, %(person_id)s, 'access', now() + %(access_life)s),
+       (%(refresh_sha256)s, %(session_id)s, %(person_id)s, 'refresh', now() + %(refresh_life)s);
+
+-- name: find_refresh_token
+-- Whose refresh token it is, in whatever state.
+SELECT person_id, email, session_id FROM find_refresh_token(%(token_sha256)s);
+
+-- name: lock_session
+-- A log-in that still runs, held until the end of the transaction.
+SELECT session_id FROM login_sessions WHERE session_id = %(session_id)s AND ended_at IS NULL FOR UPDATE;
+
+-- name: refresh_token_state
+-- Whether it was used, and whether it may be: neither it nor its log-in is too old.
+SELECT t.used_at IS NOT NULL, t.expires_at > now() AND s.started_at > now() - %(life)s
+  FROM session_tokens AS t JOIN login_sessions AS s USING (session_id)
+ WHERE t.token_sha256 = %(token_sha256)s;
+
+-- name: use_refresh_token
+-- It is kept to be recognised when it comes again.
+UPDATE session_tokens SET used_at = now() WHERE token_sha256 = %(token_sha256)s;
+
+-- name: remove_old_tokens
+-- A day after its end a token is refused as an unknown one. Served by session_tokens_session.
+DELETE FROM session_tokens WHERE session_id = %(session_id)s AND expires_at < now() - interval '1 day';
+
+-- name: end_session
+-- One log-in with all its tokens.
+UPDATE login_sessions SET ended_at = now(), ending = %(ending)s
+ WHERE session_id = %(session_id)s AND ended_at IS NULL;
+
+-- name: authenticate_person
+-- Whose access token it is, and the role in the customer of that slug.
+SELECT person_id, email, session_id, customer_id, role FROM authenticate_person(%(token_sha256)s, %(slug)s);
+
+-- name: person_of_email
+-- The person of an e-mail, made where there is none.
+SELECT person_of_email(%(email)s, %(name)s);
+
+-- name: select_members
+-- Members and invitations of a customer, or one of them. Of who has not joined nothing is told that the invitation did not
+-- say: it may be known from another customer. Served by the primary key of members.
+SELECT m.person_id, p.email, CASE WHEN m.joined_at IS NOT NULL THEN p.display_name ELSE '' END AS display_name, m.role,
+       m.joined_at IS NOT NULL AND p.disabled_at IS NOT NULL AS disabled, m.invited_at, m.joined_at
+  FROM members AS m JOIN people AS p USING (person_id)
+ WHERE m.customer_id = %(customer_id)s AND (%(person_id)s::uuid IS NULL OR m.person_id = %(person_id)s)
+ ORDER BY lower(p.email);
+
+-- name: select_memberships
+-- Active customers of the person whom the transaction is for.
+SELECT c.slug, c.name, m.role
+  FROM members AS m JOIN customers AS c USING (customer_id)
+ WHERE m.joined_at IS NOT NULL AND c.status = 'active'
+ ORDER BY c.slug;
+
+-- name: lock_members
+-- All members of a customer, in one order, so that two changes of them come one after the other.
+SELECT person_id, role, joined_at IS NOT NULL FROM members
+ WHERE customer_id = %(customer_id)s ORDER BY person_id FOR UPDATE;
+
+-- name: other_owners
+-- Owners beside one member who can act: they joined and are not disabled.
+SELECT count(*) FROM members AS m JOIN people AS p USING (person_id)
+ WHERE m.customer_id = %(customer_id)s AND m.person_id <> %(person_id)s
+   AND m.role = 'owner' AND m.joined_at IS NOT NULL AND p.disabled_at IS NULL;
+
+-- name: invite_member
+-- An invitation, or the same one anew under another token.
+INSERT INTO members (customer_id, person_id, role, invitation_sha256, invitation_expires_at)
+VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(token_sha256)s, now() + %(life)s)
+ON CONFLICT (customer_id, person_id) DO UPDATE
+   SET role = %(role)s, invitation_sha256 = %(token_sha256)s, invited_at = now(),
+       invitation_expires_at = now() + %(life)s
+ WHERE members.joined_at IS NULL;
+
+-- name: set_role
+-- Another role of a member.
+UPDATE members SET role = %(role)s WHERE customer_id = %(customer_id)s AND person_id = %(person_id)s;
+
+-- name: remove_member
+-- The end of a membership; the trail keeps that there was one.
+DELETE FROM members WHERE customer_id = %(customer_id)s AND person_id = %(person_id)s;
+
+-- name: add_act
+-- A row of the audit trail.
+INSERT INTO audit_log (customer_id, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details)
+VALUES (%(customer_id)s, %(actor_kind)s, %(actor_id)s, %(actor_name)s, %(action)s, %(entity_kind)s, %(entity_id)s,
+        %(request_id)s, %(details)s);
+
+-- name: select_acts
+-- Acts on a customer, or on none, the newest first, from after a mark on. Served by the unique key of audit_log.
+SELECT audit_id, at, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details
+  FROM audit_log
+ WHERE (customer_id = %(customer_id)s OR (%(customer_id)s::bigint IS NULL AND customer_id IS NULL))
+   AND (%(after_at)s::timestamptz IS NULL OR (at, audit_id) < (%(after_at)s, %(after_id)s::uuid))
+   AND (%(action)s::text IS NULL OR action = %(action)s)
+   AND (%(actor)s::text IS NULL OR actor_id = %(actor)s OR lower(actor_name) = lower(%(actor)s))
+   AND (%(entity_kind)s::text IS NULL OR entity_kind = %(entity_kind)s)
+   AND (%(entity_id)s::text IS NULL OR entity_id = %(entity_id)s)
+   AND (%(since)s::timestamptz IS NULL OR at >= %(since)s)
+   AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
+ ORDER BY at DESC, audit_id DESC
+ LIMIT %(limit)s;
+
+-- name: rename_customer
+-- The organisation's name.
+UPDATE customers SET name = %(name)s WHERE customer_id = %(customer_id)s
+RETURNING customer_id;
+
+-- name: select_own_name
+-- The display name of a person.
+SELECT display_name FROM people WHERE person_id = %(person_id)s;
+
+-- name: customers_of_person
+-- The customers a person is a member of or invited to. Served by members_person.
+SELECT customer_id FROM members WHERE person_id = %(person_id)s ORDER BY customer_id;

@@ -10,12 +10,14 @@ from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import sync_channels, sync_rules
+from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.configuration import ConfigurationFile
 from upstream_pipelines.customers.models import Customer, CustomerKey
+from upstream_pipelines.customers.people import checked_name
 from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
+from upstream_pipelines.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 
 QUERIES = load_queries(__package__)
 _SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -87,6 +89,19 @@ def set_status(conn: Connection, slug: str, status: str) -> Customer:
     if row is None:
         raise NotFoundError(f"There is no customer {slug}. `upstream customers list` shows those there are.")
     return _customer(row)
+
+
+def rename_customer(conn: Connection, actor: Actor, customer: CustomerKey, name: str) -> None:
+    """Give the organisation another name; the slug stays. Call it inside a transaction.
+
+    Raises:
+        InvalidInputError: the name is empty, too long or cannot be shown.
+    """
+    checked = checked_name(name)
+    if not checked:
+        raise InvalidInputError("A customer needs a name.")
+    conn.execute(QUERIES.rename_customer, {"customer_id": customer.customer_id, "name": checked})
+    record(conn, actor, "customer.renamed", ("customer", customer.slug), customer_id=customer.customer_id)
 
 
 def configure_customer(conn: Connection, customer: Customer, file: ConfigurationFile) -> dict[str, str]:

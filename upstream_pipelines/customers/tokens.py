@@ -67,7 +67,7 @@ def issue_token(conn: Connection, customer_id: int, label: str = "", expires_at:
             {
                 "customer_id": customer_id,
                 "token_sha256": _sha256(token),
-                "prefix": token[:_PREFIX_LENGTH],
+                "prefix": token_prefix(token),
                 "label": label,
                 "expires_at": expires_at,
             },
@@ -75,6 +75,11 @@ def issue_token(conn: Connection, customer_id: int, label: str = "", expires_at:
     except psycopg.errors.ForeignKeyViolation:
         raise NotFoundError(f"There is no customer {customer_id}. List the customers to find its id.") from None
     return token
+
+
+def token_prefix(token: str) -> str:
+    """What may be shown of a token: enough to find it in a list."""
+    return token[:_PREFIX_LENGTH]
 
 
 def revoke_token(conn: Connection, customer_id: int, token_id: UUID) -> None:

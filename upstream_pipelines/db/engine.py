@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from threading import Lock
 from typing import Any, Literal, cast
+from uuid import UUID
 
 import psycopg
 from sqlalchemy import create_engine, event
@@ -24,6 +25,8 @@ from upstream_pipelines.settings import Settings
 
 Role = Literal["upstream_owner", "upstream_pipeline", "upstream_api"]
 Connection = psycopg.Connection[Any]
+# Gives a connection each time it is asked for one: for what would hold it through something slow.
+Connecting = Callable[[], AbstractContextManager[Connection]]
 
 
 def database_url(settings: Settings) -> URL:
@@ -159,4 +162,12 @@ def customer_transaction(conn: Connection, customer_id: int) -> Iterator[None]:
     with conn.transaction():
         # set_config(..., true) is SET LOCAL: a session-level SET would stay on the pooled connection.
         conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+        yield
+
+
+@contextmanager
+def person_transaction(conn: Connection, person_id: UUID) -> Iterator[None]:
+    """A transaction in which the API role sees this person, the customers it is a member of, and no claim of any."""
+    with conn.transaction():
+        conn.execute("SELECT set_config('app.person_id', %s, true)", (str(person_id),))
         yield

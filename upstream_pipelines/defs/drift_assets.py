@@ -24,6 +24,7 @@ from upstream_pipelines.defs.tables import OWNERS, column_schema
 from upstream_pipelines.drift.placebo_store import published_rate
 from upstream_pipelines.drift.store import LooksMade, Show, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
+from upstream_pipelines.ingest.unusual import watch_days
 from upstream_pipelines.observability.tracebacks import format_error
 from upstream_pipelines.settings import Settings
 
@@ -165,6 +166,8 @@ def _look_in_sweep(
     """All of a sweep that is one customer's; `show` it in the UI even where there is no news."""
     subject = get_customer(conn, customer.slug)
     made = look_at(conn, settings, subject, days, show="events" if show else "news")
+    # Yesterday's batches, where none has come today yet that would have them measured.
+    watch_days(conn, settings, subject, datetime.now(UTC).date(), context.run_id)
     # A silent customer has no run of its own that would show it.
     state = evaluate_arrivals(conn, customer.customer_id, datetime.now(UTC).date())
     if show or not state["passed"]:

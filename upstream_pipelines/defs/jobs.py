@@ -5,6 +5,7 @@ from collections.abc import Collection
 import dagster as dg
 
 from upstream_pipelines.defs.alert_assets import deliver
+from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import quality_rules
 from upstream_pipelines.defs.claims_assets import (
@@ -25,7 +26,7 @@ ingest = dg.define_asset_job(
     selection=dg.AssetSelection.assets(
         csv_claims, webhook_claims, remittances, claims, upload_quality, payer_activity
     )
-    | dg.AssetSelection.checks(quality_rules, uploads_arrive),
+    | dg.AssetSelection.checks(quality_rules, unusual_uploads, uploads_arrive),
     description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
     tags=WORK,
 )

@@ -14,6 +14,7 @@ import dagster as dg
 from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery, write_sweep_failure
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
 from upstream_pipelines.customers.store import active_customers, customers_of_bucket
+from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
@@ -78,7 +79,7 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
                 partition_key=work.slug,
                 # Only the source that has work: the other's latest materialisation stays what people see.
                 asset_selection=ingest_assets(work.sources),
-                asset_check_keys=[*CHECK_KEYS, *uploads_arrive.check_keys],
+                asset_check_keys=[*CHECK_KEYS, *unusual_uploads.check_keys, *uploads_arrive.check_keys],
             )
             for work in requested
         ],

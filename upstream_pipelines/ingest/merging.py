@@ -6,6 +6,7 @@ Not here: the merge itself (claims/merge.py).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from uuid import UUID
 
 import structlog
@@ -14,7 +15,9 @@ from upstream_pipelines.alerts.store import write_quality_alert, write_refused_a
 from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.ingest.unusual import watch_days, watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
+from upstream_pipelines.quality.measured import BY_DAY
 from upstream_pipelines.quality.report import QualityReport
 from upstream_pipelines.quality.store import load_findings, note_duplicates
 from upstream_pipelines.settings import Settings
@@ -52,6 +55,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                     conn, customer.customer_id, upload_id, source,
                     None if merged.status == "failed" else report, link,
                 )  # fmt: skip
+                watch_upload(conn, settings, customer, upload_id, source=source, run_id=run_id)
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates
@@ -67,6 +71,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
             )
         if new >= _ANALYZE_FROM:
             conn.execute("SELECT analyze_claims()")
+        if any(source == BY_DAY for _, source in staged):
+            # The first batches of a day have the days before measured; where none come, the daily look does.
+            watch_days(conn, settings, customer, datetime.now(UTC).date(), run_id)
     return MergeTotals(len(staged), new, updated, duplicates, renamed)
 
 

@@ -31,6 +31,7 @@ from upstream_pipelines.ingest.landing import take_in
 from upstream_pipelines.ingest.line_writer import LineWriter
 from upstream_pipelines.ingest.recognise import Source
 from upstream_pipelines.ingest.remittance_reader import open_remittance
+from upstream_pipelines.ingest.unusual import watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
 from upstream_pipelines.quality.report import build_report
 from upstream_pipelines.quality.store import save_report
@@ -117,8 +118,7 @@ class _Attempt:
             }
             same = self.conn.execute(QUERIES.find_same_bytes, known).fetchone()
             if same is not None:
-                found = {**known, "duplicate_of": same[0], "rows": same[1]}
-                self.conn.execute(QUERIES.finish_as_duplicate, found)
+                self._finish_as_duplicate({**known, "duplicate_of": same[0], "rows": same[1]})
                 finish_file(self.conn, self.settings, self.customer, self.upload_id, "done")
                 log.info("same bytes again", duplicate_of=str(same[0]))
                 return "duplicate"
@@ -130,6 +130,13 @@ class _Attempt:
             return "failed"
         log.info("upload staged", rows=rows)
         return "ready"
+
+    def _finish_as_duplicate(self, found: dict[str, Any]) -> None:
+        with self.conn.transaction():
+            self.conn.execute(QUERIES.finish_as_duplicate, found)
+            watch_upload(
+                self.conn, self.settings, self.customer, self.upload_id, source=self.source, run_id=self.run_id
+            )
 
     def _bytes(self) -> Callable[[], BinaryIO]:
         """A function that opens the upload's bytes from their start, as often as they are needed."""

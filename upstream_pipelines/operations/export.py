@@ -51,6 +51,7 @@ EXPORTED = (
     "quality_reports",
     "received_lines",
     "rejected_rows",
+    "upload_measures",
     "uploads",
     "webhook_inbox",
 )

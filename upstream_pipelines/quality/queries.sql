@@ -95,3 +95,143 @@ SELECT %(customer_id)s, %(upload_id)s, %(rule)s, %(field)s, %(severity)s, %(chec
 ON CONFLICT (customer_id, upload_id, rule) DO UPDATE
    SET severity = excluded.severity, checked_rows = excluded.checked_rows, failing_rows = excluded.failing_rows,
        sample_row_numbers = excluded.sample_row_numbers
+
+-- name: measure_upload
+-- An uploaded file's own figures; none where nothing of it was loaded. Reports of earlier releases lack the last three.
+-- Primary keys of uploads and quality_reports.
+SELECT u.upload_id, u.source, u.received_at, u.rows, u.rows - u.rejected AS lines, u.duplicates + u.updated AS known,
+       u.duplicate_of IS NOT NULL AS again, coalesce((r.summary ->> 'read')::bigint, 0) AS read,
+       coalesce(r.summary -> 'filled', '{}') AS filled, coalesce(r.summary -> 'outcomes', '{}') AS outcomes
+  FROM uploads AS u LEFT JOIN quality_reports AS r USING (customer_id, upload_id)
+ WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s AND u.status IN ('success', 'partial')
+   AND u.rows > 0;
+
+-- name: days_to_measure
+-- Days with batches after the last one measured, oldest first, but from the first on with a batch that still waits: days
+-- are measured in their order. Indexes upload_measures_stream and uploads_arrivals.
+WITH begin AS (
+    SELECT greatest(%(since)s, coalesce((
+           SELECT date_trunc('day', max(received_at), 'UTC') + interval '1 day' FROM upload_measures
+            WHERE customer_id = %(customer_id)s AND source = %(source)s AND rule = 'usual_known_rows'),
+           %(since)s)) AS at
+), days AS (
+    SELECT (received_at AT TIME ZONE 'UTC')::date AS day, bool_or(status IN ('received', 'processing')) AS waits,
+           bool_or(status IN ('success', 'partial') AND rows > 0) AS loaded
+      FROM uploads
+     WHERE customer_id = %(customer_id)s AND source = %(source)s
+       AND received_at >= (SELECT at FROM begin) AND received_at < %(until)s
+     GROUP BY day
+)
+SELECT day FROM days
+ WHERE loaded AND NOT EXISTS (SELECT FROM days AS waiting WHERE waiting.waits AND waiting.day <= days.day)
+ ORDER BY day;
+
+-- name: measure_day
+-- As measure_upload, summed over the batches of a day. Index uploads_arrivals, primary key of quality_reports.
+WITH batches AS (
+    SELECT u.upload_id, u.source, u.received_at, u.rows, u.rejected, u.duplicates + u.updated AS known, r.summary
+      FROM uploads AS u LEFT JOIN quality_reports AS r USING (customer_id, upload_id)
+     WHERE u.customer_id = %(customer_id)s AND u.source = %(source)s
+       AND u.received_at >= %(since)s AND u.received_at < %(until)s
+       AND u.status IN ('success', 'partial') AND u.rows > 0
+), filled AS (
+    SELECT f.key, sum(f.value::bigint)::bigint AS cells
+      FROM batches CROSS JOIN LATERAL jsonb_each_text(summary -> 'filled') AS f GROUP BY f.key
+), outcomes AS (
+    SELECT o.key, sum(o.value::bigint)::bigint AS lines
+      FROM batches CROSS JOIN LATERAL jsonb_each_text(summary -> 'outcomes') AS o GROUP BY o.key
+)
+SELECT (array_agg(upload_id ORDER BY received_at DESC, upload_id))[1] AS upload_id, min(source) AS source,
+       max(received_at) AS received_at, sum(rows)::bigint AS rows, sum(rows - rejected)::bigint AS lines,
+       sum(known)::bigint AS known, false AS again, coalesce(sum((summary ->> 'read')::bigint), 0)::bigint AS read,
+       coalesce((SELECT jsonb_object_agg(key, cells) FROM filled), '{}') AS filled,
+       coalesce((SELECT jsonb_object_agg(key, lines) FROM outcomes), '{}') AS outcomes
+  FROM batches HAVING count(*) > 0;
+
+-- name: first_of_stream
+-- When the first upload that was measured came. Index upload_measures_stream.
+SELECT received_at FROM upload_measures
+ WHERE customer_id = %(customer_id)s AND source = %(source)s AND rule = 'usual_known_rows'
+ ORDER BY received_at LIMIT 1;
+
+-- name: stream_history
+-- The measures of a source's last uploads before one, oldest first; not of its first day. Index upload_measures_stream, then
+-- primary key.
+WITH units AS (
+    SELECT upload_id FROM upload_measures
+     WHERE customer_id = %(customer_id)s AND source = %(source)s AND rule = 'usual_known_rows'
+       AND received_at < %(before)s AND state <> 'first'
+     ORDER BY received_at DESC LIMIT %(limit)s
+)
+SELECT m.rule, m.field, (m.received_at AT TIME ZONE 'UTC')::date AS day, m.amount, m.of_rows, m.state
+  FROM units JOIN upload_measures AS m ON m.customer_id = %(customer_id)s AND m.upload_id = units.upload_id
+ ORDER BY m.received_at, m.upload_id;
+
+-- name: insert_measures
+-- All measures of a unit from one JSON list. Primary key: a unit is measured once, also where the daily look and an ingest
+-- measure the same day.
+INSERT INTO upload_measures
+       (customer_id, upload_id, rule, field, source, whole_day, received_at, amount, of_rows, state, severity, usual, low,
+        high, history, sample_row_numbers, run_id)
+SELECT %(customer_id)s, %(upload_id)s, m.rule, m.field, %(source)s, %(whole_day)s, %(received_at)s, m.amount, m.of_rows,
+       m.state, m.severity, m.usual, m.low, m.high, m.history, m.sample_row_numbers, %(run_id)s
+  FROM jsonb_to_recordset(%(measures)s) AS m (rule text, field text, amount bigint, of_rows bigint, state text, severity text,
+                                              usual double precision, low double precision, high double precision,
+                                              history integer, sample_row_numbers bigint[])
+ON CONFLICT DO NOTHING;
+
+-- name: first_empty_rows
+-- The first rows of an upload in which a field is empty, those rejected for it included. Primary keys of received_lines and
+-- rejected_rows, in their order.
+SELECT source_row_number FROM (
+    (SELECT l.source_row_number FROM received_lines AS l
+      WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+        AND to_jsonb(l) -> %(field)s::text = 'null'
+      ORDER BY l.source_row_number LIMIT %(limit)s)
+    UNION
+    (SELECT r.source_row_number FROM rejected_rows AS r
+      WHERE r.customer_id = %(customer_id)s AND r.upload_id = %(upload_id)s AND r.field = %(field)s
+        AND r.rule = %(field)s || '_present'
+      ORDER BY r.source_row_number LIMIT %(limit)s)
+) AS rows
+ ORDER BY source_row_number LIMIT %(limit)s;
+
+-- name: first_rows_of_outcome
+-- The first rows of an upload with an outcome. Primary key of received_lines, in its order.
+SELECT source_row_number FROM received_lines
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s AND outcome = %(field)s
+ ORDER BY source_row_number LIMIT %(limit)s;
+
+-- name: measures_of_upload
+-- The measures of an upload or, where its source is judged by the day, of that day. Primary key; upload_measures_stream.
+SELECT m.upload_id, m.source, m.whole_day, (m.received_at AT TIME ZONE 'UTC')::date AS day, m.rule, m.field, m.amount,
+       m.of_rows, m.state, m.severity, m.usual, m.low, m.high, m.history, m.sample_row_numbers
+  FROM uploads AS u
+  JOIN upload_measures AS m
+    ON m.customer_id = u.customer_id
+   AND m.upload_id = CASE WHEN u.source <> %(by_day)s THEN u.upload_id ELSE (
+           SELECT d.upload_id FROM upload_measures AS d
+            WHERE d.customer_id = u.customer_id AND d.source = u.source AND d.rule = 'usual_known_rows'
+              AND d.received_at >= date_trunc('day', u.received_at, 'UTC')
+              AND d.received_at < date_trunc('day', u.received_at, 'UTC') + interval '1 day') END
+ WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s
+ ORDER BY m.rule, m.field;
+
+-- name: latest_measures
+-- What the last run that measured something of a source has measured. Index upload_measures_stream finds the runs by their
+-- last uploads, the primary key the measures.
+WITH streams AS (
+    SELECT DISTINCT source FROM upload_measures WHERE customer_id = %(customer_id)s AND rule = 'usual_known_rows'
+), newest AS (
+    SELECT s.source, last.run_id, last.received_at FROM streams AS s CROSS JOIN LATERAL (
+           SELECT m.run_id, m.received_at FROM upload_measures AS m
+            WHERE m.customer_id = %(customer_id)s AND m.source = s.source AND m.rule = 'usual_known_rows'
+            ORDER BY m.received_at DESC LIMIT 1) AS last
+), units AS (
+    SELECT u.upload_id FROM newest AS n JOIN upload_measures AS u
+        ON u.customer_id = %(customer_id)s AND u.source = n.source AND u.rule = 'usual_known_rows' AND u.run_id = n.run_id
+)
+SELECT m.upload_id, m.source, m.whole_day, (m.received_at AT TIME ZONE 'UTC')::date AS day, m.rule, m.field, m.amount,
+       m.of_rows, m.state, m.severity, m.usual, m.low, m.high, m.history, m.sample_row_numbers
+  FROM units JOIN upload_measures AS m ON m.customer_id = %(customer_id)s AND m.upload_id = units.upload_id
+ ORDER BY m.source, m.received_at, m.upload_id, m.rule, m.field

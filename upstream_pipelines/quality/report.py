@@ -82,6 +82,10 @@ def build_report(
             "invalid_dates": counters.invalid_dates,
             "invalid_values": counters.invalid_values,
             "phi": counters.phi,
+            # What the next uploads are compared with (anomaly_store.py).
+            "read": counters.read,
+            "filled": {name: count for name, count in counters.filled.items() if count},
+            "outcomes": counters.outcomes,
         },
     )
 

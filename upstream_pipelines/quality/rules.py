@@ -295,14 +295,48 @@ READING_RULES: tuple[Rule, ...] = (
     ),
 )  # fmt: skip
 
-GRADABLE_RULES = DEFAULT_RULES + FURTHER_RULES + REMITTANCE_RULES
+VOLUME, EMPTY, OUTCOME_MIX, KNOWN = "usual_volume", "usual_empty_fields", "usual_outcomes", "usual_known_rows"
+
+#: Of an upload as a whole, beside the customer's earlier ones of the same source (usual.py says what is usual).
+STREAM_RULES: tuple[Rule, ...] = (
+    Rule(
+        VOLUME, (), "warning", "completeness",
+        "An upload holds about as many rows as uploads of this source usually do.",
+        "Half a file loads without a complaint, and every payer seems to get fewer claims.",
+        "The upload holds far fewer or more rows than usual. Look whether the export was cut off, or covers other days.",
+        noted=True,
+    ),
+    Rule(
+        EMPTY, (), "warning", "completeness",
+        "No field is empty far more often than it usually is.",
+        "A column that was renamed or is no longer filled is missing from every figure that needs it.",
+        "A field is empty far more often than usual. Look whether its column was renamed, moved or is no longer exported.",
+        noted=True,
+    ),
+    Rule(
+        OUTCOME_MIX, ("outcome",), "warning", "consistency",
+        "Paid, denied, pending and other lines have about their usual shares.",
+        "A filter in the export, or a word that is read otherwise, looks like a payer that changed.",
+        "The shares of the outcomes are far from usual. Look at the export's filters and at the words it uses for outcomes.",
+        noted=True,
+    ),
+    Rule(
+        KNOWN, (), "warning", "uniqueness",
+        "No far larger share of the rows than usual was known already.",
+        "A file that was sent before stands in the place of one that is missing.",
+        "Far more rows than usual were known already. Look whether an old file was sent again and the new one is missing.",
+        noted=True,
+    ),
+)  # fmt: skip
+
+GRADABLE_RULES = DEFAULT_RULES + FURTHER_RULES + REMITTANCE_RULES + STREAM_RULES
 RULES: dict[str, Rule] = {rule.name: rule for rule in READING_RULES + GRADABLE_RULES}
 
 #: These guard columns that hold no NULL; a row that fails them cannot be stored at all.
 FIXED_ERRORS = frozenset({"payer_present", "cpt_present", "submitted_date_present", "outcome_present"})
 
 #: Told of rows that are stored already, so none of them can be rejected by it.
-NEVER_ERRORS = frozenset({"payer_spelling"})
+NEVER_ERRORS = frozenset({"payer_spelling", *(rule.name for rule in STREAM_RULES)})
 
 
 def active_rules(grades: Mapping[str, Grade]) -> tuple[Rule, ...]:

@@ -13,8 +13,13 @@ import pytest
 import uvicorn
 
 from upstream_pipelines.api.app import create_app
+from upstream_pipelines.customers.audit import operator
+from upstream_pipelines.customers.members import Member, invite
+from upstream_pipelines.customers.roles import Role
+from upstream_pipelines.customers.sessions import open_session
+from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import issue_token
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.settings import Settings
 
 
@@ -90,3 +95,40 @@ def uploads(pipeline: Connection) -> Callable[[], int]:
         return int(row[0])
 
     return count
+
+
+@pytest.fixture
+def member(pipeline: Connection) -> Callable[[str, Role], Member]:
+    """Make somebody who has joined a customer in a role, without a password."""
+
+    def make(slug: str, role: Role) -> Member:
+        customer_id = get_customer(pipeline, slug).customer_id
+        with pipeline.transaction():
+            made, _ = invite(pipeline, operator(), customer_id, f"{role}@{slug}.example", role)
+            pipeline.execute(
+                "UPDATE members SET joined_at = now(), invitation_sha256 = NULL, invitation_expires_at = NULL"
+                " WHERE person_id = %s",
+                (made.person_id,),
+            )
+        return made
+
+    return make
+
+
+@pytest.fixture
+def log_in(
+    anonymous: httpx.Client, member: Callable[[str, Role], Member], settings: Settings
+) -> Iterator[Callable[[str, Role], httpx.Client]]:
+    """A client of somebody in that role of a customer, logged in."""
+    with ExitStack() as stack:
+
+        def make(slug: str, role: Role) -> httpx.Client:
+            made = member(slug, role)
+            with connect(settings, "upstream_api") as conn:
+                token = open_session(conn, made.person_id, made.email).access_token
+            headers = {"Authorization": f"Bearer {token}"}
+            return stack.enter_context(
+                httpx.Client(base_url=anonymous.base_url, headers=headers, trust_env=False, timeout=30)
+            )
+
+        yield make

@@ -151,14 +151,16 @@ def test_every_answer_carries_the_security_headers(anonymous: httpx.Client) -> N
 
 def test_the_openapi_document_describes_what_is_there(anonymous: httpx.Client) -> None:
     document = anonymous.get("/api/v1/openapi.json").json()
-    assert set(document["paths"]) == {WEBHOOK, UPLOADS, UPLOADS + "{upload_id}", "/health"}
+    assert {WEBHOOK, UPLOADS, UPLOADS + "{upload_id}", "/health", "/api/v1/me"} <= set(document["paths"])
+    public = {"/health", "/api/v1/auth/login", "/api/v1/auth/refresh", "/api/v1/auth/password"}
     for path, methods in document["paths"].items():
         for operation in methods.values():
             successes = [status for status in operation["responses"] if status.startswith("2")]
             problems = [answer for status, answer in operation["responses"].items() if not status.startswith("2")]
             assert len(successes) == 1
             assert all(list(answer["content"]) == ["application/problem+json"] for answer in problems), path
-            assert bool(operation.get("security")) == (path != "/health")
+            assert bool(operation.get("security")) == (path not in public), path
+            assert ("429" in operation["responses"]) == (path != "/health"), path
     assert document["components"]["securitySchemes"]["ingestion_token"]["scheme"] == "bearer"
     assert "HTTPValidationError" not in document["components"]["schemas"]
     page = anonymous.get("/api/v1/docs")

@@ -22,6 +22,7 @@ from upstream_pipelines.alerts.occurrences import (
     run_recovered_entry,
     sends_again_entry,
     silence_entry,
+    unusual_entry,
 )
 from upstream_pipelines.alerts.outbox import QUERIES, tell_what_waited
 from upstream_pipelines.alerts.overview import overview
@@ -274,7 +275,17 @@ def test_a_rule_comes_back_from_the_database_as_it_was_written(pipeline: Connect
     assert pipeline.execute("SELECT count(*) FROM alert_rules WHERE quiet_hours IS NULL").fetchone() == (1,)
 
 
-_ID, _SILENT, _UPLOAD, _REFUSED = (uuid.UUID(int=number) for number in range(1, 5))
+_ID, _SILENT, _UPLOAD, _REFUSED, _UNUSUAL = (uuid.UUID(int=number) for number in range(1, 6))
+_MEASURE = {
+    "field": "denied",
+    "side": "low",
+    "amount": 1,
+    "of_rows": 9,
+    "usual": 0.3,
+    "low": 0.2,
+    "high": 0.4,
+    "history": 8,
+}
 _FAILED = run_failure_entry("r1", "ingest", None, "KeyError", None)
 _SILENCE = {
     "last_day": date(2026, 6, 1), "has_sent": True, "days_silent": 14, "basis": "setting", "usual_days": 1, "limit_days": 2,
@@ -302,6 +313,10 @@ _MADE: dict[str, list[Any]] = {
     "silence_entry": [silence_entry(_SILENT, _SILENCE, None)],
     "quality_entry": [quality_entry(_UPLOAD, 71.4, ["payer_present"], None)],
     "refused_entry": [refused_entry(_REFUSED, "csv", "file_refused", None)],
+    "unusual_entry": [
+        unusual_entry(_UNUSUAL, "csv", "usual_volume", [_MEASURE], day=None, link=None),
+        unusual_entry(_UNUSUAL, "webhook", "usual_outcomes", [_MEASURE], day=NOW.date(), link=None),
+    ],
     "run_recovered_entry": [run_recovered_entry(_FAILED.content["data"], "r2", None)],
     "sends_again_entry": [sends_again_entry(_SILENT, {**_SILENCE, "ended_on": NOW.date(), "ending": "sent again"}, None)],
     "channel_disabled_content": [channel_disabled_content("hook", "webhook", "it answered 410", NOW)],

@@ -30,6 +30,7 @@ from upstream_pipelines.defs.schedules import daily_drift
 from upstream_pipelines.defs.sensors import due_alerts, failed_runs, waiting_uploads
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.quality.rules import STREAM_RULES
 from upstream_pipelines.settings import Settings
 
 
@@ -63,6 +64,7 @@ def test_a_dropped_file_becomes_one_run_request_and_a_missing_partition_is_added
     assert {key.to_user_string() for key in request.asset_selection} == {
         "csv_claims", "claims", "upload_quality", "payer_activity",
     }  # fmt: skip
+    assert {key.name for key in request.asset_check_keys} >= {rule.name for rule in STREAM_RULES}
     (added,) = result.dynamic_partitions_requests
     assert (added.partitions_def_name, list(added.partition_keys)) == ("customer", ["acme"])
     instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
@@ -139,6 +141,26 @@ def test_a_sweep_goes_on_after_a_customer_that_fails_and_ends_failed_naming_it(
     assert pipeline.execute("SELECT slug FROM drift_looks JOIN customers USING (customer_id)").fetchall() == [
         ("good",)
     ]
+
+
+def test_a_sweep_measures_yesterdays_batches_where_none_have_come_since(
+    pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    pipeline.execute(
+        """INSERT INTO uploads (customer_id, source, byte_count, status, rows, accepted, received_at)
+           VALUES (%s, 'webhook', 1, 'success', 7, 7, now() - interval '1 day')""",
+        (customer.customer_id,),
+    )
+    result = drift_sweep.execute_in_process(
+        instance=instance,
+        resources={"platform": platform},
+        run_config={"ops": {"look_at_customers": {"config": {"as_of": datetime.now(UTC).date().isoformat()}}}},
+    )
+    measured = pipeline.execute("SELECT rule, amount, state, run_id FROM upload_measures ORDER BY rule").fetchall()
+    assert measured == [
+        ("usual_known_rows", 0, "first", result.run_id), ("usual_volume", 7, "first", result.run_id),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from upstream_pipelines.alerts.occurrences import (
     run_recovered_entry,
     sends_again_entry,
     silence_entry,
+    unusual_entry,
 )
 
 ID, AT = uuid.UUID(int=1), datetime(2026, 6, 15, tzinfo=UTC)
@@ -30,6 +31,12 @@ SET: dict[str, Any] = {
 }  # fmt: skip
 LEARNED = {**SET, "basis": "learned", "usual_days": 3, "limit_days": 6, "gaps": 12}
 ENDED = {"last_day": date(2026, 6, 1), "ended_on": date(2026, 6, 15), "ending": "sent again"}
+HALF: dict[str, Any] = {
+    "field": "", "side": "low", "amount": 1480, "of_rows": 1480, "usual": 3004.2, "low": 2002.7, "high": 4506.3, "history": 40,
+}  # fmt: skip
+EMPTY: dict[str, Any] = {
+    "field": "allowed_amount", "side": "high", "amount": 1480, "of_rows": 1480, "usual": 0.08, "low": 0.0, "high": 0.3, "history": 40,
+}  # fmt: skip
 FAILED = run_failure_entry("r1", "ingest", "claims", "StageFailedError", "http://u/runs/r1")
 
 
@@ -63,6 +70,19 @@ def _message(content: dict[str, Any]) -> Message:
          ("Every row of it was rejected", "payer_present", "Correct the file")),
         (quality_entry(ID, 71.4, ["payer_present", "phi_in_payer"], None), "An upload failed its quality checks",
          ("The payer is filled.", "the others were loaded", "corrected and sent again", "71 of 100")),
+        (unusual_entry(ID, "csv", "usual_volume", [HALF], day=None, link=None), "An upload holds far fewer rows than usual",
+         ("1,480 rows, where 3,004 are usual and 2,003 to 4,506 would be no news.", "Look whether the export was cut off",
+          "`upstream uploads acme 00000000`", "40 uploads before")),
+        (unusual_entry(ID, "webhook", "usual_empty_fields", [EMPTY] * 7, day=date(2026, 6, 14), link=None),
+         "A day of batches (2026-06-14) leaves fields empty that are usually filled",
+         ("allowed_amount is empty in 100% of 1,480 rows, where 8% is usual and up to 30% would be no news;", "; and 2 more.",
+          "its column was renamed", "40 days before")),
+        (unusual_entry(ID, "csv", "usual_known_rows", [{**EMPTY, "field": ""}], day=None, link=None),
+         "An upload brings little that is new: most of its rows were known already",
+         ("known already are 100% of 1,480 rows", "an old file was sent again")),
+        (unusual_entry(ID, "csv", "usual_outcomes", [{**EMPTY, "field": "DENIED"}, {**EMPTY, "field": "PAID", "side": "low", "amount": 0}],
+                       day=None, link=None), "An upload has other shares of outcomes than usual",
+         ("DENIED are 100% of 1,480 rows, where 8% is usual and 0% to 30% would be no news; PAID are 0% of", "the export's filters")),
         (FAILED, "A run failed: ingest",
          ("The run stopped in step claims with StageFailedError. What", "Re-execute it", "you will be told", "Error: StageFailedError")),
         (run_failure_entry("r1", "ingest", None, None, None), "A run failed: ingest", ("The run failed. What it had stored",)),

@@ -1,0 +1,96 @@
+"""/api/v1/me and /api/v1/customers: who is logged in, and the customers they are a member of.
+
+Not here: members (members.py), what a customer has (a module each).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from upstream_pipelines.api.authentication import Acting, AuthenticatedPerson, CanManage, CanRead
+from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.problems import documented
+from upstream_pipelines.customers.members import Membership, memberships
+from upstream_pipelines.customers.people import own_name
+from upstream_pipelines.customers.roles import Role
+from upstream_pipelines.customers.store import get_customer, rename_customer
+from upstream_pipelines.db.engine import Connection, connect, person_transaction
+
+router = APIRouter(tags=["customers"])
+_customer = APIRouter(prefix="/api/v1/customers/{slug}", route_class=JsonRoute)
+
+
+class Me(BaseModel):
+    """The person logged in, with their customers."""
+
+    person_id: UUID
+    email: str
+    display_name: str
+    customers: list[Membership]
+
+
+class CustomerView(BaseModel):
+    """A customer as its members see it; `role` is one's own."""
+
+    slug: str
+    name: str
+    role: Role
+    created_at: datetime
+
+
+class CustomerChange(BaseModel):
+    """What an admin may change of the customer itself."""
+
+    name: str = Field(min_length=1, max_length=200)
+
+
+@router.get("/api/v1/me", summary="Who is logged in", responses=documented(401, 429, 503))
+def read_me(request: Request, who: AuthenticatedPerson) -> Me:
+    """The person of the access token, and the customers they are a member of."""
+    with (
+        connect(request.app.state.settings, "upstream_api") as conn,
+        person_transaction(conn, who.person_id),
+    ):
+        return Me(
+            person_id=who.person_id, email=who.email, display_name=own_name(conn, who.person_id),
+            customers=memberships(conn),
+        )  # fmt: skip
+
+
+@router.get("/api/v1/customers", summary="One's customers", responses=documented(401, 429, 503))
+def read_customers(request: Request, who: AuthenticatedPerson) -> list[Membership]:
+    """The active customers of which one is a member, by slug."""
+    with (
+        connect(request.app.state.settings, "upstream_api") as conn,
+        person_transaction(conn, who.person_id),
+    ):
+        return memberships(conn)
+
+
+@_customer.get("", summary="A customer", responses=documented(401, 403, 404, 422, 429, 503))
+def read_customer(acting: CanRead) -> CustomerView:
+    """Name and since when; the role is one's own."""
+    with acting.transaction() as conn:
+        return _view(conn, acting)
+
+
+@_customer.patch(
+    "", summary="Rename a customer", responses=documented(400, 401, 403, 404, 408, 413, 422, 429, 503)
+)
+def patch_customer(acting: CanManage, body: CustomerChange) -> CustomerView:
+    """Change the organisation's name; the slug stays."""
+    with acting.transaction() as conn:
+        rename_customer(conn, acting.actor, acting.customer, body.name)
+        return _view(conn, acting)
+
+
+router.include_router(_customer)
+
+
+def _view(conn: Connection, acting: Acting) -> CustomerView:
+    customer = get_customer(conn, acting.slug)
+    return CustomerView(slug=customer.slug, name=customer.name, role=acting.role, created_at=customer.created_at)

@@ -1,0 +1,82 @@
+"""`upstream audit`: who did what to which customer. Not here: writing it down (operator.py, the API)."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from upstream_pipelines.cli.output import Json, out, print_json, print_table, short_command_settings
+from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read_acts
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.errors import ConfigurationError
+
+_PAGE = 1000
+
+
+def audit(
+    slug: Annotated[
+        str | None, typer.Argument(help="The customer's slug; without it, acts of no customer: log-ins.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(help="From this day or instant on, UTC: YYYY-MM-DD[THH:MM].")
+    ] = None,
+    action: Annotated[str | None, typer.Option(help="Only this, such as member.removed.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="So many, the newest; --csv gives all.")] = 100,
+    *,
+    csv: Annotated[bool, typer.Option("--csv", help="All of them as CSV on standard output.")] = False,
+    json: Json = False,
+) -> None:
+    """Who did what, the newest first: a trail that nobody can change."""
+    settings = short_command_settings()
+    prepare(settings)
+    wanted = ActFilter(action=action, since=_instant(since))
+    found: list[Act] = []
+    mark: str | None = None
+    with connect(settings, "upstream_pipeline") as conn:
+        customer_id = get_customer(conn, slug).customer_id if slug is not None else None
+        while csv:
+            acts, mark = read_acts(conn, customer_id, wanted, after=mark, limit=_PAGE)
+            sys.stdout.write(acts_as_csv(acts, header=not found))
+            found = acts or found
+            if mark is None:
+                return
+        found, _ = read_acts(conn, customer_id, wanted, limit=limit)
+    if json:
+        print_json([asdict(act) for act in found])
+        return
+    print_table(
+        f"Acts on {slug}" if slug is not None else "Log-ins",
+        ("at", "who", "did", "to", "details"),
+        (
+            (
+                act.at, f"{act.actor_name or act.actor_id} ({act.actor_kind})", act.action,
+                f"{act.entity_kind} {_short(act.entity_id)}",
+                ", ".join(f"{name}: {value}" for name, value in act.details.items()) or None,
+            )
+            for act in found
+        ),
+    )  # fmt: skip
+    if len(found) == limit:
+        out.print(f"These are the newest {limit}; --limit shows more.")
+
+
+def _short(entity_id: str) -> str:
+    """An id as lists show it; --json and --csv have it in full, with the request's."""
+    return entity_id[:8] if len(entity_id) == len(str(UUID(int=0))) else entity_id
+
+
+def _instant(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError("--since is a day or an instant: 2026-06-01 or 2026-06-01T08:00.") from None
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

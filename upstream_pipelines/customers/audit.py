@@ -1,0 +1,158 @@
+"""The audit trail: who did what to which entity, when and by which request. Rows are added and read, nothing else: the
+database gives no role the right to change or remove one.
+
+Belongs here: writing a row in the transaction of the act, reading a customer's rows. Not here: HTTP, CSV, what is audited
+(the code that acts says so). `details` are names, roles and counts of settings, never a value of a claim.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import csv
+import getpass
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
+
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import InvalidInputError
+from upstream_pipelines.visible import guarded
+
+QUERIES = load_queries(__package__)
+
+ActorKind = Literal["person", "token", "operator"]
+Detail = str | int | bool | list[str] | None
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Who acts: a person by id and e-mail, an ingestion token by id and prefix, an operator by the account's name."""
+
+    kind: ActorKind
+    id: str
+    name: str = ""
+    request_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Act:
+    """One row of the trail. `at` is in UTC."""
+
+    audit_id: UUID
+    at: datetime
+    actor_kind: ActorKind
+    actor_id: str
+    actor_name: str
+    action: str
+    entity_kind: str
+    entity_id: str
+    request_id: str | None
+    details: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ActFilter:
+    """Which acts; what is None does not narrow. `since` is inside, `until` outside."""
+
+    action: str | None = None
+    actor: str | None = None
+    entity_kind: str | None = None
+    entity_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+_COLUMNS = tuple(field.name for field in fields(Act))
+
+
+def operator() -> Actor:
+    """The operator of the platform at the command line, by the name of the account."""
+    name = getpass.getuser()
+    return Actor(kind="operator", id=name[:100], name=name[:254])
+
+
+def record(
+    conn: Connection,
+    actor: Actor,
+    action: str,
+    entity: tuple[str, object],
+    *,
+    customer_id: int | None = None,
+    details: Mapping[str, Detail] | None = None,
+) -> None:
+    """Write an act down; call it inside the transaction that does it, so that neither is there without the other.
+
+    `action` is `noun.verb` in the past (`member.removed`), `entity` its kind and id. Without `customer_id` it is an act
+    of a person's own log-in.
+    """
+    kind, entity_id = entity
+    conn.execute(
+        QUERIES.add_act,
+        {
+            "customer_id": customer_id,
+            "actor_kind": actor.kind,
+            "actor_id": actor.id,
+            "actor_name": actor.name,
+            "action": action,
+            "entity_kind": kind,
+            "entity_id": str(entity_id)[:200],
+            "request_id": actor.request_id,
+            "details": Jsonb(dict(details or {})),
+        },
+    )
+
+
+def read_acts(
+    conn: Connection, customer_id: int | None, wanted: ActFilter, *, after: str | None = None, limit: int
+) -> tuple[list[Act], str | None]:
+    """Acts on a customer, or of None, the newest first, at most `limit`, and the mark from which the next page goes on,
+    None at the end.
+
+    Raises:
+        InvalidInputError: `after` is no mark of an earlier page.
+    """
+    at, audit_id = _unmark(after) if after is not None else (None, None)
+    with conn.cursor(row_factory=class_row(Act)) as cursor:
+        rows = cursor.execute(
+            QUERIES.select_acts,
+            {"customer_id": customer_id, "after_at": at, "after_id": audit_id, "limit": limit + 1, **vars(wanted)},
+        ).fetchall()
+    more = len(rows) > limit
+    return rows[:limit], _mark(rows[limit - 1]) if more else None
+
+
+def acts_as_csv(acts: list[Act], *, header: bool) -> str:
+    """Acts as lines of CSV, guarded: what a spreadsheet would take for a formula has an apostrophe before it."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    if header:
+        writer.writerow(_COLUMNS)
+    for act in acts:
+        values = [getattr(act, name) for name in _COLUMNS[:-1]]
+        details = json.dumps(act.details, sort_keys=True, ensure_ascii=False) if act.details else ""
+        writer.writerow([guarded("" if value is None else str(value)) for value in (*values, details)])
+    return text.getvalue()
+
+
+def _mark(act: Act) -> str:
+    return base64.urlsafe_b64encode(f"{act.at.isoformat()} {act.audit_id}".encode()).decode().rstrip("=")
+
+
+def _unmark(mark: str) -> tuple[datetime, UUID]:
+    try:
+        at, audit_id = base64.urlsafe_b64decode(mark.encode() + b"=" * (-len(mark) % 4)).decode().split(" ")
+        instant, act = datetime.fromisoformat(at), UUID(audit_id)
+    except (ValueError, binascii.Error):
+        instant, act = None, None
+    if instant is None or act is None or instant.tzinfo is None:
+        raise InvalidInputError("This is no mark of a page. Take the one that the page before was answered with.")
+    return instant, act

@@ -1,0 +1,96 @@
+"""Passwords: what one may be, its Argon2id hash, the check. Not here: whose it is (people.py).
+
+No rules of composition and no expiry: length is what counts (NIST SP 800-63B).
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from threading import BoundedSemaphore
+
+from pwdlib import PasswordHash
+
+from upstream_pipelines.errors import InvalidInputError, UpstreamError
+
+LEAST_CHARACTERS = 12
+# Argon2 takes any length; a limit keeps a request from being one of megabytes.
+MOST_BYTES = 1000
+
+# A hash takes 64 MiB and all it gets of a core for some 50 ms: forty requests at once would take 2.5 GiB. And the eight that
+# may wait leave the other threads of the API to those who send claims.
+_AT_ONCE = BoundedSemaphore(2)
+_PLACES = BoundedSemaphore(8)
+
+
+class BusyError(UpstreamError):
+    """Too many passwords are being checked at once."""
+
+    code = "busy"
+
+
+class WeakPasswordError(InvalidInputError):
+    """The password is too short or too long."""
+
+    code = "password_unfit"
+
+
+def hash_password(password: str) -> str:
+    """The Argon2id hash of a new password.
+
+    Raises:
+        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes.
+        BusyError: eight passwords are at work already.
+    """
+    text = _one_form(password)
+    if len(text) < LEAST_CHARACTERS or len(text.encode()) > MOST_BYTES:
+        raise WeakPasswordError(
+            f"A password has at least {LEAST_CHARACTERS} characters and at most {MOST_BYTES} bytes. Choose another."
+        )
+    with _place():
+        return _hasher().hash(text)
+
+
+def password_fits(password: str, stored: str | None) -> bool:
+    """Whether it is the password of that hash. None, for nobody, takes the same time and is False.
+
+    Raises:
+        BusyError: eight passwords are at work already.
+    """
+    text = _one_form(password)
+    # Asked for whether it is needed or not, so that the first log-in under an unknown e-mail takes no longer than others.
+    nobody = _nobody()
+    if len(text.encode()) > MOST_BYTES:
+        return False
+    with _place():
+        fits = _hasher().verify(text, stored or nobody)
+    return fits and stored is not None
+
+
+@contextmanager
+def _place() -> Iterator[None]:
+    if not _PLACES.acquire(blocking=False):
+        raise BusyError("Too many log-ins at once. Try again in a second.")
+    try:
+        with _AT_ONCE:
+            yield
+    finally:
+        _PLACES.release()
+
+
+def _one_form(password: str) -> str:
+    """The same characters typed on another keyboard are the same password."""
+    return unicodedata.normalize("NFKC", password)
+
+
+@cache
+def _hasher() -> PasswordHash:
+    return PasswordHash.recommended()
+
+
+@cache
+def _nobody() -> str:
+    return _hasher().hash(secrets.token_urlsafe(32))

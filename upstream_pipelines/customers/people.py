@@ -1,0 +1,200 @@
+"""People: their e-mail, their password, disabling them. Not here: which customers they work for (members.py), their
+log-ins (sessions.py), what a password may be (passwords.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from psycopg.rows import class_row
+
+from upstream_pipelines.customers.audit import Actor, record
+from upstream_pipelines.customers.passwords import hash_password, password_fits
+from upstream_pipelines.db.engine import Connecting, Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import InvalidInputError, NotFoundError
+
+QUERIES = load_queries(__package__)
+
+# Long enough to be handed over and used the next day, short enough for a note that was left lying about.
+PASSWORD_TOKEN_LIFE = timedelta(hours=24)
+_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+", re.ASCII)
+_EMAIL_LENGTH = 254
+_NAME_LENGTH = 200
+# 32 bytes are 43 characters of unpadded base64; anything else is refused without a look at the database.
+_TOKEN = re.compile(r"up[aprs]_[A-Za-z0-9_-]{43}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody who may log in. Instants are in UTC; `password_set_at` is None before the first password."""
+
+    person_id: UUID
+    email: str
+    display_name: str
+    password_set_at: datetime | None
+    disabled_at: datetime | None
+    created_at: datetime
+
+
+class PasswordRefusedError(InvalidInputError):
+    """No answer says more: neither whether the token or the password was wrong, nor whether there is such a person."""
+
+    code = "unauthorized"
+
+
+def checked_email(text: str) -> str:
+    """The e-mail address without white space around it, in lower case: nobody is told how somebody else wrote it.
+
+    Raises:
+        InvalidInputError: it is none.
+    """
+    email = text.strip().lower()
+    if len(email) > _EMAIL_LENGTH or not _EMAIL.fullmatch(email):
+        raise InvalidInputError("That is no e-mail address such as name@example.org.")
+    return email
+
+
+def checked_name(text: str) -> str:
+    """A name to show, of at most 200 characters that can be seen.
+
+    Raises:
+        InvalidInputError: it is longer or holds control characters.
+    """
+    name = text.strip()
+    if len(name) > _NAME_LENGTH or not name.isprintable():
+        raise InvalidInputError(f"A name has at most {_NAME_LENGTH} characters, all of which can be seen.")
+    return name
+
+
+def new_token(kind: str) -> tuple[str, bytes]:
+    """A random token of a kind (`upa`, `upr`, `ups`) and its SHA-256, which alone is stored."""
+    token = f"{kind}_{secrets.token_urlsafe(32)}"
+    return token, hashlib.sha256(token.encode("ascii")).digest()
+
+
+def token_digest(token: str, kind: str) -> bytes | None:
+    """SHA-256 of what has the form of a token of that kind, else None."""
+    if not token.startswith(f"{kind}_") or not _TOKEN.fullmatch(token):
+        return None
+    return hashlib.sha256(token.encode("ascii")).digest()
+
+
+def find_person(conn: Connection, email: str) -> Person:
+    """Look a person up. Needs role upstream_pipeline.
+
+    Raises:
+        NotFoundError: nobody has this e-mail.
+    """
+    with conn.cursor(row_factory=class_row(Person)) as cursor:
+        person = cursor.execute(QUERIES.select_person, {"email": email.strip()}).fetchone()
+    if person is None:
+        raise NotFoundError(
+            f"Nobody has the e-mail {email}. `upstream members list SLUG` shows a customer's people."
+        )
+    return person
+
+
+def own_name(conn: Connection, person_id: UUID) -> str:
+    """The display name of the person of the transaction, '' where none was given."""
+    row = conn.execute(QUERIES.select_own_name, {"person_id": person_id}).fetchone()
+    return str(row[0]) if row is not None else ""
+
+
+def let_reset_password(conn: Connection, actor: Actor, email: str) -> str:
+    """Make a token, shown once and good for 24 hours, that sets a new password without the old. Needs role upstream_pipeline.
+
+    An earlier token of the person stops working; the old password works until the new one is set.
+
+    Raises:
+        NotFoundError: nobody has this e-mail.
+    """
+    token, digest = new_token("ups")
+    with conn.transaction():
+        person = find_person(conn, email)
+        conn.execute(
+            QUERIES.store_reset_token,
+            {"person_id": person.person_id, "token_sha256": digest, "life": PASSWORD_TOKEN_LIFE},
+        )
+        _record_for_customers(conn, actor, "person.password_reset_allowed", person.person_id)
+    return token
+
+
+def set_disabled(conn: Connection, actor: Actor, email: str, *, disabled: bool) -> Person:
+    """Keep a person from logging in, from now on and with all tokens; or take that back. Needs role upstream_pipeline.
+
+    Raises:
+        NotFoundError: nobody has this e-mail.
+    """
+    with conn.transaction():
+        person = find_person(conn, email)
+        conn.execute(QUERIES.set_person_disabled, {"person_id": person.person_id, "disabled": disabled})
+        if disabled:
+            end_sessions(conn, person.person_id, "disabled")
+        _record_for_customers(conn, actor, "person.disabled" if disabled else "person.enabled", person.person_id)
+        return find_person(conn, email)
+
+
+def _record_for_customers(conn: Connection, actor: Actor, action: str, person_id: UUID) -> None:
+    """In the trail of each customer of the person: it is their member whose log-in was changed."""
+    rows = conn.execute(QUERIES.customers_of_person, {"person_id": person_id}).fetchall()
+    for (customer_id,) in rows or [(None,)]:
+        record(conn, actor, action, ("person", person_id), customer_id=customer_id)
+
+
+def end_sessions(conn: Connection, person_id: UUID, ending: str) -> None:
+    """End all log-ins of a person that still run."""
+    conn.execute(QUERIES.end_sessions_of_person, {"person_id": person_id, "ending": ending})
+
+
+def set_password(connecting: Connecting, token: str, password: str, *, request_id: str | None = None) -> None:
+    """Set a password by a token, or take up an invitation by a token and the password one has. The token is used up.
+
+    An invitation does not set the password of somebody who has one: whoever invites holds the token and would be able
+    to log in as them. No connection waits for the hash.
+
+    Raises:
+        PasswordRefusedError: the token is unknown, used or expired, or the password is not the person's.
+        WeakPasswordError: the new password is too short or too long.
+        BusyError: too many passwords are being checked.
+    """
+    digest = token_digest(token, "ups")
+    if digest is None:
+        raise _refused()
+    with connecting() as conn:
+        row = conn.execute(QUERIES.find_password_token, {"token_sha256": digest}).fetchone()
+    if row is None:
+        raise _refused()
+    person_id, email, stored, customer_id = row
+    if stored is not None and not password_fits(password, stored):
+        raise _refused()
+    fresh = None if stored is not None else hash_password(password)
+    actor = Actor("person", str(person_id), email, request_id)
+    with connecting() as conn, conn.transaction():
+        conn.execute(QUERIES.act_for, {"person_id": str(person_id), "customer_id": ""})
+        if fresh is not None:
+            values = {"person_id": person_id, "token_sha256": digest, "password_hash": fresh}
+            if conn.execute(QUERIES.set_password, values).fetchone() is None:
+                raise _refused()  # somebody was quicker
+            end_sessions(conn, person_id, "password")
+            record(conn, actor, "person.password_set", ("person", person_id))
+        if customer_id is not None:
+            joined = conn.execute(QUERIES.take_up_invitation, {"token_sha256": digest}).fetchone()
+            if joined is None:
+                raise _refused()
+            conn.execute(QUERIES.act_for, {"person_id": "", "customer_id": str(customer_id)})
+            record(
+                conn, actor, "member.joined", ("person", person_id), customer_id=customer_id,
+                details={"role": joined[2]},
+            )  # fmt: skip
+
+
+def _refused() -> PasswordRefusedError:
+    return PasswordRefusedError(
+        "The token or the password is wrong, or the token was used or has expired. Ask whoever gave it for a new one."
+    )

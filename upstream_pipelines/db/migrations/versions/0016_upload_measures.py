@@ -1,0 +1,21 @@
+"""What each upload measured beside what was usual."""
+
+from __future__ import annotations
+
+from upstream_pipelines.db.queries import execute_beside
+from upstream_pipelines.errors import ConfigurationError
+
+revision = "0016"
+down_revision = "0015"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the table. The SQL is in the file beside this one."""
+    execute_beside(__file__)
+
+
+def downgrade() -> None:
+    """Refused: what is usual was learned from it."""
+    raise ConfigurationError("This migration is not taken back; restore the backup made before it instead.")

@@ -1,0 +1,107 @@
+"""`upstream members`, `people`, `audit` as typed, and that every act of the operator stands in the customer's trail."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.people import set_password
+from upstream_pipelines.customers.sessions import log_in
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
+from upstream_pipelines.settings import Settings
+
+PASSWORD = "four words make one"
+
+
+@pytest.fixture(autouse=True)
+def _environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+
+
+def _said(*words: str) -> str:
+    """What a command printed; its error is raised."""
+    result = CliRunner().invoke(app, list(words), env={"COLUMNS": "300"})
+    if isinstance(result.exception, UpstreamError):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def _read(*words: str) -> Any:
+    return json.loads(_said(*words, "--json"))
+
+
+def test_a_first_owner_is_invited_logs_in_and_is_disabled(pipeline: Connection) -> None:
+    pipeline.execute("INSERT INTO customers (slug, name) VALUES ('acme', 'Acme')")
+    assert "has no members" in _said("members", "list", "acme")
+    made = _read("members", "add", "acme", "ann@example.org", "--role", "owner", "--name", "Ann")
+    set_password(lambda: nullcontext(pipeline), made["token"], PASSWORD)
+    assert log_in(lambda: nullcontext(pipeline), "ann@example.org", PASSWORD) is not None
+    assert [(member["email"], member["role"]) for member in _read("members", "list", "acme")] == [
+        ("ann@example.org", "owner")
+    ]
+    assert "joined" in _said("members", "list", "acme")
+    _said("members", "add", "acme", "bob@example.org", "--role", "viewer")
+    assert "bob@example.org is admin of acme" in _said("members", "role", "acme", "BOB@example.org", "admin")
+    _said("members", "remove", "acme", "bob@example.org")
+    with pytest.raises(NotFoundError):
+        _said("members", "remove", "acme", "bob@example.org")
+    _said("people", "disable", "ann@example.org")
+    assert log_in(lambda: nullcontext(pipeline), "ann@example.org", PASSWORD) is None
+    _said("people", "enable", "ann@example.org")
+    token = _read("people", "password", "ann@example.org")["token"]
+    set_password(lambda: nullcontext(pipeline), token, PASSWORD + "!")
+    assert log_in(lambda: nullcontext(pipeline), "ann@example.org", PASSWORD + "!") is not None
+
+    acts = _read("audit", "acme")
+    assert [act["action"] for act in acts] == [
+        "person.password_reset_allowed", "person.enabled", "person.disabled", "member.removed", "member.role_changed",
+        "member.invited", "member.joined", "member.invited",
+    ]  # fmt: skip
+    assert {act["actor_kind"] for act in acts} == {"operator", "person"}
+    assert _read("audit")[0]["action"] == "person.logged_in"
+    assert "role: admin, before: viewer" in _said("audit", "acme", "--action", "member.role_changed")
+    assert len(_said("audit", "acme", "--csv").splitlines()) == 9
+    assert _read("audit", "acme", "--since", "2999-01-01") == []
+    with pytest.raises(ConfigurationError):
+        _said("audit", "acme", "--since", "yesterday")
+
+
+def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_failed_does_not(
+    pipeline: Connection, tmp_path: Path
+) -> None:
+    _said("customers", "create", "acme", "--name", "Acme")
+    file = tmp_path / "acme.yaml"
+    file.write_text("channels:\n  - {name: hook, kind: webhook, url: 'https://example.org/hook'}\n")
+    _said("customers", "configure", "acme", "--file", str(file))
+    made = _read("customers", "token", "acme", "--label", "x")["token"]
+    _said("alerts", "rotate-secret", "acme", "hook")
+    silence = _read("alerts", "silence", "acme", "--payer", "Aetna", "--hours", "2")["silence_id"]
+    _said("alerts", "unsilence", "acme", silence[:8])
+    _said("alerts", "enable", "acme", "hook")
+    _said("alerts", "resend", "acme", "--channel", "hook")
+    _said("drift", "label", "acme", "--label", "storm", "--from", "2026-01-01")
+    _said("customers", "disable", "acme")
+    _said("customers", "enable", "acme")
+    for failing in (("alerts", "rotate-secret", "acme", "no"), ("alerts", "enable", "acme", "no")):
+        with pytest.raises(NotFoundError):
+            _said(*failing)
+    acts = pipeline.execute(
+        "SELECT action, actor_kind, entity_id, details::text FROM audit_log ORDER BY at"
+    ).fetchall()
+    assert [act[0] for act in acts] == [
+        "customer.created", "customer.configured", "token.issued", "channel.secret_rotated", "silence.made",
+        "silence.ended", "channel.enabled", "channel.resent", "days.labelled", "customer.disabled", "customer.enabled",
+    ]  # fmt: skip
+    assert {act[1] for act in acts} == {"operator"}
+    assert acts[2][2] == made[:12]
+    assert made not in repr(acts)

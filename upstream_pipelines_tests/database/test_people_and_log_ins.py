@@ -1,0 +1,407 @@
+"""People, log-ins, members: what ends a log-in, who may change whom, and that a customer always has an owner."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from threading import Barrier, BoundedSemaphore
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from upstream_pipelines.customers import passwords
+from upstream_pipelines.customers.audit import Actor, operator
+from upstream_pipelines.customers.members import LastOwnerError, change_role, invite, leave, list_members, remove
+from upstream_pipelines.customers.passwords import BusyError, WeakPasswordError, hash_password, password_fits
+from upstream_pipelines.customers.people import (
+    PasswordRefusedError,
+    let_reset_password,
+    set_disabled,
+    set_password,
+)
+from upstream_pipelines.customers.roles import Role
+from upstream_pipelines.customers.sessions import (
+    LoggedIn,
+    authenticate_person,
+    log_in,
+    log_out,
+    open_session,
+    refresh,
+)
+from upstream_pipelines.db.engine import Connecting, Connection, connect, customer_transaction
+from upstream_pipelines.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
+from upstream_pipelines.settings import Settings
+
+PASSWORD = "four words make one"
+
+
+@pytest.fixture
+def api(settings: Settings) -> Iterator[Connection]:
+    with connect(settings, "upstream_api") as conn:
+        yield conn
+
+
+@pytest.fixture
+def acme(pipeline: Connection) -> int:
+    return _customer(pipeline, "acme")
+
+
+def _customer(conn: Connection, slug: str) -> int:
+    row = conn.execute(
+        "INSERT INTO customers (slug, name) VALUES (%s, %s) RETURNING customer_id", (slug, slug)
+    ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+Join = Callable[..., Actor]
+
+
+@pytest.fixture
+def join(pipeline: Connection, acme: int) -> Join:
+    """Makes a member who has joined; gives them as an actor. Without a password: hashing is not what is tested."""
+
+    def make(name: str, role: Role = Role.OWNER, customer_id: int = acme) -> Actor:
+        email = f"{name}@example.org"
+        with pipeline.transaction():
+            member, _ = invite(pipeline, operator(), customer_id, email, role)
+            pipeline.execute(
+                "UPDATE members SET joined_at = now(), invitation_sha256 = NULL, invitation_expires_at = NULL"
+                " WHERE person_id = %s",
+                (member.person_id,),
+            )
+        return Actor("person", str(member.person_id), email)
+
+    return make
+
+
+def _of(conn: Connection) -> Connecting:
+    return lambda: nullcontext(conn)
+
+
+def _who(conn: Connection, access_token: str, slug: str | None = None) -> LoggedIn:
+    who = authenticate_person(conn, access_token, slug)
+    assert who is not None
+    return who
+
+
+@contextmanager
+def _as_customer(settings: Settings, customer_id: int) -> Iterator[Connection]:
+    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer_id):
+        yield conn
+
+
+def test_an_invited_person_sets_a_password_with_the_token_once_and_logs_in(
+    pipeline: Connection, api: Connection, acme: int
+) -> None:
+    with pipeline.transaction():
+        member, token = invite(pipeline, operator(), acme, "Ann@Example.org", Role.ANALYST)
+    assert member.joined_at is None
+    assert log_in(_of(api), "ann@example.org", PASSWORD) is None
+    with pytest.raises(WeakPasswordError):
+        set_password(_of(api), token, "eleven char")
+    set_password(_of(api), token, PASSWORD)
+    with pytest.raises(PasswordRefusedError):
+        set_password(_of(api), token, "another four words")
+    pair = log_in(_of(api), " ann@EXAMPLE.org", PASSWORD)
+    assert pair is not None
+    who = _who(api, pair.access_token, "acme")
+    assert (who.person_id, who.role) == (member.person_id, Role.ANALYST)
+    assert log_in(_of(api), "ann@example.org", PASSWORD + "x") is None
+    stored = pipeline.execute("SELECT string_agg(t::text, '') FROM session_tokens AS t").fetchone()
+    assert stored is not None
+    assert pair.access_token not in stored[0]
+
+
+def test_who_invites_a_person_of_another_customer_cannot_log_in_as_them(
+    pipeline: Connection, api: Connection, acme: int
+) -> None:
+    """The token of an invitation passes through the hands of who invites; with it alone nobody's password is set."""
+    beta = _customer(pipeline, "beta")
+    with pipeline.transaction():
+        _, first = invite(pipeline, operator(), acme, "ann@example.org", Role.OWNER)
+        _, second = invite(pipeline, operator(), beta, "ann@example.org", Role.VIEWER)
+    set_password(_of(api), first, PASSWORD)
+    with pytest.raises(PasswordRefusedError):
+        set_password(_of(api), second, "what the inviter would like")
+    pair = log_in(_of(api), "ann@example.org", PASSWORD)
+    assert pair is not None
+    assert _who(api, pair.access_token, "beta").role is None
+    set_password(_of(api), second, PASSWORD)
+    assert _who(api, pair.access_token, "beta").role is Role.VIEWER
+    assert _who(api, pair.access_token, "acme").role is Role.OWNER
+
+
+def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
+    settings: Settings, pipeline: Connection, acme: int, join: Join
+) -> None:
+    """Else whoever may invite could ask who has a log-in here, and under which name."""
+    beta = _customer(pipeline, "beta")
+    with pipeline.transaction():
+        invite(pipeline, operator(), beta, "Known@example.org", Role.OWNER, display_name="A Name")
+    set_disabled(pipeline, operator(), "known@example.org", disabled=True)
+    ann = join("ann", Role.ADMIN)
+    with _as_customer(settings, acme) as conn:
+        known, _ = invite(conn, ann, acme, "KNOWN@example.org", Role.VIEWER, display_name="B")
+        unknown, _ = invite(conn, ann, acme, "UNKNOWN@example.org", Role.VIEWER, display_name="B")
+        assert replace(known, person_id=unknown.person_id, email=unknown.email) == unknown
+        assert (known.email, unknown.email) == ("known@example.org", "unknown@example.org")
+
+
+def test_an_invitation_made_again_ends_the_earlier_one_and_one_past_its_day_is_refused(
+    pipeline: Connection, api: Connection, acme: int
+) -> None:
+    with pipeline.transaction():
+        _, first = invite(pipeline, operator(), acme, "ann@example.org", Role.VIEWER)
+        _, second = invite(pipeline, operator(), acme, "ann@example.org", Role.ADMIN)
+    with pytest.raises(PasswordRefusedError):
+        set_password(_of(api), first, PASSWORD)
+    pipeline.execute("UPDATE members SET invitation_expires_at = now()")
+    with pytest.raises(PasswordRefusedError):
+        set_password(_of(api), second, PASSWORD)
+    assert [(member.role, member.joined_at) for member in list_members(pipeline, acme)] == [(Role.ADMIN, None)]
+
+
+def test_a_refresh_token_is_good_once_and_its_second_use_ends_the_whole_log_in(
+    pipeline: Connection, api: Connection, join: Join
+) -> None:
+    ann = join("ann")
+    first = open_session(api, UUID(ann.id), ann.name)
+    other = open_session(api, UUID(ann.id), ann.name)
+    second = refresh(api, first.refresh_token)
+    assert second is not None
+    assert _who(api, second.access_token)
+    assert refresh(api, first.refresh_token) is None
+    assert refresh(api, second.refresh_token) is None
+    assert authenticate_person(api, first.access_token) is None
+    assert authenticate_person(api, second.access_token) is None
+    assert _who(api, other.access_token)
+    reused = pipeline.execute("SELECT count(*) FROM audit_log WHERE action = 'session.token_reused'").fetchone()
+    assert reused == (1,)
+
+
+def test_of_two_who_refresh_at_once_with_one_token_one_ends_the_log_in(
+    settings: Settings, pipeline: Connection, join: Join
+) -> None:
+    """The token's row is held until both have come to where they wait: both may have seen it unused."""
+    ann = join("ann")
+
+    def use(token: str) -> object:
+        with connect(settings, "upstream_api") as conn:
+            return refresh(conn, token)
+
+    with connect(settings, "upstream_api") as conn, ThreadPoolExecutor(2) as pool:
+        pair = open_session(conn, UUID(ann.id), ann.name)
+        with pipeline.transaction():
+            pipeline.execute("SELECT 1 FROM session_tokens WHERE kind = 'refresh' FOR UPDATE")
+            both = [pool.submit(use, pair.refresh_token) for _ in range(2)]
+            for _ in range(1000):
+                waiting = conn.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                ).fetchone()
+                if waiting == (2,):
+                    break
+                time.sleep(0.01)
+        answers = [one.result(timeout=30) for one in both]
+        assert sorted(answer is None for answer in answers) == [False, True]
+        assert authenticate_person(conn, pair.access_token) is None
+
+
+def test_tokens_are_good_for_their_time_and_for_their_own_use(
+    pipeline: Connection, api: Connection, join: Join
+) -> None:
+    ann = join("ann")
+    pair = open_session(api, UUID(ann.id), ann.name)
+    lives = pipeline.execute(
+        "SELECT kind, expires_at - now() BETWEEN '29 min' AND '30 min', expires_at - now() BETWEEN '23 h' AND '24 h'"
+        "  FROM session_tokens ORDER BY kind"
+    ).fetchall()
+    assert lives == [("access", True, False), ("refresh", False, True)]
+    assert authenticate_person(api, pair.refresh_token) is None
+    assert refresh(api, pair.access_token) is None
+    assert authenticate_person(api, "upa_" + pair.refresh_token[4:]) is None
+    pipeline.execute("UPDATE session_tokens SET expires_at = now()")
+    assert authenticate_person(api, pair.access_token) is None
+    assert refresh(api, pair.refresh_token) is None
+    fresh = open_session(api, UUID(ann.id), ann.name)
+    pipeline.execute("UPDATE login_sessions SET started_at = now() - interval '30 days'")
+    assert refresh(api, fresh.refresh_token) is None
+
+
+def test_log_out_disabling_removal_and_a_new_password_act_at_once(
+    pipeline: Connection, api: Connection, acme: int, join: Join
+) -> None:
+    ann, bob = join("ann"), join("bob", Role.VIEWER)
+    pair = open_session(api, UUID(bob.id), bob.name)
+    log_out(api, _who(api, pair.access_token))
+    assert authenticate_person(api, pair.access_token) is None
+    assert refresh(api, pair.refresh_token) is None
+
+    pair = open_session(api, UUID(bob.id), bob.name)
+    set_disabled(pipeline, operator(), bob.name, disabled=True)
+    assert authenticate_person(api, pair.access_token) is None
+    set_disabled(pipeline, operator(), bob.name, disabled=False)
+    assert authenticate_person(api, pair.access_token) is None
+
+    pair = open_session(api, UUID(bob.id), bob.name)
+    token = let_reset_password(pipeline, operator(), bob.name)
+    assert _who(api, pair.access_token, "acme").role is Role.VIEWER
+    set_password(_of(api), token, PASSWORD)
+    assert authenticate_person(api, pair.access_token) is None
+    fresh = log_in(_of(api), bob.name, PASSWORD)
+    assert fresh is not None
+    with pipeline.transaction():
+        remove(pipeline, ann, acme, UUID(bob.id))
+    assert _who(api, fresh.access_token, "acme").role is None
+    pipeline.execute("UPDATE customers SET status = 'disabled'")
+    pair = open_session(api, UUID(ann.id), ann.name)
+    assert _who(api, pair.access_token, "acme").role is None
+
+
+def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check_each(
+    pipeline: Connection, api: Connection, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their times would tell apart who has a log-in here from who has none."""
+    ann, bob = join("ann"), join("bob")
+    set_password(_of(api), let_reset_password(pipeline, operator(), ann.name), PASSWORD)
+    set_password(_of(api), let_reset_password(pipeline, operator(), bob.name), PASSWORD)
+    set_disabled(pipeline, operator(), bob.name, disabled=True)
+    hasher = passwords._hasher()
+    checked: list[str] = []
+    verify = type(hasher).verify
+
+    def counted(self: object, text: str, stored: str) -> bool:
+        checked.append(stored.rpartition("$")[0].rpartition("$")[0])
+        return verify(hasher, text, stored)
+
+    monkeypatch.setattr(type(hasher), "verify", counted)
+    for email, password in (
+        (ann.name, "not the password"), (bob.name, PASSWORD), ("no@example.org", PASSWORD), ("no e-mail \0", PASSWORD),
+    ):  # fmt: skip
+        assert log_in(_of(api), email, password) is None
+    assert len(checked) == 4
+    assert len(set(checked)) == 1, "the same parameters"
+    assert checked[0].startswith("$argon2id$")
+
+
+def test_of_many_passwords_at_once_some_are_sent_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who log in must not take all threads from those who send claims."""
+    stored = hash_password(PASSWORD)
+    monkeypatch.setattr(passwords, "_PLACES", BoundedSemaphore(1))
+    with passwords._place(), pytest.raises(BusyError):
+        password_fits(PASSWORD, stored)
+    assert password_fits(PASSWORD, stored)
+
+
+def test_a_password_is_at_least_twelve_characters_and_at_most_a_thousand_bytes_whatever_they_are() -> None:
+    for bad in ("", "x" * 11, "x" * 1001, "é" * 501):
+        with pytest.raises(WeakPasswordError):
+            hash_password(bad)
+    stored = hash_password("Cafe\u0301 Ångström")
+    assert password_fits("Café Ångström", stored)
+    assert not password_fits("Cafe Ångström", stored)
+    assert not password_fits("x" * 1001, stored)
+
+
+def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
+    settings: Settings, acme: int, join: Join
+) -> None:
+    owner, admin = join("owner"), join("admin", Role.ADMIN)
+    viewer, analyst = join("viewer", Role.VIEWER), join("analyst", Role.ANALYST)
+    with _as_customer(settings, acme) as conn:
+        for forbidden in (
+            lambda: invite(conn, admin, acme, "new@example.org", Role.OWNER),
+            lambda: change_role(conn, admin, acme, UUID(viewer.id), Role.OWNER),
+            lambda: change_role(conn, admin, acme, UUID(admin.id), Role.OWNER),
+            lambda: change_role(conn, admin, acme, UUID(owner.id), Role.VIEWER),
+            lambda: remove(conn, admin, acme, UUID(owner.id)),
+            lambda: invite(conn, analyst, acme, "new@example.org", Role.VIEWER),
+            lambda: remove(conn, viewer, acme, UUID(analyst.id)),
+        ):
+            with pytest.raises(ForbiddenError):
+                forbidden()
+        with pytest.raises(ConflictError):
+            invite(conn, admin, acme, viewer.name, Role.VIEWER)
+        with pytest.raises(NotFoundError):
+            remove(conn, admin, acme, UUID(int=1))
+        for email in ("nobody", "a@b", "a b@c.org", "a@c.org\0", "ä@c.org"):
+            with pytest.raises(InvalidInputError):
+                invite(conn, admin, acme, email, Role.VIEWER)
+        assert change_role(conn, admin, acme, UUID(viewer.id), Role.ADMIN).role is Role.ADMIN
+        remove(conn, admin, acme, UUID(analyst.id))
+        assert {member.email for member in list_members(conn, acme)} == {owner.name, admin.name, viewer.name}
+
+
+def test_the_last_owner_cannot_leave_be_removed_or_demoted(
+    settings: Settings, pipeline: Connection, acme: int, join: Join
+) -> None:
+    """Neither by an operator. An owner who has not joined yet, or is disabled, is none to rely on."""
+    ann, bob = join("ann"), join("bob")
+    set_disabled(pipeline, operator(), bob.name, disabled=True)
+    with _as_customer(settings, acme) as conn:
+        invite(conn, ann, acme, "cid@example.org", Role.OWNER)
+        for last in (
+            lambda: leave(conn, ann, acme, UUID(ann.id)),
+            lambda: remove(conn, ann, acme, UUID(ann.id)),
+            lambda: remove(conn, operator(), acme, UUID(ann.id)),
+            lambda: change_role(conn, ann, acme, UUID(ann.id), Role.ADMIN),
+        ):
+            with pytest.raises(LastOwnerError):
+                last()
+    set_disabled(pipeline, operator(), bob.name, disabled=False)
+    with _as_customer(settings, acme) as conn:
+        leave(conn, ann, acme, UUID(ann.id))
+
+
+@pytest.mark.parametrize("act", ["leave", "demote", "remove each other"])
+def test_of_two_owners_who_go_at_once_one_stays(
+    settings: Settings, pipeline: Connection, acme: int, join: Join, act: str
+) -> None:
+    ann, bob = join("ann"), join("bob")
+    barrier = Barrier(2)
+
+    def go(pair: tuple[Actor, Actor]) -> str:
+        me, other = pair
+        try:
+            with _as_customer(settings, acme) as conn:
+                barrier.wait()
+                if act == "leave":
+                    leave(conn, me, acme, UUID(me.id))
+                elif act == "demote":
+                    change_role(conn, me, acme, UUID(me.id), Role.VIEWER)
+                else:
+                    remove(conn, me, acme, UUID(other.id))
+        except (LastOwnerError, ForbiddenError) as error:
+            return error.code
+        return "done"
+
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = sorted(pool.map(go, [(ann, bob), (bob, ann)]))
+    assert outcomes in (["done", "last_owner"], ["done", "forbidden"])
+    owners = [member for member in list_members(pipeline, acme) if member.role is Role.OWNER]
+    assert len(owners) == 1
+
+
+def test_a_person_of_two_customers_is_one_of_each_and_neither_sees_the_other(
+    settings: Settings, pipeline: Connection, acme: int, join: Join
+) -> None:
+    beta = _customer(pipeline, "beta")
+    join("ann")
+    cid = join("cid", customer_id=beta)
+    with _as_customer(settings, acme) as conn:
+        conn.execute("SELECT set_config('app.person_id', %s, true)", (cid.id,))
+        assert conn.execute("SELECT count(*) FROM members").fetchone() == (1,)
+        assert [member.email for member in list_members(conn, beta)] == []
+        assert conn.execute("SELECT slug FROM customers").fetchall() == [("acme",)]
+    with connect(settings, "upstream_api") as conn:
+        for table in ("people", "members", "login_sessions", "session_tokens", "audit_log"):
+            columns = {"people": "person_id", "members": "person_id"}.get(table, "*")
+            assert conn.execute(f"SELECT {columns} FROM {table}").fetchall() == [], table
+        for hidden in ("password_hash FROM people", "reset_sha256 FROM people", "invitation_sha256 FROM members"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                conn.execute(f"SELECT {hidden}")

@@ -1,0 +1,92 @@
+"""Each route of the API says whom it is for, or stands here with the reason why it is for everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import RouteContext, iter_route_contexts
+
+from upstream_pipelines.api.app import create_app
+from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.customers.roles import Action, Role, allowed
+from upstream_pipelines.settings import Settings
+
+PUBLIC = {
+    "/health": "asked by load balancers; tells nothing but whether requests are served",
+    "/api/v1/auth/login": "is how one comes to have a token",
+    "/api/v1/auth/refresh": "checks the refresh token in its body",
+    "/api/v1/auth/password": "checks the token in its body",
+    "/api/v1/openapi.json": "describes the API and holds nothing of anybody",
+    "/api/v1/docs": "the same for people",
+    "/api/v1/docs/oauth2-redirect": "part of that page",
+    "/api/v1/docs/static": "files of that page",
+}
+
+
+def _calls(dependant: Dependant) -> Iterator[Any]:
+    for inner in dependant.dependencies:
+        yield inner.call
+        yield from _calls(inner)
+
+
+def _rules(route: RouteContext) -> list[object]:
+    """What stands in the way of a request: an action, a log-in, an ingestion token."""
+    dependant = getattr(route, "dependant", None)
+    calls = _calls(dependant) if dependant is not None else ()
+    return [call.rule for call in calls if hasattr(call, "rule")]
+
+
+def _routes() -> list[RouteContext]:
+    return list(iter_route_contexts(create_app(Settings()).routes))
+
+
+def test_each_route_has_one_rule_or_a_reason_to_have_none() -> None:
+    seen = set()
+    for route in _routes():
+        rules = _rules(route)
+        path = str(route.path)
+        seen.add(path)
+        assert len(rules) == (0 if path in PUBLIC else 1), f"{route.methods} {path}: {rules}"
+    assert set(PUBLIC) <= seen
+
+
+def test_each_body_that_is_read_into_a_model_is_bounded() -> None:
+    """FastAPI reads it to its end before it asks who sends it."""
+    for route in _routes():
+        if getattr(route, "body_field", None) is not None:
+            assert isinstance(route.original_route, JsonRoute), f"{route.path}: APIRouter(route_class=JsonRoute)"
+
+
+def test_what_belongs_to_a_customer_asks_for_a_role_in_it_and_nothing_else_does() -> None:
+    """Under the customer's slug a log-in alone, or a token of another customer, would open everybody's data."""
+    for route in _routes():
+        path = str(route.path)
+        of_customer = path.startswith("/api/v1/customers/{slug}")
+        assert any(isinstance(rule, Action) for rule in _rules(route)) == of_customer, path
+
+
+def test_what_changes_something_asks_for_more_than_reading_and_the_trail_for_its_own_right() -> None:
+    """The matrix of roles and routes takes each route at its word; this is whether the word can be right."""
+    own = {"/api/v1/customers/{slug}/membership"}  # leaving, which everybody may
+    for route in _routes():
+        path = str(route.path)
+        if not path.startswith("/api/v1/customers/{slug}") or path in own:
+            continue
+        rules, reads = set(_rules(route)), (route.methods or set()) <= {"GET", "HEAD"}
+        if "/audit" in path:
+            assert rules == {Action.AUDIT}, path
+        elif not reads:
+            assert rules <= {Action.WORK, Action.MANAGE}, path
+        if "/members/" in path or path.endswith("{slug}"):
+            assert reads or rules == {Action.MANAGE}, path
+
+
+def test_each_role_may_do_what_the_lower_may_and_only_an_admin_manages() -> None:
+    assert {role.value: [action.value for action in Action if allowed(role, action)] for role in Role} == {
+        "viewer": ["read"],
+        "analyst": ["read", "work"],
+        "admin": ["read", "work", "manage", "audit"],
+        "owner": ["read", "work", "manage", "audit"],
+    }
