@@ -23,7 +23,7 @@ _ROUNDING = 1e-9
 JUDGEMENTS_TO_HOLD = 2
 NOISE_LASTS = timedelta(days=30)
 NOT_OPENED = "its opening was not told"
-UNDER_WAY = "no message of its event has arrived yet"
+UNDER_WAY = "no message of its event had arrived yet"
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ def test_an_end_does_not_overtake_an_opening_that_is_tried_again(
     for hours in (0, 0.1, 1, 3.1):
         assert _deliver(settings, acme, NOW + hours * DAY / 24, monkeypatch, opened=AGAIN) == []
     assert _tell(pipeline, acme, NOW + DAY / 6, "resolved") == []
-    reason = "no message of its event has arrived yet"
+    reason = "no message of its event had arrived yet"
     assert list_alerts(pipeline, acme, state="suppressed")[0]["reason"] == reason
     assert _deliver(settings, acme, NOW + DAY / 5.9, monkeypatch) == [], "the next try is in five hours"
     # Tries are made after about 3, 8, 18 and 28 hours.
