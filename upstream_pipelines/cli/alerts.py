@@ -160,11 +160,11 @@ def _resent(slug: str, channel: str, resent: Resent) -> str:
     said = f"{resent.due} deliveries are due now."
     if resent.following:
         said += (
-            f" {resent.following} more say that something of these is over, and follow once these have arrived."
+            f" {resent.following} more, which say that something of these is over, follow once these have arrived."
         )
     if resent.left:
         said += (
-            f" {resent.left} died over {DEAD_FOR.days} days ago and are left: what they tell may be over. "
+            f" Left: {resent.left} that died over {DEAD_FOR.days} days ago, since what they tell may be over. "
             f"`upstream alerts resend {slug} --channel {shlex.quote(channel)} --all` sends them too."
         )
     return said

@@ -125,7 +125,7 @@ def test_what_died_long_ago_is_left_until_it_is_asked_for(pipeline: Connection, 
     pipeline.execute("UPDATE alerts SET state = 'failed'")
     (channel,) = pipeline.execute("SELECT name FROM alert_channels").fetchone()  # type: ignore[misc]
     said = " ".join(_said("resend", "acme", "--channel", channel).split())
-    assert said.startswith("0 deliveries are due now. 1 died over 7 days ago and are left")
+    assert said.startswith("0 deliveries are due now. Left: 1 that died over 7 days ago")
     (command,) = re.findall("`upstream (.*?)`", said)
     assert _said(*command.split()[1:]) == "1 deliveries are due now.\n"
     with pytest.raises(ConfigurationError, match="goes with --channel"):
