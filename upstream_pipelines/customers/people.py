@@ -134,8 +134,8 @@ def set_disabled(conn: Connection, actor: Actor, email: str, *, disabled: bool) 
     with conn.transaction():
         person = find_person(conn, email)
         conn.execute(QUERIES.set_person_disabled, {"person_id": person.person_id, "disabled": disabled})
-        if disabled:
-            end_sessions(conn, person.person_id, "disabled")
+        # When it is taken back too: no log-in of before may come alive again.
+        end_sessions(conn, person.person_id, "disabled")
         _record_for_customers(conn, actor, "person.disabled" if disabled else "person.enabled", person.person_id)
         return find_person(conn, email)
 
@@ -173,18 +173,20 @@ def set_password(connecting: Connecting, token: str, password: str, *, request_i
     person_id, email, stored, customer_id = row
     if stored is not None and not password_fits(password, stored):
         raise _refused()
-    fresh = None if stored is not None else hash_password(password)
+    # Looked at again where it counts: the password may be another one meanwhile.
+    held = stored if stored is not None else hash_password(password)
     actor = Actor("person", str(person_id), email, request_id)
     with connecting() as conn, conn.transaction():
         conn.execute(QUERIES.act_for, {"person_id": str(person_id), "customer_id": ""})
-        if fresh is not None:
-            values = {"person_id": person_id, "token_sha256": digest, "password_hash": fresh}
+        if stored is None:
+            values = {"person_id": person_id, "token_sha256": digest, "password_hash": held}
             if conn.execute(QUERIES.set_password, values).fetchone() is None:
                 raise _refused()  # somebody was quicker
             end_sessions(conn, person_id, "password")
             record(conn, actor, "person.password_set", ("person", person_id))
         if customer_id is not None:
-            joined = conn.execute(QUERIES.take_up_invitation, {"token_sha256": digest}).fetchone()
+            joining = {"token_sha256": digest, "checked_hash": held}
+            joined = conn.execute(QUERIES.take_up_invitation, joining).fetchone()
             if joined is None:
                 raise _refused()
             conn.execute(QUERIES.act_for, {"person_id": "", "customer_id": str(customer_id)})

@@ -93,49 +93,27 @@ SELECT person_id, email, password_hash, customer_id FROM find_password_token(%(t
 SELECT person_id FROM set_password(%(person_id)s, %(token_sha256)s, %(password_hash)s);
 
 -- name: take_up_invitation
--- A membership that holds from now on; no row where the token was used meanwhile.
-SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s);
+-- A membership that holds from now on; no row where the token was used or the password changed meanwhile.
+SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s, %(checked_hash)s);
 
 -- name: end_sessions_of_person
 -- All log-ins that still run. Served by login_sessions_person.
 UPDATE login_sessions SET ended_at = now(), ending = %(ending)s
  WHERE person_id = %(person_id)s AND ended_at IS NULL;
 
--- name: remove_old_sessions
--- Log-ins that are past their longest life, with their tokens. Served by login_sessions_person.
-DELETE FROM login_sessions WHERE person_id = %(person_id)s AND started_at < now() - %(life)s;
-
 -- name: open_session
--- A new log-in.
-INSERT INTO login_sessions (person_id) VALUES (%(person_id)s) RETURNING session_id;
+-- A new log-in with its tokens, of which only digests; NULL where the checked password is the person's no longer.
+SELECT open_session(%(person_id)s, %(checked_hash)s, %(life)s, %(access_sha256)s, %(access_life)s, %(refresh_sha256)s,
+                    %(refresh_life)s);
 
--- name: add_session_tokens
--- A new pair of a log-in; only digests.
-INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
-VALUES (%(access_sha256)s, %(session_id)s, %(person_id)s, 'access', now() + %(access_life)s),
-       (%(refresh_sha256)s, %(session_id)s, %(person_id)s, 'refresh', now() + %(refresh_life)s);
+-- name: session_of_refresh_token
+-- Which log-in it is of, in whatever state.
+SELECT session_of_refresh_token(%(token_sha256)s);
 
--- name: find_refresh_token
--- Whose refresh token it is, in whatever state.
-SELECT person_id, email, session_id FROM find_refresh_token(%(token_sha256)s);
-
--- name: lock_session
--- A log-in that still runs, held until the end of the transaction.
-SELECT session_id FROM login_sessions WHERE session_id = %(session_id)s AND ended_at IS NULL FOR UPDATE;
-
--- name: refresh_token_state
--- Whether it was used, and whether it may be: neither it nor its log-in is too old.
-SELECT t.used_at IS NOT NULL, t.expires_at > now() AND s.started_at > now() - %(life)s
-  FROM session_tokens AS t JOIN login_sessions AS s USING (session_id)
- WHERE t.token_sha256 = %(token_sha256)s;
-
--- name: use_refresh_token
--- It is kept to be recognised when it comes again.
-UPDATE session_tokens SET used_at = now() WHERE token_sha256 = %(token_sha256)s;
-
--- name: remove_old_tokens
--- A day after its end a token is refused as an unknown one. Served by session_tokens_session.
-DELETE FROM session_tokens WHERE session_id = %(session_id)s AND expires_at < now() - interval '1 day';
+-- name: refresh_session
+-- A new pair of a log-in, or its end where the token was used before.
+SELECT person_id, email, session_id, reused
+  FROM refresh_session(%(token_sha256)s, %(life)s, %(access_sha256)s, %(access_life)s, %(refresh_sha256)s, %(refresh_life)s);
 
 -- name: end_session
 -- One log-in with all its tokens.

@@ -22,10 +22,12 @@ from upstream_pipelines.customers.people import (
     let_reset_password,
     set_disabled,
     set_password,
+    token_digest,
 )
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.sessions import (
     LoggedIn,
+    TokenPair,
     authenticate_person,
     log_in,
     log_out,
@@ -37,6 +39,7 @@ from upstream_pipelines.errors import ConflictError, ForbiddenError, InvalidInpu
 from upstream_pipelines.settings import Settings
 
 PASSWORD = "four words make one"
+UNHASHED = "$argon2id$ of no password"
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ Join = Callable[..., Actor]
 
 @pytest.fixture
 def join(pipeline: Connection, acme: int) -> Join:
-    """Makes a member who has joined; gives them as an actor. Without a password: hashing is not what is tested."""
+    """Makes a member who has joined; gives them as an actor. No password fits: hashing is not what is tested."""
 
     def make(name: str, role: Role = Role.OWNER, customer_id: int = acme) -> Actor:
         email = f"{name}@example.org"
@@ -74,9 +77,19 @@ def join(pipeline: Connection, acme: int) -> Join:
                 " WHERE person_id = %s",
                 (member.person_id,),
             )
+            pipeline.execute(
+                "UPDATE people SET password_hash = %s, password_set_at = now() WHERE person_id = %s",
+                (UNHASHED, member.person_id),
+            )
         return Actor("person", str(member.person_id), email)
 
     return make
+
+
+def _open(conn: Connection, who: Actor) -> TokenPair:
+    pair = open_session(conn, UUID(who.id), who.name, UNHASHED)
+    assert pair is not None
+    return pair
 
 
 def _of(conn: Connection) -> Connecting:
@@ -170,8 +183,8 @@ def test_a_refresh_token_is_good_once_and_its_second_use_ends_the_whole_log_in(
     pipeline: Connection, api: Connection, join: Join
 ) -> None:
     ann = join("ann")
-    first = open_session(api, UUID(ann.id), ann.name)
-    other = open_session(api, UUID(ann.id), ann.name)
+    first = _open(api, ann)
+    other = _open(api, ann)
     second = refresh(api, first.refresh_token)
     assert second is not None
     assert _who(api, second.access_token)
@@ -195,7 +208,7 @@ def test_of_two_who_refresh_at_once_with_one_token_one_ends_the_log_in(
             return refresh(conn, token)
 
     with connect(settings, "upstream_api") as conn, ThreadPoolExecutor(2) as pool:
-        pair = open_session(conn, UUID(ann.id), ann.name)
+        pair = _open(conn, ann)
         with pipeline.transaction():
             pipeline.execute("SELECT 1 FROM session_tokens WHERE kind = 'refresh' FOR UPDATE")
             both = [pool.submit(use, pair.refresh_token) for _ in range(2)]
@@ -216,7 +229,7 @@ def test_tokens_are_good_for_their_time_and_for_their_own_use(
     pipeline: Connection, api: Connection, join: Join
 ) -> None:
     ann = join("ann")
-    pair = open_session(api, UUID(ann.id), ann.name)
+    pair = _open(api, ann)
     lives = pipeline.execute(
         "SELECT kind, expires_at - now() BETWEEN '29 min' AND '30 min', expires_at - now() BETWEEN '23 h' AND '24 h'"
         "  FROM session_tokens ORDER BY kind"
@@ -228,7 +241,7 @@ def test_tokens_are_good_for_their_time_and_for_their_own_use(
     pipeline.execute("UPDATE session_tokens SET expires_at = now()")
     assert authenticate_person(api, pair.access_token) is None
     assert refresh(api, pair.refresh_token) is None
-    fresh = open_session(api, UUID(ann.id), ann.name)
+    fresh = _open(api, ann)
     pipeline.execute("UPDATE login_sessions SET started_at = now() - interval '30 days'")
     assert refresh(api, fresh.refresh_token) is None
 
@@ -237,18 +250,18 @@ def test_log_out_disabling_removal_and_a_new_password_act_at_once(
     pipeline: Connection, api: Connection, acme: int, join: Join
 ) -> None:
     ann, bob = join("ann"), join("bob", Role.VIEWER)
-    pair = open_session(api, UUID(bob.id), bob.name)
+    pair = _open(api, bob)
     log_out(api, _who(api, pair.access_token))
     assert authenticate_person(api, pair.access_token) is None
     assert refresh(api, pair.refresh_token) is None
 
-    pair = open_session(api, UUID(bob.id), bob.name)
+    pair = _open(api, bob)
     set_disabled(pipeline, operator(), bob.name, disabled=True)
     assert authenticate_person(api, pair.access_token) is None
     set_disabled(pipeline, operator(), bob.name, disabled=False)
     assert authenticate_person(api, pair.access_token) is None
 
-    pair = open_session(api, UUID(bob.id), bob.name)
+    pair = _open(api, bob)
     token = let_reset_password(pipeline, operator(), bob.name)
     assert _who(api, pair.access_token, "acme").role is Role.VIEWER
     set_password(_of(api), token, PASSWORD)
@@ -259,8 +272,61 @@ def test_log_out_disabling_removal_and_a_new_password_act_at_once(
         remove(pipeline, ann, acme, UUID(bob.id))
     assert _who(api, fresh.access_token, "acme").role is None
     pipeline.execute("UPDATE customers SET status = 'disabled'")
-    pair = open_session(api, UUID(ann.id), ann.name)
+    pair = _open(api, ann)
     assert _who(api, pair.access_token, "acme").role is None
+
+
+def test_a_log_in_or_joining_begun_before_a_reset_or_a_disabling_does_not_outlive_it(
+    pipeline: Connection, api: Connection, acme: int, monkeypatch: pytest.MonkeyPatch, join: Join
+) -> None:
+    """No connection is held while the hash is checked: what happens in that time counts."""
+    ann = join("ann")
+    beta = _customer(pipeline, "beta")
+    with pipeline.transaction():
+        _, invitation = invite(pipeline, operator(), beta, ann.name, Role.OWNER)
+
+    def reset() -> None:
+        set_password(_of(pipeline), let_reset_password(pipeline, operator(), ann.name), PASSWORD)
+
+    def disable() -> None:
+        set_disabled(pipeline, operator(), ann.name, disabled=True)
+
+    def while_checked(happens: Callable[[], None]) -> Callable[..., bool]:
+        return lambda *_: happens() is None
+
+    monkeypatch.setattr("upstream_pipelines.customers.people.password_fits", while_checked(reset))
+    with pytest.raises(PasswordRefusedError):
+        set_password(_of(api), invitation, "the stolen one")
+    for happens in (reset, disable):
+        monkeypatch.setattr("upstream_pipelines.customers.sessions.password_fits", while_checked(happens))
+        assert log_in(_of(api), ann.name, "the stolen one") is None
+    assert pipeline.execute("SELECT count(*) FROM login_sessions WHERE ended_at IS NULL").fetchone() == (0,)
+    # One that was left over, as of a release that did not look again.
+    pipeline.execute("INSERT INTO login_sessions (person_id) VALUES (%s)", (ann.id,))
+    set_disabled(pipeline, operator(), ann.name, disabled=False)
+    assert pipeline.execute("SELECT count(*) FROM login_sessions WHERE ended_at IS NULL").fetchone() == (0,)
+
+
+def test_with_the_apis_own_sql_no_password_is_set_without_a_token_and_nobody_joins_or_is_logged_in(
+    settings: Settings, pipeline: Connection, acme: int
+) -> None:
+    with pipeline.transaction():
+        ann, token = invite(pipeline, operator(), acme, "ann@example.org", Role.OWNER)
+        _, of_bob = invite(pipeline, operator(), acme, "bob@example.org", Role.OWNER)
+    with _as_customer(settings, acme) as conn:
+        for digest in (None, b"x" * 32, token_digest(of_bob, "ups")):
+            values = (ann.person_id, digest, UNHASHED)
+            assert conn.execute("SELECT * FROM set_password(%s, %s, %s)", values).fetchall() == []
+        first = (ann.person_id, token_digest(token, "ups"), UNHASHED)
+        assert len(conn.execute("SELECT * FROM set_password(%s, %s, %s)", first).fetchall()) == 1
+        for statement in (
+            "UPDATE members SET joined_at = now()",
+            "INSERT INTO members (customer_id, person_id, role, joined_at) SELECT 1, person_id, 'owner', now() FROM people",
+            "INSERT INTO login_sessions (person_id) SELECT person_id FROM people",
+            "INSERT INTO session_tokens SELECT",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+                conn.execute(statement)
 
 
 def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check_each(
@@ -399,9 +465,14 @@ def test_a_person_of_two_customers_is_one_of_each_and_neither_sees_the_other(
         assert [member.email for member in list_members(conn, beta)] == []
         assert conn.execute("SELECT slug FROM customers").fetchall() == [("acme",)]
     with connect(settings, "upstream_api") as conn:
-        for table in ("people", "members", "login_sessions", "session_tokens", "audit_log"):
+        for table in ("people", "members", "login_sessions", "audit_log"):
             columns = {"people": "person_id", "members": "person_id"}.get(table, "*")
             assert conn.execute(f"SELECT {columns} FROM {table}").fetchall() == [], table
-        for hidden in ("password_hash FROM people", "reset_sha256 FROM people", "invitation_sha256 FROM members"):
+        for hidden in (
+            "password_hash FROM people",
+            "reset_sha256 FROM people",
+            "invitation_sha256 FROM members",
+            "* FROM session_tokens",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 conn.execute(f"SELECT {hidden}")
