@@ -38,20 +38,29 @@ class WeakPasswordError(InvalidInputError):
     code = "password_unfit"
 
 
+def require_form(password: str) -> None:
+    """Refuse what can be nobody's password, as it was typed and in its one form: one character, \ufdfa, becomes eighteen.
+
+    Raises:
+        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes.
+    """
+    for text in (password, _one_form(password)):
+        if len(text) < LEAST_CHARACTERS or len(text.encode()) > MOST_BYTES:
+            raise WeakPasswordError(
+                f"A password has at least {LEAST_CHARACTERS} characters and at most {MOST_BYTES} bytes. Choose another."
+            )
+
+
 def hash_password(password: str) -> str:
     """The Argon2id hash of a new password.
 
     Raises:
-        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes.
+        WeakPasswordError: as `require_form`.
         BusyError: eight passwords are at work already.
     """
-    text = _one_form(password)
-    if len(text) < LEAST_CHARACTERS or len(text.encode()) > MOST_BYTES:
-        raise WeakPasswordError(
-            f"A password has at least {LEAST_CHARACTERS} characters and at most {MOST_BYTES} bytes. Choose another."
-        )
+    require_form(password)
     with _place():
-        return _hasher().hash(text)
+        return _hasher().hash(_one_form(password))
 
 
 def password_fits(password: str, stored: str | None) -> bool:

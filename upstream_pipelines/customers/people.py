@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -14,7 +15,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from upstream_pipelines.customers.audit import Actor, record
-from upstream_pipelines.customers.passwords import hash_password, password_fits
+from upstream_pipelines.customers.passwords import hash_password, password_fits, require_form
 from upstream_pipelines.db.engine import Connecting, Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import InvalidInputError, NotFoundError
@@ -152,26 +153,35 @@ def end_sessions(conn: Connection, person_id: UUID, ending: str) -> None:
     conn.execute(QUERIES.end_sessions_of_person, {"person_id": person_id, "ending": ending})
 
 
-def set_password(connecting: Connecting, token: str, password: str, *, request_id: str | None = None) -> None:
+def set_password(
+    connecting: Connecting, token: str, password: str, *,
+    count: Callable[[str | None], None] | None = None, request_id: str | None = None,
+) -> None:  # fmt: skip
     """Set a password by a token, or take up an invitation by a token and the password one has. The token is used up.
 
     An invitation does not set the password of somebody who has one: whoever invites holds the token and would be able
-    to log in as them. No connection waits for the hash.
+    to log in as them; five wrong passwords end it. The form of a password is judged before anybody is looked up: else
+    a password of one letter would tell who has one. `count` is called before a hash, with the e-mail of the token's
+    person, None for an unknown token, and refuses by raising. No connection waits for it, nor for the hash.
 
     Raises:
         PasswordRefusedError: the token is unknown, used or expired, or the password is not the person's.
-        WeakPasswordError: the new password is too short or too long.
+        WeakPasswordError: the password is too short or too long to be anybody's.
         BusyError: too many passwords are being checked.
     """
-    digest = token_digest(token, "ups")
-    if digest is None:
-        raise _refused()
-    with connecting() as conn:
-        row = conn.execute(QUERIES.find_password_token, {"token_sha256": digest}).fetchone()
+    require_form(password)
+    digest, row = token_digest(token, "ups"), None
+    if digest is not None:
+        with connecting() as conn:
+            row = conn.execute(QUERIES.find_password_token, {"token_sha256": digest}).fetchone()
+    if count is not None:
+        count(row[1] if row is not None else None)
     if row is None:
         raise _refused()
     person_id, email, stored, customer_id = row
     if stored is not None and not password_fits(password, stored):
+        with connecting() as conn:
+            conn.execute(QUERIES.count_wrong_password, {"token_sha256": digest})
         raise _refused()
     # Looked at again where it counts: the password may be another one meanwhile.
     held = stored if stored is not None else hash_password(password)

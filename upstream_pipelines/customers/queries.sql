@@ -96,6 +96,10 @@ SELECT person_id FROM set_password(%(person_id)s, %(token_sha256)s, %(password_h
 -- A membership that holds from now on; no row where the token was used or the password changed meanwhile.
 SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s, %(checked_hash)s);
 
+-- name: count_wrong_password
+-- Against the invitation that it came with.
+SELECT count_wrong_password(%(token_sha256)s);
+
 -- name: end_sessions_of_person
 -- All log-ins that still run. Served by login_sessions_person.
 UPDATE login_sessions SET ended_at = now(), ending = %(ending)s
@@ -161,7 +165,7 @@ INSERT INTO members (customer_id, person_id, role, invitation_sha256, invitation
 VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(token_sha256)s, now() + %(life)s)
 ON CONFLICT (customer_id, person_id) DO UPDATE
    SET role = %(role)s, invitation_sha256 = %(token_sha256)s, invited_at = now(),
-       invitation_expires_at = now() + %(life)s
+       invitation_expires_at = now() + %(life)s, invitation_failures = 0
  WHERE members.joined_at IS NULL;
 
 -- name: set_role

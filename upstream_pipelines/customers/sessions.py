@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 from upstream_pipelines.customers.audit import Actor, record
@@ -87,6 +88,16 @@ def open_session(
             return None
         record(conn, Actor("person", str(person_id), email, request_id), "person.logged_in", ("session", row[0]))
         return pair
+
+
+def session_of(conn: Connection, refresh_token: str) -> UUID | None:
+    """The log-in of a refresh token, whatever became of them; None for a token that never was, or is long forgotten."""
+    digest = token_digest(refresh_token, "upr")
+    if digest is None:
+        return None
+    row = conn.execute(QUERIES.session_of_refresh_token, {"token_sha256": digest}).fetchone()
+    assert row is not None
+    return cast(UUID | None, row[0])
 
 
 def refresh(conn: Connection, refresh_token: str, *, request_id: str | None = None) -> TokenPair | None:

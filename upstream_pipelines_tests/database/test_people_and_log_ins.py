@@ -141,12 +141,30 @@ def test_who_invites_a_person_of_another_customer_cannot_log_in_as_them(
     set_password(_of(api), first, PASSWORD)
     with pytest.raises(PasswordRefusedError):
         set_password(_of(api), second, "what the inviter would like")
+    # The same as for somebody who has no password yet.
+    with pytest.raises(WeakPasswordError):
+        set_password(_of(api), second, "x")
     pair = log_in(_of(api), "ann@example.org", PASSWORD)
     assert pair is not None
     assert _who(api, pair.access_token, "beta").role is None
     set_password(_of(api), second, PASSWORD)
     assert _who(api, pair.access_token, "beta").role is Role.VIEWER
     assert _who(api, pair.access_token, "acme").role is Role.OWNER
+
+
+def test_five_wrong_passwords_end_an_invitation(
+    pipeline: Connection, api: Connection, acme: int, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever invites could try the passwords of somebody of another customer."""
+    ann = join("ann", customer_id=_customer(pipeline, "beta"))
+    for wrong in (4, 5):
+        with pipeline.transaction():
+            _, token = invite(pipeline, operator(), acme, ann.name, Role.VIEWER)
+        for fits in (*(False,) * wrong, True):
+            monkeypatch.setattr("upstream_pipelines.customers.people.password_fits", lambda *_, fits=fits: fits)
+            with nullcontext() if fits and wrong == 4 else pytest.raises(PasswordRefusedError):
+                set_password(_of(api), token, PASSWORD)
+        pipeline.execute("DELETE FROM members WHERE customer_id = %s", (acme,))
 
 
 def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
@@ -365,7 +383,7 @@ def test_of_many_passwords_at_once_some_are_sent_away_at_once(monkeypatch: pytes
 
 
 def test_a_password_is_at_least_twelve_characters_and_at_most_a_thousand_bytes_whatever_they_are() -> None:
-    for bad in ("", "x" * 11, "x" * 1001, "é" * 501):
+    for bad in ("", "x" * 11, "x" * 1001, "é" * 501, "\ufdfa", "e\u0301" * 6, "\ufdfa" * 40):
         with pytest.raises(WeakPasswordError):
             hash_password(bad)
     stored = hash_password("Cafe\u0301 Ångström")

@@ -26,6 +26,8 @@ CREATE TABLE members (
     joined_at             timestamptz,
     invitation_sha256     bytea UNIQUE CHECK (length(invitation_sha256) = 32),
     invitation_expires_at timestamptz,
+    -- Wrong passwords that came with the invitation: whoever made it holds its token and could try the person's.
+    invitation_failures   smallint NOT NULL DEFAULT 0,
     PRIMARY KEY (customer_id, person_id),
     CHECK ((invitation_sha256 IS NULL) = (invitation_expires_at IS NULL))
 );
@@ -78,7 +80,7 @@ GRANT SELECT (person_id, email, display_name, password_set_at, disabled_at, crea
 GRANT SELECT (customer_id, person_id, role, invited_at, joined_at, invitation_expires_at) ON members TO upstream_api;
 -- Joining and the opening of log-ins are the functions' below alone.
 GRANT INSERT (customer_id, person_id, role, invitation_sha256, invitation_expires_at),
-      UPDATE (role, invited_at, invitation_sha256, invitation_expires_at), DELETE ON members TO upstream_api;
+      UPDATE (role, invited_at, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
 GRANT SELECT, UPDATE (ended_at, ending) ON login_sessions TO upstream_api;
 GRANT UPDATE (name) ON customers TO upstream_api;
 
@@ -260,6 +262,17 @@ BEGIN
 END
 $$;
 
+-- Count a wrong password against its invitation; the fifth ends it.
+CREATE FUNCTION count_wrong_password(candidate bytea) RETURNS void
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+    UPDATE members AS m
+       SET invitation_failures = m.invitation_failures + 1,
+           invitation_sha256 = CASE WHEN m.invitation_failures < 4 THEN m.invitation_sha256 END,
+           invitation_expires_at = CASE WHEN m.invitation_failures < 4 THEN m.invitation_expires_at END
+     WHERE m.invitation_sha256 = candidate
+$$;
+
 -- The person of an e-mail, made where there is none. An API that knows one customer cannot see whether there is.
 CREATE FUNCTION person_of_email(candidate text, name text) RETURNS uuid
     LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
@@ -278,7 +291,8 @@ BEGIN
         'find_login(text)', 'authenticate_person(bytea, text)', 'find_password_token(bytea)',
         'open_session(uuid, text, interval, bytea, interval, bytea, interval)', 'session_of_refresh_token(bytea)',
         'refresh_session(bytea, interval, bytea, interval, bytea, interval)',
-        'set_password(uuid, bytea, text)', 'take_up_invitation(bytea, text)', 'person_of_email(text, text)'
+        'count_wrong_password(bytea)', 'set_password(uuid, bytea, text)', 'take_up_invitation(bytea, text)',
+        'person_of_email(text, text)'
     ] LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO upstream_api, upstream_pipeline', made);
