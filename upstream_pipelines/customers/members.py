@@ -13,7 +13,13 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from upstream_pipelines.customers.audit import Actor, record
-from upstream_pipelines.customers.people import PASSWORD_TOKEN_LIFE, checked_email, checked_name, new_token
+from upstream_pipelines.customers.people import (
+    PASSWORD_TOKEN_LIFE,
+    checked_email,
+    checked_name,
+    end_invitations_by,
+    new_token,
+)
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -98,7 +104,7 @@ def invite(
         QUERIES.invite_member,
         {
             "customer_id": customer_id, "person_id": row[0], "role": role, "token_sha256": digest,
-            "life": PASSWORD_TOKEN_LIFE,
+            "life": PASSWORD_TOKEN_LIFE, "invited_by": actor.id if actor.kind == "person" else None,
         },
     )  # fmt: skip
     record(conn, actor, "member.invited", ("person", row[0]), customer_id=customer_id, details={"role": role})
@@ -106,7 +112,7 @@ def invite(
 
 
 def change_role(conn: Connection, actor: Actor, customer_id: int, person_id: UUID, role: Role) -> Member:
-    """Give a member another role. Call it inside a transaction.
+    """Give a member another role. Open invitations that they made and could not make now end. Call it inside a transaction.
 
     Raises:
         NotFoundError: the customer has no such member.
@@ -120,6 +126,8 @@ def change_role(conn: Connection, actor: Actor, customer_id: int, person_id: UUI
     if role is not Role.OWNER:
         _keep_an_owner(conn, customer_id, member)
     conn.execute(QUERIES.set_role, {"customer_id": customer_id, "person_id": person_id, "role": role})
+    beyond = [one for one in Role if one.outranks(role) or not allowed(role, Action.MANAGE)]
+    end_invitations_by(conn, actor, person_id, beyond, customer_id)
     record(
         conn, actor, "member.role_changed", ("person", person_id), customer_id=customer_id,
         details={"before": member.role, "role": role},
@@ -128,7 +136,9 @@ def change_role(conn: Connection, actor: Actor, customer_id: int, person_id: UUI
 
 
 def remove(conn: Connection, actor: Actor, customer_id: int, person_id: UUID) -> None:
-    """End a membership or an invitation, at once. Call it inside a transaction. Errors as for `change_role`."""
+    """End a membership or an invitation, at once, with the open invitations that the member made. Call it inside a
+    transaction. Errors as for `change_role`.
+    """
     mine = _lock_and_rank(conn, actor, customer_id)
     member = get_member(conn, customer_id, person_id)
     _not_above(mine, member.role)
@@ -148,6 +158,7 @@ def leave(conn: Connection, actor: Actor, customer_id: int, person_id: UUID) -> 
 def _end(conn: Connection, actor: Actor, customer_id: int, member: Member, action: str) -> None:
     _keep_an_owner(conn, customer_id, member)
     conn.execute(QUERIES.remove_member, {"customer_id": customer_id, "person_id": member.person_id})
+    end_invitations_by(conn, actor, member.person_id, tuple(Role), customer_id)
     record(
         conn, actor, action, ("person", member.person_id), customer_id=customer_id, details={"role": member.role}
     )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,6 +16,7 @@ from psycopg.rows import class_row
 
 from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.passwords import hash_password, password_fits, require_form
+from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.db.engine import Connecting, Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import InvalidInputError, NotFoundError
@@ -137,6 +138,8 @@ def set_disabled(conn: Connection, actor: Actor, email: str, *, disabled: bool) 
         conn.execute(QUERIES.set_person_disabled, {"person_id": person.person_id, "disabled": disabled})
         # When it is taken back too: no log-in of before may come alive again.
         end_sessions(conn, person.person_id, "disabled")
+        if disabled:
+            end_invitations_by(conn, actor, person.person_id, tuple(Role))
         _record_for_customers(conn, actor, "person.disabled" if disabled else "person.enabled", person.person_id)
         return find_person(conn, email)
 
@@ -151,6 +154,18 @@ def _record_for_customers(conn: Connection, actor: Actor, action: str, person_id
 def end_sessions(conn: Connection, person_id: UUID, ending: str) -> None:
     """End all log-ins of a person that still run."""
     conn.execute(QUERIES.end_sessions_of_person, {"person_id": person_id, "ending": ending})
+
+
+def end_invitations_by(
+    conn: Connection, actor: Actor, person_id: UUID, roles: Sequence[Role], customer_id: int | None = None
+) -> None:
+    """End what somebody's right to invite made and nobody took up: in one customer, or, as upstream_pipeline, in all."""
+    values = {"person_id": person_id, "roles": list(roles), "customer_id": customer_id}
+    for of_customer, invited, role in conn.execute(QUERIES.end_invitations_by, values).fetchall():
+        record(
+            conn, actor, "member.invitation_ended", ("person", invited), customer_id=of_customer,
+            details={"role": role, "invited_by": str(person_id)},
+        )  # fmt: skip
 
 
 def set_password(
@@ -199,7 +214,7 @@ def set_password(
             joined = conn.execute(QUERIES.take_up_invitation, joining).fetchone()
             if joined is None:
                 raise _refused()
-            conn.execute(QUERIES.act_for, {"person_id": "", "customer_id": str(customer_id)})
+            conn.execute(QUERIES.act_for, {"person_id": str(person_id), "customer_id": str(customer_id)})
             record(
                 conn, actor, "member.joined", ("person", person_id), customer_id=customer_id,
                 details={"role": joined[2]},

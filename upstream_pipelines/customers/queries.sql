@@ -161,12 +161,20 @@ SELECT count(*) FROM members AS m JOIN people AS p USING (person_id)
 
 -- name: invite_member
 -- An invitation, or the same one anew under another token.
-INSERT INTO members (customer_id, person_id, role, invitation_sha256, invitation_expires_at)
-VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(token_sha256)s, now() + %(life)s)
+INSERT INTO members (customer_id, person_id, role, invited_by, invitation_sha256, invitation_expires_at)
+VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(invited_by)s, %(token_sha256)s, now() + %(life)s)
 ON CONFLICT (customer_id, person_id) DO UPDATE
-   SET role = %(role)s, invitation_sha256 = %(token_sha256)s, invited_at = now(),
+   SET role = %(role)s, invited_by = %(invited_by)s, invitation_sha256 = %(token_sha256)s, invited_at = now(),
        invitation_expires_at = now() + %(life)s, invitation_failures = 0
  WHERE members.joined_at IS NULL;
+
+-- name: end_invitations_by
+-- Invitations that somebody made and that nobody took up, of those roles, in one customer or in all. Few a customer; the
+-- primary key of members.
+DELETE FROM members
+ WHERE invited_by = %(person_id)s AND joined_at IS NULL AND role = ANY(%(roles)s)
+   AND (customer_id = %(customer_id)s OR %(customer_id)s::bigint IS NULL)
+RETURNING customer_id, person_id, role;
 
 -- name: set_role
 -- Another role of a member.
@@ -196,6 +204,13 @@ SELECT audit_id, at, actor_kind, actor_id, actor_name, action, entity_kind, enti
    AND (%(until)s::timestamptz IS NULL OR at < %(until)s)
  ORDER BY at DESC, audit_id DESC
  LIMIT %(limit)s;
+
+-- name: find_deletion
+-- Which customer of a slug was deleted last. Served by audit_log_deletions.
+SELECT customer_id FROM audit_log
+ WHERE action IN ('customer.deletion_begun', 'customer.deleted') AND entity_kind = 'customer' AND entity_id = %(slug)s
+   AND customer_id IS NOT NULL
+ ORDER BY at DESC LIMIT 1;
 
 -- name: rename_customer
 -- The organisation's name.

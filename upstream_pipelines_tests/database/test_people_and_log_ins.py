@@ -103,8 +103,9 @@ def _who(conn: Connection, access_token: str, slug: str | None = None) -> Logged
 
 
 @contextmanager
-def _as_customer(settings: Settings, customer_id: int) -> Iterator[Connection]:
-    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer_id):
+def _as_customer(settings: Settings, customer_id: int, who: Actor | None = None) -> Iterator[Connection]:
+    person_id = UUID(who.id) if who is not None else None
+    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer_id, person_id):
         yield conn
 
 
@@ -176,7 +177,7 @@ def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
         invite(pipeline, operator(), beta, "Known@example.org", Role.OWNER, display_name="A Name")
     set_disabled(pipeline, operator(), "known@example.org", disabled=True)
     ann = join("ann", Role.ADMIN)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, ann) as conn:
         known, _ = invite(conn, ann, acme, "KNOWN@example.org", Role.VIEWER, display_name="B")
         unknown, _ = invite(conn, ann, acme, "UNKNOWN@example.org", Role.VIEWER, display_name="B")
         assert replace(known, person_id=unknown.person_id, email=unknown.email) == unknown
@@ -397,7 +398,7 @@ def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
 ) -> None:
     owner, admin = join("owner"), join("admin", Role.ADMIN)
     viewer, analyst = join("viewer", Role.VIEWER), join("analyst", Role.ANALYST)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, admin) as conn:
         for forbidden in (
             lambda: invite(conn, admin, acme, "new@example.org", Role.OWNER),
             lambda: change_role(conn, admin, acme, UUID(viewer.id), Role.OWNER),
@@ -421,13 +422,33 @@ def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
         assert {member.email for member in list_members(conn, acme)} == {owner.name, admin.name, viewer.name}
 
 
+def test_an_invitation_ends_with_the_right_of_who_made_it(settings: Settings, acme: int, join: Join) -> None:
+    """Else who is removed comes back by an invitation that they made before."""
+    ann, bob, cid = join("ann"), join("bob"), join("cid", Role.ADMIN)
+
+    def waiting(conn: Connection) -> list[str]:
+        return [member.role for member in list_members(conn, acme) if member.joined_at is None]
+
+    for who, roles in ((bob, (Role.OWNER, Role.VIEWER)), (cid, (Role.ADMIN, Role.VIEWER)), (ann, (Role.ANALYST,))):
+        with _as_customer(settings, acme, who) as conn:
+            for role in roles:
+                invite(conn, who, acme, f"{role}.of.{who.name}", role)
+    with _as_customer(settings, acme, ann) as conn:
+        change_role(conn, ann, acme, UUID(bob.id), Role.ADMIN)
+        assert sorted(waiting(conn)) == ["admin", "analyst", "viewer", "viewer"]
+        change_role(conn, ann, acme, UUID(cid.id), Role.ANALYST)
+        assert sorted(waiting(conn)) == ["analyst", "viewer"]
+        remove(conn, ann, acme, UUID(bob.id))
+        assert waiting(conn) == ["analyst"]
+
+
 def test_the_last_owner_cannot_leave_be_removed_or_demoted(
     settings: Settings, pipeline: Connection, acme: int, join: Join
 ) -> None:
     """Neither by an operator. An owner who has not joined yet, or is disabled, is none to rely on."""
     ann, bob = join("ann"), join("bob")
     set_disabled(pipeline, operator(), bob.name, disabled=True)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, ann) as conn:
         invite(conn, ann, acme, "cid@example.org", Role.OWNER)
         for last in (
             lambda: leave(conn, ann, acme, UUID(ann.id)),
@@ -438,7 +459,7 @@ def test_the_last_owner_cannot_leave_be_removed_or_demoted(
             with pytest.raises(LastOwnerError):
                 last()
     set_disabled(pipeline, operator(), bob.name, disabled=False)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, ann) as conn:
         leave(conn, ann, acme, UUID(ann.id))
 
 
@@ -452,7 +473,7 @@ def test_of_two_owners_who_go_at_once_one_stays(
     def go(pair: tuple[Actor, Actor]) -> str:
         me, other = pair
         try:
-            with _as_customer(settings, acme) as conn:
+            with _as_customer(settings, acme, me) as conn:
                 barrier.wait()
                 if act == "leave":
                     leave(conn, me, acme, UUID(me.id))

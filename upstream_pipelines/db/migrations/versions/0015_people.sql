@@ -24,6 +24,8 @@ CREATE TABLE members (
     role                  text NOT NULL CHECK (role IN ('owner', 'admin', 'analyst', 'viewer')),
     invited_at            timestamptz NOT NULL DEFAULT now(),
     joined_at             timestamptz,
+    -- Who made the invitation, NULL for an operator; it ends with their right to. No foreign key: they may be gone.
+    invited_by            uuid,
     invitation_sha256     bytea UNIQUE CHECK (length(invitation_sha256) = 32),
     invitation_expires_at timestamptz,
     -- Wrong passwords that came with the invitation: whoever made it holds its token and could try the person's.
@@ -58,7 +60,8 @@ CREATE INDEX session_tokens_session ON session_tokens (session_id);
 CREATE TABLE audit_log (
     customer_id bigint,
     audit_id    uuid NOT NULL DEFAULT gen_random_uuid(),
-    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- An infinite one would end every page at itself, and no program reads it.
+    at          timestamptz NOT NULL DEFAULT clock_timestamp() CHECK (isfinite(at)),
     actor_kind  text NOT NULL CHECK (actor_kind IN ('person', 'token', 'operator')),
     actor_id    text NOT NULL CHECK (length(actor_id) BETWEEN 1 AND 100),
     actor_name  text NOT NULL DEFAULT '' CHECK (length(actor_name) <= 254),
@@ -70,17 +73,21 @@ CREATE TABLE audit_log (
     -- Read backwards it gives a customer's acts, the newest first.
     UNIQUE NULLS NOT DISTINCT (customer_id, at, audit_id)
 );
+-- Of a customer that is gone the trail alone knows the number.
+CREATE INDEX audit_log_deletions ON audit_log (entity_id) WHERE action IN ('customer.deletion_begun', 'customer.deleted');
 
 -- Append-only: nobody has the right to change or remove a row, not even the table's owner, who has every right unless it
 -- is taken away.
 REVOKE ALL ON audit_log FROM upstream_owner;
-GRANT SELECT, INSERT ON audit_log TO upstream_pipeline, upstream_api;
+-- Neither says when it was: the database does.
+GRANT SELECT, INSERT (customer_id, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details)
+   ON audit_log TO upstream_pipeline, upstream_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON people, members, login_sessions, session_tokens TO upstream_pipeline;
 GRANT SELECT (person_id, email, display_name, password_set_at, disabled_at, created_at) ON people TO upstream_api;
-GRANT SELECT (customer_id, person_id, role, invited_at, joined_at, invitation_expires_at) ON members TO upstream_api;
+GRANT SELECT (customer_id, person_id, role, invited_at, invited_by, joined_at, invitation_expires_at) ON members TO upstream_api;
 -- Joining and the opening of log-ins are the functions' below alone.
-GRANT INSERT (customer_id, person_id, role, invitation_sha256, invitation_expires_at),
-      UPDATE (role, invited_at, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
+GRANT INSERT (customer_id, person_id, role, invited_by, invitation_sha256, invitation_expires_at),
+      UPDATE (role, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
 GRANT SELECT, UPDATE (ended_at, ending) ON login_sessions TO upstream_api;
 GRANT UPDATE (name) ON customers TO upstream_api;
 
@@ -107,8 +114,13 @@ CREATE POLICY fellow ON people FOR SELECT TO upstream_api
            OR person_id IN (SELECT m.person_id FROM members AS m));
 CREATE POLICY person ON login_sessions TO upstream_api
     USING (person_id = nullif(current_setting('app.person_id', true), '')::uuid);
-CREATE POLICY customer ON audit_log TO upstream_api
+CREATE POLICY customer ON audit_log FOR SELECT TO upstream_api
     USING (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint);
+-- The API writes no act of an operator, and of people those of the one whom the transaction is for.
+CREATE POLICY act ON audit_log FOR INSERT TO upstream_api
+    WITH CHECK (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint
+                AND (actor_kind = 'token'
+                     OR (actor_kind = 'person' AND actor_id = nullif(current_setting('app.person_id', true), ''))));
 -- What a person does with the log-in belongs to no customer.
 CREATE POLICY person ON audit_log FOR INSERT TO upstream_api
     WITH CHECK (customer_id IS NULL AND actor_kind = 'person'
