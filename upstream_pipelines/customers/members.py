@@ -30,9 +30,9 @@ QUERIES = load_queries(__package__)
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the customer sees it; `joined_at` is None while the invitation waits, and then there is no name either.
+    """A member as the customer sees it; `joined_at` is None while the invitation waits.
 
-    Instants are in UTC.
+    The name is what this customer calls them. Instants are in UTC.
     """
 
     person_id: UUID
@@ -46,11 +46,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Membership:
-    """A customer that a person is a member of."""
+    """A customer that a person is a member of, and what it calls them."""
 
     slug: str
     name: str
     role: Role
+    display_name: str
 
 
 class LastOwnerError(ConflictError):
@@ -73,7 +74,7 @@ def list_members(conn: Connection, customer_id: int) -> list[Member]:
 def memberships(conn: Connection) -> list[Membership]:
     """The active customers of the person of the transaction, by slug (role upstream_api, `person_transaction`)."""
     rows = conn.execute(QUERIES.select_memberships).fetchall()
-    return [Membership(slug, name, Role(role)) for slug, name, role in rows]
+    return [Membership(slug, name, Role(role), called) for slug, name, role, called in rows]
 
 
 def invite(
@@ -92,7 +93,7 @@ def invite(
     address, name = checked_email(email), checked_name(display_name)
     mine = _lock_and_rank(conn, actor, customer_id)
     _not_above(mine, role)
-    row = conn.execute(QUERIES.person_of_email, {"email": address, "name": name}).fetchone()
+    row = conn.execute(QUERIES.person_of_email, {"email": address}).fetchone()
     assert row is not None
     present = _find(conn, customer_id, row[0])
     if present is not None:
@@ -103,7 +104,7 @@ def invite(
     conn.execute(
         QUERIES.invite_member,
         {
-            "customer_id": customer_id, "person_id": row[0], "role": role, "token_sha256": digest,
+            "customer_id": customer_id, "person_id": row[0], "role": role, "display_name": name, "token_sha256": digest,
             "life": PASSWORD_TOKEN_LIFE, "invited_by": actor.id if actor.kind == "person" else None,
         },
     )  # fmt: skip

@@ -25,7 +25,8 @@ QUERIES = load_queries(__package__)
 
 # Long enough to be handed over and used the next day, short enough for a note that was left lying about.
 PASSWORD_TOKEN_LIFE = timedelta(hours=24)
-_EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+", re.ASCII)
+# Of the characters that RFC 5322 allows without those that a shell or a template takes for its own: `$!{}| and quotes.
+_EMAIL = re.compile(r"[A-Za-z0-9.#%&'*+/=?^_~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})+", re.ASCII)
 _EMAIL_LENGTH = 254
 _NAME_LENGTH = 200
 # 32 bytes are 43 characters of unpadded base64; anything else is refused without a look at the database.
@@ -38,7 +39,6 @@ class Person:
 
     person_id: UUID
     email: str
-    display_name: str
     password_set_at: datetime | None
     disabled_at: datetime | None
     created_at: datetime
@@ -100,12 +100,6 @@ def find_person(conn: Connection, email: str) -> Person:
             f"Nobody has the e-mail {email}. `upstream members list SLUG` shows a customer's people."
         )
     return person
-
-
-def own_name(conn: Connection, person_id: UUID) -> str:
-    """The display name of the person of the transaction, '' where none was given."""
-    row = conn.execute(QUERIES.select_own_name, {"person_id": person_id}).fetchone()
-    return str(row[0]) if row is not None else ""
 
 
 def let_reset_password(conn: Connection, actor: Actor, email: str) -> str:
@@ -223,5 +217,6 @@ def set_password(
 
 def _refused() -> PasswordRefusedError:
     return PasswordRefusedError(
-        "The token or the password is wrong, or the token was used or has expired. Ask whoever gave it for a new one."
+        "The token or the password is wrong, or the token was used or has expired. Ask whoever gave it for a new one. If you "
+        "never set a password here, somebody else may have, under your e-mail: ask the platform's operator for a reset."
     )

@@ -68,7 +68,7 @@ SELECT set_config('app.person_id', %(person_id)s, true), set_config('app.custome
 
 -- name: select_person
 -- One person by e-mail, in whichever case. Served by the unique index on lower(email).
-SELECT person_id, email, display_name, password_set_at, disabled_at, created_at
+SELECT person_id, email, password_set_at, disabled_at, created_at
   FROM people WHERE lower(email) = lower(%(email)s);
 
 -- name: store_reset_token
@@ -130,12 +130,12 @@ SELECT person_id, email, session_id, customer_id, role FROM authenticate_person(
 
 -- name: person_of_email
 -- The person of an e-mail, made where there is none.
-SELECT person_of_email(%(email)s, %(name)s);
+SELECT person_of_email(%(email)s);
 
 -- name: select_members
 -- Members and invitations of a customer, or one of them. Of who has not joined nothing is told that the invitation did not
 -- say: it may be known from another customer. Served by the primary key of members.
-SELECT m.person_id, p.email, CASE WHEN m.joined_at IS NOT NULL THEN p.display_name ELSE '' END AS display_name, m.role,
+SELECT m.person_id, p.email, m.display_name, m.role,
        m.joined_at IS NOT NULL AND p.disabled_at IS NOT NULL AS disabled, m.invited_at, m.joined_at
   FROM members AS m JOIN people AS p USING (person_id)
  WHERE m.customer_id = %(customer_id)s AND (%(person_id)s::uuid IS NULL OR m.person_id = %(person_id)s)
@@ -143,7 +143,7 @@ SELECT m.person_id, p.email, CASE WHEN m.joined_at IS NOT NULL THEN p.display_na
 
 -- name: select_memberships
 -- Active customers of the person whom the transaction is for.
-SELECT c.slug, c.name, m.role
+SELECT c.slug, c.name, m.role, m.display_name
   FROM members AS m JOIN customers AS c USING (customer_id)
  WHERE m.joined_at IS NOT NULL AND c.status = 'active'
  ORDER BY c.slug;
@@ -161,10 +161,11 @@ SELECT count(*) FROM members AS m JOIN people AS p USING (person_id)
 
 -- name: invite_member
 -- An invitation, or the same one anew under another token.
-INSERT INTO members (customer_id, person_id, role, invited_by, invitation_sha256, invitation_expires_at)
-VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(invited_by)s, %(token_sha256)s, now() + %(life)s)
+INSERT INTO members (customer_id, person_id, role, display_name, invited_by, invitation_sha256, invitation_expires_at)
+VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(display_name)s, %(invited_by)s, %(token_sha256)s, now() + %(life)s)
 ON CONFLICT (customer_id, person_id) DO UPDATE
-   SET role = %(role)s, invited_by = %(invited_by)s, invitation_sha256 = %(token_sha256)s, invited_at = now(),
+   SET role = %(role)s, display_name = %(display_name)s, invited_by = %(invited_by)s,
+       invitation_sha256 = %(token_sha256)s, invited_at = now(),
        invitation_expires_at = now() + %(life)s, invitation_failures = 0
  WHERE members.joined_at IS NULL;
 
@@ -216,10 +217,6 @@ SELECT customer_id FROM audit_log
 -- The organisation's name.
 UPDATE customers SET name = %(name)s WHERE customer_id = %(customer_id)s
 RETURNING customer_id;
-
--- name: select_own_name
--- The display name of a person.
-SELECT display_name FROM people WHERE person_id = %(person_id)s;
 
 -- name: customers_of_person
 -- The customers a person is a member of or invited to. Served by members_person.

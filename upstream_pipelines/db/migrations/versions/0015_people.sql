@@ -4,7 +4,6 @@
 CREATE TABLE people (
     person_id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     email            text NOT NULL CHECK (length(email) BETWEEN 3 AND 254),
-    display_name     text NOT NULL DEFAULT '' CHECK (length(display_name) <= 200),
     password_hash    text CHECK (password_hash LIKE '$argon2id$%'),
     password_set_at  timestamptz,
     -- A new password without the old one: by the operator, for a day.
@@ -22,6 +21,8 @@ CREATE TABLE members (
     customer_id           bigint NOT NULL REFERENCES customers,
     person_id             uuid NOT NULL REFERENCES people,
     role                  text NOT NULL CHECK (role IN ('owner', 'admin', 'analyst', 'viewer')),
+    -- What this customer calls the person is no other customer's business.
+    display_name          text NOT NULL DEFAULT '' CHECK (length(display_name) <= 200),
     invited_at            timestamptz NOT NULL DEFAULT now(),
     joined_at             timestamptz,
     -- Who made the invitation, NULL for an operator; it ends with their right to. No foreign key: they may be gone.
@@ -83,11 +84,12 @@ REVOKE ALL ON audit_log FROM upstream_owner;
 GRANT SELECT, INSERT (customer_id, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details)
    ON audit_log TO upstream_pipeline, upstream_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON people, members, login_sessions, session_tokens TO upstream_pipeline;
-GRANT SELECT (person_id, email, display_name, password_set_at, disabled_at, created_at) ON people TO upstream_api;
-GRANT SELECT (customer_id, person_id, role, invited_at, invited_by, joined_at, invitation_expires_at) ON members TO upstream_api;
+GRANT SELECT (person_id, email, password_set_at, disabled_at, created_at) ON people TO upstream_api;
+GRANT SELECT (customer_id, person_id, role, display_name, invited_at, invited_by, joined_at, invitation_expires_at)
+   ON members TO upstream_api;
 -- Joining and the opening of log-ins are the functions' below alone.
-GRANT INSERT (customer_id, person_id, role, invited_by, invitation_sha256, invitation_expires_at),
-      UPDATE (role, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
+GRANT INSERT (customer_id, person_id, role, display_name, invited_by, invitation_sha256, invitation_expires_at),
+      UPDATE (role, display_name, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
 GRANT SELECT, UPDATE (ended_at, ending) ON login_sessions TO upstream_api;
 GRANT UPDATE (name) ON customers TO upstream_api;
 
@@ -286,10 +288,10 @@ AS $$
 $$;
 
 -- The person of an e-mail, made where there is none. An API that knows one customer cannot see whether there is.
-CREATE FUNCTION person_of_email(candidate text, name text) RETURNS uuid
+CREATE FUNCTION person_of_email(candidate text) RETURNS uuid
     LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
-    INSERT INTO people (email, display_name) VALUES (candidate, name) ON CONFLICT (lower(email)) DO NOTHING;
+    INSERT INTO people (email) VALUES (candidate) ON CONFLICT (lower(email)) DO NOTHING;
     -- Without a lock of the row: who joins holds it and waits for the membership, who invites the other way round.
     SELECT p.person_id FROM people AS p WHERE lower(p.email) = lower(candidate)
 $$;
@@ -304,7 +306,7 @@ BEGIN
         'open_session(uuid, text, interval, bytea, interval, bytea, interval)', 'session_of_refresh_token(bytea)',
         'refresh_session(bytea, interval, bytea, interval, bytea, interval)',
         'count_wrong_password(bytea)', 'set_password(uuid, bytea, text)', 'take_up_invitation(bytea, text)',
-        'person_of_email(text, text)'
+        'person_of_email(text)'
     ] LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO upstream_api, upstream_pipeline', made);
