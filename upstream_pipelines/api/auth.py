@@ -10,8 +10,16 @@ from pydantic import BaseModel, Field, SecretStr
 
 from upstream_pipelines.api.authentication import CHALLENGE, AuthenticatedPerson
 from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.familiar import LatelyLoggedIn
 from upstream_pipelines.api.problems import ProblemError, documented
-from upstream_pipelines.api.rate_limits import spend_account, spend_address, spend_log_in, spend_refresh
+from upstream_pipelines.api.rate_limits import (
+    account_of,
+    address_of,
+    spend_account,
+    spend_address,
+    spend_log_in,
+    spend_refresh,
+)
 from upstream_pipelines.customers.people import PasswordRefusedError, set_password
 from upstream_pipelines.customers.sessions import (
     ACCESS_LIFE,
@@ -64,14 +72,17 @@ class Tokens(BaseModel):
 def post_login(request: Request, body: Credentials) -> Tokens:
     """One and the same 401 for an unknown e-mail, a wrong password and a disabled person."""
     spend_log_in(request, body.email)
+    familiar: LatelyLoggedIn = request.app.state.familiar
+    who = (account_of(body.email), address_of(request))
     pair = log_in(
         partial(connect, request.app.state.settings, "upstream_api"), body.email, body.password.get_secret_value(),
-        request_id=request.state.request_id,
+        familiar=who in familiar, request_id=request.state.request_id,
     )  # fmt: skip
     if pair is None:
         raise ProblemError(
             401, "unauthorized", "The e-mail or the password is wrong, or the log-in is closed.", headers=CHALLENGE
         )
+    familiar.note(who)
     return _shown(pair)
 
 

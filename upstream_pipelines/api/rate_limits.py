@@ -123,9 +123,12 @@ def spend_log_in(request: Request, email: str) -> None:
 
 def spend_account(request: Request, email: str) -> None:
     """Count a password that is tried for an account, by whichever route."""
-    # Of the account a digest: the counters may lie in Redis.
-    account = hashlib.sha256(email.strip().casefold().encode("utf-8", "replace")).hexdigest()
-    limits_of(request).spend(request, RateClass.AUTH, account)
+    limits_of(request).spend(request, RateClass.AUTH, account_of(email))
+
+
+def account_of(email: str) -> str:
+    """A digest of whatever was sent as an e-mail: the counters may lie in Redis."""
+    return hashlib.sha256(email.strip().casefold().encode("utf-8", "replace")).hexdigest()
 
 
 def spend_refresh(request: Request, session_id: UUID | None) -> None:
@@ -141,10 +144,10 @@ def spend_refresh(request: Request, session_id: UUID | None) -> None:
 
 def spend_address(request: Request, what: str) -> None:
     """Count something that is counted per address, as it has no caller yet."""
-    limits_of(request).spend(request, RateClass.ADDRESS, f"{what} {_address(request)}")
+    limits_of(request).spend(request, RateClass.ADDRESS, f"{what} {address_of(request)}")
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
     """The sender's address; of IPv6 the network of 64 bits, for whoever has one address there has all of them."""
     host = request.client.host if request.client is not None else ""
     try:

@@ -49,11 +49,12 @@ class LoggedIn:
 
 
 def log_in(
-    connecting: Connecting, email: str, password: str, *, request_id: str | None = None
+    connecting: Connecting, email: str, password: str, *, familiar: bool = False, request_id: str | None = None
 ) -> TokenPair | None:
     """Open a log-in; None where the e-mail or the password is wrong, nobody has it, or its person is disabled.
 
-    Every answer costs one check of a hash, whatever the cause; no connection waits for it.
+    Every answer costs one check of a hash, whatever the cause; no connection waits for it. `familiar`: they logged in
+    lately from where they come now.
 
     Raises:
         BusyError: too many passwords are being checked.
@@ -65,7 +66,7 @@ def log_in(
     else:
         with connecting() as conn:
             known = conn.execute(QUERIES.find_login, {"email": address}).fetchone()
-    fits = password_fits(password, known[2] if known else None)
+    fits = password_fits(password, known[2] if known else None, familiar)
     if known is None or not fits:
         return None
     with connecting() as conn:

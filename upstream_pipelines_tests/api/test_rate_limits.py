@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import httpx
 import pytest
@@ -17,6 +18,7 @@ from pydantic import SecretStr
 
 from upstream_pipelines.api.app import create_app
 from upstream_pipelines.cli.doctor import _counters, _NotWellError
+from upstream_pipelines.customers import passwords
 from upstream_pipelines.customers.members import Member
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.sessions import open_session
@@ -62,7 +64,7 @@ def test_log_ins_are_counted_by_account_and_by_address_before_any_password_is_ch
 ) -> None:
     checks: list[str] = []
 
-    def never(password: str, _stored: str | None) -> bool:
+    def never(password: str, *_: object) -> bool:
         checks.append(password)
         return False
 
@@ -103,6 +105,23 @@ def test_a_stranger_at_the_same_address_keeps_nobody_from_refreshing_or_setting_
     assert own == [200, 401, 401, 429], "three of its log-in"
     bearer = {"Authorization": f"Bearer {pair.access_token}"}
     assert anonymous.get("/api/v1/me", headers=bearer).status_code == 401, "used twice, it was ended"
+
+
+def test_who_logged_in_lately_finds_a_place_among_strangers_who_fill_all_of_theirs(
+    acme: httpx.Client, anonymous: httpx.Client, member: Callable[..., Member], pipeline: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """From where they logged in, and nowhere else: a place for an account alone would tell strangers that it is there."""
+    email = member("acme", Role.OWNER).email
+    sent = {"email": email, "password": "four words make one"}
+    elsewhere = {"X-Forwarded-For": "198.51.100.7"}
+    pipeline.execute("UPDATE people SET password_hash = %s", (passwords.hash_password(sent["password"]),))
+    assert anonymous.post(LOG_IN, json=sent).status_code == 200
+    monkeypatch.setattr(passwords, "_LINE", BoundedSemaphore(1))
+    with passwords._LINE:
+        assert anonymous.post(LOG_IN, json=sent).status_code == 200
+        busy = anonymous.post(LOG_IN, json=sent, headers=elsewhere)
+    assert (busy.status_code, busy.json()["code"]) == (503, "busy")
 
 
 def test_each_person_and_each_token_has_its_own_allowance_in_each_class(

@@ -379,13 +379,23 @@ def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check
     assert checked[0].startswith("$argon2id$")
 
 
-def test_of_many_passwords_at_once_some_are_sent_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who log in must not take all threads from those who send claims."""
+def test_of_many_passwords_at_once_some_wait_and_some_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who log in must not take all threads from those who send claims, and a moment's crowd is no refusal."""
     stored = hash_password(PASSWORD)
     monkeypatch.setattr(passwords, "_PLACES", BoundedSemaphore(1))
+    monkeypatch.setattr(passwords, "_LINE", BoundedSemaphore(1))
+    with ThreadPoolExecutor(1) as pool:
+        with passwords._place():
+            waits = pool.submit(password_fits, PASSWORD, stored)
+            while passwords._LINE._value:
+                time.sleep(0.005)
+            with pytest.raises(BusyError):
+                password_fits(PASSWORD, stored)
+            assert password_fits(PASSWORD, stored, True)
+        assert waits.result(timeout=30)
+    monkeypatch.setattr(passwords, "_LONGEST_WAIT_SECONDS", 0.01)
     with passwords._place(), pytest.raises(BusyError):
         password_fits(PASSWORD, stored)
-    assert password_fits(PASSWORD, stored)
 
 
 def test_a_password_is_at_least_twelve_characters_and_at_most_a_thousand_bytes_whatever_they_are() -> None:
