@@ -84,7 +84,8 @@ class Settings(BaseSettings):
     rate_limit_auth: str = Field(
         pattern=_RATE,
         default="10/5minutes",
-        description="Attempts to log in to one account: a slip or two, not a dictionary (2,880 a day at most).",
+        description="Passwords tried for one account, refreshes of one log-in: a slip or two, not a dictionary (2,880 a day "
+        "at most).",
     )
     rate_limit_address: str = Field(
         pattern=_RATE,

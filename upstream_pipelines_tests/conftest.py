@@ -43,6 +43,8 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("UPSTREAM_", "DAGSTER_")) and name != "UPSTREAM_REAL_DATA":
             monkeypatch.delenv(name)
+    # Goes into the details of an operator's acts.
+    monkeypatch.delenv("SUDO_USER", raising=False)
 
 
 @pytest.fixture(scope="session")

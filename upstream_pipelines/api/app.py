@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from upstream_pipelines.api import audit, auth, customers, health, members, monitoring, problems, uploads, webhook
+from upstream_pipelines.api.familiar import LatelyLoggedIn
 from upstream_pipelines.api.metrics import ApiMetrics, MetricsMiddleware
 from upstream_pipelines.api.rate_limits import RateLimits
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
@@ -30,6 +31,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rate_limits = RateLimits(settings)
+    app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
     for module in (auth, customers, members, audit, webhook, uploads, health, monitoring):
         app.include_router(module.router)

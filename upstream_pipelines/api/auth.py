@@ -10,10 +10,26 @@ from pydantic import BaseModel, Field, SecretStr
 
 from upstream_pipelines.api.authentication import CHALLENGE, AuthenticatedPerson
 from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.familiar import LatelyLoggedIn
 from upstream_pipelines.api.problems import ProblemError, documented
-from upstream_pipelines.api.rate_limits import spend_address, spend_log_in
+from upstream_pipelines.api.rate_limits import (
+    account_of,
+    address_of,
+    spend_account,
+    spend_address,
+    spend_log_in,
+    spend_refresh,
+)
 from upstream_pipelines.customers.people import PasswordRefusedError, set_password
-from upstream_pipelines.customers.sessions import ACCESS_LIFE, REFRESH_LIFE, TokenPair, log_in, log_out, refresh
+from upstream_pipelines.customers.sessions import (
+    ACCESS_LIFE,
+    REFRESH_LIFE,
+    TokenPair,
+    log_in,
+    log_out,
+    refresh,
+    session_of,
+)
 from upstream_pipelines.db.engine import connect
 
 router = APIRouter(prefix="/api/v1/auth", tags=["log-in"], route_class=JsonRoute)
@@ -56,14 +72,17 @@ class Tokens(BaseModel):
 def post_login(request: Request, body: Credentials) -> Tokens:
     """One and the same 401 for an unknown e-mail, a wrong password and a disabled person."""
     spend_log_in(request, body.email)
+    familiar: LatelyLoggedIn = request.app.state.familiar
+    who = (account_of(body.email), address_of(request))
     pair = log_in(
         partial(connect, request.app.state.settings, "upstream_api"), body.email, body.password.get_secret_value(),
-        request_id=request.state.request_id,
+        familiar=who in familiar, request_id=request.state.request_id,
     )  # fmt: skip
     if pair is None:
         raise ProblemError(
             401, "unauthorized", "The e-mail or the password is wrong, or the log-in is closed.", headers=CHALLENGE
         )
+    familiar.note(who)
     return _shown(pair)
 
 
@@ -72,9 +91,12 @@ def post_login(request: Request, body: Credentials) -> Tokens:
 )
 def post_refresh(request: Request, body: RefreshToken) -> Tokens:
     """A refresh token is good for one use. A second use ends the log-in: somebody else has the token too."""
-    spend_address(request, "refresh")
+    token = body.refresh_token.get_secret_value()
     with connect(request.app.state.settings, "upstream_api") as conn:
-        pair = refresh(conn, body.refresh_token.get_secret_value(), request_id=request.state.request_id)
+        session_id = session_of(conn, token)
+    spend_refresh(request, session_id)
+    with connect(request.app.state.settings, "upstream_api") as conn:
+        pair = refresh(conn, token, request_id=request.state.request_id)
     if pair is None:
         raise ProblemError(
             401,
@@ -100,11 +122,17 @@ def post_logout(request: Request, who: AuthenticatedPerson) -> None:
 )
 def post_password(request: Request, body: NewPassword) -> None:
     """With a token that was given out once. Who has a password already takes up an invitation with it."""
-    spend_address(request, "password")
+
+    def count(email: str | None) -> None:
+        if email is None:
+            spend_address(request, "password")
+        else:
+            spend_account(request, email)
+
     try:
         set_password(
             partial(connect, request.app.state.settings, "upstream_api"), body.token.get_secret_value(),
-            body.password.get_secret_value(), request_id=request.state.request_id,
+            body.password.get_secret_value(), count=count, request_id=request.state.request_id,
         )  # fmt: skip
     except PasswordRefusedError as error:
         raise ProblemError(401, error.code, str(error), headers=CHALLENGE) from None

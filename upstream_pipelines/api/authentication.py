@@ -58,7 +58,10 @@ class Acting:
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """A connection as upstream_api in a transaction that sees this customer and no other."""
-        with connect(self.settings, "upstream_api") as conn, customer_transaction(conn, self.customer_id):
+        with (
+            connect(self.settings, "upstream_api") as conn,
+            customer_transaction(conn, self.customer_id, self.who.person_id),
+        ):
             yield conn
 
 

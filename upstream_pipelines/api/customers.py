@@ -15,7 +15,6 @@ from upstream_pipelines.api.authentication import Acting, AuthenticatedPerson, C
 from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.members import Membership, memberships
-from upstream_pipelines.customers.people import own_name
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import get_customer, rename_customer
 from upstream_pipelines.db.engine import Connection, connect, person_transaction
@@ -29,7 +28,6 @@ class Me(BaseModel):
 
     person_id: UUID
     email: str
-    display_name: str
     customers: list[Membership]
 
 
@@ -56,8 +54,7 @@ def read_me(request: Request, who: AuthenticatedPerson) -> Me:
         person_transaction(conn, who.person_id),
     ):
         return Me(
-            person_id=who.person_id, email=who.email, display_name=own_name(conn, who.person_id),
-            customers=memberships(conn),
+            person_id=who.person_id, email=who.email, customers=memberships(conn),
         )  # fmt: skip
 
 

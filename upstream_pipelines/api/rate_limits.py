@@ -12,6 +12,7 @@ import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from uuid import UUID
 
 from fastapi import Request
 from limits import parse
@@ -32,7 +33,7 @@ class RateClass(StrEnum):
     """What a request costs, and so how many of its kind one caller may make."""
 
     AUTH = "auth"
-    """Log-ins of one account."""
+    """Passwords tried for one account, refreshes of one log-in."""
     ADDRESS = "address"
     """Log-ins of one address; requests of one address that were refused for their token."""
     READ = "read"
@@ -117,17 +118,36 @@ def limits_of(request: Request) -> RateLimits:
 def spend_log_in(request: Request, email: str) -> None:
     """Count an attempt to log in, for the address and for the account, whether it exists or not."""
     spend_address(request, "log-in")
-    # Of the account a digest: the counters may lie in Redis.
-    account = hashlib.sha256(email.strip().casefold().encode("utf-8", "replace")).hexdigest()
-    limits_of(request).spend(request, RateClass.AUTH, account)
+    spend_account(request, email)
+
+
+def spend_account(request: Request, email: str) -> None:
+    """Count a password that is tried for an account, by whichever route."""
+    limits_of(request).spend(request, RateClass.AUTH, account_of(email))
+
+
+def account_of(email: str) -> str:
+    """A digest of whatever was sent as an e-mail: the counters may lie in Redis."""
+    return hashlib.sha256(email.strip().casefold().encode("utf-8", "replace")).hexdigest()
+
+
+def spend_refresh(request: Request, session_id: UUID | None) -> None:
+    """Count a refresh for its log-in, one with an unknown token for the address.
+
+    Counted for the address alone, a stranger behind the same proxy would end everybody's work within half an hour.
+    """
+    if session_id is None:
+        spend_address(request, "refresh")
+    else:
+        limits_of(request).spend(request, RateClass.AUTH, f"session {session_id}")
 
 
 def spend_address(request: Request, what: str) -> None:
     """Count something that is counted per address, as it has no caller yet."""
-    limits_of(request).spend(request, RateClass.ADDRESS, f"{what} {_address(request)}")
+    limits_of(request).spend(request, RateClass.ADDRESS, f"{what} {address_of(request)}")
 
 
-def _address(request: Request) -> str:
+def address_of(request: Request) -> str:
     """The sender's address; of IPv6 the network of 64 bits, for whoever has one address there has all of them."""
     host = request.client.host if request.client is not None else ""
     try:

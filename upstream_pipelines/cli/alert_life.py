@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -15,6 +14,7 @@ from upstream_pipelines.alerts.life import minute
 from upstream_pipelines.alerts.rules import Signal
 from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, err, out, print_json, print_table, short_command_settings
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
@@ -50,7 +50,7 @@ def silence(  # noqa: PLR0917  options, all given by name
         customer = get_customer(conn, slug)
         kept = feedback.silence(
             conn, customer.customer_id, alert=alert, payer=payer, signal=signal, ends_at=_end(now, hours, until),
-            reason=reason, created_by=getpass.getuser(), now=now,
+            reason=reason, created_by=operator().name, now=now,
         )  # fmt: skip
         audited(conn, customer, "silence.made", ("silence", kept.silence_id), until=kept.ends_at.isoformat())
         unknown = _unknown_payer(conn, customer.customer_id, payer)
@@ -127,7 +127,7 @@ def judge(
     with acting(settings) as conn:
         customer = get_customer(conn, slug)
         kept = feedback.judge(
-            conn, customer.customer_id, alert, word, judged_by=getpass.getuser(), recovered=_dollars(recovered),
+            conn, customer.customer_id, alert, word, judged_by=operator().name, recovered=_dollars(recovered),
             note=note,
         )  # fmt: skip
         audited(conn, customer, "alert.judged", ("alert", kept.alert_id), judgement=kept.judgement)

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from upstream_pipelines.cli.instants import instant
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, short_command_settings
-from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read_acts
+from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, deleted_customer, read_acts
 from upstream_pipelines.customers.store import get_customer
-from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
-from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.errors import NotFoundError
 
 _PAGE = 1000
 
 
 def audit(
     slug: Annotated[
-        str | None, typer.Argument(help="The customer's slug; without it, acts of no customer: log-ins.")
+        str | None,
+        typer.Argument(
+            help="The customer's slug, also of one that was deleted; without it, acts of no customer: log-ins."
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option(help="From this day or instant on, UTC: YYYY-MM-DD[THH:MM].")
@@ -36,11 +39,11 @@ def audit(
     """Who did what, the newest first: a trail that nobody can change."""
     settings = short_command_settings()
     prepare(settings)
-    wanted = ActFilter(action=action, since=_instant(since))
+    wanted = ActFilter(action=action, since=instant(since, "--since") if since is not None else None)
     found: list[Act] = []
     mark: str | None = None
     with connect(settings, "upstream_pipeline") as conn:
-        customer_id = get_customer(conn, slug).customer_id if slug is not None else None
+        customer_id = _customer_id(conn, slug) if slug is not None else None
         while csv:
             acts, mark = read_acts(conn, customer_id, wanted, after=mark, limit=_PAGE)
             sys.stdout.write(acts_as_csv(acts, header=not found))
@@ -67,16 +70,17 @@ def audit(
         out.print(f"These are the newest {limit}; --limit shows more.")
 
 
+def _customer_id(conn: Connection, slug: str) -> int:
+    """Of a customer that is there, else of the one of that slug that was deleted last."""
+    try:
+        return get_customer(conn, slug).customer_id
+    except NotFoundError:
+        gone = deleted_customer(conn, slug)
+        if gone is None:
+            raise
+        return gone
+
+
 def _short(entity_id: str) -> str:
     """An id as lists show it; --json and --csv have it in full, with the request's."""
     return entity_id[:8] if len(entity_id) == len(str(UUID(int=0))) else entity_id
-
-
-def _instant(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        instant = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError("--since is a day or an instant: 2026-06-01 or 2026-06-01T08:00.") from None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

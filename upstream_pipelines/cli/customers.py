@@ -1,4 +1,4 @@
-"""`upstream customers`: create, list, configure, disable, enable; new ingestion tokens."""
+"""`upstream customers`: create, list, configure, disable, enable. Not here: their ingestion tokens (tokens.py)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from upstream_pipelines.customers.store import (
     list_customers,
     set_status,
 )
-from upstream_pipelines.customers.tokens import issue_token, token_prefix
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import NotFoundError
@@ -194,23 +193,3 @@ def _set_status(slug: str, status: str, *, json: bool) -> None:
         print_json({"customer": _described(customer)})
     else:
         out.print(f"Customer {slug} is {customer.status}.")
-
-
-@app.command()
-def token(
-    slug: Slug,
-    label: Annotated[str, typer.Option(help="What the token is for.")] = "",
-    *,
-    json: Json = False,
-) -> None:
-    """Make another ingestion token; it is shown once."""
-    settings = short_command_settings()
-    prepare(settings)
-    with acting(settings) as conn:
-        customer = get_customer(conn, slug)
-        made = issue_token(conn, customer.customer_id, label=label)
-        audited(conn, customer, "token.issued", ("token", token_prefix(made)))
-    if json:
-        print_json({"token": made})
-    else:
-        out.print(made, soft_wrap=True)

@@ -5,7 +5,6 @@ Not here: looks and explanations (drift.py).
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
@@ -23,6 +22,7 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.configuration import ConfigurationFile
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import configure_customer, get_customer
@@ -79,7 +79,7 @@ def accept(
     with acting(settings) as conn:
         customer = get_customer(conn, slug)
         said = accept_event(
-            conn, customer.customer_id, event, accepted_on=today, accepted_by=getpass.getuser(), note=note
+            conn, customer.customer_id, event, accepted_on=today, accepted_by=operator().name, note=note
         )
         if not said.before:
             audited(conn, customer, "drift_event.accepted", ("drift_event", said.event.event_id))

@@ -25,6 +25,7 @@ from upstream_pipelines.cli import (
     people,
     platform,
     status,
+    tokens,
     trace,
     uploads,
 )
@@ -63,6 +64,9 @@ drift.app.command("accept")(drift_events.accept)
 drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
 app.add_typer(customers.app, name="customers")
+customers.app.command("token")(tokens.token)
+customers.app.command("tokens")(tokens.tokens)
+customers.app.command("revoke-token")(tokens.revoke)
 customers.app.command("delete")(customer_data.delete)
 app.add_typer(people.members, name="members")
 app.add_typer(people.people, name="people")

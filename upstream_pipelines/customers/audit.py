@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
-import getpass
 import io
 import json
+import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -35,12 +36,16 @@ Detail = str | int | bool | list[str] | None
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts: a person by id and e-mail, an ingestion token by id and prefix, an operator by the account's name."""
+    """Who acts: a person by id and e-mail, an ingestion token by id and prefix, an operator by the account's name.
+
+    `said` is who an operator was before `sudo`, as the environment says: it goes into the details, for nothing proves it.
+    """
 
     kind: ActorKind
     id: str
     name: str = ""
     request_id: str | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,9 +80,13 @@ _COLUMNS = tuple(field.name for field in fields(Act))
 
 
 def operator() -> Actor:
-    """The operator of the platform at the command line, by the name of the account."""
-    name = getpass.getuser()
-    return Actor(kind="operator", id=name[:100], name=name[:254])
+    """The operator of the platform at the command line, by the account of the process: LOGNAME is anybody's to set."""
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        name = f"uid {os.getuid()}"
+    said = os.environ.get("SUDO_USER", "").encode("utf-8", "replace").decode()
+    return Actor(kind="operator", id=name[:100], name=name[:254], said=said[:100])
 
 
 def record(
@@ -106,7 +115,7 @@ def record(
             "entity_kind": kind,
             "entity_id": str(entity_id)[:200],
             "request_id": actor.request_id,
-            "details": Jsonb(dict(details or {})),
+            "details": Jsonb({**(details or {}), **({"sudo_user_said": actor.said} if actor.said else {})}),
         },
     )
 
@@ -128,6 +137,14 @@ def read_acts(
         ).fetchall()
     more = len(rows) > limit
     return rows[:limit], _mark(rows[limit - 1]) if more else None
+
+
+def deleted_customer(conn: Connection, slug: str) -> int | None:
+    """The number of the customer of that slug that was deleted last, under which its trail stands. Needs role
+    upstream_pipeline.
+    """
+    row = conn.execute(QUERIES.find_deletion, {"slug": slug}).fetchone()
+    return int(row[0]) if row is not None else None
 
 
 def acts_as_csv(acts: list[Act], *, header: bool) -> str:

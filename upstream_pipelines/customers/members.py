@@ -13,7 +13,13 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from upstream_pipelines.customers.audit import Actor, record
-from upstream_pipelines.customers.people import PASSWORD_TOKEN_LIFE, checked_email, checked_name, new_token
+from upstream_pipelines.customers.people import (
+    PASSWORD_TOKEN_LIFE,
+    checked_email,
+    checked_name,
+    end_invitations_by,
+    new_token,
+)
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -24,9 +30,9 @@ QUERIES = load_queries(__package__)
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the customer sees it; `joined_at` is None while the invitation waits, and then there is no name either.
+    """A member as the customer sees it; `joined_at` is None while the invitation waits.
 
-    Instants are in UTC.
+    The name is what this customer calls them. Instants are in UTC.
     """
 
     person_id: UUID
@@ -40,11 +46,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Membership:
-    """A customer that a person is a member of."""
+    """A customer that a person is a member of, and what it calls them."""
 
     slug: str
     name: str
     role: Role
+    display_name: str
 
 
 class LastOwnerError(ConflictError):
@@ -67,7 +74,7 @@ def list_members(conn: Connection, customer_id: int) -> list[Member]:
 def memberships(conn: Connection) -> list[Membership]:
     """The active customers of the person of the transaction, by slug (role upstream_api, `person_transaction`)."""
     rows = conn.execute(QUERIES.select_memberships).fetchall()
-    return [Membership(slug, name, Role(role)) for slug, name, role in rows]
+    return [Membership(slug, name, Role(role), called) for slug, name, role, called in rows]
 
 
 def invite(
@@ -86,7 +93,7 @@ def invite(
     address, name = checked_email(email), checked_name(display_name)
     mine = _lock_and_rank(conn, actor, customer_id)
     _not_above(mine, role)
-    row = conn.execute(QUERIES.person_of_email, {"email": address, "name": name}).fetchone()
+    row = conn.execute(QUERIES.person_of_email, {"email": address}).fetchone()
     assert row is not None
     present = _find(conn, customer_id, row[0])
     if present is not None:
@@ -97,8 +104,8 @@ def invite(
     conn.execute(
         QUERIES.invite_member,
         {
-            "customer_id": customer_id, "person_id": row[0], "role": role, "token_sha256": digest,
-            "life": PASSWORD_TOKEN_LIFE,
+            "customer_id": customer_id, "person_id": row[0], "role": role, "display_name": name, "token_sha256": digest,
+            "life": PASSWORD_TOKEN_LIFE, "invited_by": actor.id if actor.kind == "person" else None,
         },
     )  # fmt: skip
     record(conn, actor, "member.invited", ("person", row[0]), customer_id=customer_id, details={"role": role})
@@ -106,7 +113,7 @@ def invite(
 
 
 def change_role(conn: Connection, actor: Actor, customer_id: int, person_id: UUID, role: Role) -> Member:
-    """Give a member another role. Call it inside a transaction.
+    """Give a member another role. Open invitations that they made and could not make now end. Call it inside a transaction.
 
     Raises:
         NotFoundError: the customer has no such member.
@@ -120,6 +127,8 @@ def change_role(conn: Connection, actor: Actor, customer_id: int, person_id: UUI
     if role is not Role.OWNER:
         _keep_an_owner(conn, customer_id, member)
     conn.execute(QUERIES.set_role, {"customer_id": customer_id, "person_id": person_id, "role": role})
+    beyond = [one for one in Role if one.outranks(role) or not allowed(role, Action.MANAGE)]
+    end_invitations_by(conn, actor, person_id, beyond, customer_id)
     record(
         conn, actor, "member.role_changed", ("person", person_id), customer_id=customer_id,
         details={"before": member.role, "role": role},
@@ -128,7 +137,9 @@ def change_role(conn: Connection, actor: Actor, customer_id: int, person_id: UUI
 
 
 def remove(conn: Connection, actor: Actor, customer_id: int, person_id: UUID) -> None:
-    """End a membership or an invitation, at once. Call it inside a transaction. Errors as for `change_role`."""
+    """End a membership or an invitation, at once, with the open invitations that the member made. Call it inside a
+    transaction. Errors as for `change_role`.
+    """
     mine = _lock_and_rank(conn, actor, customer_id)
     member = get_member(conn, customer_id, person_id)
     _not_above(mine, member.role)
@@ -148,6 +159,7 @@ def leave(conn: Connection, actor: Actor, customer_id: int, person_id: UUID) -> 
 def _end(conn: Connection, actor: Actor, customer_id: int, member: Member, action: str) -> None:
     _keep_an_owner(conn, customer_id, member)
     conn.execute(QUERIES.remove_member, {"customer_id": customer_id, "person_id": member.person_id})
+    end_invitations_by(conn, actor, member.person_id, tuple(Role), customer_id)
     record(
         conn, actor, action, ("person", member.person_id), customer_id=customer_id, details={"role": member.role}
     )  # fmt: skip

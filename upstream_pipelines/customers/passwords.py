@@ -20,10 +20,15 @@ LEAST_CHARACTERS = 12
 # Argon2 takes any length; a limit keeps a request from being one of megabytes.
 MOST_BYTES = 1000
 
-# A hash takes 64 MiB and all it gets of a core for some 50 ms: forty requests at once would take 2.5 GiB. And the eight that
-# may wait leave the other threads of the API to those who send claims.
+# A hash takes 64 MiB and all it gets of a core for some 50 ms: forty requests at once would take 2.5 GiB.
 _AT_ONCE = BoundedSemaphore(2)
-_PLACES = BoundedSemaphore(8)
+# Who comes has a place before a hash begins, or waits for one. At most twenty are at it in all, half of the threads of the
+# API: the others are for those who send claims.
+_PLACES = BoundedSemaphore(6)
+_LINE = BoundedSemaphore(10)
+# Kept for those who logged in lately from where they come now: strangers in whatever number leave them some.
+_KEPT = BoundedSemaphore(4)
+_LONGEST_WAIT_SECONDS = 3.0
 
 
 class BusyError(UpstreamError):
@@ -38,47 +43,66 @@ class WeakPasswordError(InvalidInputError):
     code = "password_unfit"
 
 
+def require_form(password: str) -> None:
+    """Refuse what can be nobody's password, as it was typed and in its one form: one character, \ufdfa, becomes eighteen.
+
+    Raises:
+        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes.
+    """
+    for text in (password, _one_form(password)):
+        if len(text) < LEAST_CHARACTERS or len(text.encode()) > MOST_BYTES:
+            raise WeakPasswordError(
+                f"A password has at least {LEAST_CHARACTERS} characters and at most {MOST_BYTES} bytes. Choose another."
+            )
+
+
 def hash_password(password: str) -> str:
     """The Argon2id hash of a new password.
 
     Raises:
-        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes.
-        BusyError: eight passwords are at work already.
+        WeakPasswordError: as `require_form`.
+        BusyError: too many passwords are at work already.
     """
-    text = _one_form(password)
-    if len(text) < LEAST_CHARACTERS or len(text.encode()) > MOST_BYTES:
-        raise WeakPasswordError(
-            f"A password has at least {LEAST_CHARACTERS} characters and at most {MOST_BYTES} bytes. Choose another."
-        )
+    require_form(password)
     with _place():
-        return _hasher().hash(text)
+        return _hasher().hash(_one_form(password))
 
 
-def password_fits(password: str, stored: str | None) -> bool:
-    """Whether it is the password of that hash. None, for nobody, takes the same time and is False.
+def password_fits(password: str, stored: str | None, familiar: bool = False) -> bool:
+    """Whether it is the password of that hash. None, for nobody, takes the same time and is False. Somebody familiar finds
+    a place where strangers do not.
 
     Raises:
-        BusyError: eight passwords are at work already.
+        BusyError: too many passwords are at work already.
     """
     text = _one_form(password)
     # Asked for whether it is needed or not, so that the first log-in under an unknown e-mail takes no longer than others.
     nobody = _nobody()
     if len(text.encode()) > MOST_BYTES:
         return False
-    with _place():
+    with _place(familiar):
         fits = _hasher().verify(text, stored or nobody)
     return fits and stored is not None
 
 
 @contextmanager
-def _place() -> Iterator[None]:
-    if not _PLACES.acquire(blocking=False):
-        raise BusyError("Too many log-ins at once. Try again in a second.")
+def _place(familiar: bool = False) -> Iterator[None]:
+    place = _KEPT if familiar and _KEPT.acquire(blocking=False) else _place_of_the_line()
     try:
         with _AT_ONCE:
             yield
     finally:
-        _PLACES.release()
+        place.release()
+
+
+def _place_of_the_line() -> BoundedSemaphore:
+    if _LINE.acquire(blocking=False):
+        try:
+            if _PLACES.acquire(timeout=_LONGEST_WAIT_SECONDS):
+                return _PLACES
+        finally:
+            _LINE.release()
+    raise BusyError("Too many log-ins at once. Try again in some seconds.")
 
 
 def _one_form(password: str) -> str:

@@ -68,7 +68,7 @@ SELECT set_config('app.person_id', %(person_id)s, true), set_config('app.custome
 
 -- name: select_person
 -- One person by e-mail, in whichever case. Served by the unique index on lower(email).
-SELECT person_id, email, display_name, password_set_at, disabled_at, created_at
+SELECT person_id, email, password_set_at, disabled_at, created_at
   FROM people WHERE lower(email) = lower(%(email)s);
 
 -- name: store_reset_token
@@ -93,49 +93,31 @@ SELECT person_id, email, password_hash, customer_id FROM find_password_token(%(t
 SELECT person_id FROM set_password(%(person_id)s, %(token_sha256)s, %(password_hash)s);
 
 -- name: take_up_invitation
--- A membership that holds from now on; no row where the token was used meanwhile.
-SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s);
+-- A membership that holds from now on; no row where the token was used or the password changed meanwhile.
+SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s, %(checked_hash)s);
+
+-- name: count_wrong_password
+-- Against the invitation that it came with.
+SELECT count_wrong_password(%(token_sha256)s);
 
 -- name: end_sessions_of_person
 -- All log-ins that still run. Served by login_sessions_person.
 UPDATE login_sessions SET ended_at = now(), ending = %(ending)s
  WHERE person_id = %(person_id)s AND ended_at IS NULL;
 
--- name: remove_old_sessions
--- Log-ins that are past their longest life, with their tokens. Served by login_sessions_person.
-DELETE FROM login_sessions WHERE person_id = %(person_id)s AND started_at < now() - %(life)s;
-
 -- name: open_session
--- A new log-in.
-INSERT INTO login_sessions (person_id) VALUES (%(person_id)s) RETURNING session_id;
+-- A new log-in with its tokens, of which only digests; NULL where the checked password is the person's no longer.
+SELECT open_session(%(person_id)s, %(checked_hash)s, %(life)s, %(access_sha256)s, %(access_life)s, %(refresh_sha256)s,
+                    %(refresh_life)s);
 
--- name: add_session_tokens
--- A new pair of a log-in; only digests.
-INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
-VALUES (%(access_sha256)s, %(session_id)s, %(person_id)s, 'access', now() + %(access_life)s),
-       (%(refresh_sha256)s, %(session_id)s, %(person_id)s, 'refresh', now() + %(refresh_life)s);
+-- name: session_of_refresh_token
+-- Which log-in it is of, in whatever state.
+SELECT session_of_refresh_token(%(token_sha256)s);
 
--- name: find_refresh_token
--- Whose refresh token it is, in whatever state.
-SELECT person_id, email, session_id FROM find_refresh_token(%(token_sha256)s);
-
--- name: lock_session
--- A log-in that still runs, held until the end of the transaction.
-SELECT session_id FROM login_sessions WHERE session_id = %(session_id)s AND ended_at IS NULL FOR UPDATE;
-
--- name: refresh_token_state
--- Whether it was used, and whether it may be: neither it nor its log-in is too old.
-SELECT t.used_at IS NOT NULL, t.expires_at > now() AND s.started_at > now() - %(life)s
-  FROM session_tokens AS t JOIN login_sessions AS s USING (session_id)
- WHERE t.token_sha256 = %(token_sha256)s;
-
--- name: use_refresh_token
--- It is kept to be recognised when it comes again.
-UPDATE session_tokens SET used_at = now() WHERE token_sha256 = %(token_sha256)s;
-
--- name: remove_old_tokens
--- A day after its end a token is refused as an unknown one. Served by session_tokens_session.
-DELETE FROM session_tokens WHERE session_id = %(session_id)s AND expires_at < now() - interval '1 day';
+-- name: refresh_session
+-- A new pair of a log-in, or its end where the token was used before.
+SELECT person_id, email, session_id, reused
+  FROM refresh_session(%(token_sha256)s, %(life)s, %(access_sha256)s, %(access_life)s, %(refresh_sha256)s, %(refresh_life)s);
 
 -- name: end_session
 -- One log-in with all its tokens.
@@ -148,12 +130,12 @@ SELECT person_id, email, session_id, customer_id, role FROM authenticate_person(
 
 -- name: person_of_email
 -- The person of an e-mail, made where there is none.
-SELECT person_of_email(%(email)s, %(name)s);
+SELECT person_of_email(%(email)s);
 
 -- name: select_members
 -- Members and invitations of a customer, or one of them. Of who has not joined nothing is told that the invitation did not
 -- say: it may be known from another customer. Served by the primary key of members.
-SELECT m.person_id, p.email, CASE WHEN m.joined_at IS NOT NULL THEN p.display_name ELSE '' END AS display_name, m.role,
+SELECT m.person_id, p.email, m.display_name, m.role,
        m.joined_at IS NOT NULL AND p.disabled_at IS NOT NULL AS disabled, m.invited_at, m.joined_at
   FROM members AS m JOIN people AS p USING (person_id)
  WHERE m.customer_id = %(customer_id)s AND (%(person_id)s::uuid IS NULL OR m.person_id = %(person_id)s)
@@ -161,7 +143,7 @@ SELECT m.person_id, p.email, CASE WHEN m.joined_at IS NOT NULL THEN p.display_na
 
 -- name: select_memberships
 -- Active customers of the person whom the transaction is for.
-SELECT c.slug, c.name, m.role
+SELECT c.slug, c.name, m.role, m.display_name
   FROM members AS m JOIN customers AS c USING (customer_id)
  WHERE m.joined_at IS NOT NULL AND c.status = 'active'
  ORDER BY c.slug;
@@ -179,12 +161,21 @@ SELECT count(*) FROM members AS m JOIN people AS p USING (person_id)
 
 -- name: invite_member
 -- An invitation, or the same one anew under another token.
-INSERT INTO members (customer_id, person_id, role, invitation_sha256, invitation_expires_at)
-VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(token_sha256)s, now() + %(life)s)
+INSERT INTO members (customer_id, person_id, role, display_name, invited_by, invitation_sha256, invitation_expires_at)
+VALUES (%(customer_id)s, %(person_id)s, %(role)s, %(display_name)s, %(invited_by)s, %(token_sha256)s, now() + %(life)s)
 ON CONFLICT (customer_id, person_id) DO UPDATE
-   SET role = %(role)s, invitation_sha256 = %(token_sha256)s, invited_at = now(),
-       invitation_expires_at = now() + %(life)s
+   SET role = %(role)s, display_name = %(display_name)s, invited_by = %(invited_by)s,
+       invitation_sha256 = %(token_sha256)s, invited_at = now(),
+       invitation_expires_at = now() + %(life)s, invitation_failures = 0
  WHERE members.joined_at IS NULL;
+
+-- name: end_invitations_by
+-- Invitations that somebody made and that nobody took up, of those roles, in one customer or in all. Few a customer; the
+-- primary key of members.
+DELETE FROM members
+ WHERE invited_by = %(person_id)s AND joined_at IS NULL AND role = ANY(%(roles)s)
+   AND (customer_id = %(customer_id)s OR %(customer_id)s::bigint IS NULL)
+RETURNING customer_id, person_id, role;
 
 -- name: set_role
 -- Another role of a member.
@@ -215,14 +206,17 @@ SELECT audit_id, at, actor_kind, actor_id, actor_name, action, entity_kind, enti
  ORDER BY at DESC, audit_id DESC
  LIMIT %(limit)s;
 
+-- name: find_deletion
+-- Which customer of a slug was deleted last. Served by audit_log_deletions.
+SELECT customer_id FROM audit_log
+ WHERE action IN ('customer.deletion_begun', 'customer.deleted') AND entity_kind = 'customer' AND entity_id = %(slug)s
+   AND customer_id IS NOT NULL
+ ORDER BY at DESC LIMIT 1;
+
 -- name: rename_customer
 -- The organisation's name.
 UPDATE customers SET name = %(name)s WHERE customer_id = %(customer_id)s
 RETURNING customer_id;
-
--- name: select_own_name
--- The display name of a person.
-SELECT display_name FROM people WHERE person_id = %(person_id)s;
 
 -- name: customers_of_person
 -- The customers a person is a member of or invited to. Served by members_person.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import cast
 from uuid import UUID
 
 from upstream_pipelines.customers.audit import Actor, record
@@ -48,11 +49,12 @@ class LoggedIn:
 
 
 def log_in(
-    connecting: Connecting, email: str, password: str, *, request_id: str | None = None
+    connecting: Connecting, email: str, password: str, *, familiar: bool = False, request_id: str | None = None
 ) -> TokenPair | None:
     """Open a log-in; None where the e-mail or the password is wrong, nobody has it, or its person is disabled.
 
-    Every answer costs one check of a hash, whatever the cause; no connection waits for it.
+    Every answer costs one check of a hash, whatever the cause; no connection waits for it. `familiar`: they logged in
+    lately from where they come now.
 
     Raises:
         BusyError: too many passwords are being checked.
@@ -64,21 +66,39 @@ def log_in(
     else:
         with connecting() as conn:
             known = conn.execute(QUERIES.find_login, {"email": address}).fetchone()
-    fits = password_fits(password, known[2] if known else None)
+    fits = password_fits(password, known[2] if known else None, familiar)
     if known is None or not fits:
         return None
     with connecting() as conn:
-        return open_session(conn, known[0], known[1], request_id=request_id)
+        return open_session(conn, known[0], known[1], known[2], request_id=request_id)
 
 
-def open_session(conn: Connection, person_id: UUID, email: str, *, request_id: str | None = None) -> TokenPair:
-    """A log-in of a person whose password was checked, written down in the trail."""
+def open_session(
+    conn: Connection, person_id: UUID, email: str, checked_hash: str, *, request_id: str | None = None
+) -> TokenPair | None:
+    """A log-in of a person whose password was checked against that hash, written down in the trail.
+
+    None where it is the person's no longer, or they were disabled: a log-in that was begun before a reset ends with it.
+    """
+    pair, tokens = _new_pair()
     with person_transaction(conn, person_id):
-        conn.execute(QUERIES.remove_old_sessions, {"person_id": person_id, "life": FAMILY_LIFE})
-        row = conn.execute(QUERIES.open_session, {"person_id": person_id}).fetchone()
+        values = {"person_id": person_id, "checked_hash": checked_hash, **tokens}
+        row = conn.execute(QUERIES.open_session, values).fetchone()
         assert row is not None
+        if row[0] is None:
+            return None
         record(conn, Actor("person", str(person_id), email, request_id), "person.logged_in", ("session", row[0]))
-        return _new_pair(conn, person_id, row[0])
+        return pair
+
+
+def session_of(conn: Connection, refresh_token: str) -> UUID | None:
+    """The log-in of a refresh token, whatever became of them; None for a token that never was, or is long forgotten."""
+    digest = token_digest(refresh_token, "upr")
+    if digest is None:
+        return None
+    row = conn.execute(QUERIES.session_of_refresh_token, {"token_sha256": digest}).fetchone()
+    assert row is not None
+    return cast(UUID | None, row[0])
 
 
 def refresh(conn: Connection, refresh_token: str, *, request_id: str | None = None) -> TokenPair | None:
@@ -87,28 +107,20 @@ def refresh(conn: Connection, refresh_token: str, *, request_id: str | None = No
     The second use ends the log-in with all its tokens.
     """
     digest = token_digest(refresh_token, "upr")
-    row = conn.execute(QUERIES.find_refresh_token, {"token_sha256": digest}).fetchone() if digest else None
-    if row is None:
+    if digest is None:
         return None
-    person_id, email, session_id = row
-    with person_transaction(conn, person_id):
-        # The lock lets two who refresh at once come one after the other: the second has a used token.
-        if conn.execute(QUERIES.lock_session, {"session_id": session_id}).fetchone() is None:
+    pair, tokens = _new_pair()
+    with conn.transaction():
+        row = conn.execute(QUERIES.refresh_session, {"token_sha256": digest, **tokens}).fetchone()
+        if row is None:
             return None
-        state = conn.execute(QUERIES.refresh_token_state, {"token_sha256": digest, "life": FAMILY_LIFE}).fetchone()
-        if state is None:
-            return None
-        used, good = state
-        if used:
-            conn.execute(QUERIES.end_session, {"session_id": session_id, "ending": "reuse"})
+        person_id, email, session_id, reused = row
+        if reused:
+            conn.execute(QUERIES.act_for, {"person_id": str(person_id), "customer_id": ""})
             actor = Actor("person", str(person_id), email, request_id)
             record(conn, actor, "session.token_reused", ("session", session_id))
             return None
-        if not good:
-            return None
-        conn.execute(QUERIES.use_refresh_token, {"token_sha256": digest})
-        conn.execute(QUERIES.remove_old_tokens, {"session_id": session_id})
-        return _new_pair(conn, person_id, session_id)
+        return pair
 
 
 def authenticate_person(conn: Connection, access_token: str, slug: str | None = None) -> LoggedIn | None:
@@ -134,13 +146,10 @@ def log_out(conn: Connection, who: LoggedIn, *, request_id: str | None = None) -
         record(conn, actor, "person.logged_out", ("session", who.session_id))
 
 
-def _new_pair(conn: Connection, person_id: UUID, session_id: UUID) -> TokenPair:
+def _new_pair() -> tuple[TokenPair, dict[str, bytes | timedelta]]:
+    """New tokens, and what the database keeps of them."""
     (access, access_digest), (renewal, renewal_digest) = new_token("upa"), new_token("upr")
-    conn.execute(
-        QUERIES.add_session_tokens,
-        {
-            "person_id": person_id, "session_id": session_id, "access_sha256": access_digest,
-            "access_life": ACCESS_LIFE, "refresh_sha256": renewal_digest, "refresh_life": REFRESH_LIFE,
-        },
-    )  # fmt: skip
-    return TokenPair(access, renewal)
+    return TokenPair(access, renewal), {
+        "access_sha256": access_digest, "access_life": ACCESS_LIFE, "refresh_sha256": renewal_digest,
+        "refresh_life": REFRESH_LIFE, "life": FAMILY_LIFE,
+    }  # fmt: skip

@@ -93,6 +93,21 @@ def revoke_token(conn: Connection, customer_id: int, token_id: UUID) -> None:
         raise NotFoundError(f"This customer has no token {token_id}. List its tokens to find the id.")
 
 
+def find_token(conn: Connection, customer_id: int, named: str) -> TokenInfo:
+    """A customer's token by its id or its prefix (`upi_` and 8 characters).
+
+    Raises:
+        NotFoundError: this customer has no such token, or several of that prefix.
+    """
+    found = [info for info in list_tokens(conn, customer_id) if named in (info.prefix, str(info.token_id))]
+    if len(found) != 1:
+        # What was typed is not repeated: it may be the token itself.
+        raise NotFoundError(
+            "This customer has no token of that id or prefix, or several of it. List its tokens and give the id."
+        )
+    return found[0]
+
+
 def list_tokens(conn: Connection, customer_id: int) -> list[TokenInfo]:
     """A customer's tokens, newest first, without anything that signs in."""
     with conn.cursor(row_factory=class_row(TokenInfo)) as cursor:

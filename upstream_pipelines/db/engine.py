@@ -157,11 +157,14 @@ def connect(settings: Settings, role: Role) -> Iterator[Connection]:
 
 
 @contextmanager
-def customer_transaction(conn: Connection, customer_id: int) -> Iterator[None]:
-    """A transaction in which the API role sees this customer and no other."""
+def customer_transaction(conn: Connection, customer_id: int, person_id: UUID | None = None) -> Iterator[None]:
+    """A transaction in which the API role sees this customer and no other, and writes the acts of that person."""
     with conn.transaction():
         # set_config(..., true) is SET LOCAL: a session-level SET would stay on the pooled connection.
-        conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+        conn.execute(
+            "SELECT set_config('app.customer_id', %s, true), set_config('app.person_id', %s, true)",
+            (str(customer_id), str(person_id or "")),
+        )
         yield
 
 

@@ -29,7 +29,8 @@ _RULES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(://)[^\s/@]*(?::\S*)?@"), r"\1[login]@"),
     (re.compile(r"\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+", re.IGNORECASE), r"\1 [token]"),
     # 8 characters after upi_ are the prefix that lists show; more is the token.
-    (re.compile(r"upi_[A-Za-z0-9_-]{9,}"), "[token]"),
+    (re.compile(r"upi_[A-Za-z0-9_-]{9,}|up[ars]_[A-Za-z0-9_-]{43}|\bup[ars]_[A-Za-z0-9_-]{9,}"), "[token]"),
+    (re.compile(r"\$argon2\w*\$[^\s\"']*"), "[hash]"),
     (re.compile(r"whsec_[A-Za-z0-9+/=_-]+"), "[secret]"),
     (re.compile(r"\bxox[a-z]-[A-Za-z0-9-]+"), "[token]"),
     (re.compile(r"hooks\.slack\.com/\S+"), "hooks.slack.com/[secret]"),

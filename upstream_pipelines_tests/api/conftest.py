@@ -22,6 +22,8 @@ from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.settings import Settings
 
+UNHASHED = "$argon2id$ of no password"
+
 
 @contextmanager
 def _served(settings: Settings) -> Iterator[str]:
@@ -99,7 +101,7 @@ def uploads(pipeline: Connection) -> Callable[[], int]:
 
 @pytest.fixture
 def member(pipeline: Connection) -> Callable[[str, Role], Member]:
-    """Make somebody who has joined a customer in a role, without a password."""
+    """Make somebody who has joined a customer in a role, with a password that nothing fits."""
 
     def make(slug: str, role: Role) -> Member:
         customer_id = get_customer(pipeline, slug).customer_id
@@ -109,6 +111,10 @@ def member(pipeline: Connection) -> Callable[[str, Role], Member]:
                 "UPDATE members SET joined_at = now(), invitation_sha256 = NULL, invitation_expires_at = NULL"
                 " WHERE person_id = %s",
                 (made.person_id,),
+            )
+            pipeline.execute(
+                "UPDATE people SET password_hash = %s, password_set_at = now() WHERE person_id = %s",
+                (UNHASHED, made.person_id),
             )
         return made
 
@@ -125,8 +131,9 @@ def log_in(
         def make(slug: str, role: Role) -> httpx.Client:
             made = member(slug, role)
             with connect(settings, "upstream_api") as conn:
-                token = open_session(conn, made.person_id, made.email).access_token
-            headers = {"Authorization": f"Bearer {token}"}
+                pair = open_session(conn, made.person_id, made.email, UNHASHED)
+            assert pair is not None
+            headers = {"Authorization": f"Bearer {pair.access_token}"}
             return stack.enter_context(
                 httpx.Client(base_url=anonymous.base_url, headers=headers, trust_env=False, timeout=30)
             )

@@ -27,6 +27,7 @@ from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.sessions import open_session
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.api.conftest import UNHASHED
 
 _CHECKS = [
     not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance, ignored_auth,
@@ -67,7 +68,8 @@ def test_no_request_that_the_document_allows_is_answered_by_a_500_or_undeclared(
             if ASKS_A_PERSON in asks:
                 # One for each: a log-out among them ends it.
                 with connect(settings, "upstream_api") as conn:
-                    pair = open_session(conn, owner.person_id, owner.email)
+                    pair = open_session(conn, owner.person_id, owner.email, UNHASHED)
+                assert pair is not None
                 headers = {"Authorization": f"Bearer {pair.access_token}"}
         answered[operation.label] = _answers(operation, str(acme.base_url), headers)
     assert len(answered) >= 18

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import BoundedSemaphore
 
 import httpx
 import pytest
@@ -17,15 +18,22 @@ from pydantic import SecretStr
 
 from upstream_pipelines.api.app import create_app
 from upstream_pipelines.cli.doctor import _counters, _NotWellError
+from upstream_pipelines.customers import passwords
+from upstream_pipelines.customers.members import Member
 from upstream_pipelines.customers.roles import Role
+from upstream_pipelines.customers.sessions import open_session
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import issue_token
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.api.conftest import UNHASHED
 
 LogIn = Callable[[str, Role], httpx.Client]
 LOG_IN = "/api/v1/auth/login"
+REFRESH = "/api/v1/auth/refresh"
+PASSWORD = "/api/v1/auth/password"
+MEMBERS = "/api/v1/customers/acme/members"
 JSON = {"Content-Type": "application/json"}
 BATCH = b'{"claims": [{"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}]}'
 
@@ -56,7 +64,7 @@ def test_log_ins_are_counted_by_account_and_by_address_before_any_password_is_ch
 ) -> None:
     checks: list[str] = []
 
-    def never(password: str, _stored: str | None) -> bool:
+    def never(password: str, *_: object) -> bool:
         checks.append(password)
         return False
 
@@ -68,6 +76,52 @@ def test_log_ins_are_counted_by_account_and_by_address_before_any_password_is_ch
     assert [limited(email) for email in ("a@b.org", "A@b.org", " a@B.org ", "a@b.org")] == [False] * 3 + [True]
     assert [limited(f"{name}@b.org") for name in "xyz"] == [False, True, True], "five of the address, then none"
     assert len(checks) == 4
+
+
+def test_passwords_tried_with_a_token_are_counted_with_the_log_ins_of_its_person(
+    acme: httpx.Client, beta: httpx.Client, anonymous: httpx.Client, log_in: LogIn, member: Callable[..., Member],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Whoever invites gets a token; it must not be a second way of trying somebody's passwords."""
+    monkeypatch.setattr("upstream_pipelines.customers.people.password_fits", lambda *_: False)
+    email = member("beta", Role.OWNER).email
+    token = log_in("acme", Role.ADMIN).post(MEMBERS, json={"email": email, "role": "viewer"}).json()["token"]
+    tried = {"token": token, "password": "four words make one"}
+    assert [anonymous.post(PASSWORD, json=tried).status_code for _ in range(4)] == [401, 401, 401, 429]
+    assert _is_limited(anonymous.post(LOG_IN, json={"email": email, "password": "four words make one"}))
+
+
+def test_a_stranger_at_the_same_address_keeps_nobody_from_refreshing_or_setting_a_password(
+    acme: httpx.Client, anonymous: httpx.Client, member: Callable[..., Member], settings: Settings
+) -> None:
+    """Behind a proxy that is not told of, all have one address."""
+    owner = member("acme", Role.OWNER)
+    with connect(settings, "upstream_api") as conn:
+        pair = open_session(conn, owner.person_id, owner.email, UNHASHED)
+        assert pair is not None
+    for path, unknown in ((REFRESH, {"refresh_token": "x"}), (PASSWORD, {"token": "x", "password": "x" * 12})):
+        assert [anonymous.post(path, json=unknown).status_code for _ in range(6)] == [401] * 5 + [429], path
+    own = [anonymous.post(REFRESH, json={"refresh_token": pair.refresh_token}).status_code for _ in range(4)]
+    assert own == [200, 401, 401, 429], "three of its log-in"
+    bearer = {"Authorization": f"Bearer {pair.access_token}"}
+    assert anonymous.get("/api/v1/me", headers=bearer).status_code == 401, "used twice, it was ended"
+
+
+def test_who_logged_in_lately_finds_a_place_among_strangers_who_fill_all_of_theirs(
+    acme: httpx.Client, anonymous: httpx.Client, member: Callable[..., Member], pipeline: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """From where they logged in, and nowhere else: a place for an account alone would tell strangers that it is there."""
+    email = member("acme", Role.OWNER).email
+    sent = {"email": email, "password": "four words make one"}
+    elsewhere = {"X-Forwarded-For": "198.51.100.7"}
+    pipeline.execute("UPDATE people SET password_hash = %s", (passwords.hash_password(sent["password"]),))
+    assert anonymous.post(LOG_IN, json=sent).status_code == 200
+    monkeypatch.setattr(passwords, "_LINE", BoundedSemaphore(1))
+    with passwords._LINE:
+        assert anonymous.post(LOG_IN, json=sent).status_code == 200
+        busy = anonymous.post(LOG_IN, json=sent, headers=elsewhere)
+    assert (busy.status_code, busy.json()["code"]) == (503, "busy")
 
 
 def test_each_person_and_each_token_has_its_own_allowance_in_each_class(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from datetime import UTC, datetime
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -43,12 +46,45 @@ def test_no_role_of_the_product_changes_or_removes_a_row(
 
 
 def test_the_api_writes_acts_of_its_customer_and_of_its_person_only(settings: Settings, acme: int) -> None:
+    """Neither those of an operator, nor somebody else's, nor at another time than now."""
+    ann, bob = UUID(ANN.id), Actor("person", str(UUID(int=2)), "bob@example.org")
     with connect(settings, "upstream_api") as conn:
-        with customer_transaction(conn, acme):
+        with customer_transaction(conn, acme, ann):
             record(conn, ANN, "member.removed", ("person", 1), customer_id=acme)
-        for customer_id in (acme + 1, None):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, acme):
-                record(conn, ANN, "member.removed", ("person", 1), customer_id=customer_id)
+        for actor, customer_id in (
+            (ANN, acme + 1),
+            (bob, acme),
+            (bob, None),
+            (operator(), acme),
+            (operator(), None),
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, acme, ann):
+                record(conn, actor, "member.removed", ("person", 1), customer_id=customer_id)
+    roles: tuple[Role, ...] = ("upstream_pipeline", "upstream_api")
+    for role in roles:
+        with connect(settings, role) as conn:
+            for column, value in (("at", "2020-01-01"), ("audit_id", str(UUID(int=1)))):
+                statement = (
+                    f"INSERT INTO audit_log (customer_id, actor_kind, actor_id, action, entity_kind, entity_id, {column})"
+                    " VALUES (%s, 'person', %s, 'a.b', 'person', '1', %s)"
+                )
+                with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, acme, ann):
+                    conn.execute(statement, (acme, str(ann), value))
+
+
+def test_an_operator_is_the_account_of_the_process_and_who_they_were_before_is_what_was_said(
+    pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LOGNAME and SUDO_USER are anybody's to set."""
+    account = pwd.getpwuid(os.getuid()).pw_name
+    monkeypatch.setenv("LOGNAME", "somebody.else")
+    monkeypatch.setenv("SUDO_USER", "alice\udcff")
+    assert (operator().id, operator().name) == (account, account)
+    record(pipeline, operator(), "customer.created", ("customer", acme), customer_id=acme, details={"x": 1})
+    (act,) = read_acts(pipeline, acme, ActFilter(), limit=1)[0]
+    assert act.details == {"x": 1, "sudo_user_said": "alice?"}
+    monkeypatch.setattr("os.getuid", lambda: 987_654)
+    assert operator().id == "uid 987654"
 
 
 def test_an_act_that_is_undone_leaves_no_trace(pipeline: Connection, acme: int) -> None:

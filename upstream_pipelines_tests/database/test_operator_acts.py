@@ -11,8 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.audit import operator, record
 from upstream_pipelines.customers.people import set_password
 from upstream_pipelines.customers.sessions import log_in
+from upstream_pipelines.customers.tokens import authenticate
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings
@@ -83,7 +85,21 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
     file = tmp_path / "acme.yaml"
     file.write_text("channels:\n  - {name: hook, kind: webhook, url: 'https://example.org/hook'}\n")
     _said("customers", "configure", "acme", "--file", str(file))
-    made = _read("customers", "token", "acme", "--label", "x")["token"]
+    made = _read("customers", "token", "acme", "--label", "x", "--expires", "2999-01-01")["token"]
+    assert authenticate(pipeline, made) is not None
+    info = next(token for token in _read("customers", "tokens", "acme") if token["label"] == "x")
+    assert (info["prefix"], info["expires_at"][:10], info["revoked_at"]) == (made[:12], "2999-01-01", None)
+    assert info["last_used_at"]
+    for unknown in (made, "upi_unknown1", "x"):
+        with pytest.raises(NotFoundError) as refused:
+            _said("customers", "revoke-token", "acme", unknown)
+        assert unknown not in str(refused.value) or unknown == "x"
+    _said("customers", "revoke-token", "acme", info["token_id"])
+    assert authenticate(pipeline, made) is None
+    assert "revoked" in _said("customers", "tokens", "acme")
+    assert made not in _said("customers", "tokens", "acme")
+    with pytest.raises(ConfigurationError):
+        _said("customers", "token", "acme", "--expires", "2020-01-01")
     _said("alerts", "rotate-secret", "acme", "hook")
     silence = _read("alerts", "silence", "acme", "--payer", "Aetna", "--hours", "2")["silence_id"]
     _said("alerts", "unsilence", "acme", silence[:8])
@@ -99,9 +115,21 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
         "SELECT action, actor_kind, entity_id, details::text FROM audit_log ORDER BY at"
     ).fetchall()
     assert [act[0] for act in acts] == [
-        "customer.created", "customer.configured", "token.issued", "channel.secret_rotated", "silence.made",
+        "customer.created", "customer.configured", "token.issued", "token.revoked", "channel.secret_rotated", "silence.made",
         "silence.ended", "channel.enabled", "channel.resent", "days.labelled", "customer.disabled", "customer.enabled",
     ]  # fmt: skip
     assert {act[1] for act in acts} == {"operator"}
     assert acts[2][2] == made[:12]
     assert made not in repr(acts)
+
+
+def test_the_trail_of_a_deleted_customer_is_found_by_its_slug(pipeline: Connection) -> None:
+    for number in (70, 71):
+        record(pipeline, operator(), "customer.disabled", ("customer", "gone"), customer_id=number)
+        record(pipeline, operator(), "customer.deleted", ("customer", "gone"), customer_id=number)
+        record(pipeline, operator(), "member.left", ("person", number), customer_id=number)
+    acts = _read("audit", "gone")
+    assert (acts[0]["action"], acts[0]["entity_id"]) == ("member.left", "71")
+    assert len(acts) == 3
+    with pytest.raises(NotFoundError):
+        _said("audit", "never")

@@ -22,10 +22,12 @@ from upstream_pipelines.customers.people import (
     let_reset_password,
     set_disabled,
     set_password,
+    token_digest,
 )
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.sessions import (
     LoggedIn,
+    TokenPair,
     authenticate_person,
     log_in,
     log_out,
@@ -37,6 +39,7 @@ from upstream_pipelines.errors import ConflictError, ForbiddenError, InvalidInpu
 from upstream_pipelines.settings import Settings
 
 PASSWORD = "four words make one"
+UNHASHED = "$argon2id$ of no password"
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ Join = Callable[..., Actor]
 
 @pytest.fixture
 def join(pipeline: Connection, acme: int) -> Join:
-    """Makes a member who has joined; gives them as an actor. Without a password: hashing is not what is tested."""
+    """Makes a member who has joined; gives them as an actor. No password fits: hashing is not what is tested."""
 
     def make(name: str, role: Role = Role.OWNER, customer_id: int = acme) -> Actor:
         email = f"{name}@example.org"
@@ -74,9 +77,19 @@ def join(pipeline: Connection, acme: int) -> Join:
                 " WHERE person_id = %s",
                 (member.person_id,),
             )
+            pipeline.execute(
+                "UPDATE people SET password_hash = %s, password_set_at = now() WHERE person_id = %s",
+                (UNHASHED, member.person_id),
+            )
         return Actor("person", str(member.person_id), email)
 
     return make
+
+
+def _open(conn: Connection, who: Actor) -> TokenPair:
+    pair = open_session(conn, UUID(who.id), who.name, UNHASHED)
+    assert pair is not None
+    return pair
 
 
 def _of(conn: Connection) -> Connecting:
@@ -90,8 +103,9 @@ def _who(conn: Connection, access_token: str, slug: str | None = None) -> Logged
 
 
 @contextmanager
-def _as_customer(settings: Settings, customer_id: int) -> Iterator[Connection]:
-    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer_id):
+def _as_customer(settings: Settings, customer_id: int, who: Actor | None = None) -> Iterator[Connection]:
+    person_id = UUID(who.id) if who is not None else None
+    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer_id, person_id):
         yield conn
 
 
@@ -128,12 +142,30 @@ def test_who_invites_a_person_of_another_customer_cannot_log_in_as_them(
     set_password(_of(api), first, PASSWORD)
     with pytest.raises(PasswordRefusedError):
         set_password(_of(api), second, "what the inviter would like")
+    # The same as for somebody who has no password yet.
+    with pytest.raises(WeakPasswordError):
+        set_password(_of(api), second, "x")
     pair = log_in(_of(api), "ann@example.org", PASSWORD)
     assert pair is not None
     assert _who(api, pair.access_token, "beta").role is None
     set_password(_of(api), second, PASSWORD)
     assert _who(api, pair.access_token, "beta").role is Role.VIEWER
     assert _who(api, pair.access_token, "acme").role is Role.OWNER
+
+
+def test_five_wrong_passwords_end_an_invitation(
+    pipeline: Connection, api: Connection, acme: int, join: Join, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever invites could try the passwords of somebody of another customer."""
+    ann = join("ann", customer_id=_customer(pipeline, "beta"))
+    for wrong in (4, 5):
+        with pipeline.transaction():
+            _, token = invite(pipeline, operator(), acme, ann.name, Role.VIEWER)
+        for fits in (*(False,) * wrong, True):
+            monkeypatch.setattr("upstream_pipelines.customers.people.password_fits", lambda *_, fits=fits: fits)
+            with nullcontext() if fits and wrong == 4 else pytest.raises(PasswordRefusedError):
+                set_password(_of(api), token, PASSWORD)
+        pipeline.execute("DELETE FROM members WHERE customer_id = %s", (acme,))
 
 
 def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
@@ -145,8 +177,9 @@ def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
         invite(pipeline, operator(), beta, "Known@example.org", Role.OWNER, display_name="A Name")
     set_disabled(pipeline, operator(), "known@example.org", disabled=True)
     ann = join("ann", Role.ADMIN)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, ann) as conn:
         known, _ = invite(conn, ann, acme, "KNOWN@example.org", Role.VIEWER, display_name="B")
+        assert known.display_name == "B", "not what beta calls them"
         unknown, _ = invite(conn, ann, acme, "UNKNOWN@example.org", Role.VIEWER, display_name="B")
         assert replace(known, person_id=unknown.person_id, email=unknown.email) == unknown
         assert (known.email, unknown.email) == ("known@example.org", "unknown@example.org")
@@ -170,8 +203,8 @@ def test_a_refresh_token_is_good_once_and_its_second_use_ends_the_whole_log_in(
     pipeline: Connection, api: Connection, join: Join
 ) -> None:
     ann = join("ann")
-    first = open_session(api, UUID(ann.id), ann.name)
-    other = open_session(api, UUID(ann.id), ann.name)
+    first = _open(api, ann)
+    other = _open(api, ann)
     second = refresh(api, first.refresh_token)
     assert second is not None
     assert _who(api, second.access_token)
@@ -195,7 +228,7 @@ def test_of_two_who_refresh_at_once_with_one_token_one_ends_the_log_in(
             return refresh(conn, token)
 
     with connect(settings, "upstream_api") as conn, ThreadPoolExecutor(2) as pool:
-        pair = open_session(conn, UUID(ann.id), ann.name)
+        pair = _open(conn, ann)
         with pipeline.transaction():
             pipeline.execute("SELECT 1 FROM session_tokens WHERE kind = 'refresh' FOR UPDATE")
             both = [pool.submit(use, pair.refresh_token) for _ in range(2)]
@@ -216,7 +249,7 @@ def test_tokens_are_good_for_their_time_and_for_their_own_use(
     pipeline: Connection, api: Connection, join: Join
 ) -> None:
     ann = join("ann")
-    pair = open_session(api, UUID(ann.id), ann.name)
+    pair = _open(api, ann)
     lives = pipeline.execute(
         "SELECT kind, expires_at - now() BETWEEN '29 min' AND '30 min', expires_at - now() BETWEEN '23 h' AND '24 h'"
         "  FROM session_tokens ORDER BY kind"
@@ -228,7 +261,7 @@ def test_tokens_are_good_for_their_time_and_for_their_own_use(
     pipeline.execute("UPDATE session_tokens SET expires_at = now()")
     assert authenticate_person(api, pair.access_token) is None
     assert refresh(api, pair.refresh_token) is None
-    fresh = open_session(api, UUID(ann.id), ann.name)
+    fresh = _open(api, ann)
     pipeline.execute("UPDATE login_sessions SET started_at = now() - interval '30 days'")
     assert refresh(api, fresh.refresh_token) is None
 
@@ -237,18 +270,18 @@ def test_log_out_disabling_removal_and_a_new_password_act_at_once(
     pipeline: Connection, api: Connection, acme: int, join: Join
 ) -> None:
     ann, bob = join("ann"), join("bob", Role.VIEWER)
-    pair = open_session(api, UUID(bob.id), bob.name)
+    pair = _open(api, bob)
     log_out(api, _who(api, pair.access_token))
     assert authenticate_person(api, pair.access_token) is None
     assert refresh(api, pair.refresh_token) is None
 
-    pair = open_session(api, UUID(bob.id), bob.name)
+    pair = _open(api, bob)
     set_disabled(pipeline, operator(), bob.name, disabled=True)
     assert authenticate_person(api, pair.access_token) is None
     set_disabled(pipeline, operator(), bob.name, disabled=False)
     assert authenticate_person(api, pair.access_token) is None
 
-    pair = open_session(api, UUID(bob.id), bob.name)
+    pair = _open(api, bob)
     token = let_reset_password(pipeline, operator(), bob.name)
     assert _who(api, pair.access_token, "acme").role is Role.VIEWER
     set_password(_of(api), token, PASSWORD)
@@ -259,8 +292,65 @@ def test_log_out_disabling_removal_and_a_new_password_act_at_once(
         remove(pipeline, ann, acme, UUID(bob.id))
     assert _who(api, fresh.access_token, "acme").role is None
     pipeline.execute("UPDATE customers SET status = 'disabled'")
-    pair = open_session(api, UUID(ann.id), ann.name)
+    pair = _open(api, ann)
     assert _who(api, pair.access_token, "acme").role is None
+
+
+def test_a_log_in_or_joining_begun_before_a_reset_or_a_disabling_does_not_outlive_it(
+    pipeline: Connection, api: Connection, acme: int, monkeypatch: pytest.MonkeyPatch, join: Join
+) -> None:
+    """No connection is held while the hash is checked: what happens in that time counts."""
+    ann = join("ann")
+    beta = _customer(pipeline, "beta")
+    with pipeline.transaction():
+        _, invitation = invite(pipeline, operator(), beta, ann.name, Role.OWNER)
+
+    def reset() -> None:
+        set_password(_of(pipeline), let_reset_password(pipeline, operator(), ann.name), PASSWORD)
+
+    def disable() -> None:
+        set_disabled(pipeline, operator(), ann.name, disabled=True)
+
+    def while_checked(happens: Callable[[], None]) -> Callable[..., bool]:
+        def fits(*_: object) -> bool:
+            happens()
+            return True
+
+        return fits
+
+    monkeypatch.setattr("upstream_pipelines.customers.people.password_fits", while_checked(reset))
+    with pytest.raises(PasswordRefusedError):
+        set_password(_of(api), invitation, "the stolen one")
+    for happens in (reset, disable):
+        monkeypatch.setattr("upstream_pipelines.customers.sessions.password_fits", while_checked(happens))
+        assert log_in(_of(api), ann.name, "the stolen one") is None
+    assert pipeline.execute("SELECT count(*) FROM login_sessions WHERE ended_at IS NULL").fetchone() == (0,)
+    # One that was left over, as of a release that did not look again.
+    pipeline.execute("INSERT INTO login_sessions (person_id) VALUES (%s)", (ann.id,))
+    set_disabled(pipeline, operator(), ann.name, disabled=False)
+    assert pipeline.execute("SELECT count(*) FROM login_sessions WHERE ended_at IS NULL").fetchone() == (0,)
+
+
+def test_with_the_apis_own_sql_no_password_is_set_without_a_token_and_nobody_joins_or_is_logged_in(
+    settings: Settings, pipeline: Connection, acme: int
+) -> None:
+    with pipeline.transaction():
+        ann, token = invite(pipeline, operator(), acme, "ann@example.org", Role.OWNER)
+        _, of_bob = invite(pipeline, operator(), acme, "bob@example.org", Role.OWNER)
+    with _as_customer(settings, acme) as conn:
+        for digest in (None, b"x" * 32, token_digest(of_bob, "ups")):
+            values = (ann.person_id, digest, UNHASHED)
+            assert conn.execute("SELECT * FROM set_password(%s, %s, %s)", values).fetchall() == []
+        first = (ann.person_id, token_digest(token, "ups"), UNHASHED)
+        assert len(conn.execute("SELECT * FROM set_password(%s, %s, %s)", first).fetchall()) == 1
+        for statement in (
+            "UPDATE members SET joined_at = now()",
+            "INSERT INTO members (customer_id, person_id, role, joined_at) SELECT 1, person_id, 'owner', now() FROM people",
+            "INSERT INTO login_sessions (person_id) SELECT person_id FROM people",
+            "INSERT INTO session_tokens SELECT",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), conn.transaction():
+                conn.execute(statement)
 
 
 def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check_each(
@@ -289,17 +379,27 @@ def test_a_wrong_password_an_unknown_e_mail_and_a_disabled_person_cost_one_check
     assert checked[0].startswith("$argon2id$")
 
 
-def test_of_many_passwords_at_once_some_are_sent_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those who log in must not take all threads from those who send claims."""
+def test_of_many_passwords_at_once_some_wait_and_some_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who log in must not take all threads from those who send claims, and a moment's crowd is no refusal."""
     stored = hash_password(PASSWORD)
     monkeypatch.setattr(passwords, "_PLACES", BoundedSemaphore(1))
+    monkeypatch.setattr(passwords, "_LINE", BoundedSemaphore(1))
+    with ThreadPoolExecutor(1) as pool:
+        with passwords._place():
+            waits = pool.submit(password_fits, PASSWORD, stored)
+            while passwords._LINE._value:
+                time.sleep(0.005)
+            with pytest.raises(BusyError):
+                password_fits(PASSWORD, stored)
+            assert password_fits(PASSWORD, stored, True)
+        assert waits.result(timeout=30)
+    monkeypatch.setattr(passwords, "_LONGEST_WAIT_SECONDS", 0.01)
     with passwords._place(), pytest.raises(BusyError):
         password_fits(PASSWORD, stored)
-    assert password_fits(PASSWORD, stored)
 
 
 def test_a_password_is_at_least_twelve_characters_and_at_most_a_thousand_bytes_whatever_they_are() -> None:
-    for bad in ("", "x" * 11, "x" * 1001, "é" * 501):
+    for bad in ("", "x" * 11, "x" * 1001, "é" * 501, "\ufdfa", "e\u0301" * 6, "\ufdfa" * 40):
         with pytest.raises(WeakPasswordError):
             hash_password(bad)
     stored = hash_password("Cafe\u0301 Ångström")
@@ -313,7 +413,7 @@ def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
 ) -> None:
     owner, admin = join("owner"), join("admin", Role.ADMIN)
     viewer, analyst = join("viewer", Role.VIEWER), join("analyst", Role.ANALYST)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, admin) as conn:
         for forbidden in (
             lambda: invite(conn, admin, acme, "new@example.org", Role.OWNER),
             lambda: change_role(conn, admin, acme, UUID(viewer.id), Role.OWNER),
@@ -329,12 +429,39 @@ def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
             invite(conn, admin, acme, viewer.name, Role.VIEWER)
         with pytest.raises(NotFoundError):
             remove(conn, admin, acme, UUID(int=1))
-        for email in ("nobody", "a@b", "a b@c.org", "a@c.org\0", "ä@c.org"):
+        for email in (
+            "nobody",
+            "a@b",
+            "a b@c.org",
+            "a@c.org\0",
+            "ä@c.org",
+            *(f"a{x}@c.org" for x in "`${}|!;<>()"),
+        ):
             with pytest.raises(InvalidInputError):
                 invite(conn, admin, acme, email, Role.VIEWER)
         assert change_role(conn, admin, acme, UUID(viewer.id), Role.ADMIN).role is Role.ADMIN
         remove(conn, admin, acme, UUID(analyst.id))
         assert {member.email for member in list_members(conn, acme)} == {owner.name, admin.name, viewer.name}
+
+
+def test_an_invitation_ends_with_the_right_of_who_made_it(settings: Settings, acme: int, join: Join) -> None:
+    """Else who is removed comes back by an invitation that they made before."""
+    ann, bob, cid = join("ann"), join("bob"), join("cid", Role.ADMIN)
+
+    def waiting(conn: Connection) -> list[str]:
+        return [member.role for member in list_members(conn, acme) if member.joined_at is None]
+
+    for who, roles in ((bob, (Role.OWNER, Role.VIEWER)), (cid, (Role.ADMIN, Role.VIEWER)), (ann, (Role.ANALYST,))):
+        with _as_customer(settings, acme, who) as conn:
+            for role in roles:
+                invite(conn, who, acme, f"{role}.of.{who.name}", role)
+    with _as_customer(settings, acme, ann) as conn:
+        change_role(conn, ann, acme, UUID(bob.id), Role.ADMIN)
+        assert sorted(waiting(conn)) == ["admin", "analyst", "viewer", "viewer"]
+        change_role(conn, ann, acme, UUID(cid.id), Role.ANALYST)
+        assert sorted(waiting(conn)) == ["analyst", "viewer"]
+        remove(conn, ann, acme, UUID(bob.id))
+        assert waiting(conn) == ["analyst"]
 
 
 def test_the_last_owner_cannot_leave_be_removed_or_demoted(
@@ -343,7 +470,7 @@ def test_the_last_owner_cannot_leave_be_removed_or_demoted(
     """Neither by an operator. An owner who has not joined yet, or is disabled, is none to rely on."""
     ann, bob = join("ann"), join("bob")
     set_disabled(pipeline, operator(), bob.name, disabled=True)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, ann) as conn:
         invite(conn, ann, acme, "cid@example.org", Role.OWNER)
         for last in (
             lambda: leave(conn, ann, acme, UUID(ann.id)),
@@ -354,7 +481,7 @@ def test_the_last_owner_cannot_leave_be_removed_or_demoted(
             with pytest.raises(LastOwnerError):
                 last()
     set_disabled(pipeline, operator(), bob.name, disabled=False)
-    with _as_customer(settings, acme) as conn:
+    with _as_customer(settings, acme, ann) as conn:
         leave(conn, ann, acme, UUID(ann.id))
 
 
@@ -368,7 +495,7 @@ def test_of_two_owners_who_go_at_once_one_stays(
     def go(pair: tuple[Actor, Actor]) -> str:
         me, other = pair
         try:
-            with _as_customer(settings, acme) as conn:
+            with _as_customer(settings, acme, me) as conn:
                 barrier.wait()
                 if act == "leave":
                     leave(conn, me, acme, UUID(me.id))
@@ -399,9 +526,14 @@ def test_a_person_of_two_customers_is_one_of_each_and_neither_sees_the_other(
         assert [member.email for member in list_members(conn, beta)] == []
         assert conn.execute("SELECT slug FROM customers").fetchall() == [("acme",)]
     with connect(settings, "upstream_api") as conn:
-        for table in ("people", "members", "login_sessions", "session_tokens", "audit_log"):
+        for table in ("people", "members", "login_sessions", "audit_log"):
             columns = {"people": "person_id", "members": "person_id"}.get(table, "*")
             assert conn.execute(f"SELECT {columns} FROM {table}").fetchall() == [], table
-        for hidden in ("password_hash FROM people", "reset_sha256 FROM people", "invitation_sha256 FROM members"):
+        for hidden in (
+            "password_hash FROM people",
+            "reset_sha256 FROM people",
+            "invitation_sha256 FROM members",
+            "* FROM session_tokens",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 conn.execute(f"SELECT {hidden}")

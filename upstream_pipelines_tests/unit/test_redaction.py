@@ -28,7 +28,12 @@ _SECRETS = st.one_of(
     st.builds(
         "{}, {}".format, st.sampled_from(["MUSTERMANN", "O'BRIEN", "Smithson"]), st.sampled_from(["ERIKA", "Jo"])
     ),
-    st.builds("upi_{}".format, st.text("abcXYZ019_-", min_size=43, max_size=43)),
+    st.builds(
+        "{}_{}".format,
+        st.sampled_from(("upi", "upa", "upr", "ups")),
+        st.text("abcXYZ019_-", min_size=43, max_size=43),
+    ),
+    st.builds("$argon2id$v=19$m=65536,t=3,p=4${0}${0}".format, st.text("abcXYZ019+/", min_size=22, max_size=22)),
     st.builds("whsec_{}".format, st.text("abcXYZ019+/", min_size=32, max_size=64)),
     st.builds("Bearer {}".format, st.text("abcXYZ019._-", min_size=20, max_size=40)),
 )

@@ -4,7 +4,6 @@
 CREATE TABLE people (
     person_id        uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     email            text NOT NULL CHECK (length(email) BETWEEN 3 AND 254),
-    display_name     text NOT NULL DEFAULT '' CHECK (length(display_name) <= 200),
     password_hash    text CHECK (password_hash LIKE '$argon2id$%'),
     password_set_at  timestamptz,
     -- A new password without the old one: by the operator, for a day.
@@ -22,10 +21,16 @@ CREATE TABLE members (
     customer_id           bigint NOT NULL REFERENCES customers,
     person_id             uuid NOT NULL REFERENCES people,
     role                  text NOT NULL CHECK (role IN ('owner', 'admin', 'analyst', 'viewer')),
+    -- What this customer calls the person is no other customer's business.
+    display_name          text NOT NULL DEFAULT '' CHECK (length(display_name) <= 200),
     invited_at            timestamptz NOT NULL DEFAULT now(),
     joined_at             timestamptz,
+    -- Who made the invitation, NULL for an operator; it ends with their right to. No foreign key: they may be gone.
+    invited_by            uuid,
     invitation_sha256     bytea UNIQUE CHECK (length(invitation_sha256) = 32),
     invitation_expires_at timestamptz,
+    -- Wrong passwords that came with the invitation: whoever made it holds its token and could try the person's.
+    invitation_failures   smallint NOT NULL DEFAULT 0,
     PRIMARY KEY (customer_id, person_id),
     CHECK ((invitation_sha256 IS NULL) = (invitation_expires_at IS NULL))
 );
@@ -56,7 +61,8 @@ CREATE INDEX session_tokens_session ON session_tokens (session_id);
 CREATE TABLE audit_log (
     customer_id bigint,
     audit_id    uuid NOT NULL DEFAULT gen_random_uuid(),
-    at          timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- An infinite one would end every page at itself, and no program reads it.
+    at          timestamptz NOT NULL DEFAULT clock_timestamp() CHECK (isfinite(at)),
     actor_kind  text NOT NULL CHECK (actor_kind IN ('person', 'token', 'operator')),
     actor_id    text NOT NULL CHECK (length(actor_id) BETWEEN 1 AND 100),
     actor_name  text NOT NULL DEFAULT '' CHECK (length(actor_name) <= 254),
@@ -68,16 +74,23 @@ CREATE TABLE audit_log (
     -- Read backwards it gives a customer's acts, the newest first.
     UNIQUE NULLS NOT DISTINCT (customer_id, at, audit_id)
 );
+-- Of a customer that is gone the trail alone knows the number.
+CREATE INDEX audit_log_deletions ON audit_log (entity_id) WHERE action IN ('customer.deletion_begun', 'customer.deleted');
 
 -- Append-only: nobody has the right to change or remove a row, not even the table's owner, who has every right unless it
 -- is taken away.
 REVOKE ALL ON audit_log FROM upstream_owner;
-GRANT SELECT, INSERT ON audit_log TO upstream_pipeline, upstream_api;
+-- Neither says when it was: the database does.
+GRANT SELECT, INSERT (customer_id, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details)
+   ON audit_log TO upstream_pipeline, upstream_api;
 GRANT SELECT, INSERT, UPDATE, DELETE ON people, members, login_sessions, session_tokens TO upstream_pipeline;
-GRANT SELECT (person_id, email, display_name, password_set_at, disabled_at, created_at) ON people TO upstream_api;
-GRANT SELECT (customer_id, person_id, role, invited_at, joined_at, invitation_expires_at) ON members TO upstream_api;
-GRANT INSERT, UPDATE, DELETE ON members TO upstream_api;
-GRANT SELECT, INSERT, UPDATE, DELETE ON login_sessions, session_tokens TO upstream_api;
+GRANT SELECT (person_id, email, password_set_at, disabled_at, created_at) ON people TO upstream_api;
+GRANT SELECT (customer_id, person_id, role, display_name, invited_at, invited_by, joined_at, invitation_expires_at)
+   ON members TO upstream_api;
+-- Joining and the opening of log-ins are the functions' below alone.
+GRANT INSERT (customer_id, person_id, role, display_name, invited_by, invitation_sha256, invitation_expires_at),
+      UPDATE (role, display_name, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
+GRANT SELECT, UPDATE (ended_at, ending) ON login_sessions TO upstream_api;
 GRANT UPDATE (name) ON customers TO upstream_api;
 
 DO $$
@@ -103,10 +116,13 @@ CREATE POLICY fellow ON people FOR SELECT TO upstream_api
            OR person_id IN (SELECT m.person_id FROM members AS m));
 CREATE POLICY person ON login_sessions TO upstream_api
     USING (person_id = nullif(current_setting('app.person_id', true), '')::uuid);
-CREATE POLICY person ON session_tokens TO upstream_api
-    USING (person_id = nullif(current_setting('app.person_id', true), '')::uuid);
-CREATE POLICY customer ON audit_log TO upstream_api
+CREATE POLICY customer ON audit_log FOR SELECT TO upstream_api
     USING (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint);
+-- The API writes no act of an operator, and of people those of the one whom the transaction is for.
+CREATE POLICY act ON audit_log FOR INSERT TO upstream_api
+    WITH CHECK (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint
+                AND (actor_kind = 'token'
+                     OR (actor_kind = 'person' AND actor_id = nullif(current_setting('app.person_id', true), ''))));
 -- What a person does with the log-in belongs to no customer.
 CREATE POLICY person ON audit_log FOR INSERT TO upstream_api
     WITH CHECK (customer_id IS NULL AND actor_kind = 'person'
@@ -140,13 +156,75 @@ AS $$
      WHERE t.token_sha256 = candidate AND t.kind = 'access' AND t.expires_at > now()
 $$;
 
--- Whose refresh token it is, used or not: whether it may be used is decided with its log-in locked.
-CREATE FUNCTION find_refresh_token(candidate bytea) RETURNS TABLE (person_id uuid, email text, session_id uuid)
+-- Open a log-in with its first tokens; NULL where the password is no longer the one that was checked, or the person was
+-- disabled meanwhile. The person's row is held: a reset or a disabling waits, and then finds the log-in and ends it.
+CREATE FUNCTION open_session(of_person uuid, checked_hash text, longest interval, new_access bytea, access_life interval,
+                             new_refresh bytea, refresh_life interval) RETURNS uuid
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+    opened uuid;
+BEGIN
+    PERFORM 1 FROM people AS p
+      WHERE p.person_id = of_person AND p.password_hash = checked_hash AND p.disabled_at IS NULL FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- Those past their longest life, with their tokens. Served by login_sessions_person.
+    DELETE FROM login_sessions AS s WHERE s.person_id = of_person AND s.started_at < now() - longest;
+    INSERT INTO login_sessions (person_id) VALUES (of_person) RETURNING session_id INTO opened;
+    INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
+    VALUES (new_access, opened, of_person, 'access', now() + access_life),
+           (new_refresh, opened, of_person, 'refresh', now() + refresh_life);
+    RETURN opened;
+END
+$$;
+
+-- The log-in of a refresh token, in whatever state both are.
+CREATE FUNCTION session_of_refresh_token(candidate bytea) RETURNS uuid
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
-    SELECT p.person_id, p.email, t.session_id
+    SELECT t.session_id FROM session_tokens AS t WHERE t.token_sha256 = candidate AND t.kind = 'refresh'
+$$;
+
+-- Replace the tokens of a log-in: no row where the refresh token is good for nothing; `reused` where it came a second time,
+-- which has ended the log-in.
+CREATE FUNCTION refresh_session(candidate bytea, longest interval, new_access bytea, access_life interval,
+                                new_refresh bytea, refresh_life interval)
+    RETURNS TABLE (person_id uuid, email text, session_id uuid, reused boolean)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+DECLARE
+    fresh boolean;
+BEGIN
+    SELECT p.person_id, p.email, t.session_id INTO person_id, email, session_id
       FROM session_tokens AS t JOIN people AS p ON p.person_id = t.person_id AND p.disabled_at IS NULL
-     WHERE t.token_sha256 = candidate AND t.kind = 'refresh'
+     WHERE t.token_sha256 = candidate AND t.kind = 'refresh';
+    -- The lock lets two who refresh at once come one after the other: the second has a used token.
+    PERFORM 1 FROM login_sessions AS s
+      WHERE s.session_id = refresh_session.session_id AND s.ended_at IS NULL FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT t.used_at IS NOT NULL, t.expires_at > now() AND s.started_at > now() - longest INTO reused, fresh
+      FROM session_tokens AS t JOIN login_sessions AS s ON s.session_id = t.session_id
+     WHERE t.token_sha256 = candidate;
+    IF NOT FOUND THEN
+        RETURN;
+    ELSIF reused THEN
+        UPDATE login_sessions AS s SET ended_at = now(), ending = 'reuse' WHERE s.session_id = refresh_session.session_id;
+        RETURN NEXT;
+    ELSIF fresh THEN
+        -- It is kept to be recognised when it comes again; a day after its end it is refused as an unknown one.
+        UPDATE session_tokens AS t SET used_at = now() WHERE t.token_sha256 = candidate;
+        DELETE FROM session_tokens AS t
+         WHERE t.session_id = refresh_session.session_id AND t.expires_at < now() - interval '1 day';
+        INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
+        VALUES (new_access, session_id, person_id, 'access', now() + access_life),
+               (new_refresh, session_id, person_id, 'refresh', now() + refresh_life);
+        RETURN NEXT;
+    END IF;
+END
 $$;
 
 -- Whose token for setting a password it is; `password_hash` is NULL where the token alone sets it, `customer_id` is that
@@ -164,34 +242,58 @@ AS $$
      WHERE m.invitation_sha256 = candidate AND m.invitation_expires_at > now()
 $$;
 
--- Set a person's password: by a reset token, or the first one.
+-- Set a person's password: a new one by a reset token, the first one by an invitation too.
 CREATE FUNCTION set_password(of_person uuid, candidate bytea, new_hash text) RETURNS TABLE (person_id uuid)
     LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
     UPDATE people AS p
        SET password_hash = new_hash, password_set_at = now(), reset_sha256 = NULL, reset_expires_at = NULL
      WHERE p.person_id = of_person AND p.disabled_at IS NULL
-       AND (p.password_hash IS NULL OR (p.reset_sha256 = candidate AND p.reset_expires_at > now()))
+       AND ((p.reset_sha256 = candidate AND p.reset_expires_at > now())
+            OR (p.password_hash IS NULL
+                AND EXISTS (SELECT FROM members AS m
+                             WHERE m.person_id = p.person_id AND m.invitation_sha256 = candidate
+                               AND m.invitation_expires_at > now())))
     RETURNING p.person_id
 $$;
 
--- Take up an invitation; it is used up.
-CREATE FUNCTION take_up_invitation(candidate bytea) RETURNS TABLE (customer_id bigint, person_id uuid, role text)
+-- Take up an invitation; it is used up. No row where the person's password is no longer the one that was checked.
+CREATE FUNCTION take_up_invitation(candidate bytea, checked_hash text)
+    RETURNS TABLE (customer_id bigint, person_id uuid, role text)
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+BEGIN
+    PERFORM 1 FROM people AS p
+      WHERE p.person_id = (SELECT m.person_id FROM members AS m WHERE m.invitation_sha256 = candidate)
+        AND p.password_hash = checked_hash AND p.disabled_at IS NULL FOR NO KEY UPDATE;
+    IF FOUND THEN
+        RETURN QUERY
+        UPDATE members AS m
+           SET joined_at = now(), invitation_sha256 = NULL, invitation_expires_at = NULL
+         WHERE m.invitation_sha256 = candidate AND m.invitation_expires_at > now()
+        RETURNING m.customer_id, m.person_id, m.role;
+    END IF;
+END
+$$;
+
+-- Count a wrong password against its invitation; the fifth ends it.
+CREATE FUNCTION count_wrong_password(candidate bytea) RETURNS void
     LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
     UPDATE members AS m
-       SET joined_at = now(), invitation_sha256 = NULL, invitation_expires_at = NULL
-     WHERE m.invitation_sha256 = candidate AND m.invitation_expires_at > now()
-    RETURNING m.customer_id, m.person_id, m.role
+       SET invitation_failures = m.invitation_failures + 1,
+           invitation_sha256 = CASE WHEN m.invitation_failures < 4 THEN m.invitation_sha256 END,
+           invitation_expires_at = CASE WHEN m.invitation_failures < 4 THEN m.invitation_expires_at END
+     WHERE m.invitation_sha256 = candidate
 $$;
 
 -- The person of an e-mail, made where there is none. An API that knows one customer cannot see whether there is.
-CREATE FUNCTION person_of_email(candidate text, name text) RETURNS uuid
+CREATE FUNCTION person_of_email(candidate text) RETURNS uuid
     LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
-    INSERT INTO people (email, display_name) VALUES (candidate, name)
-    ON CONFLICT (lower(email)) DO UPDATE SET email = people.email
-    RETURNING person_id
+    INSERT INTO people (email) VALUES (candidate) ON CONFLICT (lower(email)) DO NOTHING;
+    -- Without a lock of the row: who joins holds it and waits for the membership, who invites the other way round.
+    SELECT p.person_id FROM people AS p WHERE lower(p.email) = lower(candidate)
 $$;
 
 GRANT CREATE ON SCHEMA public TO upstream_pipeline;  -- an owner-to-be needs it; taken back below
@@ -200,8 +302,11 @@ DECLARE
     made text;
 BEGIN
     FOREACH made IN ARRAY ARRAY[
-        'find_login(text)', 'authenticate_person(bytea, text)', 'find_refresh_token(bytea)', 'find_password_token(bytea)',
-        'set_password(uuid, bytea, text)', 'take_up_invitation(bytea)', 'person_of_email(text, text)'
+        'find_login(text)', 'authenticate_person(bytea, text)', 'find_password_token(bytea)',
+        'open_session(uuid, text, interval, bytea, interval, bytea, interval)', 'session_of_refresh_token(bytea)',
+        'refresh_session(bytea, interval, bytea, interval, bytea, interval)',
+        'count_wrong_password(bytea)', 'set_password(uuid, bytea, text)', 'take_up_invitation(bytea, text)',
+        'person_of_email(text)'
     ] LOOP
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
         EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO upstream_api, upstream_pipeline', made);
