@@ -19,7 +19,7 @@ from upstream_pipelines.cli.output import (
 )
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import require_current
-from upstream_pipelines.operations.archive import LANDING, Manifest
+from upstream_pipelines.operations.archive import LANDING, Manifest, manifest_sha256
 from upstream_pipelines.operations.backup import back_up
 from upstream_pipelines.operations.cleanup import clean_up
 from upstream_pipelines.operations.restore import restore as restore_backup
@@ -34,16 +34,25 @@ def backup(
         manifest = back_up(settings, folder)
     _report("Backup", folder, manifest, json=json)
     if not json:
-        out.print("It holds claims and the secrets of alert channels: keep it as the database itself is kept.")
+        out.print(
+            "It holds claims and the secrets of alert channels: keep it as the database itself is kept, and the manifest's "
+            "SHA-256 elsewhere: `upstream restore --sha256` wants it to be the same."
+        )
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="The folder of a backup.")], *, json: Json = False
+    folder: Annotated[Path, typer.Argument(help="The folder of a backup.")],
+    sha256: Annotated[
+        str | None,
+        typer.Option(help="What `upstream backup` printed as manifest sha256; any other backup is refused."),
+    ] = None,
+    *,
+    json: Json = False,
 ) -> None:
-    """Fill empty databases from a backup, check the count of every table, and migrate."""
+    """Fill empty databases from a backup, check the count of every table, and migrate. A dump is a program: trust it first."""
     settings = short_command_settings()
     with progress("Restoring …", quiet=json):
-        manifest = restore_backup(settings, folder)
+        manifest = restore_backup(settings, folder, sha256)
     _report("Restored", folder, manifest, json=json)
     if not json:
         out.print("Next: `upstream doctor`, then `upstream up`.")
@@ -79,6 +88,7 @@ def cleanup(
 def _report(title: str, folder: Path, manifest: Manifest, *, json: bool) -> None:
     said: dict[str, Any] = {
         "folder": str(folder.expanduser().resolve()),
+        "manifest_sha256": manifest_sha256(folder.expanduser()),
         "made_at": manifest.made_at,
         "revision": manifest.revision,
         "rows": sum(manifest.tables.values()),

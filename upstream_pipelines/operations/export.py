@@ -20,6 +20,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.migrate import head_revision
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError
+from upstream_pipelines.operations.archive import create_file
 from upstream_pipelines.operations.backup import standing_still
 
 QUERIES = load_queries(__package__)
@@ -106,7 +107,8 @@ def export_customer(conn: Connection, customer: Customer, folder: Path) -> list[
         "left_out": dict(LEFT_OUT),
         "withheld_columns": {table: dict(columns) for table, columns in WITHHELD.items()},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    with create_file(folder / "manifest.json") as file:
+        file.write((json.dumps(manifest, indent=1) + "\n").encode())
     return tables
 
 
@@ -116,9 +118,8 @@ def _write(conn: Connection, customer_id: int, table: str, target: Path) -> Expo
     statement = sql.SQL("COPY (SELECT {} FROM {} WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER)").format(
         sql.SQL(", ").join(kept), sql.Identifier(table), sql.Literal(customer_id)
     )
-    target.touch(mode=0o600)
     digest, size = hashlib.sha256(), 0
-    with conn.cursor() as cursor, target.open("wb") as file:
+    with conn.cursor() as cursor, create_file(target) as file:
         with cursor.copy(statement) as copy:
             for block in copy:
                 file.write(block)
