@@ -9,13 +9,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy.engine import URL
+from typer.testing import CliRunner
 
+from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines
 from upstream_pipelines.db.migrate import dagster_url, migrate, require_current
@@ -76,8 +79,11 @@ def fresh(keeper: URL, server_url: URL, tmp_path_factory: pytest.TempPathFactory
                     sql.Identifier(name), sql.Identifier(keeper.username or "")
                 )
             )
+        home = tmp_path_factory.mktemp("home") / "home"
         return Settings(
-            home=tmp_path_factory.mktemp("home") / "home",
+            home=home,
+            # Named, since a fixture of the module is made with whatever environment the test before it left.
+            landing_zone=str(home / "landing"),
             database_url=SecretStr(_text(keeper.set(database=name))),
             dagster_database_name=f"{name}_d",
             landing_quiet_seconds=0,
@@ -169,7 +175,7 @@ def test_a_backup_of_a_login_under_row_level_security_is_read_back_row_by_row(
 def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
     fresh: Callable[[], Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The dumped database does not know its rows, and the landing zone has it no longer."""
+    """The dumped database does not know its rows, and the landing zone has it no longer. By command, which leaves acts behind."""
     settings, new = fresh(), fresh()
     migrate(settings)
     with connect(settings, "upstream_pipeline") as conn:
@@ -187,10 +193,28 @@ def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
         return counts
 
     monkeypatch.setattr(backup, "count_rows", meanwhile)
-    manifest = back_up(settings, tmp_path / "b")
-    assert manifest.tables["claims"] == 0
+
+    def said(of: Settings, *words: str) -> dict[str, Any]:
+        assert of.database_url is not None
+        monkeypatch.setenv("UPSTREAM_DATABASE_URL", of.database_url.get_secret_value())
+        monkeypatch.setenv("UPSTREAM_DAGSTER_DATABASE_NAME", of.dagster_database_name)
+        monkeypatch.setenv("UPSTREAM_HOME", str(of.home))
+        result = CliRunner().invoke(app, [*words, "--json"])
+        assert result.exit_code == 0, result.output
+        # After what the run of `meanwhile` logged.
+        printed: dict[str, Any] = json.loads(result.stdout[result.stdout.index("{") :])
+        return printed
+
+    made = said(settings, "backup", str(tmp_path / "b"))
+    assert made["claims"] == 0
     assert not list(Path(settings.landing_root).glob("*/*.csv"))
-    restore(new, tmp_path / "b")
+    said(new, "restore", str(tmp_path / "b"), "--sha256", made["manifest_sha256"])
+    for of, last in ((settings, "platform.backed_up"), (new, "platform.restored")):
+        with connect(of, "upstream_pipeline") as conn:
+            acts = conn.execute(
+                "SELECT action, details ->> 'manifest_sha256' FROM audit_log ORDER BY at"
+            ).fetchall()
+            assert acts == [("platform.backup_begun", None), (last, made["manifest_sha256"])]
     with connect(new, "upstream_pipeline") as conn:
         _load(conn, new, "acme")
         assert conn.execute("SELECT count(*) FROM claims").fetchone() == (21,)
