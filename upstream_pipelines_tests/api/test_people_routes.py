@@ -179,6 +179,8 @@ def test_an_invited_person_joins_logs_in_works_refreshes_and_logs_out(
     page = owner.get(f"{ACME}/audit.csv", params={"action": "member.removed"})
     assert page.headers["content-type"] == "text/csv; charset=utf-8"
     assert len(page.text.splitlines()) == 2
+    (taken,) = owner.get(f"{ACME}/audit", params={"limit": 1}).json()["acts"]
+    assert (taken["action"], taken["details"]) == ("audit.exported", {"filters": ["action"]})
 
 
 def test_no_answer_repeats_a_password_or_a_token(
