@@ -5,7 +5,20 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from upstream_pipelines.api import audit, auth, customers, health, members, monitoring, problems, uploads, webhook
+from upstream_pipelines.api import (
+    audit,
+    auth,
+    claims,
+    customer_uploads,
+    customers,
+    drift,
+    health,
+    members,
+    monitoring,
+    problems,
+    uploads,
+    webhook,
+)
 from upstream_pipelines.api.metrics import ApiMetrics, MetricsMiddleware
 from upstream_pipelines.api.rate_limits import RateLimits
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
@@ -31,7 +44,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.settings = settings
     app.state.rate_limits = RateLimits(settings)
     app.state.metrics = ApiMetrics(settings)
-    for module in (auth, customers, members, audit, webhook, uploads, health, monitoring):
+    for module in (
+        auth, customers, members, audit, claims, drift, customer_uploads, webhook, uploads, health, monitoring,
+    ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(RequestMiddleware)

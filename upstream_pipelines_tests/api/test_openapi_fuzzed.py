@@ -83,7 +83,8 @@ def test_no_request_that_the_document_allows_is_answered_by_a_500_or_undeclared(
     assert answered["POST /api/v1/auth/login"] >= {401, 422}
     for name, statuses in answered.items():
         if name.startswith("GET /api/v1/customers"):
-            assert 200 in statuses, name
+            # An id that was made up is nobody's.
+            assert (200 if name.count("{") <= 1 else 404) in statuses, name
 
 
 def _modes(operation: Any) -> list[GenerationMode]:

@@ -27,6 +27,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH {slug}": {"name": "Acme Health"},
     "POST {slug}/members": {"email": "new@example.org", "role": "viewer"},
     "PATCH {slug}/members/{person_id}": {"role": "analyst"},
+    "POST {slug}/drift/events/{event_id}/acceptance": {"note": "new contract"},
+    "POST {slug}/drift/labels": {"label": "code set", "first_day": "2026-10-01", "last_day": "2026-10-01"},
 }
 
 
