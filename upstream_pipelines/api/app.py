@@ -6,6 +6,8 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from upstream_pipelines.api import (
+    alert_settings,
+    alerts,
     audit,
     auth,
     claims,
@@ -16,6 +18,8 @@ from upstream_pipelines.api import (
     members,
     monitoring,
     problems,
+    silences,
+    tokens,
     uploads,
     webhook,
 )
@@ -45,7 +49,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rate_limits = RateLimits(settings)
     app.state.metrics = ApiMetrics(settings)
     for module in (
-        auth, customers, members, audit, claims, drift, customer_uploads, webhook, uploads, health, monitoring,
+        auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
+        webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
