@@ -7,6 +7,7 @@ reaches it. Not here: what the content holds (notices.py), sending (delivery/).
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,6 +18,7 @@ import jinja2
 from upstream_pipelines.alerts.wording import WORDINGS, Wording
 from upstream_pipelines.visible import visible
 
+_log = logging.getLogger(__name__)
 _DASH = "–"  # noqa: RUF001  an en dash, on purpose
 # https://docs.slack.dev/reference/block-kit/blocks: 3,000 characters a section, 150 a header, 2,000 a field.
 _SECTION, _HEADER, _FIELD = 3000, 150, 2000
@@ -142,14 +144,36 @@ def _section(content: Mapping[str, Any], charts: list[bytes]) -> _Section:
 
 
 def wording_of(content: Mapping[str, Any]) -> Wording:
-    """The JSON of `alerts.content` in words: headline, sentences, facts."""
+    """The JSON of `alerts.content` in words: headline, sentences, facts. Never raises: an alert that has no words must not
+    keep the others of its message, or of a list, from people.
+    """
+    try:
+        return _words_of(content)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with this one; it is logged
+        kind = str(content.get("type"))
+        _log.error("alert %s of type %s has no words (%s)", content.get("alert_id"), kind, type(error).__name__)
+        about = kind.replace(".", " ").replace("_", " ")
+        return Wording(
+            headline=f"An alert: {about}",
+            sentences=(
+                f"This release has no words for it. `upstream alerts list {_slug(content)} --json` shows all that is known.",
+            ),
+            facts=(("Type", kind),),
+        )
+
+
+def _words_of(content: Mapping[str, Any]) -> Wording:
     if "words" in content:
         return _drift(content["words"])
     if content["type"] in _OF_EVENTS:
         return _drift_without_words(content["type"], content["data"])
-    # For the commands that people are told to type; a content without its customer is not written yet.
-    slug = content["customer"]["slug"] if "customer" in content else "SLUG"
-    return WORDINGS[content["type"]]({**content["data"], "slug": slug})
+    return WORDINGS[content["type"]]({**content["data"], "slug": _slug(content)})
+
+
+def _slug(content: Mapping[str, Any]) -> str:
+    """For the commands that people are told to type; a content without its customer is not written yet."""
+    slug: str = content["customer"]["slug"] if "customer" in content else "SLUG"
+    return slug
 
 
 def _drift(words: Mapping[str, Any]) -> Wording:

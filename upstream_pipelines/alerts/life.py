@@ -23,6 +23,7 @@ _ROUNDING = 1e-9
 JUDGEMENTS_TO_HOLD = 2
 NOISE_LASTS = timedelta(days=30)
 NOT_OPENED = "its opening was not told"
+UNDER_WAY = "no message of its event had arrived yet"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Past:
 
     Only of what was told, resolved notices left out: `last_told` and `highest` (severity 0..1) of the fingerprint, the
     latter of the last 30 days or the cooldown where that is longer; `event_told` and `event_highest` of the event.
+    Of an end, `event_told`: there is a channel where it is owed and can go now, or could if it were on; `event_under_way`: a
+    message of the event may arrive yet.
     `noise_until`: end of the time for which two judgements hold; `silenced_until` and `silence_reason`: of the silence
     that ends last of those that cover it. `channels_off`: why nobody can be told now, in words: no channel that it would
     go to is on. Each None where there is none.
@@ -39,6 +42,7 @@ class Past:
     last_told: datetime | None = None
     highest: float | None = None
     event_told: bool = False
+    event_under_way: bool = False
     event_highest: float | None = None
     noise_until: datetime | None = None
     silenced_until: datetime | None = None
@@ -79,10 +83,10 @@ def decide(notice: Notice, severity: float | None, past: Past, now: datetime, co
     """Tell it, or hold it back with a reason; the first that applies of channel, silence, noise, cooldown.
 
     A higher severity breaks through the last three. The end of an event is told to those who were told of it, silenced or
-    not: who acts on an alert must learn that it is over.
+    not: who acts on an alert must learn that it is over. Where it goes, and when, is one rule: pasts_of (queries.sql) has it.
     """
     if notice == "resolved" and not past.event_told:
-        return Verdict("opening", None, NOT_OPENED)
+        return Verdict("opening", None, UNDER_WAY if past.event_under_way else NOT_OPENED)
     if past.channels_off is not None:
         return Verdict("channel", None, past.channels_off)
     if notice == "resolved":

@@ -1,19 +1,17 @@
-"""Telling: alerts decided over (life.py), put into messages (timing.py), and looked at again when their time has come.
+"""Telling: alerts decided over (life.py), and looked at again when their time has come.
 
 All of a customer's decisions are made one after the other, under the lock of its row, which the caller holds. Not here:
-matching rules (store.py), silences and judgements (feedback.py), sending (delivery/).
+matching rules (store.py), the messages (placing.py), silences and judgements (feedback.py), sending (delivery/).
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
-from zoneinfo import ZoneInfoNotFoundError
 
 from psycopg.rows import dict_row
 
@@ -29,12 +27,11 @@ from upstream_pipelines.alerts.life import (
     minute,
 )
 from upstream_pipelines.alerts.notices import Entry, drift_subject
-from upstream_pipelines.alerts.timing import MOST_IN_A_WEBHOOK, Lately, QuietHours, Rhythm, due_at
+from upstream_pipelines.alerts.placing import Told, place
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 
 QUERIES = load_queries(__package__)
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,8 @@ class _Asked:
 class _Known:
     """What the database knows of it. `known`: such a notice is written already, `ever`: or was before the event ended;
     `step`: the last one's, -1 where there is none; `live`: the event is open; `addressed`: it has a channel, on or off;
-    `channel_ids`: those that are on, where it would go.
+    `channel_ids`: those that are on, where it would go. Of an ending, `owed_to`: where it has to go later; `came_back`: the
+    event opened again since.
     """
 
     past: Past
@@ -65,17 +63,8 @@ class _Known:
     live: bool
     addressed: bool
     channel_ids: list[uuid.UUID]
-
-
-@dataclass(frozen=True)
-class _Told:
-    """An alert that is to go into messages."""
-
-    alert_id: uuid.UUID
-    rule_id: uuid.UUID
-    channel_ids: Sequence[uuid.UUID]
-    severity: float | None
-    at_once: bool
+    owed_to: list[uuid.UUID]
+    came_back: bool
 
 
 def write_pairs(
@@ -94,17 +83,27 @@ def write_pairs(
         _Asked(rule_id, entry.notice, entry.fingerprint, entry.subject_id, entry.facts.severity)
         for rule_id, entry in pairs
     ]
+    ended = [(rule_id, entry.subject_id) for rule_id, entry in pairs if entry.notice == "resolved"]
+    ending = {
+        "customer_id": customer_id,
+        "now": now,
+        "rule_ids": [rule_id for rule_id, _ in ended],
+        "subject_ids": [subject_id for _, subject_id in ended],
+    }
+    if ended:
+        # A worker that records what came of their messages does it before this, and is seen, or after, and sees the end.
+        conn.execute(QUERIES.lock_events, ending)
     rows = []
     for one, (rule_id, entry), known in zip(asked, pairs, _look_up(conn, customer_id, asked, now), strict=True):
         if entry.notice == "escalated":
-            if not known.live or not escalates(one.severity, known.past):
+            if not known.rule_enabled or not known.live or not escalates(one.severity, known.past):
                 continue
         elif (known.known if entry.returns else known.ever) or (entry.notice == "resolved" and not known.live):
             continue
         if known.addressed:
             verdict = decide(one.notice, one.severity, known.past, now, known.cooldown)
             step = max(known.step + 1, 1 if entry.notice == "escalated" else 0)
-            rows.append((uuid.uuid4(), rule_id, entry, step, known.channel_ids, verdict))
+            rows.append((uuid.uuid4(), rule_id, entry, step, known.channel_ids, known.owed_to, verdict))
     if rows:
         conn.execute(
             QUERIES.insert_alerts,
@@ -121,22 +120,17 @@ def write_pairs(
                 "severities": [entry.facts.severity for _, _, entry, *_ in rows],
                 "ends": [entry.ends for _, _, entry, *_ in rows],
                 "contents": [json.dumps({**row[2].content, **common, "alert_id": str(row[0])}) for row in rows],
-                **_verdicts([row[4] for row in rows], [row[5] for row in rows]),
+                **_verdicts([row[4] for row in rows], [row[5] for row in rows], [row[6] for row in rows]),
             },
         )
-    ended = [(rule_id, entry.subject_id) for rule_id, entry in pairs if entry.notice == "resolved"]
     if ended:
-        rule_ids, subject_ids = ([pair[number] for pair in ended] for number in (0, 1))
-        conn.execute(
-            QUERIES.close_events,
-            {"customer_id": customer_id, "now": now, "rule_ids": rule_ids, "subject_ids": subject_ids},
-        )
+        conn.execute(QUERIES.close_events, ending)
     told = [
-        _Told(alert_id, rule_id, channel_ids, entry.facts.severity, entry.at_once)
-        for alert_id, rule_id, entry, _, channel_ids, verdict in rows
+        Told(alert_id, rule_id, channel_ids, entry.facts.severity, entry.at_once)
+        for alert_id, rule_id, entry, _, channel_ids, _, verdict in rows
         if verdict.held_by is None
     ]
-    _place(conn, customer_id, told, now)
+    place(conn, customer_id, told, now)
     return len(rows)
 
 
@@ -183,7 +177,9 @@ def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -
 
 
 def _release(conn: Connection, customer_id: int, now: datetime) -> int:
-    """Alerts held back until now: told, held back for another reason, or for good."""
+    """Alerts held back until now: told, held back for another reason, or for good; and ends that were told to some, now to
+    others that they are owed to.
+    """
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES.held_of, {"customer_id": customer_id, "now": now}).fetchall()
     asked = [
@@ -192,31 +188,76 @@ def _release(conn: Connection, customer_id: int, now: datetime) -> int:
         )
         for row in rows
     ]
-    found = _look_up(conn, customer_id, asked, now)
-    verdicts = [_verdict_again(row, one, known, now) for row, one, known in zip(rows, asked, found, strict=True)]
+    decided = list(zip(rows, asked, _look_up(conn, customer_id, asked, now), strict=True))
+    held = [(*one, _verdict_again(*one, now)) for one in decided if one[0]["held_by"] is not None]
     conn.execute(
         QUERIES.release_held,
         {
             "customer_id": customer_id,
             "now": now,
-            "notes": [f"Held back since {minute(row['created_at'])}: {row['reason']}." for row in rows],
-            **_verdicts([known.channel_ids for known in found], verdicts),
-            "alert_ids": [row["alert_id"] for row in rows],
+            "notes": [f"Held back since {minute(row['created_at'])}: {row['reason']}." for row, *_ in held],
+            **_verdicts(
+                [known.channel_ids for _, _, known, _ in held],
+                [[] if known.came_back else known.owed_to for _, _, known, _ in held],
+                [verdict for *_, verdict in held],
+            ),
+            "alert_ids": [row["alert_id"] for row, *_ in held],
         },
     )
     told = [
-        _Told(row["alert_id"], one.rule_id, known.channel_ids, one.severity, at_once=True)
-        for row, one, known, verdict in zip(rows, asked, found, verdicts, strict=True)
+        Told(row["alert_id"], one.rule_id, known.channel_ids, one.severity, at_once=True)
+        for row, one, known, verdict in held
         if verdict.held_by is None
     ]
-    _place(conn, customer_id, told, now)
-    return len(told)
+    place(conn, customer_id, told, now)
+    following = [one for one in decided if one[0]["held_by"] is None]
+    return len(told) + (_follow(conn, customer_id, following, now) if following else 0)
+
+
+def _follow(
+    conn: Connection, customer_id: int, ends: Sequence[tuple[Mapping[str, Any], _Asked, _Known]], now: datetime
+) -> int:
+    """Ends that some were told already, to the channels that can be told now. Returns: how many went to any."""
+    goes = [known.channel_ids if known.past.event_told and not known.came_back else [] for _, _, known in ends]
+    pairs = [(row["alert_id"], to) for (row, *_), channels in zip(ends, goes, strict=True) for to in channels]
+    resent = {
+        (alert_id, channel_id)
+        for alert_id, channel_id in conn.execute(
+            QUERIES.retell_ends,
+            {
+                "customer_id": customer_id,
+                "now": now,
+                "alert_ids": [alert_id for alert_id, _ in pairs],
+                "channel_ids": [channel_id for _, channel_id in pairs],
+            },
+        )
+    }
+    told = [
+        Told(
+            row["alert_id"], one.rule_id, [to for to in channels if (row["alert_id"], to) not in resent], one.severity,
+            at_once=True,
+        )
+        for (row, one, _), channels in zip(ends, goes, strict=True)
+    ]  # fmt: skip
+    place(conn, customer_id, told, now)
+    conn.execute(
+        QUERIES.settle_ends,
+        {
+            "customer_id": customer_id,
+            "alert_ids": [row["alert_id"] for row, *_ in ends],
+            "channel_ids": _ids(goes),
+            "owed_to": _ids([[] if known.came_back else known.owed_to for *_, known in ends]),
+        },
+    )
+    return sum(bool(channels) for channels in goes)
 
 
 def _verdict_again(row: Mapping[str, Any], one: _Asked, known: _Known, now: datetime) -> Verdict:
     if row["notice"] == "resolved":
-        return decide(one.notice, one.severity, known.past, now, known.cooldown)
-    if row["over_at"] is not None:
+        if not known.came_back:
+            return decide(one.notice, one.severity, known.past, now, known.cooldown)
+        why = "its event opened again"
+    elif row["over_at"] is not None:
         why = "its event was over by then"
     elif known.past.event_told:
         why = "its event was told as it grew worse"
@@ -248,10 +289,10 @@ def _remind(conn: Connection, customer_id: int, now: datetime) -> int:
         },
     ).fetchall()
     told = [
-        _Told(alert_id, rule_id, channel_ids, severity, at_once=True)
+        Told(alert_id, rule_id, channel_ids, severity, at_once=True)
         for alert_id, rule_id, severity, channel_ids in rows
     ]
-    _place(conn, customer_id, told, now)
+    place(conn, customer_id, told, now)
     return len(told)
 
 
@@ -279,6 +320,7 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
                 last_told=row["last_told"],
                 highest=row["highest"],
                 event_told=row["event_told"],
+                event_under_way=row["event_under_way"],
                 event_highest=row["event_highest"],
                 noise_until=row["noise_until"],
                 silenced_until=row["silenced_until"],
@@ -293,101 +335,26 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
             live=row["live"],
             addressed=bool(row["channel_ids"] or row["off_names"]),
             channel_ids=row["channel_ids"],
+            owed_to=row["owed_to"],
+            came_back=row["came_back"],
         )
         for row in rows
     ]
 
 
-def _place(conn: Connection, customer_id: int, told: Sequence[_Told], now: datetime) -> None:
-    """Put told alerts into messages: of each rule and channel one, the one that still waits or a new one; more where a
-    webhook's would grow too large.
-    """
-    carried: dict[tuple[uuid.UUID, uuid.UUID], list[_Told]] = {}
-    for alert in told:
-        for channel_id in alert.channel_ids:
-            carried.setdefault((alert.rule_id, channel_id), []).append(alert)
-    if not carried:
-        return
-    places = sorted(carried)  # in one order, so that two writers do not wait for each other
-    with conn.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(
-            QUERIES.rhythms_of,
-            {
-                "customer_id": customer_id,
-                "now": now,
-                "most_in_webhook": MOST_IN_A_WEBHOOK,
-                "rule_ids": [rule_id for rule_id, _ in places],
-                "channel_ids": [channel_id for _, channel_id in places],
-            },
-        ).fetchall()
-    rhythms = {row["rule_id"]: _rhythm(row) for row in rows}
-    messages, links = [], []
-    for row in rows:
-        alerts = carried[row["rule_id"], row["channel_id"]]
-        lately = Lately(row["tried_at"], row["highest"])
-        # Equal ones are due together, and there may be hundreds; the highest severity decides for all of a kind.
-        kinds = {(alert.at_once, alert.severity) for alert in alerts}
-        due = min(
-            due_at(now, rhythms[row["rule_id"]], lately, at_once=at_once, severity=severity)
-            for at_once, severity in kinds
-        )
-        waiting, joining, parts = _shared_out(alerts, row)
-        for delivery_id, part in [
-            *([(waiting, joining)] if joining else []),
-            *((uuid.uuid4(), part) for part in parts),
-        ]:
-            messages.append((delivery_id, row["rule_id"], row["channel_id"], due, delivery_id == waiting))
-            links += [(delivery_id, alert.alert_id) for alert in part]
-    conn.execute(
-        QUERIES.place_alerts,
-        {
-            "customer_id": customer_id,
-            "now": now,
-            "delivery_ids": [message[0] for message in messages],
-            "rule_ids": [message[1] for message in messages],
-            "channel_ids": [message[2] for message in messages],
-            "dues": [message[3] for message in messages],
-            "joined": [message[4] for message in messages],
-            "link_deliveries": [link[0] for link in links],
-            "link_alerts": [link[1] for link in links],
-        },
-    )
-
-
-def _shared_out(
-    alerts: Sequence[_Told], row: Mapping[str, Any]
-) -> tuple[uuid.UUID | None, Sequence[_Told], list[Sequence[_Told]]]:
-    """Alerts of a rule for a channel, as its messages have room: the message that waits, those that join it, and the others
-    by message.
-    """
-    most = row["most"] or len(alerts)
-    waiting: uuid.UUID | None = row["delivery_id"]
-    joining = 0 if waiting is None else row["room"] or most
-    return waiting, alerts[:joining], [alerts[at : at + most] for at in range(joining, len(alerts), most)]
-
-
-def _rhythm(row: Mapping[str, Any]) -> Rhythm:
-    quiet = None
-    if row["quiet_hours"] is not None:
-        try:
-            quiet = QuietHours.read(row["quiet_hours"], row["time_zone"])
-        except ZoneInfoNotFoundError:
-            # A message at night is better than none, and than a drift look that fails for the want of it.
-            _log.error(
-                "rule %s: this machine knows no time zone %s; its quiet hours are not kept. Install tzdata.",
-                row["name"],
-                row["time_zone"],
-            )
-    return Rhythm(
-        group=timedelta(seconds=row["group_seconds"]), update=timedelta(minutes=row["update_minutes"]), quiet=quiet
-    )
-
-
-def _verdicts(channel_ids: Sequence[Sequence[uuid.UUID]], verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _verdicts(
+    channel_ids: Sequence[Sequence[uuid.UUID]], owed_to: Sequence[Sequence[uuid.UUID]], verdicts: Sequence[Verdict]
+) -> dict[str, Any]:
     """Parameters of the statements that keep decisions."""
     return {
-        "channel_ids": [json.dumps([str(channel) for channel in channels]) for channels in channel_ids],
+        "channel_ids": _ids(channel_ids),
+        "owed_to": _ids(owed_to),
         "held_by": [verdict.held_by for verdict in verdicts],
         "held_until": [verdict.until for verdict in verdicts],
         "reasons": [verdict.reason for verdict in verdicts],
     }
+
+
+def _ids(channels: Sequence[Sequence[uuid.UUID]]) -> list[str]:
+    """Of each alert its channels as JSON: an array of arrays of different lengths is none of SQL's."""
+    return [json.dumps([str(channel) for channel in those]) for those in channels]

@@ -58,13 +58,24 @@ UPDATE alert_channels SET enabled = false, disabled_reason = %(unlisted)s, disab
 UPDATE alert_channels SET enabled = true, disabled_reason = NULL, disabled_at = NULL, failing_since = NULL
  WHERE customer_id = %(customer_id)s AND name = %(name)s
 
+-- name: lock_waiting
+-- Before channels or rules are written: what wake_held may change, in the order in which workers lock alerts. By the partial
+-- indexes alerts_without_channel and alerts_owed.
+SELECT 1 FROM alerts WHERE customer_id = %(customer_id)s AND (held_by = 'channel' OR owed_to <> '{}')
+ ORDER BY alert_id FOR UPDATE
+
 -- name: wake_held
 -- Channels or rules changed: what is held back for want of a channel is decided over again now. Of events that are over
--- their ends alone, for those who were told of them; of what has no end (a bad upload) the last week. Served by the partial index alerts_without_channel.
+-- their ends alone, for those who were told of them; of what has no end (a bad upload) the last week. So are ends that are owed
+-- to a channel which is on. Served by the partial indexes alerts_without_channel and alerts_owed.
 UPDATE alerts SET held_until = %(now)s
- WHERE customer_id = %(customer_id)s AND held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
-   AND (ends OR created_at > %(now)s - interval '7 days')
-   AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = alerts.customer_id AND c.enabled)
+ WHERE customer_id = %(customer_id)s
+   AND ((held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
+         AND (ends OR created_at > %(now)s - interval '7 days')
+         AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = alerts.customer_id AND c.enabled))
+        OR (owed_to <> '{}' AND EXISTS (
+            SELECT FROM alert_channels AS c
+             WHERE c.customer_id = alerts.customer_id AND c.enabled AND c.channel_id = ANY (owed_to))))
 
 -- name: upsert_rules
 -- The listed rules, all at once; one jsonb object each, lists as JSON arrays or null.
@@ -113,12 +124,18 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 
 -- name: pasts_of
 -- What the decision over each (rule, event) pair rests on (life.Past), and the channels it would go to: those of the rule;
--- of an ending those that heard of the event, or still may: where its message was given up, nobody did (but those of a mail's
--- recipients who had accepted it). On ones by id, off ones by name. Served by the unique key (customer_id,
+-- of an ending those that it is owed, if there are any. On ones by id, off ones by name. Served by the unique key (customer_id,
 -- subject_id, rule_id, ...) and by alerts_told; silences and judgements of a customer are few. A fingerprint's second part is the payer and its
 -- fourth the signal, where it has four (alerts/notices.py). An event that came back is told as a new one: what is over of
--- it says only `ever` and the last `step` (-1: none). Of an ending that waits (it has an `over_at`) the event is what was
--- over with it.
+-- it says only `ever` and the last `step` (-1: none); of one that is over, `came_back` says whether it opened again since.
+--
+-- The end of an event, to whom and when (`ending`), one rule: a channel whose last word of an event would be that it is open
+-- is owed the end, whatever the rules say by then. That word is a message of the event that has arrived there (of a mail, with
+-- one recipient at least), of any time it was open, after which no end went there. While a message of the event is under
+-- way to the channel the end waits for what comes of it (`waited_for`): sent, the end follows; given up, nothing is owed for
+-- it, but should it be sent again and arrive. A channel that is off keeps what it is owed (owed_to). An end that was given
+-- up there is owed again once a message of the event arrives after it. The end of an event that has opened again is owed to
+-- nobody: its next end is.
 WITH entry AS (
     SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[],
                          %(overs)s::timestamptz[])
@@ -136,8 +153,10 @@ WITH entry AS (
 )
 SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coalesce(event.ever, false) AS ever,
        coalesce(event.step, -1) AS step, coalesce(event.live, false) AS live,
-       CASE WHEN e.notice = 'resolved' THEN event.channel_ids <> '{}' ELSE coalesce(event.told, false) END AS event_told,
-       event.highest AS event_highest,
+       CASE WHEN e.notice = 'resolved' THEN ending.heard <> '{}' ELSE coalesce(event.told, false) END AS event_told,
+       ending.waited_for <> '{}' AS event_under_way, event.highest AS event_highest,
+       coalesce(event.came_back, false) AS came_back,
+       ending.waited_for || ARRAY(SELECT unnest(ending.heard) EXCEPT SELECT unnest(addressed.channel_ids)) AS owed_to,
        lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
        silence.reason AS silence_reason, addressed.channel_ids, addressed.off_names, addressed.off_since
   FROM entry AS e
@@ -150,22 +169,34 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
                                                        AND a.over_at IS NOT DISTINCT FROM e.over_at) AS told,
               max(a.severity) FILTER (WHERE a.told_at IS NOT NULL AND a.notice <> 'resolved' AND a.over_at IS NULL)
                   AS highest,
-              ARRAY(SELECT DISTINCT l.channel_id FROM alerts AS o
-                      JOIN delivery_alerts AS l ON l.customer_id = o.customer_id AND l.alert_id = o.alert_id
-                      JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
-                     WHERE e.notice = 'resolved' AND o.customer_id = r.customer_id AND o.rule_id = e.rule_id
-                       AND o.subject_id = e.subject_id AND o.notice <> 'resolved' AND o.told_at IS NOT NULL
-                       AND o.over_at IS NOT DISTINCT FROM e.over_at
-                       AND (d.state <> 'dead' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)) AS channel_ids
+              bool_or(a.notice = 'open' AND (a.over_at IS NULL OR a.over_at > e.over_at)) AS came_back
          FROM alerts AS a
         WHERE a.customer_id = r.customer_id AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id) AS event
+ CROSS JOIN LATERAL (
+       SELECT coalesce(array_agg(w.channel_id) FILTER (WHERE w.arrived AND NOT w.under_way), '{}') AS heard,
+              coalesce(array_agg(w.channel_id) FILTER (WHERE w.under_way), '{}') AS waited_for
+         FROM (SELECT l.channel_id, bool_or(d.state IN ('pending', 'retrying', 'sending')) AS under_way,
+                      bool_or(d.state = 'sent' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0) AS arrived
+                 FROM alerts AS o
+                 JOIN delivery_alerts AS l ON l.customer_id = o.customer_id AND l.alert_id = o.alert_id
+                 JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+                WHERE e.notice = 'resolved' AND o.customer_id = r.customer_id AND o.rule_id = e.rule_id
+                  AND o.subject_id = e.subject_id AND o.notice <> 'resolved'
+                  AND NOT EXISTS (
+                      SELECT FROM alerts AS z
+                        JOIN delivery_alerts AS t ON t.customer_id = z.customer_id AND t.alert_id = z.alert_id
+                        JOIN deliveries AS u ON u.customer_id = t.customer_id AND u.delivery_id = t.delivery_id
+                       WHERE z.customer_id = o.customer_id AND z.rule_id = o.rule_id AND z.subject_id = o.subject_id
+                         AND z.notice = 'resolved' AND z.over_at >= o.over_at AND t.channel_id = l.channel_id
+                         AND (u.state <> 'dead' OR u.finished_at >= d.finished_at))
+                GROUP BY l.channel_id) AS w) AS ending
  CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(c.channel_id ORDER BY c.name) FILTER (WHERE c.enabled), '{}') AS channel_ids,
               coalesce(array_agg(c.name ORDER BY c.name) FILTER (WHERE NOT c.enabled), '{}') AS off_names,
               max(c.disabled_at) AS off_since
          FROM alert_channels AS c
         WHERE c.customer_id = r.customer_id
-          AND CASE WHEN event.channel_ids <> '{}' THEN c.channel_id = ANY (event.channel_ids)
+          AND CASE WHEN ending.heard <> '{}' THEN c.channel_id = ANY (ending.heard)
                    ELSE r.channels IS NULL OR c.name = ANY (r.channels) END) AS addressed
  CROSS JOIN LATERAL (
        SELECT max(a.told_at) AS last_told, max(a.severity) AS highest FROM alerts AS a
@@ -192,30 +223,34 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
 -- name: insert_alerts
 -- Alerts as decided, told or held back, in one statement and the caller's transaction.
 INSERT INTO alerts (customer_id, alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content,
-                    channel_ids, created_at, state, told_at, held_by, held_until, reason)
+                    channel_ids, owed_to, created_at, state, told_at, held_by, held_until, reason)
 SELECT %(customer_id)s, e.alert_id, e.rule_id, e.kind, e.notice, e.step, e.fingerprint, e.subject_id, e.severity, e.ends,
-       e.content, ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid), %(now)s,
+       e.content, ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid),
+       ARRAY(SELECT jsonb_array_elements_text(e.owed_to)::uuid), %(now)s,
        CASE WHEN e.held_by IS NULL THEN 'pending' ELSE 'suppressed' END,
        CASE WHEN e.held_by IS NULL THEN %(now)s::timestamptz END, e.held_by, e.held_until, e.reason
   FROM unnest(%(alert_ids)s::uuid[], %(rule_ids)s::uuid[], %(kinds)s::text[], %(notices)s::text[], %(steps)s::integer[],
               %(fingerprints)s::text[], %(subject_ids)s::uuid[], %(severities)s::double precision[], %(ends)s::boolean[],
-              %(contents)s::jsonb[], %(channel_ids)s::jsonb[], %(held_by)s::text[], %(held_until)s::timestamptz[],
-              %(reasons)s::text[])
-       AS e (alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content, channel_ids, held_by,
-             held_until, reason)
+              %(contents)s::jsonb[], %(channel_ids)s::jsonb[], %(owed_to)s::jsonb[], %(held_by)s::text[],
+              %(held_until)s::timestamptz[], %(reasons)s::text[])
+       AS e (alert_id, rule_id, kind, notice, step, fingerprint, subject_id, severity, ends, content, channel_ids, owed_to,
+             held_by, held_until, reason)
+
+-- name: lock_events
+-- The alerts of these (rule, event) pairs that are about to be over, before it is read which of their messages arrived: in the
+-- order in which workers lock alerts. By the unique key.
+SELECT 1
+  FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
+  JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id
+ WHERE a.over_at IS NULL
+ ORDER BY a.alert_id FOR UPDATE OF a
 
 -- name: close_events
--- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. Locked by their id
--- first, as lock_alerts does, so that no worker and writer wait for each other. By the unique key.
-WITH ending AS MATERIALIZED (
-    SELECT a.alert_id
-      FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
-      JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id
-     WHERE a.over_at IS NULL
-     ORDER BY a.alert_id FOR UPDATE OF a
-)
+-- These (rule, event) pairs are over: nothing held back of them is told any more, nothing repeated. Locked by lock_events, but
+-- what was written since, which nobody else has seen. By the unique key.
 UPDATE alerts AS a SET over_at = %(now)s
-  FROM ending AS e WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
+  FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
+ WHERE a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id AND a.over_at IS NULL
 
 -- name: rhythms_of
 -- How each (rule, channel) is spaced, its last message within the rule's update_minutes, and the message that another
@@ -263,8 +298,9 @@ SELECT %(customer_id)s, m.delivery_id, l.alert_id, m.channel_id
   JOIN message AS m USING (delivery_id)
 
 -- name: grown_events
--- Of these events those that are open, under all rules that wrote an alert of their opening; by the unique key.
+-- Of these events those that are open, under all rules that wrote an alert of their opening and are on; by the unique key.
 SELECT a.subject_id, a.rule_id, a.fingerprint FROM alerts AS a
+  JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id AND r.enabled
  WHERE a.customer_id = %(customer_id)s AND a.subject_id = ANY (%(subject_ids)s::uuid[]) AND a.notice = 'open'
    AND a.over_at IS NULL
 
@@ -277,10 +313,14 @@ SELECT DISTINCT a.customer_id FROM alerts AS a
  ORDER BY a.customer_id
 
 -- name: held_of
--- A customer's alerts whose time of being held back has ended; served by alerts_held.
-SELECT alert_id, rule_id, notice, fingerprint, subject_id, severity, held_by, reason, created_at, over_at
-  FROM alerts WHERE customer_id = %(customer_id)s AND held_until <= %(now)s
- ORDER BY created_at, alert_id
+-- A customer's alerts whose time of being held back has ended, with ends that were told to some and may go to others now; locked
+-- in the order in which workers lock alerts. Served by alerts_held.
+WITH due AS MATERIALIZED (
+    SELECT alert_id, rule_id, notice, fingerprint, subject_id, severity, held_by, reason, created_at, over_at
+      FROM alerts WHERE customer_id = %(customer_id)s AND held_until <= %(now)s
+     ORDER BY alert_id FOR UPDATE
+)
+SELECT * FROM due ORDER BY created_at, alert_id
 
 -- name: release_held
 -- The new decisions over alerts that were held back; one that is told says since when it waited. By primary key.
@@ -289,10 +329,57 @@ UPDATE alerts AS a
        told_at = CASE WHEN e.held_by IS NULL THEN %(now)s::timestamptz END,
        held_by = e.held_by, held_until = e.held_until, reason = e.reason,
        channel_ids = ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid),
+       owed_to = ARRAY(SELECT jsonb_array_elements_text(e.owed_to)::uuid),
        content = CASE WHEN e.held_by IS NULL THEN a.content || jsonb_build_object('note', e.note) ELSE a.content END
-  FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::jsonb[], %(held_by)s::text[], %(held_until)s::timestamptz[],
-              %(reasons)s::text[], %(notes)s::text[])
-       AS e (alert_id, channel_ids, held_by, held_until, reason, note)
+  FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::jsonb[], %(owed_to)s::jsonb[], %(held_by)s::text[],
+              %(held_until)s::timestamptz[], %(reasons)s::text[], %(notes)s::text[])
+       AS e (alert_id, channel_ids, owed_to, held_by, held_until, reason, note)
+ WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
+
+-- name: retell_ends
+-- Ends that were given up on a channel and are to go there now: a dead message with nothing else in it is sent again (as
+-- resend_delivery does), out of one with others they are taken, to go into a new one. Returns those that are sent again. By
+-- the keys of delivery_alerts.
+WITH asked AS (
+    SELECT * FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::uuid[]) AS e (alert_id, channel_id)
+), dead AS MATERIALIZED (
+    SELECT l.delivery_id, bool_and(EXISTS (SELECT FROM asked AS e WHERE e.alert_id = l.alert_id AND e.channel_id = l.channel_id))
+               AS alone
+      FROM delivery_alerts AS l
+     WHERE l.customer_id = %(customer_id)s
+       AND l.delivery_id IN (
+           SELECT p.delivery_id FROM asked AS e
+             JOIN delivery_alerts AS p ON p.customer_id = %(customer_id)s AND p.alert_id = e.alert_id AND p.channel_id = e.channel_id)
+     GROUP BY l.delivery_id
+), resent AS (
+    UPDATE deliveries AS d
+       SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
+           progress = d.progress - 'reason' - 'refused' || jsonb_build_object('tries_from', d.attempt)
+      FROM dead WHERE d.customer_id = %(customer_id)s AND d.delivery_id = dead.delivery_id AND dead.alone
+), taken AS (
+    DELETE FROM delivery_alerts AS l USING dead, asked AS e
+     WHERE l.customer_id = %(customer_id)s AND l.delivery_id = dead.delivery_id AND NOT dead.alone
+       AND l.alert_id = e.alert_id AND l.channel_id = e.channel_id
+)
+SELECT l.alert_id, l.channel_id
+  FROM dead JOIN delivery_alerts AS l ON l.customer_id = %(customer_id)s AND l.delivery_id = dead.delivery_id
+ WHERE dead.alone
+
+-- name: settle_ends
+-- Ends that went on to these channels, and to which they are owed still; their state follows their deliveries. By primary key.
+UPDATE alerts AS a
+   SET held_until = NULL, owed_to = ARRAY(SELECT jsonb_array_elements_text(e.owed_to)::uuid),
+       channel_ids = a.channel_ids || ARRAY(SELECT jsonb_array_elements_text(e.channel_ids)::uuid
+                                            EXCEPT SELECT unnest(a.channel_ids)),
+       -- Where retention took all of them, as it was.
+       state = coalesce((
+           SELECT CASE WHEN bool_or(d.state = 'dead') THEN 'failed' WHEN bool_and(d.state = 'sent') THEN 'sent'
+                       ELSE 'pending' END
+             FROM delivery_alerts AS l
+             JOIN deliveries AS d ON d.customer_id = l.customer_id AND d.delivery_id = l.delivery_id
+            WHERE l.customer_id = a.customer_id AND l.alert_id = a.alert_id
+           HAVING count(*) > 0), a.state)
+  FROM unnest(%(alert_ids)s::uuid[], %(channel_ids)s::jsonb[], %(owed_to)s::jsonb[]) AS e (alert_id, channel_ids, owed_to)
  WHERE a.customer_id = %(customer_id)s AND a.alert_id = e.alert_id
 
 -- name: reminders_due
@@ -401,12 +488,14 @@ SELECT count(*) FROM alerts AS a
  WHERE a.held_until <= %(now)s
 
 -- name: list_alerts
--- The newest alerts with their deliveries and all attempts; by the key's first column, one by the key, those about some
--- subjects by the unique key. No chart, no secret.
+-- The newest alerts with their deliveries and all attempts, and the channels that an end is owed to; by the key's first
+-- column, one by the key, those about some subjects by the unique key. No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
            'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
            'created_at', a.created_at, 'told_at', a.told_at, 'over_at', a.over_at, 'content', a.content - 'chart_png',
+           'owed_to', ARRAY(SELECT c.name FROM alert_channels AS c
+                             WHERE c.customer_id = a.customer_id AND c.channel_id = ANY (a.owed_to) ORDER BY c.name),
            'judgements', coalesce((
                SELECT jsonb_agg(jsonb_build_object('judgement', f.judgement, 'recovered', f.recovered, 'note', f.note,
                                                    'judged_by', f.judged_by, 'judged_at', f.judged_at) ORDER BY f.judged_at)
@@ -466,29 +555,63 @@ SELECT d.delivery_id, d.state, c.enabled, c.name
 
 -- name: resend_delivery
 -- Dead deliveries start their retry schedule again. The attempt number goes on (it fences leases);
--- recipients that accepted stay done, refused ones are tried again. By primary key.
-UPDATE deliveries
-   SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
-       progress = progress - 'reason' - 'refused' || jsonb_build_object('tries_from', attempt)
- WHERE customer_id = %(customer_id)s AND delivery_id = ANY (%(delivery_ids)s::uuid[]) AND state = 'dead'
+-- recipients that accepted stay done, refused ones are tried again. Due one after the other, as they are given. By primary key.
+UPDATE deliveries AS d
+   SET state = 'retrying', due_at = %(now)s - (cardinality(%(delivery_ids)s::uuid[]) - w.n) * interval '1 microsecond',
+       finished_at = NULL, progress = d.progress - 'reason' - 'refused' || jsonb_build_object('tries_from', d.attempt)
+  FROM unnest(%(delivery_ids)s::uuid[]) WITH ORDINALITY AS w (delivery_id, n)
+ WHERE d.customer_id = %(customer_id)s AND d.delivery_id = w.delivery_id AND d.state = 'dead'
+
+-- name: channel_enabled
+-- Whether a channel is on; by the unique key (customer_id, name).
+SELECT enabled FROM alert_channels WHERE customer_id = %(customer_id)s AND name = %(name)s
 
 -- name: dead_of_channel
--- A channel, whether it is on, and its dead deliveries since then, tests left out. By the unique key (customer_id, name), and
--- by deliveries_dead.
-SELECT c.enabled, array(SELECT d.delivery_id FROM deliveries AS d
-                         WHERE d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'dead'
-                           AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
-                         ORDER BY d.created_at, d.delivery_id)
-  FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+-- A channel's dead deliveries, the oldest first, tests left out: whether one is to be sent again (it died since then, or however
+-- long ago), and whether it is left to `ending` in pasts_of: it says of events that they are over, and dead messages of each of
+-- them are sent again, which bring it when they arrive. By the unique key (customer_id, name), and by deliveries_dead.
+WITH dead AS MATERIALIZED (
+    SELECT d.delivery_id, d.created_at, %(since)s::timestamptz IS NULL OR d.finished_at >= %(since)s AS again
+      FROM alert_channels AS c
+      JOIN deliveries AS d ON d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'dead'
+     WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+       AND (d.rule_id IS NOT NULL OR EXISTS (
+               SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+                WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))
+)
+SELECT dead.delivery_id, dead.again,
+       NOT EXISTS (
+           SELECT FROM delivery_alerts AS l
+             JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+            WHERE l.customer_id = %(customer_id)s AND l.delivery_id = dead.delivery_id
+              AND (a.notice <> 'resolved' OR NOT EXISTS (
+                   SELECT FROM alerts AS o
+                     JOIN delivery_alerts AS p ON p.customer_id = o.customer_id AND p.alert_id = o.alert_id
+                     JOIN dead AS other ON other.delivery_id = p.delivery_id AND other.again
+                    WHERE o.customer_id = a.customer_id AND o.subject_id = a.subject_id AND o.rule_id = a.rule_id
+                      AND o.notice <> 'resolved' AND o.over_at <= a.over_at))) AS follows
+  FROM dead ORDER BY dead.created_at, dead.delivery_id
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each
--- see the other unfinished, and the alert would stay pending for ever. One order for all, so that no two wait for each
--- other. By primary keys.
+-- see the other unfinished, and the alert would stay pending for ever. With the ends of their events, which may follow them.
+-- One order for all, here and wherever alerts are locked (a customer's row, its alerts by id, deliveries, channels), so that
+-- no two wait for each other. By the keys of delivery_alerts and of alerts.
+WITH carried AS MATERIALIZED (
+    SELECT a.customer_id, a.alert_id, a.rule_id, a.subject_id, a.over_at
+      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+      JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+), affected AS MATERIALIZED (
+    SELECT customer_id, alert_id FROM carried
+     UNION
+    SELECT e.customer_id, e.alert_id
+      FROM carried AS a
+      JOIN alerts AS e ON e.customer_id = a.customer_id AND e.subject_id = a.subject_id AND e.rule_id = a.rule_id
+                      AND e.notice = 'resolved' AND e.over_at >= a.over_at
+)
 SELECT a.alert_id
-  FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
-  JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
-  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+  FROM affected AS f JOIN alerts AS a ON a.customer_id = f.customer_id AND a.alert_id = f.alert_id
  ORDER BY a.customer_id, a.alert_id FOR UPDATE OF a
 
 -- name: settle_alerts
@@ -508,78 +631,32 @@ UPDATE alerts AS a SET state = s.state
         WHERE l.customer_id = w.customer_id AND l.alert_id = w.alert_id) AS s
  WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id AND a.state <> s.state
 
--- name: lock_ends
--- Before bring_ends reads which channels an end goes to: two messages of one event may arrive at the same moment. By the
--- keys of delivery_alerts and of alerts.
-SELECT e.alert_id
-  FROM alerts AS e
- WHERE (e.customer_id, e.alert_id) IN (
-       SELECT r.customer_id, r.alert_id
-         FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
-         JOIN delivery_alerts AS l ON l.customer_id = w.customer_id AND l.delivery_id = w.delivery_id
-         JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
-         JOIN alerts AS r ON r.customer_id = a.customer_id AND r.subject_id = a.subject_id AND r.rule_id = a.rule_id
-                         AND r.over_at = a.over_at AND r.notice = 'resolved'
-        WHERE a.notice <> 'resolved')
- ORDER BY e.customer_id, e.alert_id FOR UPDATE
-
--- name: bring_ends
--- These deliveries arrived: where an event of theirs is over by now, and its end was not told there since nobody had heard of
--- it (the message was given up then, and sent again), the end follows; one that nobody was told of is decided over again, of
--- one that was told elsewhere there is a message at once. By the keys of delivery_alerts and of alerts.
-WITH arrived AS (
-    SELECT DISTINCT a.customer_id, a.rule_id, a.subject_id, a.over_at, d.channel_id
-      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
-      JOIN deliveries AS d ON d.customer_id = w.customer_id AND d.delivery_id = w.delivery_id
-      JOIN delivery_alerts AS l ON l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
-      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
-     WHERE a.over_at IS NOT NULL AND a.notice <> 'resolved'
-       AND (d.state = 'sent' OR jsonb_array_length(coalesce(d.progress -> 'accepted', '[]')) > 0)
-), ending AS (
-    SELECT e.customer_id, e.alert_id, e.rule_id, e.held_by,
-           array_agg(x.channel_id) FILTER (WHERE x.channel_id <> ALL (e.channel_ids)) AS missing
-      FROM arrived AS x
-      JOIN alerts AS e ON e.customer_id = x.customer_id AND e.subject_id = x.subject_id AND e.rule_id = x.rule_id
-                      AND e.over_at = x.over_at AND e.notice = 'resolved'
-     WHERE e.held_by IS NULL OR e.held_by = 'opening'
-     GROUP BY e.customer_id, e.alert_id
-), woken AS (
-    UPDATE alerts AS a SET held_until = %(now)s
-      FROM ending AS e WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by = 'opening'
-), grown AS (
-    UPDATE alerts AS a SET channel_ids = a.channel_ids || e.missing,
-           state = CASE WHEN a.state = 'sent' THEN 'pending' ELSE a.state END
-      FROM ending AS e
-     WHERE a.customer_id = e.customer_id AND a.alert_id = e.alert_id AND e.held_by IS NULL AND e.missing IS NOT NULL
-), part AS (
-    SELECT e.customer_id, e.alert_id, e.rule_id, m.channel_id,
-           (row_number() OVER (PARTITION BY e.customer_id, e.rule_id, m.channel_id ORDER BY e.alert_id) - 1)
-           / %(most_in_webhook)s AS number
-      FROM ending AS e, unnest(e.missing) AS m (channel_id) WHERE e.held_by IS NULL
-), message AS MATERIALIZED (
-    SELECT p.*, gen_random_uuid() AS delivery_id
-      FROM (SELECT DISTINCT customer_id, rule_id, channel_id, number FROM part) AS p
-), queued AS (
-    INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
-    SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message
-)
-INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
-SELECT p.customer_id, m.delivery_id, p.alert_id, p.channel_id
-  FROM part AS p JOIN message AS m USING (customer_id, rule_id, channel_id, number)
-
 -- name: wake_ends
--- Messages are sent again: ends of their events that wait for another channel to be on are decided over again, since this one
--- may hear of them now. By the keys' first columns.
-UPDATE alerts AS e SET held_until = %(now)s
-  FROM unnest(%(delivery_ids)s::uuid[]) AS w (delivery_id)
-  JOIN delivery_alerts AS l ON l.customer_id = %(customer_id)s AND l.delivery_id = w.delivery_id
-  JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
- WHERE e.customer_id = a.customer_id AND e.rule_id = a.rule_id AND e.subject_id = a.subject_id
-   AND e.notice = 'resolved' AND e.held_by = 'channel' AND e.over_at = a.over_at
+-- Of these deliveries some have ended, sent or given up: where an event of theirs is over by now, its end is decided over again,
+-- unless it went there already. What was written since lock_alerts is locked in the same order. By the keys of
+-- delivery_alerts and of alerts.
+WITH woken AS MATERIALIZED (
+    SELECT e.customer_id, e.alert_id
+      FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
+      JOIN deliveries AS d ON d.customer_id = w.customer_id AND d.delivery_id = w.delivery_id AND d.state IN ('sent', 'dead')
+      JOIN delivery_alerts AS l ON l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id AND a.notice <> 'resolved'
+      JOIN alerts AS e ON e.customer_id = a.customer_id AND e.subject_id = a.subject_id AND e.rule_id = a.rule_id
+                      AND e.notice = 'resolved' AND e.over_at >= a.over_at
+     WHERE NOT EXISTS (
+           SELECT FROM delivery_alerts AS t
+             JOIN deliveries AS u ON u.customer_id = t.customer_id AND u.delivery_id = t.delivery_id
+            WHERE t.customer_id = e.customer_id AND t.alert_id = e.alert_id AND t.channel_id = d.channel_id
+              AND u.state <> 'dead')
+     ORDER BY e.customer_id, e.alert_id FOR UPDATE OF e
+)
+UPDATE alerts AS a SET held_until = %(now)s
+  FROM woken AS w WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id
 
 -- name: conservation
 -- Alerts that are not held back x channels = their places in deliveries, no delivery is empty, each attempt is kept,
--- each alert in the state its deliveries say. Every count but the first three is 0 when nothing was lost or invented.
+-- each alert in the state its deliveries say, and no alert of a drift event that is not kept (asked where looks are made at
+-- all). Every count but the first three is 0 when nothing was lost or invented.
 -- By the keys' first column.
 WITH expected AS (
     SELECT a.alert_id, c.channel_id FROM alerts AS a, unnest(a.channel_ids) AS c (channel_id)
@@ -612,7 +689,13 @@ SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(customer_id)s) AS aler
        (SELECT count(*) FROM alerts AS a LEFT JOIN judged AS j USING (alert_id)
          WHERE a.customer_id = %(customer_id)s AND a.state <> 'suppressed'
            AND (j.alert_id IS NULL OR (a.state = 'sent' AND NOT j.all_sent)
-                OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states
+                OR (a.state <> 'failed' AND j.any_dead) OR (a.state = 'pending' AND j.all_sent))) AS wrong_states,
+       (SELECT count(*) FROM alerts AS a
+         WHERE a.customer_id = %(customer_id)s AND a.content ->> 'type' LIKE 'drift.event.%%'
+           AND EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = a.customer_id)
+           AND NOT EXISTS (SELECT FROM drift_events AS e
+                            WHERE e.customer_id = a.customer_id
+                              AND e.event_id = (a.content #>> '{data,event_id}')::uuid)) AS unknown_events
 
 -- name: alerts_beginning
 -- Alerts whose id begins so; by the key's first column. Two are enough to know that it is not unique.
@@ -665,11 +748,13 @@ SELECT DISTINCT ON (a.customer_id, a.subject_id) a.customer_id, c.slug, a.conten
  ORDER BY a.customer_id, a.subject_id
 
 -- name: not_looked_at
--- Those of these customers that were there at the time and have not been looked at since. By the primary keys; a customer
--- has one look a day.
+-- Those of these customers that were there at the time and have not been looked at since: looks at past days, made meanwhile, are
+-- none, but one of the day before (UTC) is that of a run that waited over midnight. By the primary keys; a customer has one
+-- look a day.
 SELECT c.customer_id FROM customers AS c
  WHERE c.customer_id = ANY (%(customer_ids)s::bigint[]) AND c.created_at <= %(since)s
-   AND NOT EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = c.customer_id AND l.made_at >= %(since)s)
+   AND NOT EXISTS (SELECT FROM drift_looks AS l WHERE l.customer_id = c.customer_id AND l.made_at >= %(since)s
+                      AND l.as_of >= (%(since)s::timestamptz AT TIME ZONE 'UTC')::date - 1)
  ORDER BY c.customer_id
 
 -- name: past_drift
@@ -725,7 +810,9 @@ SELECT c.name, c.kind, c.enabled, c.disabled_reason, c.failing_since,
        max(d.finished_at) FILTER (WHERE d.state = 'sent') AS last_sent,
        count(*) FILTER (WHERE d.state IN ('pending', 'retrying', 'sending')) AS waiting,
        -- A test says at once that it failed; nothing is lost with it.
-       count(*) FILTER (WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL) AS dead
+       count(*) FILTER (WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND (d.rule_id IS NOT NULL OR EXISTS (
+               SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+                WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))) AS dead
   FROM alert_channels AS c
   LEFT JOIN deliveries AS d ON d.customer_id = c.customer_id AND d.channel_id = c.channel_id
  WHERE c.customer_id = %(customer_id)s
@@ -759,7 +846,9 @@ SELECT DISTINCT k.customer_id, k.slug
 -- Messages that were given up within the last days, and whose. Served by the partial index deliveries_dead.
 SELECT count(*), coalesce(array_agg(DISTINCT k.slug), '{}')
   FROM deliveries AS d JOIN customers AS k ON k.customer_id = d.customer_id AND k.status = 'active'
- WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND d.rule_id IS NOT NULL
+ WHERE d.state = 'dead' AND d.finished_at >= %(since)s AND (d.rule_id IS NOT NULL OR EXISTS (
+               SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+                WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))
 
 -- name: channels_off
 -- Channels that a receiver's failures switched off, not those that a file no longer names. Small table, read whole.

@@ -1,17 +1,29 @@
 """Sending again what was given up: one delivery by its id, or all of a channel. Not here: the retries themselves (delivery/),
-the end that follows an event which was told late (delivery/outbox.py).
+the end that follows what arrives (outbox.py).
 """
 
 from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.errors import ConflictError, NotFoundError
+
+
+@dataclass(frozen=True)
+class Resent:
+    """Of a channel's dead deliveries how many are `due` now, how many ends of events are `following` what is, and how many
+    died too long ago and were `left`.
+    """
+
+    due: int
+    following: int
+    left: int
 
 
 def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | None = None) -> uuid.UUID:
@@ -43,9 +55,10 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
 
 
 def resend_all(
-    conn: Connection, customer_id: int, channel: str, since: datetime, now: datetime | None = None
-) -> int:
-    """The same for all of a channel's deliveries that died since then. Returns: how many.
+    conn: Connection, customer_id: int, channel: str, since: datetime | None, now: datetime | None = None
+) -> Resent:
+    """The same for all of a channel's deliveries that died since then, or ever; the oldest first, and ends of events after
+    what was told of them.
 
     Raises:
         NotFoundError: no channel of that name.
@@ -54,13 +67,19 @@ def resend_all(
     with conn.transaction():
         conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
         key = {"customer_id": customer_id, "name": channel, "since": since}
-        found = conn.execute(QUERIES.dead_of_channel, key).fetchone()
+        found = conn.execute(QUERIES.channel_enabled, key).fetchone()
         if found is None:
             raise NotFoundError(f"This customer has no channel {channel}.")
-        enabled, delivery_ids = found
-        if not enabled:
+        if not found[0]:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
-        return _resend(conn, customer_id, delivery_ids, now)
+        dead = conn.execute(QUERIES.dead_of_channel, key).fetchall()
+        due = [delivery_id for delivery_id, again, follows in dead if again and not follows]
+        following = sum(again and follows for _, again, follows in dead)
+        return Resent(
+            due=_resend(conn, customer_id, due, now),
+            following=following,
+            left=len(dead) - len(due) - following,
+        )
 
 
 def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID], now: datetime | None) -> int:
@@ -69,5 +88,4 @@ def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID
     key = {"customer_id": customer_id, "delivery_ids": list(delivery_ids), "now": now or datetime.now(UTC)}
     resent = conn.execute(QUERIES.resend_delivery, key).rowcount
     conn.execute(QUERIES.settle_alerts, those)
-    conn.execute(QUERIES.wake_ends, key)
     return resent

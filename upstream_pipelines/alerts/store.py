@@ -55,6 +55,8 @@ def sync_channels(
     with conn.transaction():
         if conn.execute(QUERIES.lock_customer, {"customer_id": customer_id}).fetchone() is None:
             raise NotFoundError(f"There is no customer {customer_id}. `upstream customers list` shows them all.")
+        # Alerts before channels, as a worker locks them.
+        conn.execute(QUERIES.lock_waiting, {"customer_id": customer_id})
         conn.execute(QUERIES.lock_customers_channels, {"customer_id": customer_id})
         signed = {
             name
@@ -98,6 +100,8 @@ def enable_channel(conn: Connection, customer_id: int, name: str, now: datetime 
     with conn.transaction():
         # Who decides meanwhile saw it off; what they hold back must be there to be woken.
         conn.execute(QUERIES.lock_customer, key)
+        # Alerts before the channel, as a worker locks them.
+        conn.execute(QUERIES.lock_waiting, key)
         if conn.execute(QUERIES.enable_channel, key).rowcount == 0:
             raise NotFoundError(f"This customer has no channel {name}.")
         conn.execute(QUERIES.wake_held, key)
@@ -120,6 +124,7 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
         rows = json.dumps([rule.model_dump(mode="json") for rule in rules])
         conn.execute(QUERIES.upsert_rules, {"customer_id": customer_id, "rules": rows})
         conn.execute(QUERIES.disable_unlisted_rules, {"customer_id": customer_id, "names": names})
+        conn.execute(QUERIES.lock_waiting, {"customer_id": customer_id})
         conn.execute(QUERIES.wake_held, {"customer_id": customer_id, "now": datetime.now(UTC)})
 
 
@@ -273,8 +278,8 @@ def conservation(conn: Connection, customer_id: int) -> dict[str, int]:
     """Counts that show nothing was lost or invented between alerts, deliveries and attempts.
 
     Returns: alerts, expected_places (alerts not held back x their channels), deliveries; and missing_places,
-    unexpected_places, empty_deliveries, lost_attempts, wrong_states, which are all 0 when the outbox is whole. Messages that
-    retention took (operations/cleanup.py) count as missing.
+    unexpected_places, empty_deliveries, lost_attempts, wrong_states, unknown_events (alerts of drift events that are not
+    kept), which are all 0 when the outbox is whole. Messages that retention took (operations/cleanup.py) count as missing.
     """
     with conn.cursor(row_factory=dict_row) as cursor:
         row = cursor.execute(QUERIES.conservation, {"customer_id": customer_id}).fetchone()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from upstream_pipelines.quality.rules import RULES
@@ -82,6 +82,15 @@ def _run_failed(data: Mapping[str, Any]) -> Wording:
             ("Job", data["job_name"]),
             *((("Error", error),) if error else ()),
         ),
+    )
+
+
+def _run_not_put_right(data: Mapping[str, Any]) -> Wording:
+    failed = _run_failed(data)
+    return replace(
+        failed,
+        headline=f"Not put right yet: a failed run of {data['job_name']}",
+        sentences=("No later run of the same work has succeeded.", *failed.sentences),
     )
 
 
@@ -267,6 +276,16 @@ def _silent(data: Mapping[str, Any]) -> Wording:
     )
 
 
+def _still_silent(data: Mapping[str, Any]) -> Wording:
+    """Without the days of silence: they were counted when it was told first."""
+    silent = _silent(data)
+    return replace(
+        silent,
+        headline="Still no claims have arrived",
+        facts=tuple(fact for fact in silent.facts if fact[0] != "Silent for"),
+    )
+
+
 def _sends_again(data: Mapping[str, Any]) -> Wording:
     if data["ending"] == "sent again":
         return Wording(
@@ -320,11 +339,13 @@ def _days(number: int) -> str:
 
 WORDINGS: Mapping[str, Callable[[Mapping[str, Any]], Wording]] = {
     "run.failed": _run_failed,
+    "run.reminder": _run_not_put_right,
     "run.recovered": _run_recovered,
     "upload.quality_failed": _quality_failed,
     "upload.refused": _refused,
     "upload.unusual": _unusual,
     "customer.silent": _silent,
+    "customer.reminder": _still_silent,
     "customer.sends_again": _sends_again,
     "channel.disabled": _channel_disabled,
     "test": _test,

@@ -123,6 +123,7 @@ class AlertDetail(BaseModel):
     facts: dict[str, str]
     judgements: list[JudgementView]
     deliveries: list[DeliveryView]
+    owed_to: list[str] = Field(description="Of an end: channels that are told of it once they can be.")
 
 
 class Feedback(BaseModel):
@@ -206,4 +207,5 @@ def _detail(alert: Mapping[str, Any]) -> AlertDetail:
         facts=dict(wording.facts),
         judgements=[JudgementView.model_validate(judgement) for judgement in alert["judgements"]],
         deliveries=[DeliveryView.model_validate(delivery) for delivery in alert["deliveries"]],
+        owed_to=alert["owed_to"],
     )

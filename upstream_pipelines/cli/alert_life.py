@@ -22,6 +22,7 @@ from upstream_pipelines.errors import ConfigurationError
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 _MOST_HOURS = 24 * 366
+_TOO_MANY_DOLLARS = 10**12
 
 
 def silence(  # noqa: PLR0917  options, all given by name
@@ -158,8 +159,11 @@ def _dollars(text: str | None) -> Decimal | None:
         amount = Decimal(text.removeprefix("$").replace(",", ""))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if not amount.is_finite():
-        raise ConfigurationError("Recovered dollars are a number from 0 on, such as 12500 or 812.50.")
+    # A number of many digits cannot be rounded to cents; how much there can be at most is said where it is kept.
+    if not amount.is_finite() or abs(amount) >= _TOO_MANY_DOLLARS:
+        raise ConfigurationError(
+            "Recovered dollars are a number from 0 on and below a million million, such as 12500 or 812.50."
+        )
     return round(amount, 2)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,8 +10,8 @@ import typer
 
 from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.overview import DEAD_FOR
+from upstream_pipelines.alerts.resending import Resent, resend_all
 from upstream_pipelines.alerts.resending import resend as resend_delivery
-from upstream_pipelines.alerts.resending import resend_all
 from upstream_pipelines.alerts.store import AlertState, enable_channel, list_alerts
 from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
@@ -71,8 +72,10 @@ def list_(
 
 
 def _state(alert: dict[str, Any]) -> str:
-    """Why it was held back, and what it was judged to be."""
+    """Why it was held back, whom it goes to later, and what it was judged to be."""
     words = f"held back: {alert['reason']}" if alert["state"] == "suppressed" else alert["state"]
+    if alert["owed_to"]:
+        words += f"; goes to {', '.join(alert['owed_to'])} later"
     judged = alert["judgements"][-1]["judgement"].replace("_", " ") if alert["judgements"] else None
     return f"{words} (judged {judged})" if judged else words
 
@@ -127,20 +130,41 @@ def resend(
     channel: Annotated[
         str | None, typer.Option(help="All of this channel that died within the last 7 days.")
     ] = None,
+    *,
+    every: Annotated[bool, typer.Option("--all", help="With --channel: what died longer ago, too.")] = False,
 ) -> None:
     """Start dead deliveries again: one, or all of a channel."""
     if (delivery is None) == (channel is None):
         raise ConfigurationError("Say what to resend: a delivery's id, or --channel NAME for all of a channel.")
+    if every and channel is None:
+        raise ConfigurationError("--all goes with --channel NAME: all of that channel, however long ago it died.")
     settings = short_command_settings()
     prepare(settings)
     with acting(settings) as conn:
         customer = get_customer(conn, slug)
         if channel is not None:
-            count = resend_all(conn, customer.customer_id, channel, datetime.now(UTC) - DEAD_FOR)
-            audited(conn, customer, "channel.resent", ("channel", channel), deliveries=count)
-            said = f"{count} deliveries are due now."
+            resent = resend_all(
+                conn, customer.customer_id, channel, None if every else datetime.now(UTC) - DEAD_FOR
+            )
+            audited(conn, customer, "channel.resent", ("channel", channel), deliveries=resent.due)
+            said = _resent(slug, channel, resent)
         elif delivery is not None:
-            resent = resend_delivery(conn, customer.customer_id, delivery)
-            audited(conn, customer, "delivery.resent", ("delivery", resent))
+            delivery_id = resend_delivery(conn, customer.customer_id, delivery)
+            audited(conn, customer, "delivery.resent", ("delivery", delivery_id))
             said = "It is due now."
-    out.print(said)
+    out.print(said, markup=False)
+
+
+def _resent(slug: str, channel: str, resent: Resent) -> str:
+    """What is due now, what follows it, and what is left."""
+    said = f"{resent.due} deliveries are due now."
+    if resent.following:
+        said += (
+            f" {resent.following} more, which say that something of these is over, follow once these have arrived."
+        )
+    if resent.left:
+        said += (
+            f" Left: {resent.left} that died over {DEAD_FOR.days} days ago, since what they tell may be over. "
+            f"`upstream alerts resend {slug} --channel {shlex.quote(channel)} --all` sends them too."
+        )
+    return said

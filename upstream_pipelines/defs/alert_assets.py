@@ -3,6 +3,7 @@
 Not here: tables (alert_tables.py), sending (delivery/), the sensor that asks for the run (sensors.py).
 """
 
+import shlex
 import warnings
 from datetime import UTC, datetime
 from typing import Any
@@ -48,12 +49,13 @@ def alerts(context: dg.AssetExecutionContext, platform: Platform) -> dg.Material
     return dg.MaterializeResult(metadata=alert_metadata(customer.slug, seen))
 
 
-def _trouble(seen: Overview) -> str | None:
-    """What keeps alerts from people, in words; None where nothing does."""
+def _trouble(slug: str, seen: Overview) -> str | None:
+    """What keeps alerts from people, in words with what to do; None where nothing does."""
     if not any(channel.enabled for channel in seen.channels):
         return (
             "No channel is on, so nobody hears of anything. Name channels in the customer's file "
-            "(`upstream customers configure`), or switch one on again (`upstream alerts enable`)."
+            "(`upstream customers configure`), or switch one on again "
+            f"(`upstream alerts enable {slug} CHANNEL`)."
         )
     wrong = [
         f"{channel.name} ({channel.disabled_reason or 'off'})" if not channel.enabled
@@ -63,10 +65,20 @@ def _trouble(seen: Overview) -> str | None:
     ]  # fmt: skip
     if not wrong:
         return None
-    return (
-        f"Channels in trouble: {', '.join(wrong)}. `upstream alerts test` says what is wrong with one; then "
-        "`upstream alerts enable` switches it on and `upstream alerts resend` sends what was given up."
+    # One that is off cannot be tested: it is enabled first.
+    steps = "".join(
+        f" {channel.name}: "
+        + (
+            ""
+            if channel.enabled
+            else f"`upstream alerts enable {slug} {shlex.quote(channel.name)}` switches it on; "
+        )
+        + f"`upstream alerts test {slug} {shlex.quote(channel.name)}` says what is wrong with it; "
+        f"`upstream alerts resend {slug} --channel {shlex.quote(channel.name)}` sends what was given up."
+        for channel in seen.channels
+        if channel.is_in_trouble
     )
+    return f"Channels in trouble: {', '.join(wrong)}.{steps}"
 
 
 with warnings.catch_warnings():
@@ -84,7 +96,7 @@ with warnings.catch_warnings():
         """The customer's channels as they are."""
         with platform.for_customer(context.partition_key) as (_, conn, customer):
             seen = overview(conn, customer.customer_id, datetime.now(UTC))
-        trouble = _trouble(seen)
+        trouble = _trouble(customer.slug, seen)
         return dg.AssetCheckResult(
             passed=trouble is None,
             severity=dg.AssetCheckSeverity.WARN,
@@ -106,7 +118,7 @@ def deliver(context: dg.OpExecutionContext, platform: Platform) -> None:
             context.log_event(
                 dg.AssetMaterialization(asset_key=alerts.key, partition=slug, metadata=alert_metadata(slug, seen))
             )
-            trouble = _trouble(seen)
+            trouble = _trouble(slug, seen)
             evaluation: Any = dg.AssetCheckEvaluation(
                 asset_key=alerts.key,
                 check_name=CHECK_NAME,

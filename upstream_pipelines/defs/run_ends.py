@@ -1,19 +1,26 @@
 """How a failed run ended, as Dagster's event log tells it, and which customers a failed sweep was to look at.
 
-Belongs here: reading the log and the run's configuration. Not here: when it is asked (sensors.py), what is told of it
+Belongs here: reading the log and a run's configuration. Not here: when it is asked (sensors.py), what is told of it
 (alerts/). Of errors the class alone is read: their messages may quote a claim.
 """
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date
 from typing import Any
 
 import dagster as dg
 from pydantic import ValidationError
 
 from upstream_pipelines.alerts.runs import RunEnd, Sweep
-from upstream_pipelines.defs.drift_assets import SweepConfig, look_at_customers, look_days
+from upstream_pipelines.defs.drift_assets import (
+    DriftConfig,
+    SweepConfig,
+    is_present,
+    look_at_customers,
+    look_days,
+    payer_drift,
+)
 from upstream_pipelines.defs.orphans import PROCESS_GONE
 from upstream_pipelines.errors import ConfigurationError
 
@@ -56,11 +63,34 @@ def read_sweep(record: dg.RunRecord) -> Sweep | None:
         last = look_days(config.as_of, config.from_day)[-1]
     except (ValidationError, ConfigurationError):
         return None
-    if last < record.create_timestamp.date() - timedelta(days=1):
+    if not is_present(last, record.create_timestamp.date()):
         return None
     if not 0 <= config.bucket < config.buckets:
         return None
     return Sweep(run.run_id, run.job_name, record.create_timestamp, config.bucket, config.buckets)
+
+
+def looked_as_far(record: dg.RunRecord, failed: dg.RunRecord) -> bool:
+    """Whether a run of payer_drift looked at what a failed one was to look at: at the present day where that was it, and at
+    all of a span or of past days.
+    """
+    (first, last, present), (failed_first, failed_last, failed_present) = _days_of(record), _days_of(failed)
+    if failed_present and failed_first == failed_last:
+        return present
+    return first <= failed_first and failed_last <= last
+
+
+def _days_of(record: dg.RunRecord) -> tuple[date, date, bool]:
+    """The first and the last day that a run of payer_drift was to look at, and whether it was to look at its own present."""
+    began = record.create_timestamp.date()
+    ops: Any = record.dagster_run.run_config.get("ops")
+    given = ((ops or {}).get(payer_drift.op.name) or {}).get("config") or {}
+    try:
+        config = DriftConfig(**given)
+        days = look_days(config.as_of or began.isoformat(), config.from_day)
+    except (ValidationError, ConfigurationError):
+        return began, began, True  # it looked at nothing; what comes next is a present look
+    return days[0], days[-1], is_present(days[-1], began)
 
 
 def _class_of(error: Any) -> str | None:

@@ -21,7 +21,7 @@ from upstream_pipelines.defs.drift_assets import partition_link
 from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ingest, ingest_assets
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.run_ends import read_end, read_sweep
+from upstream_pipelines.defs.run_ends import looked_as_far, read_end, read_sweep
 from upstream_pipelines.defs.run_tags import upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
@@ -231,7 +231,7 @@ def _did_the_work_of(record: dg.RunRecord, failed: dg.RunRecord) -> bool:
     )
     if failed.dagster_run.run_id in {again.parent_run_id, again.root_run_id}:
         return True  # "re-execute from failure" runs only the steps that were left
-    return assets is None or (wanted is not None and wanted <= assets)
+    return (assets is None or (wanted is not None and wanted <= assets)) and looked_as_far(record, failed)
 
 
 @dg.sensor(

@@ -15,7 +15,6 @@ from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import channel_disabled_content, channel_disabled_subject
 from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
-from upstream_pipelines.alerts.timing import MOST_IN_A_WEBHOOK
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.outcome import ATTEMPTS, GIVE_UP_AFTER, next_wait
@@ -112,11 +111,8 @@ class Outbox:
             self._conn.execute(ALERT_QUERIES.lock_alerts, which)
             recorded = self._conn.execute(QUERIES.record_outcomes, {"ended": Jsonb(ended), "now": now})
             self._conn.execute(ALERT_QUERIES.settle_alerts, which)
-            if any(one.outcome.state == "sent" or one.outcome.progress.get("accepted") for one in attempts):
-                self._conn.execute(ALERT_QUERIES.lock_ends, which)
-                self._conn.execute(
-                    ALERT_QUERIES.bring_ends, {**which, "now": now, "most_in_webhook": MOST_IN_A_WEBHOOK}
-                )
+            if any(one["state"] != "retrying" for one in ended):
+                self._conn.execute(ALERT_QUERIES.wake_ends, {**which, "now": now})
             channels = self._conn.execute(
                 QUERIES.judge_channels, {"judged": Jsonb(judged), "now": now, "most": MOST_IN_FLIGHT}
             ).fetchall()
@@ -142,6 +138,7 @@ class Outbox:
                 # Again: until it was dead, another alert could join a delivery that had not been tried.
                 self._conn.execute(ALERT_QUERIES.lock_alerts, key)
                 self._conn.execute(ALERT_QUERIES.settle_alerts, key)
+                self._conn.execute(ALERT_QUERIES.wake_ends, key)
             buried += int(row[0]) if row is not None else 0
         return buried
 

@@ -83,7 +83,11 @@ def deliver_due(
             buried = outbox.bury(clock())
             tell_what_waited(conn, customer_id, clock())
             with ThreadPoolExecutor(worker_threads, thread_name_prefix="deliver") as threads:
-                endings = _Worker(outbox, sender, threads, Turns(worker_threads), clock, limit).run()
+                worker = _Worker(outbox, sender, threads, Turns(worker_threads), clock, limit)
+                endings = worker.run()
+                # The end of an event follows the message of it that has just arrived.
+                while tell_what_waited(conn, customer_id, clock()):
+                    endings.update(worker.run())
             buried += outbox.bury(clock())  # of channels that were disabled meanwhile
     except psycopg.OperationalError as error:
         if error.sqlstate is not None and not error.sqlstate.startswith(_GONE):

@@ -185,6 +185,7 @@ def test_the_end_of_what_was_told_is_told_once_its_channel_is_on_again(pipeline:
     """Who acts on an alert must learn that it is over; a rule that was switched off meanwhile changes nothing."""
     event = uuid.uuid4()
     _tell(pipeline, acme, NOW - HOUR, _notice(event))
+    pipeline.execute("UPDATE deliveries SET state = 'sent', finished_at = %s", (NOW,))
     _switch_off(pipeline)
     _tell(pipeline, acme, NOW + HOUR, _notice(event, "resolved", 0.0))
     assert _kept(pipeline, acme)[1] == ("resolved", "suppressed", "channel", OFF)

@@ -71,8 +71,9 @@ def test_dollars_that_came_back_are_kept_to_the_cent(pipeline: Connection, custo
     kept = _read("judge", "acme", alert["alert_id"], "real", "--recovered", "$12,500.75", "--note", "paid again")
     assert (kept["judgement"], kept["recovered"], kept["note"]) == ("real", 12500.75, "paid again")
     assert "$1.00 recovered" in _said("judge", "acme", alert["alert_id"], "real", "--recovered", "1")
-    with pytest.raises(ConfigurationError, match="number from 0"):
-        _said("judge", "acme", alert["alert_id"], "real", "--recovered", "much")
+    for words in ("much", "1e30", "1000000000000", "NaN"):
+        with pytest.raises(ConfigurationError, match="number from 0"):
+            _said("judge", "acme", alert["alert_id"], "real", "--recovered", words)
     with pytest.raises(ConfigurationError, match="no judgement good"):
         _said("judge", "acme", alert["alert_id"], "good")
     with pytest.raises(NotFoundError, match="upstream alerts list"):
@@ -117,3 +118,15 @@ def test_a_silence_by_payer_says_when_nobody_has_that_name(customer: int) -> Non
 def test_a_silence_without_sense_is_refused_with_what_to_write(customer: int, words: list[str], said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         _said("silence", "acme", *words)
+
+
+def test_what_died_long_ago_is_left_until_it_is_asked_for(pipeline: Connection, customer: int) -> None:
+    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now() - interval '8 days'")
+    pipeline.execute("UPDATE alerts SET state = 'failed'")
+    (channel,) = pipeline.execute("SELECT name FROM alert_channels").fetchone()  # type: ignore[misc]
+    said = " ".join(_said("resend", "acme", "--channel", channel).split())
+    assert said.startswith("0 deliveries are due now. Left: 1 that died over 7 days ago")
+    (command,) = re.findall("`upstream (.*?)`", said)
+    assert _said(*command.split()[1:]) == "1 deliveries are due now.\n"
+    with pytest.raises(ConfigurationError, match="goes with --channel"):
+        _said("resend", "acme", "abc", "--all")

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from upstream_pipelines.alerts.store import conservation
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.store import configure_customer, create_customer
 from upstream_pipelines.db.engine import Connection
@@ -72,6 +73,19 @@ def test_an_event_that_grows_past_a_rules_minimum_is_told_by_the_look_that_finds
         "SELECT content ->> 'type', content ? 'chart_png' FROM alerts ORDER BY created_at DESC LIMIT 1"
     ).fetchone() or ("", False)
     assert (kind, has_chart) == ("drift.event.opened", True)
+    # Events = alerts, alerts x channels = deliveries.
+    counts = conservation(pipeline, subject.customer_id)
+    assert not any(counts[name] for name in counts if name not in ("alerts", "expected_places", "deliveries"))
+    (events,) = pipeline.execute(
+        "SELECT count(*) FROM drift_events WHERE signal = 'allowed_amount' AND opened_on IS NOT NULL"
+    ).fetchone() or (0,)
+    assert counts["alerts"] == events + 1, "under the rule that asks for all, and the large one"
+    pipeline.execute(
+        "UPDATE alerts SET content = jsonb_set(content, '{data,event_id}', to_jsonb(gen_random_uuid()))"
+    )
+    assert conservation(pipeline, subject.customer_id)["unknown_events"] == counts["alerts"], (
+        "as of a look rolled back"
+    )
 
 
 def test_a_look_draws_no_picture_for_a_rule_whose_channels_are_off_once_its_alert_is_kept(

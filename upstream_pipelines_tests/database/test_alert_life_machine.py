@@ -61,8 +61,19 @@ class Written:
     held: str | None = None
     until: datetime | None = None
     over: datetime | None = None
-    given_up: bool = False
-    sent_again: bool = False
+    # What became of its message: "waiting", "sent" or "dead", since when it is so, and when it was put there last.
+    message: str = "waiting"
+    ended: datetime | None = None
+    placed: datetime | None = None
+
+    @property
+    def given_up(self) -> bool:
+        return self.message == "dead"
+
+
+def _since(one: datetime | None, other: datetime | None) -> bool:
+    """Both have happened, and the other not later."""
+    return one is not None and other is not None and one >= other
 
 
 @dataclass(eq=False)
@@ -134,11 +145,28 @@ class Life(RuleBasedStateMachine):
             and not alert.over
         ]  # fmt: skip
 
-    def _heard_of(self, name: str, event: Event, over: datetime | None) -> bool:
-        """Whether somebody heard, or still may, of an event that was over then (None: goes on)."""
+    def _is_owed(self, name: str, event: Event, end: Written | None = None) -> bool:
+        """Whether the last word of an event that arrived is that it is open, and no more of it is under way; `end`: the end
+        that is asked about.
+        """
+        told = [
+            alert for alert in self.alerts
+            if alert.rule == name and alert.event is event and alert.told and alert is not end
+        ]  # fmt: skip
+        words = [
+            word for word in told
+            if word.notice != "resolved" and not any(
+                other.notice == "resolved" and _since(other.over, word.over)
+                and (not other.given_up or _since(other.ended, word.ended))
+                for other in told
+            )
+        ]  # fmt: skip
+        return any(word.message == "sent" for word in words) and all(word.message != "waiting" for word in words)
+
+    def _came_back(self, end: Written) -> bool:
         return any(
-            alert.rule == name and alert.event is event and alert.notice != "resolved" and alert.told
-            and alert.over == over and not alert.given_up for alert in self.alerts
+            alert.rule == end.rule and alert.event is end.event and alert.notice == "open"
+            and not _since(end.over, alert.over) for alert in self.alerts
         )  # fmt: skip
 
     def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
@@ -170,11 +198,7 @@ class Life(RuleBasedStateMachine):
         alert = Written(name, event, notice, step, severity, self.now)
         why = None if notice == "escalated" else self._why_not(name, event.subject, severity)
         if notice == "resolved":
-            why = (
-                (("channel", None) if self.off else None)
-                if self._heard_of(name, event, None)
-                else ("opening", None)
-            )
+            why = (("channel", None) if self.off else None) if self._is_owed(name, event) else ("opening", None)
         if why is None:
             alert.told = self.now
         else:
@@ -342,10 +366,7 @@ class Life(RuleBasedStateMachine):
         alerts = [alert for alert in self.alerts if (chosen, self._key(alert)) in dead]
         assert alerts
         for alert in alerts:
-            alert.given_up, alert.sent_again = False, True
-            for end in self.alerts:
-                if (end.rule, end.event, end.over, end.held) == (alert.rule, alert.event, alert.over, "channel"):
-                    end.until = self.now
+            alert.message, alert.ended, alert.placed = "waiting", None, self.now
         resend(self.conn, self.customer, chosen[:13], self.now)
 
     def _given_up(self) -> set[tuple[str, tuple[str, uuid.UUID, str, int]]]:
@@ -372,38 +393,62 @@ class Life(RuleBasedStateMachine):
         for payload in self.received():
             parts = payload["data"]["alerts"] if payload["type"] == "alerts.grouped" else [payload]
             self.got.update((part["type"], part["data"]["event_id"], part["timestamp"]) for part in parts)
-        dead = {alert for _, alert in self._given_up()}
-        woken = False
-        for alert in self.alerts:
-            alert.given_up = self._key(alert) in dead
-            arrived = alert.sent_again and not alert.given_up
-            alert.sent_again = False
-            for end in self.alerts:
-                # What was sent again has arrived: its end, which nobody was told, follows.
-                same = (end.rule, end.event, end.over) == (alert.rule, alert.event, alert.over)
-                if arrived and same and end.held == "opening":
-                    end.until, woken = self.now, True
+        self._follow()
         left = self.conn.execute(
             """SELECT (SELECT count(*) FROM alerts WHERE customer_id = %(c)s AND held_until <= %(now)s),
                       (SELECT count(*) FROM deliveries WHERE customer_id = %(c)s AND state NOT IN ('sent', 'dead') AND due_at <= %(now)s)""",
             {"c": self.customer, "now": self.now},
         ).fetchone()
-        assert woken or left == (0, 0), "a run would be asked for again and again"
+        assert left == (0, 0), "a run would be asked for again and again"
         late = [
             a for a in self.alerts
-            if a.told is not None and a.told + timedelta(minutes=5) <= self.now and not a.given_up
+            if a.told is not None and (a.placed or a.told) + timedelta(minutes=5) <= self.now and not a.given_up
         ]  # fmt: skip
         assert self._as_received(late) <= self.got, "told more than five minutes ago, and not received"
         assert self.got <= self._as_received(self.alerts), "received twice, or what was held back"
 
+    def _follow(self) -> None:
+        """When a message goes out is none of the model's business, but what it brings after it is: what came of a message of an
+        event that is over decides over its end.
+        """
+        rows = self.conn.execute(
+            """SELECT r.name, a.subject_id, a.notice, a.step, d.state, d.finished_at FROM deliveries AS d
+                 JOIN delivery_alerts AS l USING (customer_id, delivery_id)
+                 JOIN alerts AS a USING (customer_id, alert_id)
+                 JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+                WHERE d.customer_id = %s""",
+            (self.customer,),
+        ).fetchall()
+        now = {(row[0], row[1], row[2], row[3]): (row[4], row[5]) for row in rows}
+        ended = []
+        for alert in self.alerts:
+            state, at = now.get(self._key(alert), ("waiting", None))
+            state = state if state in {"sent", "dead"} else "waiting"
+            if alert.told and alert.message == "waiting" != state and alert.notice != "resolved":
+                ended.append(alert)
+            if alert.given_up and (state, at) != ("dead", alert.ended):
+                assert alert.notice == "resolved", "an end alone is told again by itself"
+                alert.placed = self.now
+            alert.message, alert.ended = state, at if state != "waiting" else None
+        for alert in ended:
+            for end in self.alerts:
+                if (
+                    end.notice == "resolved" and end.held is not None and _since(end.over, alert.over)
+                    and (end.rule, end.event) == (alert.rule, alert.event) and not self._came_back(end)
+                ):  # fmt: skip
+                    assert not self.off
+                    owed = self._is_owed(end.rule, end.event, end)
+                    end.held, end.told = (None, self.now) if owed else ("opening", None)
+
     def _release(self) -> None:
         due = [a for a in self.alerts if a.until is not None and a.until <= self.now]
-        # An end waits for a channel, or for a message of the opening that is sent again.
         dead = [
-            a.notice != "resolved" and (a.over is not None or bool(self._told_of(a.rule, a.event))) for a in due
-        ]
+            self._came_back(a) if a.notice == "resolved"
+            else a.over is not None or bool(self._told_of(a.rule, a.event))
+            for a in due
+        ]  # fmt: skip
         verdicts = [
-            ("opening", None) if a.notice == "resolved" and not self._heard_of(a.rule, a.event, a.over)
+            ("opening", None) if a.notice == "resolved" and not self._is_owed(a.rule, a.event, a)
             else ("channel", None) if self.off
             else None if a.notice == "resolved"
             else self._why_not(a.rule, a.event.subject, a.severity)

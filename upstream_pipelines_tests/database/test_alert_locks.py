@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import threading
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from psycopg import errors
 
-from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.occurrences import run_failure_entry, run_recovered_entry
+from upstream_pipelines.alerts.outbox import QUERIES, tell_what_waited
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_run_failure_alert
+from upstream_pipelines.alerts.store import (
+    enable_channel,
+    sync_channels,
+    sync_rules,
+    write_entries,
+    write_run_failure_alert,
+)
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.drift.store import QUERIES as DRIFT_QUERIES
 from upstream_pipelines.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+HOOK = WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")
 
 
 @pytest.fixture
@@ -27,7 +36,7 @@ def acme(pipeline: Connection) -> int:
     ).fetchone()
     assert row is not None
     sync_rules(pipeline, row[0], [DEFAULT_RULE])
-    sync_channels(pipeline, row[0], [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")])
+    sync_channels(pipeline, row[0], [HOOK])
     return int(row[0])
 
 
@@ -60,7 +69,7 @@ def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
     def end() -> None:
         with connect(settings, "upstream_pipeline") as own:
             own.execute(
-                QUERIES.close_events,
+                QUERIES.lock_events,
                 {
                     "customer_id": acme,
                     "now": NOW,
@@ -81,4 +90,85 @@ def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
         except errors.LockNotAvailable:
             pytest.fail("the writer has the second alert and waits for the first")
     thread.join(20)
-    assert pipeline.execute("SELECT count(*) FROM alerts WHERE over_at = %s", (NOW,)).fetchone() == (2,)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda conn, acme: enable_channel(conn, acme, "hook", NOW),
+        lambda conn, acme: sync_channels(conn, acme, [HOOK.model_copy(update={"url": "https://example.org/new"})]),
+        lambda conn, acme: tell_what_waited(conn, acme, NOW),
+    ],
+    ids=["enabled", "configured", "told"],
+)
+def test_what_waited_is_locked_by_id_and_before_channels_as_workers_do(
+    pipeline: Connection, acme: int, settings: Settings, change: Callable[[Connection, int], object]
+) -> None:
+    """A worker that has recorded an alert and judges its channel, and who enables that channel, would wait for each other."""
+    pipeline.execute("UPDATE alert_channels SET enabled = false")
+    for run in ("r1", "r2"):
+        assert write_run_failure_alert(pipeline, acme, run, f"job {run}", None, "KeyError", None, NOW) == 1
+    pipeline.execute("UPDATE alerts SET held_until = %s", (NOW,))
+    # In another order than that of their ids they were written, too.
+    first, second = (
+        row[0] for row in pipeline.execute("SELECT alert_id FROM alerts ORDER BY alert_id").fetchall()
+    )
+    pipeline.execute("UPDATE alerts SET created_at = %s WHERE alert_id = %s", (NOW - timedelta(days=1), second))
+
+    def make() -> None:
+        with connect(settings, "upstream_pipeline") as own:
+            change(own, acme)
+
+    thread = threading.Thread(target=make)
+    with pipeline.transaction():
+        pipeline.execute("SELECT 1 FROM alerts WHERE alert_id = %s FOR UPDATE", (first,))
+        thread.start()
+        thread.join(0.7)
+        assert thread.is_alive()
+        try:
+            with pipeline.transaction():
+                pipeline.execute("SELECT 1 FROM alerts WHERE alert_id = %s FOR UPDATE NOWAIT", (second,))
+                pipeline.execute("SELECT 1 FROM alert_channels FOR NO KEY UPDATE NOWAIT")
+        except errors.LockNotAvailable:
+            pytest.fail("it has what the worker wants next, and waits for what the worker has")
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("first", ["the end", "the arrival"])
+def test_an_end_that_is_written_while_its_opening_arrives_is_told(
+    pipeline: Connection, acme: int, settings: Settings, first: str
+) -> None:
+    """Neither sees what the other has not committed: the end would wait for an arrival that is over."""
+    failed = run_failure_entry("r1", "ingest", None, "KeyError", None)
+    write_entries(pipeline, acme, [failed], NOW)
+    found = pipeline.execute("SELECT customer_id, delivery_id FROM deliveries").fetchall()
+    which = {"customer_ids": [row[0] for row in found], "delivery_ids": [row[1] for row in found]}
+
+    def end(conn: Connection) -> None:
+        write_entries(conn, acme, [run_recovered_entry(failed.content["data"], "r2", None)], NOW)
+
+    def arrive(conn: Connection) -> None:
+        """As Outbox.record does."""
+        with conn.transaction():
+            conn.execute(QUERIES.lock_alerts, which)
+            conn.execute("UPDATE deliveries SET state = 'sent', finished_at = %s", (NOW,))
+            conn.execute(QUERIES.settle_alerts, which)
+            conn.execute(QUERIES.wake_ends, {**which, "now": NOW})
+
+    one, other = (end, arrive) if first == "the end" else (arrive, end)
+
+    def meanwhile() -> None:
+        with connect(settings, "upstream_pipeline") as own:
+            other(own)
+
+    thread = threading.Thread(target=meanwhile)
+    with pipeline.transaction():
+        one(pipeline)
+        thread.start()
+        thread.join(0.7)
+    thread.join(20)
+    tell_what_waited(pipeline, acme, NOW)
+    held = pipeline.execute("SELECT held_by, owed_to FROM alerts WHERE notice = 'resolved'").fetchall()
+    assert held == [(None, [])]

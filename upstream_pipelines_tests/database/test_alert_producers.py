@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from psycopg.types.json import Jsonb
 
+from upstream_pipelines.alerts import notices, occurrences
 from upstream_pipelines.alerts.content import Alert, build_message
 from upstream_pipelines.alerts.feedback import judge
-from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.notices import DriftNotice, channel_disabled_content, drift_entry
+from upstream_pipelines.alerts.occurrences import (
+    channel_test_content,
+    quality_entry,
+    refused_entry,
+    run_failure_entry,
+    run_recovered_entry,
+    sends_again_entry,
+    silence_entry,
+    unusual_entry,
+)
+from upstream_pipelines.alerts.outbox import QUERIES, tell_what_waited
+from upstream_pipelines.alerts.overview import overview
 from upstream_pipelines.alerts.rules import DEFAULT_RULE, AlertRule, QuietHours
 from upstream_pipelines.alerts.runs import open_run_failures, take_back_failures
 from upstream_pipelines.alerts.store import (
     conservation,
     sync_channels,
     sync_rules,
+    write_entries,
     write_refused_alert,
     write_run_failure_alert,
 )
@@ -258,3 +273,100 @@ def test_a_rule_comes_back_from_the_database_as_it_was_written(pipeline: Connect
     stored = [AlertRule.model_validate(dict(zip(columns, row, strict=True))) for row in rows]
     assert stored == [DEFAULT_RULE, rule]
     assert pipeline.execute("SELECT count(*) FROM alert_rules WHERE quiet_hours IS NULL").fetchone() == (1,)
+
+
+_ID, _SILENT, _UPLOAD, _REFUSED, _UNUSUAL = (uuid.UUID(int=number) for number in range(1, 6))
+_MEASURE = {
+    "field": "denied",
+    "side": "low",
+    "amount": 1,
+    "of_rows": 9,
+    "usual": 0.3,
+    "low": 0.2,
+    "high": 0.4,
+    "history": 8,
+}
+_FAILED = run_failure_entry("r1", "ingest", None, "KeyError", None)
+_SILENCE = {
+    "last_day": date(2026, 6, 1), "has_sent": True, "days_silent": 14, "basis": "setting", "usual_days": 1, "limit_days": 2,
+    "gaps": None,
+}  # fmt: skip
+_DRIFT: dict[str, Any] = {
+    "event_id": _ID, "payer": "Aetna", "cpt_group": "ALL", "signal": "denial_rate", "direction": "worsening", "effect": 0.05,
+    "baseline": 0.1, "current": 0.15, "n_baseline": 5000, "n_current": 900, "maturity": 0.9, "p_value": 1e-5, "q_value": 1e-4,
+    "as_of": date(2026, 5, 1), "change_date": None, "headline": "It denies more", "sentences": ("More.",), "facts": (),
+}  # fmt: skip
+_CAUSES: tuple[Literal["payer", "data"], ...] = ("payer", "data")
+_STEPS: tuple[tuple[Literal["open", "escalated", "resolved"], float], ...] = (
+    ("open", 0.3),
+    ("escalated", 0.9),
+    ("resolved", 0.9),
+)
+# By the name of what makes it; openings first.
+_MADE: dict[str, list[Any]] = {
+    "drift_entry": [
+        drift_entry(DriftNotice(notice=notice, severity=severity, cause=cause, **_DRIFT))
+        for cause in _CAUSES
+        for notice, severity in _STEPS
+    ],
+    "run_failure_entry": [_FAILED],
+    "silence_entry": [silence_entry(_SILENT, _SILENCE, None)],
+    "quality_entry": [quality_entry(_UPLOAD, 71.4, ["payer_present"], None)],
+    "refused_entry": [refused_entry(_REFUSED, "csv", "file_refused", None)],
+    "unusual_entry": [
+        unusual_entry(_UNUSUAL, "csv", "usual_volume", [_MEASURE], day=None, link=None),
+        unusual_entry(_UNUSUAL, "webhook", "usual_outcomes", [_MEASURE], day=NOW.date(), link=None),
+    ],
+    "run_recovered_entry": [run_recovered_entry(_FAILED.content["data"], "r2", None)],
+    "sends_again_entry": [sends_again_entry(_SILENT, {**_SILENCE, "ended_on": NOW.date(), "ending": "sent again"}, None)],
+    "channel_disabled_content": [channel_disabled_content("hook", "webhook", "it answered 410", NOW)],
+    "channel_test_content": [channel_test_content("hook", "webhook", NOW)],
+}  # fmt: skip
+
+
+def test_whatever_can_be_written_has_words_in_messages_of_every_kind(
+    pipeline: Connection, acme: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    makers = {
+        name for module in (notices, occurrences) for name in vars(module) if name.endswith(("_entry", "_content"))
+    }
+    assert makers == set(_MADE), "each of them is read below"
+    sync_rules(pipeline, acme, [AlertRule(name="all", repeat_hours=24)])
+    entries = [one for made in _MADE.values() for one in made if isinstance(one, notices.Entry)]
+    contents = [one for made in _MADE.values() for one in made if isinstance(one, dict)]
+    at = NOW
+    for notice in ("open", "reminder", "escalated", "reminder", "resolved"):
+        at += timedelta(hours=25)
+        pipeline.execute("UPDATE deliveries SET state = 'sent', finished_at = now()")
+        if notice == "reminder":
+            assert tell_what_waited(pipeline, acme, at) == 4, "of drift twice, of the silence and of the run"
+        else:
+            write_entries(pipeline, acme, [entry for entry in entries if entry.notice == notice], at)
+    written = pipeline.execute("SELECT kind, notice, content FROM alerts ORDER BY created_at").fetchall()
+    assert len(written) == len(entries) + 8
+    (check,) = pipeline.execute(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = 'alerts_kind_check'"
+    ).fetchone()  # type: ignore[misc]
+    assert {kind for kind, _, _ in written} == {*re.findall("'([a-z_]+)'", check)} - {"delivery_trouble", "test"}
+    for content in [*(one for _, _, one in written), *contents]:
+        message = build_message(
+            [Alert({"customer": {"slug": "acme", "name": "Acme"}, **content}, NOW.isoformat())]
+        )
+        assert message.payload["type"] == content["type"]
+        assert all((message.subject, message.text, message.html, message.blocks))
+    assert [record.getMessage() for record in caplog.records] == []
+
+
+@pytest.mark.parametrize("content", [{"type": "run.vanished", "data": {}}, {"type": "run.failed", "data": {}}])
+def test_an_alert_without_words_takes_no_other_alert_of_its_message_with_it(
+    pipeline: Connection, acme: int, content: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    _fail(pipeline, acme, "r1")
+    (good,) = pipeline.execute("SELECT content FROM alerts").fetchone()  # type: ignore[misc]
+    whole = {**good, **content}
+    message = build_message([Alert(one, NOW.isoformat()) for one in (good, whole)])
+    assert "A run failed: ingest" in message.text
+    assert "`upstream alerts list acme --json`" in message.text
+    assert f"of type {content['type']} has no words (KeyError)" in caplog.text
+    pipeline.execute("UPDATE alerts SET content = content || %s", (Jsonb(content),))
+    assert overview(pipeline, acme, NOW).alerts[0]["headline"].startswith("An alert: run ")

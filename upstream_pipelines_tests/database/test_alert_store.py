@@ -116,6 +116,7 @@ def test_a_resolved_notice_goes_only_where_the_opening_was_told(pipeline: Connec
     sync_channels(pipeline, acme, [OFFICE])
     told, untold = _notice(), uuid.uuid4()
     _write(pipeline, acme, told)
+    pipeline.execute("UPDATE deliveries SET state = 'sent', finished_at = now()")
     sync_channels(pipeline, acme, [OFFICE, HOOK])  # a channel that heard nothing of the opening
     endings = [_notice(event_id=event, notice="resolved", severity=0.0) for event in (told.event_id, untold)]
     assert _write(pipeline, acme, *endings) == 1

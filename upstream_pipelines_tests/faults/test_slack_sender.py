@@ -252,6 +252,13 @@ def test_slacks_error_codes_decide_between_retry_and_dead(
     assert (outcome.disable is not None) == disabled
 
 
+def test_a_code_that_is_none_of_slacks_is_not_kept(receiver: Any, slack: FakeSlack) -> None:
+    slack.errors["chat.postMessage"] = (200, "quentin_hunter", {})
+    outcome = _send(receiver, _message(), channel="C1")
+    assert (outcome.state, outcome.detail) == ("retry", "Slack answered an unknown error")
+    assert "quentin" not in repr(outcome)
+
+
 def test_a_wrong_token_is_dead_and_not_repeated(receiver: Any, slack: FakeSlack) -> None:
     outcome = _send(receiver, _message(), channel="C1", token="xoxb-CANARY")
     assert (outcome.state, outcome.detail) == ("dead", "Slack answered invalid_auth")

@@ -99,7 +99,19 @@ def test_a_customer_that_nobody_can_reach_fails_the_check_with_what_to_do(
     assert _check(instance, platform).passed
     pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
     given_up = _check(instance, platform)
-    assert "office (1 given up in the last week). `upstream alerts test`" in str(given_up.description)
+    assert "office (1 given up in the last week). office: `upstream alerts test acme office`" in str(
+        given_up.description
+    )
+    sync_channels(
+        pipeline, acme,
+        [EmailChannel(kind="email", name=name, recipients=("a@example.org",)) for name in ("office", "spare")],
+    )  # fmt: skip
+    pipeline.execute("UPDATE alert_channels SET enabled = false, disabled_reason = '410' WHERE name = 'office'")
+    steps = str(_check(instance, platform).description).partition("office (410). office: ")[2].split("; ")
+    assert [step.partition("` ")[0] for step in steps] == [
+        f"`upstream alerts {step}"
+        for step in ("enable acme office", "test acme office", "resend acme --channel office")
+    ]
 
 
 def test_a_silent_customer_fails_the_check_of_its_arrivals_in_the_daily_sweep(

@@ -33,11 +33,11 @@ def customers(pipeline: Connection) -> dict[str, int]:
     return made
 
 
-def _sweep(instance: dg.DagsterInstance, platform: Platform) -> dg.ExecuteInProcessResult:
+def _sweep(instance: dg.DagsterInstance, platform: Platform, as_of: str = AS_OF) -> dg.ExecuteInProcessResult:
     return drift_sweep.execute_in_process(
         instance=instance,
         resources={"platform": platform},
-        run_config={"ops": {"look_at_customers": {"config": {"as_of": AS_OF}}}},
+        run_config={"ops": {"look_at_customers": {"config": {"as_of": as_of}}}},
         raise_on_error=False,
     )
 
@@ -104,7 +104,8 @@ def test_a_sweep_that_dies_is_told_once_for_each_customer_and_taken_back_by_the_
     instance.report_run_failed(run)
     assert "2 alerts written" in _tick(instance, platform)
     assert "0 alerts written" in _tick(instance, platform)
-    assert _told(pipeline) == [(slug, "open", f"{run.run_id}/{slug}") for slug in customers]
+    assert _sweep(instance, platform, "2026-01-05").success
+    assert _told(pipeline) == [(slug, "open", f"{run.run_id}/{slug}") for slug in customers], "nor by a past day's"
     (data,) = pipeline.execute("SELECT content -> 'data' FROM alerts LIMIT 1").fetchone()  # type: ignore[misc]
     assert (data["process_died"], data["bucket"], data["buckets"]) == (True, 0, 1)
     assert _sweep(instance, platform).success
@@ -156,7 +157,11 @@ def test_only_the_customers_of_the_dead_sweeps_bucket_that_are_active_are_told(
 def test_a_dead_sweep_whose_retry_looked_at_all_leaves_nothing_open(
     pipeline: Connection, customers: dict[str, int], platform: Platform, instance: dg.DagsterInstance
 ) -> None:
-    """The retry may end before the failure is seen."""
+    """The retry may end before the failure is seen. A look back, made meanwhile, hides nothing."""
+    instance.report_run_failed(_dies(instance))
+    assert _sweep(instance, platform, "2026-01-05").success
+    assert "2 alerts written" in _tick(instance, platform)
+    pipeline.execute("DELETE FROM delivery_alerts; DELETE FROM deliveries; DELETE FROM alerts")
     run = _dies(instance)
     instance.report_run_failed(run)
     assert _sweep(instance, platform).success

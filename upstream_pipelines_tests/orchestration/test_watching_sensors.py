@@ -97,9 +97,18 @@ def test_a_run_that_failed_and_was_made_up_for_between_two_ticks_is_told_and_tak
     assert "1 alerts written, 1 taken back" in Ticks(failed_runs, instance, platform).tick()
 
 
-def _record(at: int, assets: set[str] | None, run_id: str = "r", parent: str | None = None) -> Any:
+def _record(
+    at: int,
+    assets: set[str] | None,
+    run_id: str = "r",
+    parent: str | None = None,
+    days: dict[str, str] | None = None,
+) -> Any:
     moment = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(minutes=at)
-    run = SimpleNamespace(run_id=run_id, parent_run_id=parent, root_run_id=parent, asset_selection=assets)
+    run = SimpleNamespace(
+        run_id=run_id, parent_run_id=parent, root_run_id=parent, asset_selection=assets,
+        run_config={"ops": {"payer_drift": {"config": days}}} if days is not None else {},
+    )  # fmt: skip
     return SimpleNamespace(
         create_timestamp=moment, update_timestamp=moment + timedelta(minutes=1), dagster_run=run
     )
@@ -119,6 +128,30 @@ def _record(at: int, assets: set[str] | None, run_id: str = "r", parent: str | N
 )
 def test_only_a_later_run_of_all_its_assets_makes_up_for_a_failed_one(later: Any, did: bool) -> None:
     assert _did_the_work_of(later, _record(0, {"csv_claims", "claims"}, "failed")) is did
+
+
+PRESENT: dict[str, str] = {}
+PAST, SPAN = {"as_of": "2026-01-05"}, {"from_day": "2026-01-01", "as_of": "2026-01-31"}
+
+
+@pytest.mark.parametrize(
+    ("failed", "later", "did"),
+    [
+        (PRESENT, PRESENT, True),
+        (PRESENT, {"as_of": "2026-05-31"}, True),
+        (PRESENT, PAST, False),
+        (PRESENT, {"from_day": "2026-01-01"}, True),
+        (PAST, PRESENT, False),
+        (PAST, PAST, True),
+        (PAST, SPAN, True),
+        (SPAN, PAST, False),
+        ({"as_of": "nonsense"}, PRESENT, True),
+    ],
+)
+def test_looks_of_other_days_make_up_for_none_that_failed(
+    failed: dict[str, str], later: dict[str, str], did: bool
+) -> None:
+    assert _did_the_work_of(_record(5, None, days=later), _record(0, None, "failed", days=failed)) is did
 
 
 def test_a_part_of_a_job_does_not_make_up_for_all_of_it() -> None:

@@ -23,7 +23,6 @@ from upstream_pipelines.alerts.occurrences import (
     silence_entry,
     unusual_entry,
 )
-from upstream_pipelines.alerts.wording import WORDINGS
 
 ID, AT = uuid.UUID(int=1), datetime(2026, 6, 15, tzinfo=UTC)
 SET: dict[str, Any] = {
@@ -107,13 +106,6 @@ def test_each_says_what_happened_and_what_to_do_next(
     assert message.subject == f"{headline} \N{EN DASH} Acme"
     for part in parts:
         assert part in message.text
-
-
-def test_everything_that_has_words_is_read_above() -> None:
-    assert set(WORDINGS) == {
-        "customer.silent", "customer.sends_again", "upload.refused", "upload.quality_failed", "upload.unusual", "run.failed",
-        "run.recovered", "channel.disabled", "test",
-    }  # fmt: skip
 
 
 def test_a_run_that_recovered_has_the_subject_of_the_one_that_failed_and_only_openings_await_an_end() -> None:

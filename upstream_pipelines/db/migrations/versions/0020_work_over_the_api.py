@@ -6,7 +6,7 @@ from upstream_pipelines.db.queries import execute_beside
 from upstream_pipelines.errors import ConfigurationError
 
 revision = "0020"
-down_revision = "0018"
+down_revision = "0019"
 branch_labels = None
 depends_on = None
 
