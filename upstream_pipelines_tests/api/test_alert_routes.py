@@ -7,14 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import list_alerts, sync_channels, sync_rules, write_quality_alert
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import get_customer
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.settings import Settings
 
 LogIn = Callable[[str, Role], httpx.Client]
 ACME = "/api/v1/customers/acme"
@@ -71,7 +73,7 @@ def test_what_an_alert_was_worth_is_kept_with_who_said_so(
     assert (kept.status_code, kept.json()["recovered"]) == (201, "12500.50")
     for wrong in ({"judgement": "noise", "recovered": "1"}, {"judgement": "good"}, {"judgement": "real", "recovered": -1},
                   {"judgement": "real", "note": "ZEBRAFISH dob 1980-02-03"}, {"judgement": "real", "recovered": "NaN"},
-                  {"judgement": "real", "note": "two\nlines"}):  # fmt: skip
+                  {"judgement": "real", "note": "two\nlines"}, {"judgement": "real", "note": "member id 1234567"}):  # fmt: skip
         answer = analyst.post(path, json=wrong)
         assert answer.status_code == 422, wrong
         assert "ZEBRAFISH" not in answer.text
@@ -197,3 +199,40 @@ def test_what_another_customer_has_is_answered_like_what_nobody_has(
     assert stranger.get("/api/v1/customers/beta/silences").json()[0]["silence_id"] == silence_id
     revoked = [one["revoked_at"] for one in stranger.get("/api/v1/customers/beta/tokens").json()]
     assert revoked == [None, None]
+
+
+def test_the_role_of_the_api_writes_for_the_customer_of_its_transaction_and_no_other(
+    told: dict[str, Any], pipeline: Connection, settings: Settings
+) -> None:
+    """Whatever a route forgets, the database keeps customers apart, and what the pipeline alone says from the API."""
+    own, other = (get_customer(pipeline, slug).customer_id for slug in ("acme", "beta"))
+    foreign = _foreign(pipeline)
+    of_another = (
+        (
+            "INSERT INTO alert_feedback (customer_id, alert_id, judgement, note, judged_by, judged_at)"
+            " VALUES (%(other)s, %(alert)s, 'noise', '', 'x', now())"
+        ),
+        (
+            "INSERT INTO alert_silences (customer_id, payer, ends_at, reason, created_by, created_at)"
+            " VALUES (%(other)s, 'a', now() + interval '1 day', '', 'x', now())"
+        ),
+        (
+            "INSERT INTO drift_acceptances (customer_id, event_id, accepted_on, accepted_by, note)"
+            " VALUES (%(other)s, gen_random_uuid(), now(), 'x', '')"
+        ),
+    )
+    never = (
+        "UPDATE deliveries SET attempt = 0", "UPDATE alerts SET content = '{}'", "UPDATE customers SET status = 'active'",
+        "UPDATE alert_feedback SET note = ''", "DELETE FROM alert_silences", "UPDATE drift_acceptances SET note = ''",
+    )  # fmt: skip
+    with connect(settings, "upstream_api") as conn:
+        for statement in (*of_another, *never):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, own):
+                conn.execute(statement.encode(), {"other": other, "alert": foreign["alert_id"]})
+        for statement in (
+            "UPDATE deliveries SET state = 'dead' WHERE customer_id = %(other)s",
+            "UPDATE alerts SET held_until = NULL WHERE customer_id = %(other)s",
+            "UPDATE customers SET configuration = '{}' WHERE customer_id = %(other)s",
+        ):
+            with customer_transaction(conn, own):
+                assert conn.execute(statement.encode(), {"other": other}).rowcount == 0, statement
