@@ -192,10 +192,7 @@ def post_resend(acting: CanManage, delivery_id: UUID) -> Resent:
 
 
 def _head(alert: KeptAlert) -> AlertHead:
-    return AlertHead(headline=alert.headline, **{name: getattr(alert, name) for name in _HEAD})
-
-
-_HEAD = tuple(name for name in AlertHead.model_fields if name != "headline")
+    return AlertHead(**{name: getattr(alert, name) for name in AlertHead.model_fields})
 
 
 def _detail(alert: Mapping[str, Any]) -> AlertDetail:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -44,30 +45,33 @@ class Money(BaseModel):
     Of a decision lag they are the dollars outstanding at any time, more than before.
     """
 
-    per_month: Decimal
-    low: Decimal
-    high: Decimal
+    per_month: Decimal | None
+    low: Decimal | None
+    high: Decimal | None
     lost: Decimal | None
     delayed: Decimal | None
     under_priced: Decimal | None
     not_submitted: Decimal | None
     lower_valued: Decimal | None
-    gain: bool
-    basis: str
+    gain: bool = False
+    basis: str = ""
     within_denial_rate: bool = Field(
         default=False, description="Part of what the event of the payer's denial rate says."
     )
 
 
 class Explanation(BaseModel):
-    """Where the change comes from, in `unit`: its parts, and by what (procedure, facility, reason) who brings how much."""
+    """Where the change comes from, in `unit`: its parts, and by what (procedure, facility, reason) who brings how much.
 
-    unit: str
-    before: float | None
-    since: float | None
-    change: float | None
-    parts: dict[str, Any]
-    by: dict[str, list[dict[str, Any]]]
+    A look of an earlier release may have less of it.
+    """
+
+    unit: str = ""
+    before: float | None = None
+    since: float | None = None
+    change: float | None = None
+    parts: dict[str, Any] = {}
+    by: dict[str, list[dict[str, Any]]] = {}
     periods: dict[str, Any] | None = None
 
 
@@ -112,9 +116,14 @@ class Accepted(BaseModel):
 def accepted(said: Acceptance) -> Accepted:
     """An acceptance as the answer."""
     return Accepted(
-        event=said.event, accepted_on=said.accepted_on, accepted_by=said.accepted_by, note=said.note,
-        already=said.before, resolved_from_look=said.first_look,
-    )  # fmt: skip
+        # As it stands now: it was read before the word was kept.
+        event=replace(said.event, accepted_on=said.accepted_on),
+        accepted_on=said.accepted_on,
+        accepted_by=said.accepted_by,
+        note=said.note,
+        already=said.before,
+        resolved_from_look=said.first_look,
+    )
 
 
 def event_detail(full: EventInFull, lines: ClaimFilter | None, count: int | None) -> EventDetail:

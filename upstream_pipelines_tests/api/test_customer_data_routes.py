@@ -210,6 +210,7 @@ def test_an_event_is_accepted_once_and_by_whom_is_in_the_trail(log_in: LogIn, pi
         "analyst@acme.example",
         "new contract",
     )
+    assert first["event"]["accepted_on"] == first["accepted_on"]
     again = owner.post(path, json={"note": "another"}).json()
     assert (again["already"], again["note"]) == (True, "new contract")
     acts = owner.get(f"{ACME}/audit", params={"action": "drift_event.accepted"}).json()["acts"]
