@@ -105,7 +105,7 @@ def read_manifest(folder: Path, sha256: str | None = None) -> Manifest:
     for name, digest in manifest.files.items():
         if name not in there or sha256_of(folder / name) != digest:
             raise ConfigurationError(
-                f"{name} of {folder} is missing or was changed since the backup was made. Nothing was restored; name another."
+                f"{name!r} of {folder} is missing or was changed since the backup was made. Nothing was restored; name another."
             )
     return manifest
 

@@ -165,8 +165,8 @@ DELETE FROM members WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM members WHERE joined_at IS NULL AND invitation_expires_at < %(before)s LIMIT %(limit)s));
 
 -- name: count_people
--- What delete_people would delete, less who is to be nobody's member by the same cleanup: nobody's members, of whom no customer's trail speaks since then (it has each removal). A
--- small table, all read; of the trail what is newer is read once.
+-- What delete_people would delete, less those whose last invitation goes by the same cleanup: nobody's members, of whom no
+-- customer's trail speaks since then (it has each removal). A small table, all read; of the trail what is newer is read once.
 SELECT count(*) FROM people AS p
  WHERE p.created_at < %(before)s
    AND NOT EXISTS (SELECT FROM members AS m WHERE m.person_id = p.person_id)

@@ -292,13 +292,15 @@ def test_a_backup_that_is_not_as_it_was_made_is_refused_before_anything_is_resto
         refused(r"more\.csv' in it is neither|more\.csv' is in it and not")
         (folder / "landing/acme/more.csv").unlink()
     (folder / "landing/acme/x.csv").write_text("changed")
-    refused(r"x\.csv of .* was changed")
+    refused(r"x\.csv' of .* was changed")
+    (folder / "landing/acme/x.csv").write_text("landing/acme/x.csv")
     written = folder / "manifest.json"
     facts = json.loads(written.read_text())
     files = facts["files"]
     for changed, match in (
         ({"files": {}}, r"lists no dagster\.dump"),
         ({"files": {**files, "landing/../upstream.dump": files["upstream.dump"]}}, "missing or was changed"),
+        ({"files": {**files, "\x1b[2J": ""}}, r"'\\x1b\[2J' of .* is missing"),
         ({"files": ["canary"]}, r"cannot be read \(files\)"),
         ({"canary": 1}, "cannot be read"),
         ({"format": 2}, "of format 2"),
