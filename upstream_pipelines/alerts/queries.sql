@@ -237,12 +237,11 @@ SELECT %(customer_id)s, e.alert_id, e.rule_id, e.kind, e.notice, e.step, e.finge
              held_by, held_until, reason)
 
 -- name: lock_events
--- The alerts of these (rule, event) pairs that are about to be over, before it is read which of their messages arrived: in the
--- order in which workers lock alerts. By the unique key.
+-- All alerts of these (rule, event) pairs that are about to be over, also those of earlier openings, whose messages may be under
+-- way: before it is read which of them arrived, in the order in which workers lock alerts. By the unique key.
 SELECT 1
   FROM unnest(%(rule_ids)s::uuid[], %(subject_ids)s::uuid[]) AS e (rule_id, subject_id)
   JOIN alerts AS a ON a.customer_id = %(customer_id)s AND a.rule_id = e.rule_id AND a.subject_id = e.subject_id
- WHERE a.over_at IS NULL
  ORDER BY a.alert_id FOR UPDATE OF a
 
 -- name: close_events
@@ -578,19 +577,23 @@ WITH dead AS MATERIALIZED (
        AND (d.rule_id IS NOT NULL OR EXISTS (
                SELECT FROM delivery_alerts AS l JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
                 WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))
+), carried AS MATERIALIZED (
+    SELECT dead.delivery_id, dead.again, a.notice, a.rule_id, a.subject_id, a.over_at
+      FROM dead
+      JOIN delivery_alerts AS l ON l.customer_id = %(customer_id)s AND l.delivery_id = dead.delivery_id
+      JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
+), told AS MATERIALIZED (
+    -- Once for all: looked for by each end among all dead messages, 1,000 of both took eight seconds.
+    SELECT rule_id, subject_id, min(over_at) AS over_at FROM carried
+     WHERE again AND notice <> 'resolved' GROUP BY rule_id, subject_id
 )
 SELECT dead.delivery_id, dead.again,
-       NOT EXISTS (
-           SELECT FROM delivery_alerts AS l
-             JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
-            WHERE l.customer_id = %(customer_id)s AND l.delivery_id = dead.delivery_id
-              AND (a.notice <> 'resolved' OR NOT EXISTS (
-                   SELECT FROM alerts AS o
-                     JOIN delivery_alerts AS p ON p.customer_id = o.customer_id AND p.alert_id = o.alert_id
-                     JOIN dead AS other ON other.delivery_id = p.delivery_id AND other.again
-                    WHERE o.customer_id = a.customer_id AND o.subject_id = a.subject_id AND o.rule_id = a.rule_id
-                      AND o.notice <> 'resolved' AND o.over_at <= a.over_at))) AS follows
-  FROM dead ORDER BY dead.created_at, dead.delivery_id
+       coalesce(bool_and(c.notice = 'resolved' AND t.over_at IS NOT NULL), true) AS follows
+  FROM dead
+  LEFT JOIN carried AS c ON c.delivery_id = dead.delivery_id
+  LEFT JOIN told AS t ON t.rule_id = c.rule_id AND t.subject_id = c.subject_id AND t.over_at <= c.over_at
+ GROUP BY dead.delivery_id, dead.again, dead.created_at
+ ORDER BY dead.created_at, dead.delivery_id
 
 -- name: lock_alerts
 -- Before a delivery's state changes: two deliveries of one alert that end at the same moment would each

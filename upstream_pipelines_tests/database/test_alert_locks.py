@@ -172,3 +172,19 @@ def test_an_end_that_is_written_while_its_opening_arrives_is_told(
     tell_what_waited(pipeline, acme, NOW)
     held = pipeline.execute("SELECT held_by, owed_to FROM alerts WHERE notice = 'resolved'").fetchall()
     assert held == [(None, [])]
+
+
+def test_messages_of_earlier_openings_are_locked_too_before_an_end_is_written(
+    pipeline: Connection, acme: int, settings: Settings
+) -> None:
+    """One of them that arrives meanwhile would wake an end that it cannot see yet."""
+    write_entries(pipeline, acme, [run_failure_entry("r1", "ingest", None, "KeyError", None)], NOW)
+    pipeline.execute("UPDATE alerts SET over_at = %s", (NOW,))
+    pairs = pipeline.execute("SELECT rule_id, subject_id FROM alerts").fetchall()
+    which = {"customer_id": acme, "rule_ids": [row[0] for row in pairs], "subject_ids": [row[1] for row in pairs]}
+    free = "SELECT count(*) FROM (SELECT FROM alerts FOR UPDATE SKIP LOCKED) AS a"
+    with connect(settings, "upstream_pipeline") as worker:
+        assert worker.execute(free).fetchone() == (len(pairs),)
+        with pipeline.transaction():
+            pipeline.execute(QUERIES.lock_events, which)
+            assert worker.execute(free).fetchone() == (0,)
