@@ -89,7 +89,8 @@ GRANT SELECT (customer_id, person_id, role, display_name, invited_at, invited_by
    ON members TO upstream_api;
 -- Joining and the opening of log-ins are the functions' below alone.
 GRANT INSERT (customer_id, person_id, role, display_name, invited_by, invitation_sha256, invitation_expires_at),
-      UPDATE (role, display_name, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
+      UPDATE (role, display_name, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures),
+      DELETE ON members TO upstream_api;
 GRANT SELECT, UPDATE (ended_at, ending) ON login_sessions TO upstream_api;
 GRANT UPDATE (name) ON customers TO upstream_api;
 
