@@ -180,6 +180,16 @@ class Settings(BaseSettings):
     retain_tokens_days: int = Field(
         default=90, ge=0, description="Days that an expired or revoked token stays listed; 0: for ever."
     )
+    retain_people_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days that somebody who is no member and not invited any more stays, with the password; 0: for ever.",
+    )
+    retain_log_ins_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days that log-ins that ended stay with their tokens, and invitations that nobody took up; 0: for ever.",
+    )
     retain_run_logs_days: int = Field(
         default=30,
         ge=0,

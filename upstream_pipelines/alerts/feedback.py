@@ -16,16 +16,11 @@ from psycopg.rows import class_row, dict_row
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.ids import id_pattern
-from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
-from upstream_pipelines.phi_patterns import PATTERNS, PERSON_IN_A_NOTE
+from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFoundError
+from upstream_pipelines.notes import checked_note
 
 Judgement = Literal["noise", "real", "needs_follow_up"]
-TEXT_LENGTH = 200
 _LARGEST = Decimal("999999999999.99")
-_NAMES = {
-    "ssn": "a social security number", "phone": "a phone number", "email": "an e-mail address",
-    "date_of_birth": "a date of birth", "mrn": "a medical record number", "person_name": "a person's name",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -79,16 +74,16 @@ def silence(
     signal, or both.
 
     Raises:
-        ConfigurationError: nothing or both is named, the end is not ahead, or the reason may be about a patient.
+        InvalidInputError: nothing or both is named, the end is not ahead, or the reason may be about a patient.
         NotFoundError, ConflictError: no alert, or more than one, whose id begins so.
     """
     now = now or datetime.now(UTC)
     if (alert is None) == (payer is None and signal is None):
-        raise ConfigurationError(
-            "Say what to silence: either an alert's id, or --payer, --signal, or both of them."
+        raise InvalidInputError(
+            "Say what to silence: either an alert's id, or a payer, a signal, or both of them."
         )
     if ends_at <= now:
-        raise ConfigurationError("A silence needs an end that is still ahead. Give --hours, or a later --until.")
+        raise InvalidInputError("A silence needs an end that is still ahead. Give hours, or a later end.")
     with conn.transaction(), conn.cursor(row_factory=class_row(Silence)) as cursor:
         kept = cursor.execute(
             QUERIES.insert_silence,
@@ -98,7 +93,7 @@ def silence(
                 "payer": payer.casefold() if payer is not None else None,
                 "signal": signal,
                 "ends_at": ends_at,
-                "reason": _checked(reason, "reason"),
+                "reason": checked_note(reason, "reason"),
                 "created_by": created_by,
                 "now": now,
             },
@@ -156,15 +151,15 @@ def judge(
     All judgements are kept; the newest of an alert counts.
 
     Raises:
-        ConfigurationError: dollars without "real", below 0 or too many, or a note that may be about a patient.
+        InvalidInputError: dollars without "real", below 0 or too many, or a note that may be about a patient.
         NotFoundError, ConflictError: no alert, or more than one, whose id begins so.
     """
     if recovered is not None and judgement != "real":
-        raise ConfigurationError(
+        raise InvalidInputError(
             "Recovered dollars belong to a judgement `real`. Leave them out, or judge it real."
         )
     if recovered is not None and not 0 <= recovered <= _LARGEST:
-        raise ConfigurationError("Recovered dollars are a number from 0 on, such as 12500 or 812.50.")
+        raise InvalidInputError("Recovered dollars are a number from 0 on, such as 12500 or 812.50.")
     found = _alert(conn, customer_id, alert)
     conn.execute(
         QUERIES.insert_judgement,
@@ -173,7 +168,7 @@ def judge(
             "alert_id": found["alert_id"],
             "judgement": judgement,
             "recovered": recovered,
-            "note": _checked(note, "note"),
+            "note": checked_note(note, "note"),
             "judged_by": judged_by,
             "now": now or datetime.now(UTC),
         },
@@ -194,25 +189,3 @@ def _alert(conn: Connection, customer_id: int, begins: str) -> dict[str, Any]:
     if len(found) > 1:
         raise ConflictError(f"More than one alert begins with {begins}. Give more of its id.")
     return found[0]
-
-
-def _checked(text: str, what: str) -> str:
-    """A short text of people, refused where it looks like it is about a patient. The text itself is not repeated."""
-    text = text.strip()
-    if len(text) > TEXT_LENGTH:
-        raise ConfigurationError(f"The {what} has {len(text)} characters; {TEXT_LENGTH} is the most. Shorten it.")
-    found = next((kind for kind, pattern in PATTERNS.items() if pattern.search(text)), None)
-    about = (
-        _NAMES[found]
-        if found is not None
-        else "something about a person"
-        if PERSON_IN_A_NOTE.search(text)
-        else None
-    )
-    if about is not None:
-        raise ConfigurationError(
-            f"The {what} seems to hold {about}. Nothing about a patient belongs here; say it without."
-        )
-    if any(not letter.isprintable() for letter in text):
-        raise ConfigurationError(f"The {what} is one line of text. Leave line breaks and control characters out.")
-    return text

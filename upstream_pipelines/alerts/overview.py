@@ -74,10 +74,14 @@ def overview(conn: Connection, customer_id: int, now: datetime, limit: int = 50)
         {**alert, "headline": wording_of(alert["content"]).headline}
         for alert in list_alerts(conn, customer_id, limit)
     ]
+    return Overview(alerts, channel_states(conn, customer_id, now))
+
+
+def channel_states(conn: Connection, customer_id: int, now: datetime) -> list[ChannelState]:
+    """A customer's channels, by name, with no address and no secret of them; `dead` within the last week."""
     key = {"customer_id": customer_id, "since": now - DEAD_FOR}
     with conn.cursor(row_factory=class_row(ChannelState)) as cursor:
-        channels = cursor.execute(QUERIES.channel_states, key).fetchall()
-    return Overview(alerts, channels)
+        return cursor.execute(QUERIES.channel_states, key).fetchall()
 
 
 def attempts_since(conn: Connection, since: datetime, limit: int = 100) -> list[dict[str, Any]]:

@@ -489,7 +489,7 @@ SELECT count(*) FROM alerts AS a
 
 -- name: list_alerts
 -- The newest alerts with their deliveries and all attempts, and the channels that an end is owed to; by the key's first
--- column, those about some subjects by the unique key. No chart, no secret.
+-- column, one by the key, those about some subjects by the unique key. No chart, no secret.
 SELECT jsonb_build_object(
            'alert_id', a.alert_id, 'rule', r.name, 'kind', a.kind, 'notice', a.notice, 'state', a.state,
            'reason', a.reason, 'held_by', a.held_by, 'held_until', a.held_until, 'severity', a.severity,
@@ -523,7 +523,27 @@ SELECT jsonb_build_object(
   LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
  WHERE a.customer_id = %(customer_id)s AND (%(state)s::text IS NULL OR a.state = %(state)s)
    AND (%(subject_ids)s::uuid[] IS NULL OR a.subject_id = ANY(%(subject_ids)s::uuid[]))
+   AND (%(alert_id)s::uuid IS NULL OR a.alert_id = %(alert_id)s)
  ORDER BY a.created_at DESC, a.alert_id
+ LIMIT %(limit)s
+
+-- name: select_alerts_page
+-- A page of a customer's alerts, the newest first, from a mark on; by the key's first column. A customer has some hundreds a
+-- year. Without chart and deliveries.
+SELECT a.alert_id, r.name AS rule, a.kind, a.notice, a.state, a.reason, a.held_by, a.held_until, a.severity,
+       a.created_at, a.told_at, a.over_at, a.content - 'chart_png' AS content,
+       (SELECT f.judgement FROM alert_feedback AS f
+         WHERE f.customer_id = a.customer_id AND f.alert_id = a.alert_id
+         ORDER BY f.judged_at DESC LIMIT 1) AS judgement
+  FROM alerts AS a
+  LEFT JOIN alert_rules AS r ON r.customer_id = a.customer_id AND r.rule_id = a.rule_id
+ WHERE a.customer_id = %(customer_id)s
+   AND (a.created_at, a.alert_id) < (coalesce(%(after_at)s::timestamptz, 'infinity'),
+                                     coalesce(%(after_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+   AND a.created_at >= coalesce(%(since)s::timestamptz, '-infinity')
+   AND (%(state)s::text IS NULL OR a.state = %(state)s)
+   AND (%(kind)s::text IS NULL OR a.kind = %(kind)s)
+ ORDER BY a.created_at DESC, a.alert_id DESC
  LIMIT %(limit)s
 
 -- name: deliveries_beginning

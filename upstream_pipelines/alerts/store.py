@@ -260,7 +260,7 @@ def list_alerts(
     """The newest alerts, of all states or one, each with its deliveries and their attempts; JSON-able, without chart and
     secrets.
     """
-    key = {"customer_id": customer_id, "limit": limit, "state": state, "subject_ids": None}
+    key = {"customer_id": customer_id, "limit": limit, "state": state, "subject_ids": None, "alert_id": None}
     return [row[0] for row in conn.execute(QUERIES.list_alerts, key)]
 
 
@@ -268,7 +268,9 @@ def alerts_about(
     conn: Connection, customer_id: int, subject_ids: Sequence[uuid.UUID], limit: int = 200
 ) -> list[dict[str, Any]]:
     """The newest alerts about uploads, runs or events, in the form of `list_alerts`."""
-    key = {"customer_id": customer_id, "limit": limit, "state": None, "subject_ids": list(subject_ids)}
+    key = {
+        "customer_id": customer_id, "limit": limit, "state": None, "subject_ids": list(subject_ids), "alert_id": None,
+    }  # fmt: skip
     return [row[0] for row in conn.execute(QUERIES.list_alerts, key)]
 
 

@@ -5,7 +5,24 @@ from __future__ import annotations
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
-from upstream_pipelines.api import audit, auth, customers, health, members, monitoring, problems, uploads, webhook
+from upstream_pipelines.api import (
+    alert_settings,
+    alerts,
+    audit,
+    auth,
+    claims,
+    customer_uploads,
+    customers,
+    drift,
+    health,
+    members,
+    monitoring,
+    problems,
+    silences,
+    tokens,
+    uploads,
+    webhook,
+)
 from upstream_pipelines.api.familiar import LatelyLoggedIn
 from upstream_pipelines.api.metrics import ApiMetrics, MetricsMiddleware
 from upstream_pipelines.api.rate_limits import RateLimits
@@ -33,7 +50,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.rate_limits = RateLimits(settings)
     app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
-    for module in (auth, customers, members, audit, webhook, uploads, health, monitoring):
+    for module in (
+        auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
+        webhook, uploads, health, monitoring,
+    ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
     app.add_middleware(RequestMiddleware)

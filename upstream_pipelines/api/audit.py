@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from upstream_pipelines.api.authentication import Acting, CanAudit, CanExportAudit
 from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.problems import documented
-from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read_acts
+from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, read_acts, record
 
 router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["audit"], route_class=JsonRoute)
 
@@ -73,7 +73,13 @@ _CSV: dict[int | str, dict[str, Any]] = {
     responses=_CSV | documented(401, 403, 404, 422, 429, 503),
 )
 def read_audit_csv(acting: CanExportAudit, wanted: Annotated[ActsQuery, Query()]) -> StreamingResponse:
-    """The whole trail. What a spreadsheet would take for a formula has an apostrophe before it."""
+    """The whole trail. What a spreadsheet would take for a formula has an apostrophe before it. That it was taken is an act."""
+    with acting.transaction() as conn:
+        narrowed = sorted(name for name, value in vars(wanted.filter()).items() if value is not None)
+        record(
+            conn, acting.actor, "audit.exported", ("customer", acting.slug), customer_id=acting.customer_id,
+            details={"filters": narrowed},
+        )  # fmt: skip
     return StreamingResponse(
         _pages(acting, wanted.filter()),
         media_type="text/csv; charset=utf-8",

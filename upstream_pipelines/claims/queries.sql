@@ -306,3 +306,47 @@ WITH payer AS (
 SELECT named, count(*), sum(lines)::bigint, sum(paid)::bigint,
        sum(denied)::bigint, sum(pending)::bigint, min(first_day), max(last_day)
   FROM payer GROUP BY named ORDER BY named IS NULL, sum(lines) DESC, named LIMIT 50;
+
+-- name: select_claims_page
+-- A page of a customer's lines, the newest first, from a mark on. Served by claims_submitted, read backwards: its order is
+-- that of the days, and within a day the keys are sorted.
+SELECT claim_key, claim_id, line_number, payer, payer_name, cpt, cpt_group, modifiers, service_date, submitted_date,
+       decided_date, payment_date, outcome, billed_amount, allowed_amount, paid_amount, denial_reason_code,
+       denial_reason_text, authorization_required, authorization_number, authorization_obtained, diagnosis_codes, units,
+       provider_npi, facility, source, upload_id, source_row_number, version, first_seen_at, decision_seen_at, updated_at
+  FROM claims
+ WHERE customer_id = %(customer_id)s
+   AND (submitted_date, claim_key) < (coalesce(%(after_day)s::date, 'infinity'),
+                                      coalesce(%(after_key)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+   AND submitted_date >= coalesce(%(submitted_from)s::date, '-infinity')
+   AND submitted_date <= coalesce(%(submitted_to)s::date, 'infinity')
+   AND (%(decided_from)s::date IS NULL OR decided_date >= %(decided_from)s)
+   AND (%(decided_to)s::date IS NULL OR decided_date <= %(decided_to)s)
+   AND (%(upload_id)s::uuid IS NULL OR upload_id = %(upload_id)s)
+   AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+   AND (%(cpt)s::text IS NULL OR cpt = upper(%(cpt)s))
+   AND (%(cpt_group)s::text IS NULL OR cpt_group = %(cpt_group)s)
+   AND (%(payer)s::text IS NULL OR lower(payer_name) = lower(%(payer)s))
+   AND (%(denial_code)s::text IS NULL OR denial_reason_code IS NOT NULL)
+   AND (%(denial_code)s::text IS NULL
+        OR regexp_replace(upper(denial_reason_code), '[^A-Z0-9]', '', 'g') ~ %(denial_code)s)
+ ORDER BY submitted_date DESC, claim_key DESC
+ LIMIT %(limit)s;
+
+-- name: count_claims_of
+-- How many lines select_claims_page has in all (claims_submitted).
+SELECT count(*)
+  FROM claims
+ WHERE customer_id = %(customer_id)s
+   AND submitted_date >= coalesce(%(submitted_from)s::date, '-infinity')
+   AND submitted_date <= coalesce(%(submitted_to)s::date, 'infinity')
+   AND (%(decided_from)s::date IS NULL OR decided_date >= %(decided_from)s)
+   AND (%(decided_to)s::date IS NULL OR decided_date <= %(decided_to)s)
+   AND (%(upload_id)s::uuid IS NULL OR upload_id = %(upload_id)s)
+   AND (%(outcome)s::text IS NULL OR outcome = %(outcome)s)
+   AND (%(cpt)s::text IS NULL OR cpt = upper(%(cpt)s))
+   AND (%(cpt_group)s::text IS NULL OR cpt_group = %(cpt_group)s)
+   AND (%(payer)s::text IS NULL OR lower(payer_name) = lower(%(payer)s))
+   AND (%(denial_code)s::text IS NULL OR denial_reason_code IS NOT NULL)
+   AND (%(denial_code)s::text IS NULL
+        OR regexp_replace(upper(denial_reason_code), '[^A-Z0-9]', '', 'g') ~ %(denial_code)s);

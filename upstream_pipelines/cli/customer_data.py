@@ -9,6 +9,7 @@ import typer
 
 from upstream_pipelines.cli.operator import audited
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
@@ -37,7 +38,7 @@ def delete(
             )
         with dagster_instance(settings) as instance, progress(f"Deleting {slug} …", quiet=json):
             require_no_run(instance, slug)
-            deleted = empty_customer(conn, settings, customer)
+            deleted = empty_customer(conn, operator(), settings, customer)
             deleted |= forget_partition(instance, settings, slug)
             # Last: while it is there, a deletion that was killed can be gone on with.
             with conn.transaction():
@@ -50,8 +51,8 @@ def delete(
         f"Deleted of {slug}", ("what", "how many"), ((name, count) for name, count in deleted.items() if count)
     )
     out.print(
-        "What stays: the audit trail; the name in log lines of runs of all customers, until the nightly cleanup takes them; "
-        "what was sent; and backups made before."
+        "What stays: the audit trail, with e-mails of those who acted; until the nightly cleanup takes them people who had left "
+        "before, and the name in log lines of runs of all customers; what was sent; and backups and exports made before."
     )
 
 
@@ -67,7 +68,7 @@ def export(
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
         with progress(f"Exporting {slug} …", quiet=json):
-            tables = export_customer(conn, customer, folder)
+            tables = export_customer(conn, operator(), customer, folder)
     if json:
         print_json([vars(one) for one in tables])
         return

@@ -6,10 +6,9 @@ Not here: looks and explanations (drift.py).
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from pydantic import ValidationError
 
 from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import (
@@ -23,13 +22,13 @@ from upstream_pipelines.cli.output import (
     short_command_settings,
 )
 from upstream_pipelines.customers.audit import operator
-from upstream_pipelines.customers.configuration import ConfigurationFile
+from upstream_pipelines.customers.labels import days_to_label, label_days, unlabel_days
 from upstream_pipelines.customers.models import Customer
-from upstream_pipelines.customers.store import configure_customer, get_customer
+from upstream_pipelines.customers.store import get_customer, lock_to_configure
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.drift.settings import LabelledDays
-from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError
+from upstream_pipelines.errors import ConfigurationError
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
@@ -144,27 +143,25 @@ def label(  # noqa: PLR0917  options, all given by name
     settings = short_command_settings()
     prepare(settings)
     with acting(settings) as conn:
-        customer = get_customer(conn, slug)
+        customer = lock_to_configure(conn, slug)
         calendar = customer.configuration.drift.calendar
         changed = remove is not None or event is not None or bool(given)
         if remove is not None:
-            kept = tuple(days for days in calendar if days.label != remove)
-            if kept == calendar:
-                raise NotFoundError(f"No days are labelled {remove!r}. `upstream drift label {slug}` lists them.")
-            calendar = _store(conn, customer, kept)
+            calendar = unlabel_days(conn, customer, remove)
         elif event is not None:
-            made = _of_event(conn, customer, event, text, incident=incident)
-            calendar = _store(conn, customer, (*calendar, _new(made, calendar, slug)))
+            calendar = label_days(conn, customer, _of_event(conn, customer, event, text, incident=incident))
         elif given:
-            made = _labelled(
+            made = days_to_label(
                 {
                     "label": text, "kind": "incident" if incident else "calendar", "first_day": first,
                     "last_day": last or first, "payers": tuple(payer) if payer else None,
                     "signals": tuple(signal) if signal else None,
                 }
             )  # fmt: skip
-            calendar = _store(conn, customer, (*calendar, _new(made, calendar, slug)))
+            calendar = label_days(conn, customer, made)
             _warn_of_unknown(conn, customer, made)
+        if changed:
+            audited(conn, customer, "days.labelled", ("customer", customer.slug), labels=len(calendar))
     if json:
         print_json([days.model_dump(mode="json") for days in calendar])
         return
@@ -181,15 +178,6 @@ def label(  # noqa: PLR0917  options, all given by name
     )  # fmt: skip
     if changed:
         out.print(f"The next look goes by this (`upstream drift {slug}` makes one now).", markup=False)
-
-
-def _new(made: LabelledDays, calendar: tuple[LabelledDays, ...], slug: str) -> LabelledDays:
-    if any(days.label == made.label for days in calendar):
-        raise ConflictError(
-            f"There are days labelled {made.label!r} already, and --remove would take back both. Give another --label, "
-            f"or take the old one back first; `upstream drift label {slug}` lists them."
-        )
-    return made
 
 
 def _warn_of_unknown(conn: Connection, customer: Customer, made: LabelledDays) -> None:
@@ -210,7 +198,7 @@ def _of_event(
     from upstream_pipelines.drift.verdicts import kept_event
 
     kept = kept_event(conn, customer.customer_id, event)
-    return _labelled(
+    return days_to_label(
         {
             "label": f"event {str(kept.event_id)[:8]}" if text is None else text,
             "kind": "incident" if incident else "calendar", "first_day": kept.started_on,
@@ -218,32 +206,6 @@ def _of_event(
             "signals": (kept.signal,),
         }
     )  # fmt: skip
-
-
-def _labelled(values: dict[str, Any]) -> LabelledDays:
-    # Only here: a stored configuration that has such a label already must still load.
-    if not str(values["label"] or "").isprintable():
-        raise ConfigurationError(
-            "These days cannot be labelled: the label has line breaks or control characters. Write it on one line."
-        )
-    try:
-        return LabelledDays.model_validate(values)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in item['loc']) or 'days'}: {item['msg']}"
-            for item in error.errors(include_input=False, include_url=False)
-        )
-        raise ConfigurationError(
-            f"These days cannot be labelled: {problems}. Give --label, --from and --to."
-        ) from None
-
-
-def _store(conn: Connection, customer: Customer, calendar: tuple[LabelledDays, ...]) -> tuple[LabelledDays, ...]:
-    present = customer.configuration
-    drift = present.drift.model_copy(update={"calendar": calendar})
-    configure_customer(conn, customer, ConfigurationFile(stored=present.model_copy(update={"drift": drift})))
-    audited(conn, customer, "days.labelled", ("customer", customer.slug), labels=len(calendar))
-    return calendar
 
 
 def placebo(

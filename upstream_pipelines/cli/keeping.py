@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upstream_pipelines.cli.operator import acting
 from upstream_pipelines.cli.output import (
     Json,
     out,
@@ -17,12 +18,14 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.customers.audit import Detail, operator, record
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import require_current
-from upstream_pipelines.operations.archive import LANDING, Manifest
+from upstream_pipelines.operations.archive import LANDING, Manifest, manifest_sha256
 from upstream_pipelines.operations.backup import back_up
 from upstream_pipelines.operations.cleanup import clean_up
 from upstream_pipelines.operations.restore import restore as restore_backup
+from upstream_pipelines.settings import Settings
 
 
 def backup(
@@ -30,20 +33,33 @@ def backup(
 ) -> None:
     """Back up the product's database, Dagster's, and the landing zone's files that are not read yet."""
     settings = short_command_settings()
+    require_current(settings)
+    _audited(settings, "platform.backup_begun", folder)
     with progress("Backing up …", quiet=json):
         manifest = back_up(settings, folder)
+    _audited(settings, "platform.backed_up", folder, manifest_sha256=manifest_sha256(folder.expanduser()))
     _report("Backup", folder, manifest, json=json)
     if not json:
-        out.print("It holds claims and the secrets of alert channels: keep it as the database itself is kept.")
+        out.print(
+            "It holds claims and the secrets of alert channels: keep it as the database itself is kept, and the manifest's "
+            "SHA-256 elsewhere: `upstream restore --sha256` wants it to be the same."
+        )
 
 
 def restore(
-    folder: Annotated[Path, typer.Argument(help="The folder of a backup.")], *, json: Json = False
+    folder: Annotated[Path, typer.Argument(help="The folder of a backup.")],
+    sha256: Annotated[
+        str | None,
+        typer.Option(help="What `upstream backup` printed as manifest sha256; any other backup is refused."),
+    ] = None,
+    *,
+    json: Json = False,
 ) -> None:
-    """Fill empty databases from a backup, check the count of every table, and migrate."""
+    """Fill empty databases from a backup, check the count of every table, and migrate. A dump is a program: trust it first."""
     settings = short_command_settings()
     with progress("Restoring …", quiet=json):
-        manifest = restore_backup(settings, folder)
+        manifest = restore_backup(settings, folder, sha256)
+    _audited(settings, "platform.restored", folder, manifest_sha256=manifest_sha256(folder.expanduser()))
     _report("Restored", folder, manifest, json=json)
     if not json:
         out.print("Next: `upstream doctor`, then `upstream up`.")
@@ -66,6 +82,11 @@ def cleanup(
             cleaned = clean_dagster(instance, settings, now, dry_run=dry_run)
         with connect(settings, "upstream_pipeline") as conn:
             cleaned += clean_up(conn, settings, now, dry_run=dry_run)
+            if not dry_run:
+                record(
+                    conn, operator(), "platform.cleaned_up", ("platform", ""),
+                    details={one.kind: one.older for one in cleaned if one.older},
+                )  # fmt: skip
     if json:
         print_json([{**vars(one), "deleted": not dry_run} for one in cleaned])
         return
@@ -76,9 +97,16 @@ def cleanup(
     )
 
 
+def _audited(settings: Settings, action: str, folder: Path, **details: Detail) -> None:
+    """An act on all customers, and so in the trail of none."""
+    with acting(settings) as conn:
+        record(conn, operator(), action, ("folder", folder.expanduser().resolve()), details=details)
+
+
 def _report(title: str, folder: Path, manifest: Manifest, *, json: bool) -> None:
     said: dict[str, Any] = {
         "folder": str(folder.expanduser().resolve()),
+        "manifest_sha256": manifest_sha256(folder.expanduser()),
         "made_at": manifest.made_at,
         "revision": manifest.revision,
         "rows": sum(manifest.tables.values()),

@@ -7,8 +7,6 @@ Belongs here: writing a row in the transaction of the act, reading a customer's 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import csv
 import io
 import json
@@ -24,8 +22,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.marks import mark_of, read_mark
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import InvalidInputError
 from upstream_pipelines.visible import guarded
 
 QUERIES = load_queries(__package__)
@@ -129,14 +127,14 @@ def read_acts(
     Raises:
         InvalidInputError: `after` is no mark of an earlier page.
     """
-    at, audit_id = _unmark(after) if after is not None else (None, None)
+    at, audit_id = read_mark(after, datetime.fromisoformat, UUID) if after is not None else (None, None)
     with conn.cursor(row_factory=class_row(Act)) as cursor:
         rows = cursor.execute(
             QUERIES.select_acts,
             {"customer_id": customer_id, "after_at": at, "after_id": audit_id, "limit": limit + 1, **vars(wanted)},
         ).fetchall()
     more = len(rows) > limit
-    return rows[:limit], _mark(rows[limit - 1]) if more else None
+    return rows[:limit], mark_of(rows[limit - 1].at, rows[limit - 1].audit_id) if more else None
 
 
 def deleted_customer(conn: Connection, slug: str) -> int | None:
@@ -158,18 +156,3 @@ def acts_as_csv(acts: list[Act], *, header: bool) -> str:
         details = json.dumps(act.details, sort_keys=True, ensure_ascii=False) if act.details else ""
         writer.writerow([guarded("" if value is None else str(value)) for value in (*values, details)])
     return text.getvalue()
-
-
-def _mark(act: Act) -> str:
-    return base64.urlsafe_b64encode(f"{act.at.isoformat()} {act.audit_id}".encode()).decode().rstrip("=")
-
-
-def _unmark(mark: str) -> tuple[datetime, UUID]:
-    try:
-        at, audit_id = base64.urlsafe_b64decode(mark.encode() + b"=" * (-len(mark) % 4)).decode().split(" ")
-        instant, act = datetime.fromisoformat(at), UUID(audit_id)
-    except (ValueError, binascii.Error):
-        instant, act = None, None
-    if instant is None or act is None or instant.tzinfo is None:
-        raise InvalidInputError("This is no mark of a page. Take the one that the page before was answered with.")
-    return instant, act

@@ -10,6 +10,10 @@ RETURNING customer_id, slug, name, status, configuration, created_at;
 -- One customer by slug (unique key).
 SELECT customer_id, slug, name, status, configuration, created_at FROM customers WHERE slug = %(slug)s;
 
+-- name: lock_customer
+-- One change of a configuration at a time (unique key). Rows that refer to the customer may be written meanwhile.
+SELECT 1 FROM customers WHERE slug = %(slug)s FOR NO KEY UPDATE;
+
 -- name: select_customers
 -- All customers, for listing and for the sweep.
 SELECT customer_id, slug, name, status, configuration, created_at FROM customers ORDER BY slug;
@@ -32,7 +36,8 @@ UPDATE customers SET configuration = %(configuration)s WHERE customer_id = %(cus
 -- name: issue_token
 -- A new ingestion token; only its digest. Served by the key of ingestion_tokens.
 INSERT INTO ingestion_tokens (customer_id, token_sha256, prefix, label, expires_at)
-VALUES (%(customer_id)s, %(token_sha256)s, %(prefix)s, %(label)s, %(expires_at)s);
+VALUES (%(customer_id)s, %(token_sha256)s, %(prefix)s, %(label)s, %(expires_at)s)
+RETURNING token_id, prefix, label, created_at, expires_at, revoked_at, last_used_at;
 
 -- name: revoke_token
 -- Keeps the first time of revoking. Served by the primary key of ingestion_tokens.

@@ -60,6 +60,17 @@ def get_customer(conn: Connection, slug: str) -> Customer:
     return _customer(row)
 
 
+def lock_to_configure(conn: Connection, slug: str) -> Customer:
+    """A customer whose configuration is about to be changed: until the transaction ends no other change of it is read or
+    made, so that none is lost. Call it inside a transaction.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    conn.execute(QUERIES.lock_customer, {"slug": slug})
+    return get_customer(conn, slug)
+
+
 def list_customers(conn: Connection) -> list[Customer]:
     """All customers, by slug."""
     return [_customer(row) for row in conn.execute(QUERIES.select_customers).fetchall()]

@@ -18,7 +18,7 @@ from psycopg.rows import class_row
 
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import ConfigurationError, NotFoundError
+from upstream_pipelines.errors import InvalidInputError, NotFoundError
 
 _QUERIES = "upstream_pipelines.customers"
 # 32 bytes are 43 characters of unpadded base64; anything else is refused without a look at the database.
@@ -50,31 +50,38 @@ class TokenInfo:
 
 
 def issue_token(conn: Connection, customer_id: int, label: str = "", expires_at: datetime | None = None) -> str:
-    """Make a token for a customer and return it; it cannot be read again. Needs role upstream_pipeline.
+    """Make a token for a customer and return it; errors as for `make_token`."""
+    return make_token(conn, customer_id, label, expires_at)[1]
+
+
+def make_token(
+    conn: Connection, customer_id: int, label: str = "", expires_at: datetime | None = None
+) -> tuple[TokenInfo, str]:
+    """Make a token for a customer. Returns: what may be shown of it, and the token, which cannot be read again.
 
     Raises:
         NotFoundError: there is no such customer.
-        ConfigurationError: `expires_at` has no time zone or is past.
+        InvalidInputError: `expires_at` has no time zone or is past.
     """
     if expires_at is not None and (expires_at.tzinfo is None or expires_at <= datetime.now(UTC)):
-        raise ConfigurationError(
-            "A token must expire in the future, at a time with a time zone. Give a later one."
-        )
+        raise InvalidInputError("A token must expire in the future, at a time with a time zone. Give a later one.")
     token = f"upi_{secrets.token_urlsafe(32)}"
     try:
-        conn.execute(
-            load_queries(_QUERIES).issue_token,
-            {
-                "customer_id": customer_id,
-                "token_sha256": _sha256(token),
-                "prefix": token_prefix(token),
-                "label": label,
-                "expires_at": expires_at,
-            },
-        )
+        with conn.cursor(row_factory=class_row(TokenInfo)) as cursor:
+            made = cursor.execute(
+                load_queries(_QUERIES).issue_token,
+                {
+                    "customer_id": customer_id,
+                    "token_sha256": _sha256(token),
+                    "prefix": token_prefix(token),
+                    "label": label,
+                    "expires_at": expires_at,
+                },
+            ).fetchone()
     except psycopg.errors.ForeignKeyViolation:
         raise NotFoundError(f"There is no customer {customer_id}. List the customers to find its id.") from None
-    return token
+    assert made is not None
+    return made, token
 
 
 def token_prefix(token: str) -> str:
@@ -83,7 +90,7 @@ def token_prefix(token: str) -> str:
 
 
 def revoke_token(conn: Connection, customer_id: int, token_id: UUID) -> None:
-    """End a token at once; revoking it again changes nothing. Needs role upstream_pipeline.
+    """End a token at once; revoking it again changes nothing.
 
     Raises:
         NotFoundError: this customer has no such token.

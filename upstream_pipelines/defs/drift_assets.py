@@ -185,7 +185,9 @@ def _look_in_sweep(
     if is_present(days[-1], datetime.now(UTC).date()):
         link = f"{settings.ui_url}/runs/{context.run_id}"
         take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
-    context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
+    if made.shown != "nothing":
+        # Dagster connects anew for each line: a fifth of what a customer costs in a sweep of thousands.
+        context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
 
 
 @dg.op(tags={"dagster/kind": "scipy"})
@@ -213,6 +215,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
                     conn, customer.customer_id, f"{context.run_id}/{customer.slug}", context.job_name,
                     context.op.name, type(error).__name__, link,
                 )  # fmt: skip
+    context.log.info("%s of %s customers looked at", len(customers) - len(failed), len(customers))
     if failed:
         raise dg.Failure(
             description=f"{len(failed)} of {len(customers)} customers failed: {', '.join(failed)}. The others are "

@@ -136,10 +136,7 @@ def find_event(conn: Connection, customer_id: int, begins: str, *, slug: str = "
             f"Give the id of an event, or its beginning. `upstream drift list {slug}` shows them."
         )
     event = kept_event(conn, customer_id, begins)
-    with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            QUERIES.select_event_row, {"customer_id": customer_id, "event_id": event.event_id}
-        ).fetchone()
+    row = newest_row(conn, customer_id, event.event_id)
     if row is None and event.reason is not None:
         raise NotFoundError(f"Event {event.event_id} compares no two periods. {ENDINGS[event.reason]}")
     if row is None:
@@ -147,6 +144,14 @@ def find_event(conn: Connection, customer_id: int, begins: str, *, slug: str = "
             f"No look at event {event.event_id} is kept any more. `upstream drift look {slug}` makes one."
         )
     return StoredEvent(event, row, opened_with(conn, customer_id, [event.event_id])[str(event.event_id)])
+
+
+def newest_row(conn: Connection, customer_id: int, event_id: UUID) -> dict[str, Any] | None:
+    """An event's newest row that compares two periods; None where no look that did is kept."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(
+            QUERIES.select_event_row, {"customer_id": customer_id, "event_id": event_id}
+        ).fetchone()
 
 
 def opened_with(conn: Connection, customer_id: int, events: Sequence[UUID | str]) -> dict[str, OpenedWith]:

@@ -193,6 +193,39 @@ SELECT e.event_id, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause
  WHERE e.customer_id = %(customer_id)s
  ORDER BY e.state = 'resolved', e.opened_on DESC, e.payer, e.signal;
 
+-- name: select_events_page
+-- A page of a customer's events, the live ones first, then the newest, from a mark on. A customer has tens a year (primary
+-- key).
+SELECT e.event_id, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause, e.started_on, e.opened_on,
+       e.last_look, e.resolved_on, e.memory ->> 'reason' AS reason, a.accepted_on
+  FROM drift_events AS e
+  LEFT JOIN drift_acceptances AS a ON a.customer_id = e.customer_id AND a.event_id = e.event_id
+ WHERE e.customer_id = %(customer_id)s
+   AND (%(payer)s::text IS NULL OR lower(e.payer) = lower(%(payer)s))
+   AND (%(signal)s::text IS NULL OR e.signal = %(signal)s)
+   AND (%(direction)s::text IS NULL OR e.direction = %(direction)s)
+   AND (%(since)s::date IS NULL OR e.opened_on >= %(since)s)
+   AND (%(state)s::text IS NULL OR e.state = %(state)s OR (%(state)s = 'live' AND e.state <> 'resolved'))
+   AND ((e.state = 'resolved')::integer, date '9999-12-31' - e.opened_on, e.event_id)
+       > (%(after_over)s, date '9999-12-31' - coalesce(%(after_day)s::date, date '9999-12-31'),
+          coalesce(%(after_id)s::uuid, '00000000-0000-0000-0000-000000000000'))
+ ORDER BY e.state = 'resolved', e.opened_on DESC, e.event_id
+ LIMIT %(limit)s;
+
+-- name: select_event_looks
+-- What the looks kept found of an event, the newest first (primary key of drift_results, by customer and day).
+SELECT r.as_of, r.state, r.direction, r.cause, r.baseline, r.current, r.effect, r.q_value, r.severity, r.n_baseline,
+       r.n_current, r.maturity
+  FROM drift_events AS e
+  JOIN drift_results AS r ON r.customer_id = e.customer_id AND r.as_of >= e.opened_on AND r.event_id = e.event_id
+ WHERE e.customer_id = %(customer_id)s AND e.event_id = %(event_id)s
+ ORDER BY r.as_of DESC LIMIT %(limit)s;
+
+-- name: select_acceptance
+-- People's word on an event (primary key).
+SELECT accepted_on, accepted_by, note FROM drift_acceptances
+ WHERE customer_id = %(customer_id)s AND event_id = %(event_id)s;
+
 -- name: select_known_ids
 -- Those of some ids that are a customer's events (primary key).
 SELECT event_id FROM drift_events WHERE customer_id = %(customer_id)s AND event_id = ANY(%(ids)s::uuid[]);
@@ -601,3 +634,23 @@ SELECT l.method_version, l.settings,
   FROM drift_results AS r
   JOIN drift_looks AS l ON l.customer_id = r.customer_id AND l.as_of = r.as_of
  WHERE r.customer_id = %(customer_id)s AND r.as_of = %(as_of)s AND r.event_id = %(event_id)s;
+
+-- name: payer_months
+-- A customer's activity by payer and month of submission, the payers with the most lines (unique key of payer_activity, by
+-- customer and day).
+WITH months AS (
+    SELECT payer, date_trunc('month', submitted_day)::date AS month, sum(lines)::bigint AS lines,
+           coalesce(sum(lines) FILTER (WHERE decision_age IS NOT NULL), 0)::bigint AS decided, sum(denied)::bigint AS denied,
+           sum(billed) AS billed, sum(allowed) AS allowed, sum(paid) AS paid
+      FROM payer_activity
+     WHERE customer_id = %(customer_id)s AND submitted_day BETWEEN %(first)s AND %(last)s
+       AND (%(payer)s::text IS NULL OR lower(payer) = lower(%(payer)s))
+     GROUP BY payer, date_trunc('month', submitted_day)
+), ranked AS (
+    SELECT payer, row_number() OVER (ORDER BY sum(lines) DESC, payer) AS rank FROM months GROUP BY payer
+)
+SELECT m.payer, m.month, m.lines, m.decided, m.denied,
+       round(m.denied::numeric / nullif(m.decided, 0), 6)::double precision AS denied_share, m.billed, m.allowed, m.paid
+  FROM months AS m JOIN ranked AS r USING (payer)
+ WHERE r.rank <= %(payers)s
+ ORDER BY r.rank, m.month;

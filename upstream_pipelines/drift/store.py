@@ -223,7 +223,7 @@ def _look_once(
         events = {str(event.event_id): event for event in result.events}
         conn.execute(QUERIES.delete_results, key)
         conn.execute(QUERIES.upsert_look, {**key, **used})
-        rows = [plain_row(row) for row in result.rows.to_dict("records")]
+        rows = [plain_row(row) for row in result.records]
         explain_rows(conn, subject.customer_id, as_of, rows=rows, known=live, settings=subject.settings)
         explained = result.rows.assign(detail=[row["detail"] for row in rows])
         rows = [{**row, "event": _event(events, row["event_id"])} for row in rows]

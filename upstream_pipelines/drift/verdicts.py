@@ -19,6 +19,7 @@ from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.events import Cause, Direction, Ending, State
 from upstream_pipelines.drift.settings import Signal
 from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.notes import checked_note
 
 QUERIES = load_queries(__package__)
 
@@ -91,7 +92,9 @@ def accept_event(
     Raises:
         NotFoundError: this customer has no such event.
         ConflictError: more than one id begins so, or the event is over.
+        InvalidInputError: the note is too long, or may be about a patient.
     """
+    note = checked_note(note, "note")
     with conn.transaction():
         event = kept_event(conn, customer_id, begins)
         if event.state == "resolved":

@@ -188,13 +188,19 @@ def find_upload(conn: Connection, caller: Caller, upload_id: UUID) -> UploadStat
     Raises:
         NotFoundError: the caller's customer has no such upload, whoever else may.
     """
-    with (
-        customer_transaction(conn, caller.customer_id),
-        conn.cursor(row_factory=class_row(UploadStatus)) as cursor,
-    ):
-        key = {"customer_id": caller.customer_id, "upload_id": upload_id}
+    with customer_transaction(conn, caller.customer_id):
+        return upload_status(conn, caller.customer_id, upload_id)
+
+
+def upload_status(conn: Connection, customer_id: int, upload_id: UUID) -> UploadStatus:
+    """The same inside a transaction of the customer.
+
+    Raises:
+        NotFoundError: this customer has no such upload, whoever else may.
+    """
+    with conn.cursor(row_factory=class_row(UploadStatus)) as cursor:
+        key = {"customer_id": customer_id, "upload_id": upload_id}
         status = cursor.execute(load_queries(_QUERIES).upload_status, key).fetchone()
-        if status is None:
-            raise NotFoundError("There is no such upload. Check the id that the upload was answered with.")
-        rejected = [Rejection(**row) for row in rejections(conn, caller.customer_id, upload_id)]
-        return replace(status, rejections=rejected)
+    if status is None:
+        raise NotFoundError("There is no such upload. Check the id that the upload was answered with.")
+    return replace(status, rejections=[Rejection(**row) for row in rejections(conn, customer_id, upload_id)])

@@ -143,6 +143,29 @@ SELECT upload_id, source, status, rows, accepted, rejected, duplicates, duplicat
   FROM uploads WHERE customer_id = %(customer_id)s
  ORDER BY received_at DESC, upload_id LIMIT %(limit)s;
 
+-- name: select_uploads_page
+-- A page of a customer's uploads, the newest first, from a mark on; served by uploads_arrivals.
+SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, accepted, rejected, duplicates, updated,
+       warnings, seconds, error_code, received_at, finished_at
+  FROM uploads
+ WHERE customer_id = %(customer_id)s
+   AND (received_at, upload_id) < (coalesce(%(after_at)s::timestamptz, 'infinity'),
+                                   coalesce(%(after_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+   AND received_at >= coalesce(%(since)s::timestamptz, '-infinity')
+   AND (%(state)s::text IS NULL OR status = %(state)s)
+   AND (%(source)s::text IS NULL OR source = %(source)s)
+ ORDER BY received_at DESC, upload_id DESC
+ LIMIT %(limit)s;
+
+-- name: select_rejected_rows
+-- Rejected rows of an upload in their order, from one on; no value of a row is kept (primary key).
+SELECT source_row_number AS row_number, field, rule, reason
+  FROM rejected_rows
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
+   AND (source_row_number, field, rule) > (%(row_number)s, %(field)s, %(rule)s)
+ ORDER BY source_row_number, field, rule
+ LIMIT %(limit)s;
+
 -- name: uploads_beginning
 -- Uploads whose id begins so; by the key's first column. Two are enough to know that it is not unique.
 SELECT upload_id FROM uploads WHERE customer_id = %(customer_id)s AND upload_id::text LIKE %(begins)s LIMIT 2;

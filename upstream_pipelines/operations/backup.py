@@ -6,13 +6,16 @@ database), an object store's files.
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import UUID
 
 from psycopg import sql
@@ -29,6 +32,7 @@ from upstream_pipelines.operations.archive import (
     LANDING,
     PRODUCT_DUMP,
     Manifest,
+    create_file,
     sha256_of,
     write_manifest,
 )
@@ -36,6 +40,9 @@ from upstream_pipelines.operations.programs import Program, find_program, run_pr
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
+
+# Not there, a link, something else on the way to it, a pipe that nobody reads or a socket.
+_NO_FILE = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.ENXIO})
 
 
 @dataclass(frozen=True)
@@ -144,29 +151,55 @@ def _copy_waiting(settings: Settings, moment: _Moment, target: Path) -> None:
     """Files that the dumped database has not read: those that lie there, then those that a run has moved since."""
     root = Path(settings.landing_root)
     for path in sorted(root.glob("*/*")):
-        # A link would bring in any file that this account can read.
-        if not path.name.startswith(".") and path.is_file() and not path.is_symlink():
-            _copy(path, target / path.relative_to(root))
+        if not path.name.startswith("."):
+            _copy(path.parent, (path.name,), target / path.relative_to(root))
     with connect(settings, "upstream_pipeline") as conn:
         rows = conn.execute(
             QUERIES.uploads_not_yet_read_at, {"waiting": moment.waiting, "since": moment.began}
         ).fetchall()
     for slug, upload_id, location, known in rows:
         folder, name = root / slug, Path(location).name
-        if (target / slug / name).exists() and Path(location).parent == folder:
+        # What is noted may be any path: a run takes in what lies in the customer's own folder, and so does a backup.
+        dropped = Path(location).parent == folder
+        if dropped and (target / slug / name).exists():
             continue
         # In the order in which a run moves it, so that it cannot slip by.
-        places = [folder / place / str(upload_id) / name for place in (".uploads", ".done", ".failed")]
+        places = [(place, str(upload_id), name) for place in (".uploads", ".done", ".failed")]
         # One that the dumped database does not know is dropped again; the others are where their run looks.
-        there = places[0] if known else folder / f"{str(upload_id)[:8]}-{safe_name(name)}"
-        any(_copy(place, target / there.relative_to(root)) for place in (Path(location), *places))
+        there = places[0] if known else (f"{str(upload_id)[:8]}-{safe_name(name)}",)
+        copy = target.joinpath(slug, *there)
+        any(_copy(folder, place, copy) for place in (*([(name,)] if dropped else ()), *places))
 
 
-def _copy(source: Path, target: Path) -> bool:
-    """False when the file is not there (any more)."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        shutil.copy2(source, target)
-    except FileNotFoundError:
+def _copy(folder: Path, below: Sequence[str], target: Path) -> bool:
+    """False when there is no such file (any more)."""
+    source = _open_file(folder, below)
+    if source is None:
         return False
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with source, create_file(target) as copy:
+        shutil.copyfileobj(source, copy, 1024 * 1024)
     return True
+
+
+def _open_file(folder: Path, below: Sequence[str]) -> BinaryIO | None:
+    """A file below a customer's folder, None where there is none. No link in that folder is followed, at whatever moment it
+    was put there: it would bring in any file that this account can read.
+    """
+    try:
+        found = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        for part in below:
+            outer = found
+            try:
+                # Without waiting: a pipe would hold the backup up for ever.
+                found = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=outer)
+            finally:
+                os.close(outer)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return None
+        raise
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        return None
+    return os.fdopen(found, "rb")

@@ -59,6 +59,8 @@ _ROWS = (
         QUERIES.delete_deliveries,
     ),
     _Rows("expired tokens", "retain_tokens_days", QUERIES.count_tokens, QUERIES.delete_tokens),
+    _Rows("ended log-ins", "retain_log_ins_days", QUERIES.count_log_ins, QUERIES.delete_log_ins),
+    _Rows("expired invitations", "retain_log_ins_days", QUERIES.count_invitations, QUERIES.delete_invitations),
 )
 
 
@@ -81,6 +83,12 @@ def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bo
         if before is not None:
             older = _count(conn, rows.count, before) if dry_run else _delete(conn, rows.delete, before)
         cleaned.append(Cleaned(rows.kind, days, older))
+    # After their invitations.
+    before = oldest_kept(now, settings.retain_people_days)
+    people = 0
+    if before is not None:
+        people = _count(conn, QUERIES.count_people, before) if dry_run else _delete_people(conn, before)
+    cleaned.append(Cleaned("people who left", settings.retain_people_days, people))
     before = oldest_kept(now, settings.retain_files_days)
     files = 0
     if before is not None:
@@ -107,6 +115,16 @@ def _count(conn: Connection, statement: LiteralString, before: datetime) -> int:
 def _delete(conn: Connection, statement: LiteralString, before: datetime) -> int:
     parameters = {"before": before, "limit": BATCH_ROWS}
     return in_batches(lambda: conn.execute(statement, parameters).rowcount, BATCH_ROWS)
+
+
+def _delete_people(conn: Connection, before: datetime) -> int:
+    def batch() -> int:
+        with conn.transaction():
+            # Locked, then looked at again: who is invited at this moment stays.
+            found = conn.execute(QUERIES.lock_people, {"before": before, "limit": BATCH_ROWS}).fetchall()
+            return conn.execute(QUERIES.delete_people, {"person_ids": [row[0] for row in found]}).rowcount
+
+    return in_batches(batch, BATCH_ROWS)
 
 
 def _delete_files(conn: Connection, settings: Settings, before: datetime) -> int:

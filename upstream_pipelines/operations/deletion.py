@@ -11,6 +11,7 @@ from graphlib import TopologicalSorter
 import psycopg
 from psycopg import sql
 
+from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
@@ -32,7 +33,7 @@ STAYS: Mapping[str, str] = {"audit_log": "who did what to the customer, its dele
 _ROUNDS = 3
 
 
-def empty_customer(conn: Connection, settings: Settings, customer: Customer) -> dict[str, int]:
+def empty_customer(conn: Connection, actor: Actor, settings: Settings, customer: Customer) -> dict[str, int]:
     """Delete a disabled customer's rows and files, all but the row of the customer itself. Killed, it is simply called again.
 
     Returns: how many rows of which table were deleted, and `files`.
@@ -51,6 +52,10 @@ def empty_customer(conn: Connection, settings: Settings, customer: Customer) -> 
         )
     deleted: dict[str, int] = {}
     with customer_lock(conn, customer.customer_id):
+        # Before the first row goes: who kills the deletion in the middle has deleted all the same.
+        record(
+            conn, actor, "customer.deletion_begun", ("customer", customer.slug), customer_id=customer.customer_id
+        )
         deleted["files"] = delete_folder(settings, customer.slug)
         for left in reversed(range(_ROUNDS)):
             try:

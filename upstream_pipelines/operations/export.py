@@ -15,11 +15,13 @@ from pathlib import Path
 
 from psycopg import sql
 
+from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.migrate import head_revision
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError
+from upstream_pipelines.operations.archive import create_file
 from upstream_pipelines.operations.backup import standing_still
 
 QUERIES = load_queries(__package__)
@@ -61,6 +63,8 @@ EXPORTED = (
 LEFT_OUT: Mapping[str, str] = {
     "touched_days": "days that wait to be counted again; counted, they are in payer_activity"
 }
+# Columns of another table, by its key: a member is known to the customer by the e-mail, not by the id.
+ADDED: Mapping[str, tuple[str, str, str]] = {"members": ("people", "person_id", "email")}
 # Columns that are left out of an exported table, and why.
 WITHHELD: Mapping[str, Mapping[str, str]] = {
     "ingestion_tokens": {"token_sha256": "tells a guessed token"},
@@ -82,10 +86,11 @@ class ExportedTable:
     sha256: str
 
 
-def export_customer(conn: Connection, customer: Customer, folder: Path) -> list[ExportedTable]:
+def export_customer(conn: Connection, actor: Actor, customer: Customer, folder: Path) -> list[ExportedTable]:
     """Write a file a table, all of one moment, and a manifest into a new folder that this account alone can read.
 
-    The manifest comes last: a folder without one is an export that did not come to its end.
+    The manifest comes last: a folder without one is an export that did not come to its end. The trail has the act before
+    anything is written: what was copied cannot be taken back.
 
     Raises:
         ConflictError: the folder holds something.
@@ -95,6 +100,7 @@ def export_customer(conn: Connection, customer: Customer, folder: Path) -> list[
         raise ConflictError(f"{folder} is there already and not empty. Name a new folder for the export.")
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
+    record(conn, actor, "customer.exported", ("customer", customer.slug), customer_id=customer.customer_id)
     with standing_still(conn):
         tables = [_write(conn, customer.customer_id, table, folder / f"{table}.csv") for table in EXPORTED]
     manifest = {
@@ -106,19 +112,24 @@ def export_customer(conn: Connection, customer: Customer, folder: Path) -> list[
         "left_out": dict(LEFT_OUT),
         "withheld_columns": {table: dict(columns) for table, columns in WITHHELD.items()},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    with create_file(folder / "manifest.json") as file:
+        file.write((json.dumps(manifest, indent=1) + "\n").encode())
     return tables
 
 
 def _write(conn: Connection, customer_id: int, table: str, target: Path) -> ExportedTable:
     names = [row[0] for row in conn.execute(QUERIES.columns_of_table, {"table": table}).fetchall()]
-    kept = [sql.Identifier(name) for name in names if name not in WITHHELD.get(table, {})]
-    statement = sql.SQL("COPY (SELECT {} FROM {} WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER)").format(
-        sql.SQL(", ").join(kept), sql.Identifier(table), sql.Literal(customer_id)
-    )
-    target.touch(mode=0o600)
+    kept = [sql.Identifier("t", name) for name in names if name not in WITHHELD.get(table, {})]
+    joined: sql.Composable = sql.SQL("")
+    if table in ADDED:
+        other, key, column = ADDED[table]
+        kept.append(sql.Identifier("o", column))
+        joined = sql.SQL(" LEFT JOIN {} AS o USING ({})").format(sql.Identifier(other), sql.Identifier(key))
+    statement = sql.SQL(
+        "COPY (SELECT {} FROM {} AS t{} WHERE t.customer_id = {}) TO STDOUT (FORMAT csv, HEADER)"
+    ).format(sql.SQL(", ").join(kept), sql.Identifier(table), joined, sql.Literal(customer_id))
     digest, size = hashlib.sha256(), 0
-    with conn.cursor() as cursor, target.open("wb") as file:
+    with conn.cursor() as cursor, create_file(target) as file:
         with cursor.copy(statement) as copy:
             for block in copy:
                 file.write(block)

@@ -139,6 +139,64 @@ SELECT count(*) FROM ingestion_tokens WHERE least(revoked_at, expires_at) < %(be
 DELETE FROM ingestion_tokens WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM ingestion_tokens WHERE least(revoked_at, expires_at) < %(before)s LIMIT %(limit)s));
 
+-- name: count_log_ins
+-- What delete_log_ins would delete; a small table, all read, with its tokens by session_tokens_session.
+SELECT count(*) FROM login_sessions AS s
+ WHERE s.ended_at < %(before)s
+    OR (s.ended_at IS NULL AND s.started_at < %(before)s
+        AND NOT EXISTS (SELECT FROM session_tokens AS t WHERE t.session_id = s.session_id AND t.expires_at >= %(before)s));
+
+-- name: delete_log_ins
+-- Log-ins that ended, or whose tokens all expired, with their tokens (by cascade); a batch. As above.
+DELETE FROM login_sessions WHERE ctid = ANY (ARRAY(
+    SELECT s.ctid FROM login_sessions AS s
+     WHERE s.ended_at < %(before)s
+        OR (s.ended_at IS NULL AND s.started_at < %(before)s
+            AND NOT EXISTS (SELECT FROM session_tokens AS t WHERE t.session_id = s.session_id AND t.expires_at >= %(before)s))
+     LIMIT %(limit)s));
+
+-- name: count_invitations
+-- What delete_invitations would delete; a small table, all read.
+SELECT count(*) FROM members WHERE joined_at IS NULL AND invitation_expires_at < %(before)s;
+
+-- name: delete_invitations
+-- Invitations that nobody took up; a batch. As above.
+DELETE FROM members WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM members WHERE joined_at IS NULL AND invitation_expires_at < %(before)s LIMIT %(limit)s));
+
+-- name: count_people
+-- What delete_people would delete, less those whose last invitation goes by the same cleanup: nobody's members, of whom no
+-- customer's trail speaks since then (it has each removal). A small table, all read; of the trail what is newer is read once.
+SELECT count(*) FROM people AS p
+ WHERE p.created_at < %(before)s
+   AND NOT EXISTS (SELECT FROM members AS m WHERE m.person_id = p.person_id)
+   AND NOT EXISTS (SELECT FROM audit_log AS a
+                    WHERE a.customer_id IS NOT NULL AND a.at >= %(before)s
+                      AND a.entity_kind = 'person' AND a.entity_id = p.person_id::text);
+
+-- name: lock_people
+-- Such people, a batch; whom somebody invites at this moment is passed over. As above.
+SELECT p.person_id FROM people AS p
+ WHERE p.created_at < %(before)s
+   AND NOT EXISTS (SELECT FROM members AS m WHERE m.person_id = p.person_id)
+   AND NOT EXISTS (SELECT FROM audit_log AS a
+                    WHERE a.customer_id IS NOT NULL AND a.at >= %(before)s
+                      AND a.entity_kind = 'person' AND a.entity_id = p.person_id::text)
+ LIMIT %(limit)s FOR UPDATE OF p SKIP LOCKED;
+
+-- name: delete_people
+-- Those of them who are nobody's members still, with their log-ins; tokens by name, as in delete_people_of_nobody_else
+-- (primary key, members_person, login_sessions_person, session_tokens_session).
+WITH gone AS (
+    SELECT p.person_id FROM people AS p
+     WHERE p.person_id = ANY (%(person_ids)s) AND NOT EXISTS (SELECT FROM members AS m WHERE m.person_id = p.person_id)
+), logged_out AS (
+    DELETE FROM login_sessions WHERE person_id IN (SELECT person_id FROM gone) RETURNING session_id
+), tokens AS (
+    DELETE FROM session_tokens WHERE session_id IN (SELECT session_id FROM logged_out)
+)
+DELETE FROM people WHERE person_id IN (SELECT person_id FROM gone);
+
 -- name: count_files
 -- Uploads whose file was put away before that time and is there still; all uploads are read.
 SELECT count(*) FROM uploads

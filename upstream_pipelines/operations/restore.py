@@ -35,19 +35,20 @@ class RestoredOtherwiseError(UpstreamError):
     code = "restored_otherwise"
 
 
-def restore(settings: Settings, folder: Path) -> Manifest:
+def restore(settings: Settings, folder: Path, sha256: str | None = None) -> Manifest:
     """Fill the empty databases and the landing zone of these settings, then migrate to the revision of this program.
 
-    Each database is one transaction: what fails leaves it empty. Returns: the backup's manifest.
+    Each database is one transaction: what fails leaves it empty. A dump is a program that PostgreSQL runs: restore only what
+    you trust, or what is still the backup of that `sha256` (`archive.manifest_sha256`). Returns: the backup's manifest.
 
     Raises:
-        ConfigurationError: no whole backup, or no fitting pg_restore.
+        ConfigurationError: no whole backup, another one than `sha256`, or no fitting pg_restore.
         ConflictError: a database is not empty, a file is in the way, or the backup is of a newer release.
         ProgramFailedError: pg_restore failed.
         RestoredOtherwiseError: a table has another number of rows than when it was backed up.
     """
     folder = folder.expanduser().resolve()
-    manifest = read_manifest(folder)
+    manifest = read_manifest(folder, sha256)
     if manifest.revision not in known_revisions():
         raise ConflictError(
             f"The backup is at revision {manifest.revision}, which this release does not know. Use release "
@@ -56,7 +57,7 @@ def restore(settings: Settings, folder: Path) -> Manifest:
     url = database_url(settings)
     ensure_roles_and_databases(settings)
     server = max(_empty(url), _empty(dagster_url(settings)))
-    files = _files(settings, folder)
+    files = _files(settings, folder, manifest)
     program = find_program("pg_restore", server, manifest.pg_dump)
     with connect_as_login(url) as login:
         # A function of the dump belongs to the pipeline's role, and an owner-to-be must be able to make it. Row-level
@@ -110,13 +111,13 @@ def _check(settings: Settings, manifest: Manifest) -> None:
             conn.execute(QUERIES.move_locations, {"old": manifest.landing_root, "new": settings.landing_root})
 
 
-def _files(settings: Settings, folder: Path) -> list[tuple[Path, UPath]]:
+def _files(settings: Settings, folder: Path, manifest: Manifest) -> list[tuple[Path, UPath]]:
     """The files that wait in the backup, and where they go."""
-    root, landing = UPath(settings.landing_root), folder / LANDING
+    root, landing = UPath(settings.landing_root), f"{LANDING}/"
     files = [
-        (path, root / path.relative_to(landing).as_posix())
-        for path in sorted(landing.rglob("*"))
-        if path.is_file()
+        (folder / name, root / name.removeprefix(landing))
+        for name in sorted(manifest.files)
+        if name.startswith(landing)
     ]
     for _, target in files:
         if target.exists():

@@ -62,16 +62,22 @@ def load_report(conn: Connection, customer_id: int, upload_id: UUID) -> QualityR
     Raises:
         NotFoundError: this customer has no such upload, or it has no report yet.
     """
-    with conn.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(
-            load_queries(_PACKAGE).load_report, {"customer_id": customer_id, "upload_id": upload_id}
-        ).fetchone()
-    if row is None:
+    report = find_report(conn, customer_id, upload_id)
+    if report is None:
         raise NotFoundError(
             f"There is no quality report of upload {upload_id}. It is written when the upload was judged; look at "
             "the upload's status."
         )
-    return QualityReport.model_validate(row)
+    return report
+
+
+def find_report(conn: Connection, customer_id: int, upload_id: UUID) -> QualityReport | None:
+    """The report of one upload; None where it was not judged (yet), or is not this customer's."""
+    with conn.cursor(row_factory=dict_row) as cursor:
+        row = cursor.execute(
+            load_queries(_PACKAGE).load_report, {"customer_id": customer_id, "upload_id": upload_id}
+        ).fetchone()
+    return QualityReport.model_validate(row) if row is not None else None
 
 
 def load_findings(conn: Connection, customer_id: int, upload_id: UUID) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def test_no_request_that_the_document_allows_is_answered_by_a_500_or_undeclared(
                 assert pair is not None
                 headers = {"Authorization": f"Bearer {pair.access_token}"}
         answered[operation.label] = _answers(operation, str(acme.base_url), headers)
-    assert len(answered) >= 18
+    assert len(answered) >= 44
     for label in ("/health", "/health/live", "/health/ready", "/api/v1/monitoring/status"):
         assert answered[f"GET {label}"] == {200}
     if not with_token:
@@ -85,7 +85,8 @@ def test_no_request_that_the_document_allows_is_answered_by_a_500_or_undeclared(
     assert answered["POST /api/v1/auth/login"] >= {401, 422}
     for name, statuses in answered.items():
         if name.startswith("GET /api/v1/customers"):
-            assert 200 in statuses, name
+            # An id that was made up is nobody's.
+            assert (200 if name.count("{") <= 1 else 404) in statuses, name
 
 
 def _modes(operation: Any) -> list[GenerationMode]:
@@ -97,12 +98,13 @@ def _modes(operation: Any) -> list[GenerationMode]:
 def _answers(operation: Any, base_url: str, headers: dict[str, str]) -> set[int]:
     """Send what the operation allows, check each answer against its description; returns the statuses.
 
-    Fewer for each of the many routes of people, whose bodies are small.
+    Fewer for each of the many routes of people, whose bodies are small; without a token they are all refused alike.
     """
     statuses = set()
+    of_people = ASKS_A_PERSON in str(operation.definition.raw)
 
     @examples(
-        max_examples=4 if ASKS_A_PERSON in str(operation.definition.raw) else 15, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+        max_examples=15 if not of_people else 3 if headers else 1, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
         database=None, derandomize=True,
     )  # fmt: skip
     @given(case=st.one_of([operation.as_strategy(generation_mode=mode) for mode in _modes(operation)]))

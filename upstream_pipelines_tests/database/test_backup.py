@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy.engine import URL
+from typer.testing import CliRunner
 
+from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines
 from upstream_pipelines.db.migrate import dagster_url, migrate, require_current
@@ -22,7 +27,7 @@ from upstream_pipelines.ingest.landing import customer_folder
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import get_upload, register_landed_files, send_file
-from upstream_pipelines.operations import programs
+from upstream_pipelines.operations import archive, backup, programs
 from upstream_pipelines.operations.backup import back_up, count_rows
 from upstream_pipelines.operations.restore import restore
 from upstream_pipelines.settings import Settings
@@ -74,8 +79,11 @@ def fresh(keeper: URL, server_url: URL, tmp_path_factory: pytest.TempPathFactory
                     sql.Identifier(name), sql.Identifier(keeper.username or "")
                 )
             )
+        home = tmp_path_factory.mktemp("home") / "home"
         return Settings(
-            home=tmp_path_factory.mktemp("home") / "home",
+            home=home,
+            # Named, since a fixture of the module is made with whatever environment the test before it left.
+            landing_zone=str(home / "landing"),
             database_url=SecretStr(_text(keeper.set(database=name))),
             dagster_database_name=f"{name}_d",
             landing_quiet_seconds=0,
@@ -167,7 +175,7 @@ def test_a_backup_of_a_login_under_row_level_security_is_read_back_row_by_row(
 def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
     fresh: Callable[[], Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The dumped database does not know its rows, and the landing zone has it no longer."""
+    """The dumped database does not know its rows, and the landing zone has it no longer. By command, which leaves acts behind."""
     settings, new = fresh(), fresh()
     migrate(settings)
     with connect(settings, "upstream_pipeline") as conn:
@@ -176,8 +184,6 @@ def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
         (dropped / "known.csv").write_text(FIRST)
         register_landed_files(conn, settings, get_customer(conn, "acme"))
         (dropped / "unknown.csv").write_text(SECOND)
-    from upstream_pipelines.operations import backup
-
     counted = backup.count_rows
 
     def meanwhile(conn: Connection) -> dict[str, int]:
@@ -187,37 +193,126 @@ def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
         return counts
 
     monkeypatch.setattr(backup, "count_rows", meanwhile)
-    manifest = back_up(settings, tmp_path / "b")
-    assert manifest.tables["claims"] == 0
+
+    def said(of: Settings, *words: str) -> dict[str, Any]:
+        assert of.database_url is not None
+        monkeypatch.setenv("UPSTREAM_DATABASE_URL", of.database_url.get_secret_value())
+        monkeypatch.setenv("UPSTREAM_DAGSTER_DATABASE_NAME", of.dagster_database_name)
+        monkeypatch.setenv("UPSTREAM_HOME", str(of.home))
+        result = CliRunner().invoke(app, [*words, "--json"])
+        assert result.exit_code == 0, result.output
+        # After what the run of `meanwhile` logged.
+        printed: dict[str, Any] = json.loads(result.stdout[result.stdout.index("{") :])
+        return printed
+
+    made = said(settings, "backup", str(tmp_path / "b"))
+    assert made["claims"] == 0
     assert not list(Path(settings.landing_root).glob("*/*.csv"))
-    restore(new, tmp_path / "b")
+    said(new, "restore", str(tmp_path / "b"), "--sha256", made["manifest_sha256"])
+    for of, last in ((settings, "platform.backed_up"), (new, "platform.restored")):
+        with connect(of, "upstream_pipeline") as conn:
+            acts = conn.execute(
+                "SELECT action, details ->> 'manifest_sha256' FROM audit_log ORDER BY at"
+            ).fetchall()
+            assert acts == [("platform.backup_begun", None), (last, made["manifest_sha256"])]
     with connect(new, "upstream_pipeline") as conn:
         _load(conn, new, "acme")
         assert conn.execute("SELECT count(*) FROM claims").fetchone() == (21,)
         assert conn.execute("SELECT count(*) FROM uploads WHERE status = 'failed'").fetchone() == (0,)
 
 
-def test_nobody_else_can_read_a_backup_and_a_changed_one_is_refused(
+def test_nobody_else_can_read_a_backup_and_one_of_a_newer_release_is_refused(
     backed_up: tuple[Settings, Path], fresh: Callable[[], Settings], tmp_path: Path
 ) -> None:
     settings, folder = backed_up
     assert folder.stat().st_mode & 0o077 == 0
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(files) == 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     with pytest.raises(ConflictError, match="not empty"):
         back_up(settings, folder)
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
-    with (copy / "upstream.dump").open("ab") as dump:
-        dump.write(b"x")
-    with pytest.raises(ConfigurationError, match=r"upstream\.dump .* was changed"):
-        restore(fresh(), copy)
-    (copy / "manifest.json").unlink()
-    with pytest.raises(ConfigurationError, match="did not come to its end"):
-        restore(fresh(), copy)
-    shutil.copy(folder / "upstream.dump", copy / "upstream.dump")
     facts = json.loads((folder / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**facts, "revision": "9999"}))
     with pytest.raises(ConflictError, match="does not know"):
         restore(fresh(), copy)
+
+
+def test_a_backup_takes_no_file_that_a_run_would_not_take_in(
+    backed_up: tuple[Settings, Path], tmp_path: Path
+) -> None:
+    """Most likely wrong: a link or a noted path by which a customer, or the API's login, gets any file of this account."""
+    settings, _ = backed_up
+    secret = tmp_path / "secret.csv"
+    secret.write_text("canary")
+    dropped = Path(settings.landing_root) / "acme"
+    (dropped / "link.csv").symlink_to(secret)
+    os.mkfifo(dropped / "pipe.csv")
+    (dropped / ".done").mkdir(exist_ok=True)
+    began = datetime.now(UTC)
+    with connect(settings, "upstream_pipeline") as conn:
+        added = conn.execute(
+            """INSERT INTO uploads (customer_id, source, file_name, location, byte_count)
+               SELECT customer_id, 'csv', 'x', unnest(%s::text[]), 1 FROM customers RETURNING upload_id""",
+            ([str(secret), f"{dropped}/link.csv", f"{dropped}/pipe.csv", f"{dropped}/..", "/"],),
+        ).fetchall()
+        (dropped / ".done" / str(added[0][0])).symlink_to(tmp_path)
+        backup._copy_waiting(settings, backup._Moment({}, [], began), tmp_path / "copied")
+        conn.execute("DELETE FROM uploads WHERE upload_id = ANY (%s)", ([row[0] for row in added],))
+    for link in ("link.csv", "pipe.csv", f".done/{added[0][0]}"):
+        (dropped / link).unlink()
+    copied = [path for path in (tmp_path / "copied").rglob("*") if not path.is_dir()]
+    assert [path.name for path in copied] == ["second.csv"]
+
+
+def test_a_backup_that_is_not_as_it_was_made_is_refused_before_anything_is_restored(tmp_path: Path) -> None:
+    """Most likely wrong: a file that the manifest does not list, or a manifest that lists no dump."""
+    folder = tmp_path / "b"
+    (folder / "landing/acme").mkdir(parents=True)
+    for name in ("upstream.dump", "dagster.dump", "landing/acme/x.csv"):
+        (folder / name).write_text(name)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    manifest = archive.Manifest(
+        "t", "p", "r", 18, {}, {name: archive.sha256_of(folder / name) for name in names}, "/l", True
+    )
+    archive.write_manifest(folder, manifest)
+    digest = archive.manifest_sha256(folder)
+    assert archive.read_manifest(folder, f"{digest.upper()}\n") == manifest
+
+    def refused(match: str, sha256: str | None = None) -> None:
+        with pytest.raises(ConfigurationError, match=match) as raised:
+            archive.read_manifest(folder, sha256)
+        assert "name another" in str(raised.value).lower() or sha256 or "release" in str(raised.value)
+        assert "canary" not in str(raised.value)
+
+    refused("another SHA-256", "0" * 64)
+    for make in (Path.touch, lambda path: path.symlink_to(folder / "upstream.dump"), os.mkfifo):
+        make(folder / "landing/acme/more.csv")
+        refused(r"more\.csv' in it is neither|more\.csv' is in it and not")
+        (folder / "landing/acme/more.csv").unlink()
+    (folder / "landing/acme/x.csv").write_text("changed")
+    refused(r"x\.csv' of .* was changed")
+    (folder / "landing/acme/x.csv").write_text("landing/acme/x.csv")
+    written = folder / "manifest.json"
+    facts = json.loads(written.read_text())
+    files = facts["files"]
+    for changed, match in (
+        ({"files": {}}, r"lists no dagster\.dump"),
+        ({"files": {**files, "landing/../upstream.dump": files["upstream.dump"]}}, "missing or was changed"),
+        ({"files": {**files, "\x1b[2J": ""}}, r"'\\x1b\[2J' of .* is missing"),
+        ({"files": ["canary"]}, r"cannot be read \(files\)"),
+        ({"canary": 1}, "cannot be read"),
+        ({"format": 2}, "of format 2"),
+        ({"format": "canary"}, r"cannot be read \(format\)"),
+    ):
+        written.write_text(json.dumps({**facts, **changed}))
+        refused(match)
+    for text in ("{", "[]", "\ud800", "[" * 100_000, ""):
+        written.write_bytes(text.encode("utf-8", "surrogatepass"))
+        refused("cannot be read")
+    written.unlink()
+    refused("did not come to its end")
 
 
 def test_a_login_that_row_level_security_hides_rows_from_is_refused(

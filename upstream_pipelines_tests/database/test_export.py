@@ -13,6 +13,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import ConflictError
@@ -52,6 +53,10 @@ def test_an_export_is_what_is_stored_of_that_customer_alone(
         pipeline.execute("INSERT INTO customers (slug, name) VALUES (%s, '=1+1, \"x\"')", (slug,))
     alpha, beta = (get_customer(pipeline, slug).customer_id for slug in ("alpha", "beta"))
     _fill_every_table(settings, (alpha, beta))
+    pipeline.execute(
+        """INSERT INTO people (person_id, email) SELECT DISTINCT person_id, person_id || '@example.org' FROM members
+           ON CONFLICT (person_id) DO UPDATE SET email = excluded.email"""
+    )
     pipeline.execute("UPDATE alert_channels SET kind = 'webhook', secret = 'whsec_canary', previous_secret = 'whsec_canary', "
                      "previous_secret_until = now()")  # fmt: skip
     assert settings.database_url is not None
@@ -74,5 +79,15 @@ def test_an_export_is_what_is_stored_of_that_customer_alone(
         assert (folder / f"{table}.csv").stat().st_mode & 0o077 == 0
     (row,) = csv.DictReader((folder / "customers.csv").read_text().splitlines())
     assert row["name"] == '=1+1, "x"'
+    members = list(csv.DictReader((folder / "members.csv").read_text().splitlines()))
+    emails = pipeline.execute(
+        "SELECT email FROM members JOIN people USING (person_id) WHERE customer_id = %s ORDER BY 1", (alpha,)
+    ).fetchall()
+    assert sorted(member["email"] for member in members) == [email for (email,) in emails]
+    assert emails
     with pytest.raises(ConflictError, match="not empty"):
-        export_customer(pipeline, get_customer(pipeline, "alpha"), folder)
+        export_customer(pipeline, operator(), get_customer(pipeline, "alpha"), folder)
+    acts = pipeline.execute(
+        "SELECT customer_id, actor_kind FROM audit_log WHERE action = 'customer.exported'"
+    ).fetchall()
+    assert acts == [(alpha, "operator")]

@@ -107,17 +107,35 @@ def test_a_token_needs_a_customer_and_a_future(pipeline: Connection, customer_id
     assert list_tokens(pipeline, customer_id) == []
 
 
-def test_the_api_role_lists_tokens_but_issues_none(
+def test_the_api_role_issues_and_ends_tokens_of_its_customer_alone_and_reads_no_digest(
     settings: Settings, pipeline: Connection, customer_id: int
 ) -> None:
     import psycopg
 
-    issue_token(pipeline, customer_id)
+    other = pipeline.execute(
+        "INSERT INTO customers (slug, name) VALUES ('other', 'Other') RETURNING customer_id"
+    ).fetchone()
+    assert other is not None
+    issue_token(pipeline, other[0])
+    (theirs,) = list_tokens(pipeline, other[0])
     with connect(settings, "upstream_api") as conn:
         with customer_transaction(conn, customer_id):
-            assert len(list_tokens(conn, customer_id)) == 1
-        with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, customer_id):
             issue_token(conn, customer_id)
+            (own,) = list_tokens(conn, customer_id)
+            revoke_token(conn, customer_id, own.token_id)
+            assert list_tokens(conn, other[0]) == []
+            with pytest.raises(NotFoundError):
+                revoke_token(conn, other[0], theirs.token_id)
+        for statement in (
+            "SELECT token_sha256 FROM ingestion_tokens",
+            "UPDATE ingestion_tokens SET token_sha256 = 'x'",
+            "DELETE FROM ingestion_tokens",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, customer_id):
+                conn.execute(statement)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, customer_id):
+            issue_token(conn, other[0])
+    assert len(list_tokens(pipeline, other[0])) == 1
 
 
 class _NoDatabase:

@@ -145,10 +145,34 @@ def _fill(conn: Connection, settings: Settings) -> None:
            INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at)
            SELECT customer_id, delivery_id, 1, now() - interval '401 days' FROM queued"""
     )
+    # Who left 31 days ago and lately, who is a member and an invited one; each with log-ins, of which two are long over.
+    conn.execute(
+        """INSERT INTO people (email, created_at)
+           SELECT name || '@example.org', now() - CASE WHEN name <> 'new' THEN 99 ELSE 1 END * interval '1 day'
+             FROM unnest('{left,lately,member,asked,new}'::text[]) AS name;
+           INSERT INTO members (customer_id, person_id, role, joined_at, invitation_sha256, invitation_expires_at)
+           SELECT c.customer_id, p.person_id, 'viewer', v.joined, sha256(v.of::bytea), v.until
+             FROM customers AS c, people AS p,
+                  (VALUES ('member', now(), now()), ('asked', NULL, now()), ('new', NULL, now() - interval '31 days'))
+                  AS v (of, joined, until) WHERE p.email LIKE v.of || '@%';
+           INSERT INTO audit_log (customer_id, at, actor_kind, actor_id, action, entity_kind, entity_id)
+           SELECT c.customer_id, now() - days * interval '1 day', 'operator', 'x', 'member.removed', 'person', p.person_id
+             FROM customers AS c, people AS p, (VALUES ('left', 31), ('lately', 29)) AS v (of, days)
+            WHERE p.email LIKE v.of || '@%';
+           WITH s AS (INSERT INTO login_sessions (person_id, started_at, ended_at, ending)
+                      SELECT person_id, now() - age * interval '1 day', now() - over * interval '1 day',
+                             CASE WHEN over > 0 THEN 'logout' END
+                        FROM people, (VALUES (90, 31), (60, NULL), (31, 29), (2, NULL)) AS v (age, over)
+                       WHERE email LIKE 'member@%' OR (email LIKE 'left@%' AND age = 2)
+                      RETURNING session_id, person_id, started_at)
+           INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
+           SELECT sha256(session_id::text::bytea), session_id, person_id, 'refresh', started_at + interval '1 day' FROM s"""
+    )
 
 
 OLDER = {
-    "rejected rows": 1, "webhook bodies": 1, "messages with their attempts": 1, "expired tokens": 1, "files that were read": 2,
+    "rejected rows": 1, "webhook bodies": 1, "messages with their attempts": 1, "expired tokens": 1, "ended log-ins": 2,
+    "expired invitations": 1, "people who left": 1, "files that were read": 2,
 }  # fmt: skip
 
 
@@ -167,11 +191,14 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     assert cleanup.clean_up(pipeline, settings, now, dry_run=True) == dry
     monkeypatch.setattr(cleanup, "BATCH_ROWS", 1)
     assert cleanup.clean_up(pipeline, settings, now) == dry
-    assert [one.older for one in cleanup.clean_up(pipeline, settings, now)] == [0] * 5
+    assert [one.older for one in cleanup.clean_up(pipeline, settings, now)] == [0] * len(OLDER)
     assert {table: _count(pipeline, table) for table in kept} == kept
     assert {table: _count(pipeline, table) for table in ("rejected_rows", "webhook_inbox", "ingestion_tokens")} == {
         "rejected_rows": 1, "webhook_inbox": 2, "ingestion_tokens": 2,
     }  # fmt: skip
+    people = pipeline.execute("SELECT array_agg(split_part(email, '@', 1) ORDER BY email) FROM people").fetchone()
+    assert people == (["asked", "lately", "member", "new"],)
+    assert (_count(pipeline, "login_sessions"), _count(pipeline, "session_tokens")) == (2, 2)
     for table in ("deliveries", "delivery_attempts", "delivery_alerts"):
         left = pipeline.execute(
             f"SELECT fingerprint FROM alerts WHERE alert_id IN (SELECT delivery_id FROM {table}) ORDER BY 1"

@@ -11,6 +11,7 @@ from psycopg import sql
 from typer.testing import CliRunner
 
 from upstream_pipelines.cli.main import app
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.store import set_status
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.migrate import dagster_url, ensure_roles_and_databases
@@ -170,8 +171,10 @@ def test_nothing_of_a_deleted_customer_is_left_and_the_others_keep_all(
         assert _rows(pipeline, ids[GONE]) == {}
         assert pipeline.execute("SELECT email FROM people").fetchall() == [("both@a.example",)]
         assert pipeline.execute("SELECT count(*) FROM login_sessions").fetchone() == (1,)
-        trail = pipeline.execute("SELECT action FROM audit_log WHERE customer_id = %s", (ids[GONE],)).fetchall()
-        assert ("customer.deleted",) in trail
+        trail = pipeline.execute(
+            "SELECT action FROM audit_log WHERE customer_id = %s AND entity_id = %s ORDER BY at", (ids[GONE], GONE)
+        ).fetchall()
+        assert trail == [("customer.deletion_begun",)] * 2 + [("customer.deleted",)]
         assert _rows(pipeline, ids[KEPT]) == kept
         landing = Path(settings.landing_root)
         assert [path.name for path in landing.iterdir()] == [KEPT]
@@ -198,13 +201,13 @@ def test_a_customer_that_is_written_for_or_enabled_meanwhile_stays(
     create_customer(pipeline, GONE, "Gone")
     set_status(pipeline, GONE, "disabled")
     customer = get_customer(pipeline, GONE)
-    deletion.empty_customer(pipeline, settings, customer)
+    deletion.empty_customer(pipeline, operator(), settings, customer)
     pipeline.execute(
         "INSERT INTO alert_rules (customer_id, name, kinds) VALUES (%s, 'r', '{drift}')", (customer.customer_id,)
     )
     with pytest.raises(UpstreamError, match="delete it again"):
         deletion.delete_customer(pipeline, customer)
-    deletion.empty_customer(pipeline, settings, customer)
+    deletion.empty_customer(pipeline, operator(), settings, customer)
     set_status(pipeline, GONE, "active")
     with pytest.raises(UpstreamError, match="was enabled"):
         deletion.delete_customer(pipeline, customer)

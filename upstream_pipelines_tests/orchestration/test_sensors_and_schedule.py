@@ -94,7 +94,7 @@ def test_failed_runs_without_a_customer_move_the_cursor_and_alert_nobody(
 def test_the_schedule_asks_for_one_run_a_bucket_with_the_day(
     pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
 ) -> None:
-    for number in range(30):
+    for number in range(51):
         create_customer(pipeline, f"c{number}", "C")
     context = dg.build_schedule_context(
         instance=instance, scheduled_execution_time=datetime(2026, 6, 1, 6, tzinfo=UTC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,27 @@ def test_only_the_proxy_is_reached_from_outside_and_it_asks_for_a_login_before_t
     assert VALUES["dagsterWebserver"]["service"]["type"] == "ClusterIP"
     policy = next(manifest for manifest in MANIFESTS if manifest["kind"] == "NetworkPolicy")
     assert policy["spec"]["ingress"][0]["ports"][0]["port"] == VALUES["dagsterWebserver"]["service"]["port"]
+
+
+def test_the_address_of_a_sender_is_that_which_the_proxy_says_and_requests_are_counted_once() -> None:
+    """Most likely wrong: each sender is the proxy, and one stranger closes the log-in for all."""
+    services, outside = COMPOSE["services"], COMPOSE["networks"]["outside"]["ipam"]["config"][0]
+    proxy = services["proxy"]["networks"]["outside"]["ipv4_address"]
+    assert services["platform"]["environment"]["FORWARDED_ALLOW_IPS"] == proxy
+    # From no other network, so from no other address; and no container gets it by chance.
+    assert set(services["proxy"]["networks"]) == {"outside"}
+    assert ip_address(proxy) in ip_network(outside["subnet"])
+    assert ip_address(proxy) not in ip_network(outside["ip_range"])
+    caddy = (DEPLOY / "container/Caddyfile").read_text()
+    assert "trusted_proxies" not in caddy
+    assert "X-Forwarded-For" not in caddy
+    assert "UPSTREAM_RATE_LIMIT_STORAGE" in services["platform"]["environment"]
+    settings = next(manifest["data"] for manifest in MANIFESTS if manifest["kind"] == "ConfigMap")
+    for believed in settings["FORWARDED_ALLOW_IPS"].split(","):
+        assert ip_network(believed).prefixlen > 8
+    (api,) = (manifest["spec"] for manifest in MANIFESTS if manifest["kind"] == "Deployment")
+    assert {"configMapRef": {"name": "upstream-settings"}} in api["template"]["spec"]["containers"][0]["envFrom"]
+    assert api["replicas"] == 1
 
 
 def test_no_secret_is_in_any_of_them() -> None:
