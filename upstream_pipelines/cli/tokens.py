@@ -15,10 +15,9 @@ from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import (
     TokenInfo,
     find_token,
-    issue_token,
     list_tokens,
+    make_token,
     revoke_token,
-    token_prefix,
 )
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
@@ -42,9 +41,9 @@ def token(
     prepare(settings)
     with acting(settings) as conn:
         customer = get_customer(conn, slug)
-        made = issue_token(conn, customer.customer_id, label=label, expires_at=end)
+        info, made = make_token(conn, customer.customer_id, label=label, expires_at=end)
         details = {"expires": end.isoformat()} if end is not None else {}
-        audited(conn, customer, "token.issued", ("token", token_prefix(made)), **details)
+        audited(conn, customer, "token.issued", ("token", info.token_id), prefix=info.prefix, **details)
     if json:
         print_json({"token": made})
     else:
@@ -90,5 +89,5 @@ def revoke(
         customer = get_customer(conn, slug)
         info = find_token(conn, customer.customer_id, named)
         revoke_token(conn, customer.customer_id, info.token_id)
-        audited(conn, customer, "token.revoked", ("token", info.prefix))
+        audited(conn, customer, "token.revoked", ("token", info.token_id), prefix=info.prefix)
     out.print(f"Token {info.prefix} of {slug} is revoked.")

@@ -16,7 +16,7 @@ from upstream_pipelines.customers.people import set_password
 from upstream_pipelines.customers.sessions import log_in
 from upstream_pipelines.customers.tokens import authenticate
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
+from upstream_pipelines.errors import ConfigurationError, InvalidInputError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings
 
 PASSWORD = "four words make one"
@@ -98,7 +98,7 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
     assert authenticate(pipeline, made) is None
     assert "revoked" in _said("customers", "tokens", "acme")
     assert made not in _said("customers", "tokens", "acme")
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(InvalidInputError):
         _said("customers", "token", "acme", "--expires", "2020-01-01")
     _said("alerts", "rotate-secret", "acme", "hook")
     silence = _read("alerts", "silence", "acme", "--payer", "Aetna", "--hours", "2")["silence_id"]
@@ -119,7 +119,8 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
         "silence.ended", "channel.enabled", "channel.resent", "days.labelled", "customer.disabled", "customer.enabled",
     ]  # fmt: skip
     assert {act[1] for act in acts} == {"operator"}
-    assert acts[2][2] == made[:12]
+    assert acts[2][2] == acts[3][2] == info["token_id"]
+    assert f'"prefix": "{made[:12]}"' in acts[2][3]
     assert made not in repr(acts)
 
 

@@ -444,7 +444,9 @@ def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
         assert {member.email for member in list_members(conn, acme)} == {owner.name, admin.name, viewer.name}
 
 
-def test_an_invitation_ends_with_the_right_of_who_made_it(settings: Settings, acme: int, join: Join) -> None:
+def test_an_invitation_ends_with_the_right_of_who_made_it(
+    settings: Settings, pipeline: Connection, acme: int, join: Join
+) -> None:
     """Else who is removed comes back by an invitation that they made before."""
     ann, bob, cid = join("ann"), join("bob"), join("cid", Role.ADMIN)
 
@@ -462,6 +464,8 @@ def test_an_invitation_ends_with_the_right_of_who_made_it(settings: Settings, ac
         assert sorted(waiting(conn)) == ["analyst", "viewer"]
         remove(conn, ann, acme, UUID(bob.id))
         assert waiting(conn) == ["analyst"]
+    set_disabled(pipeline, operator(), ann.name, disabled=True)
+    assert waiting(pipeline) == []
 
 
 def test_the_last_owner_cannot_leave_be_removed_or_demoted(

@@ -89,7 +89,8 @@ GRANT SELECT (customer_id, person_id, role, display_name, invited_at, invited_by
    ON members TO upstream_api;
 -- Joining and the opening of log-ins are the functions' below alone.
 GRANT INSERT (customer_id, person_id, role, display_name, invited_by, invitation_sha256, invitation_expires_at),
-      UPDATE (role, display_name, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures), DELETE ON members TO upstream_api;
+      UPDATE (role, display_name, invited_at, invited_by, invitation_sha256, invitation_expires_at, invitation_failures),
+      DELETE ON members TO upstream_api;
 GRANT SELECT, UPDATE (ended_at, ending) ON login_sessions TO upstream_api;
 GRANT UPDATE (name) ON customers TO upstream_api;
 
@@ -282,18 +283,29 @@ CREATE FUNCTION count_wrong_password(candidate bytea) RETURNS void
 AS $$
     UPDATE members AS m
        SET invitation_failures = m.invitation_failures + 1,
-           invitation_sha256 = CASE WHEN m.invitation_failures < 4 THEN m.invitation_sha256 END,
-           invitation_expires_at = CASE WHEN m.invitation_failures < 4 THEN m.invitation_expires_at END
+           invitation_expires_at = CASE WHEN m.invitation_failures < 4 THEN m.invitation_expires_at
+                                        ELSE least(m.invitation_expires_at, now()) END
      WHERE m.invitation_sha256 = candidate
 $$;
 
 -- The person of an e-mail, made where there is none. An API that knows one customer cannot see whether there is.
+-- The row is held against removal (of people whom no customer has, by the nightly cleanup) and against nothing else: who joins
+-- holds it and waits for the membership, who invites does both the other way round.
 CREATE FUNCTION person_of_email(candidate text) RETURNS uuid
-    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
-    INSERT INTO people (email) VALUES (candidate) ON CONFLICT (lower(email)) DO NOTHING;
-    -- Without a lock of the row: who joins holds it and waits for the membership, who invites the other way round.
-    SELECT p.person_id FROM people AS p WHERE lower(p.email) = lower(candidate)
+DECLARE
+    theirs uuid;
+BEGIN
+    LOOP
+        SELECT p.person_id INTO theirs FROM people AS p WHERE lower(p.email) = lower(candidate) FOR KEY SHARE;
+        EXIT WHEN FOUND;
+        INSERT INTO people (email) VALUES (candidate) ON CONFLICT (lower(email)) DO NOTHING
+        RETURNING person_id INTO theirs;
+        EXIT WHEN FOUND;
+    END LOOP;
+    RETURN theirs;
+END
 $$;
 
 GRANT CREATE ON SCHEMA public TO upstream_pipeline;  -- an owner-to-be needs it; taken back below
