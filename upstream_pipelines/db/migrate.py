@@ -5,6 +5,7 @@ Not here: the tables themselves (migrations/versions/).
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 from typing import LiteralString
 
@@ -65,8 +66,9 @@ def prepare(settings: Settings) -> None:
         require_current(settings)
 
 
+@lru_cache(maxsize=1)
 def head_revision() -> str:
-    """The newest revision this program knows."""
+    """The newest revision this program knows. Read once: each sensor's tick and each run asks, and it is in the code."""
     return str(ScriptDirectory.from_config(_config()).get_current_head())
 
 

@@ -61,12 +61,15 @@ def register_landed_files(conn: Connection, settings: Settings, customer: Custom
 
     Returns: the new uploads' ids.
     """
+    files = list(settled_files(settings, customer.slug))
+    if not files:
+        return []
     waiting = {
         row[0]
         for row in conn.execute(QUERIES.select_waiting_locations, {"customer_id": customer.customer_id}).fetchall()
     }
     registered = []
-    for file in settled_files(settings, customer.slug):
+    for file in files:
         if str(file.path) not in waiting:
             upload_id = uuid4()
             try:
