@@ -287,7 +287,11 @@ def test_a_mapped_header_that_is_not_there_is_told() -> None:
         (b"payer,cpt,outcome\nAetna,99213,paid\n", ["submitted_date", "'payer', 'cpt', 'outcome'", "mapping"]),
         (
             b"payer,cpt,submitted_date,claim status,Claim_Status\na,b,c,d,e",
-            ["outcome", "'claim status'", "columns"],
+            ["outcome", "'claim status'", "rename one of those that are the same"],
+        ),
+        (
+            b"payer,cpt,submitted_date,claim status,status\na,b,c,d,e",
+            ["outcome", "'claim status'", "under columns"],
         ),
         (b"payer,submitted_date,outcome\na,2026-01-05,paid\n", ["cpt", "no_cpt"]),
     ],
