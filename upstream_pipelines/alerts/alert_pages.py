@@ -14,12 +14,13 @@ from psycopg.rows import class_row
 from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.feedback import Judgement
 from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.rules import Kind
 from upstream_pipelines.alerts.store import AlertState
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.marks import mark_of, read_mark
+from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.errors import NotFoundError
 
-AlertKind = Literal["drift", "quality", "silence", "run_failure", "delivery_trouble", "test"]
+AlertKind = Kind | Literal["test"]
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,7 @@ def alerts_page(
     }  # fmt: skip
     with conn.cursor(row_factory=class_row(KeptAlert)) as cursor:
         rows = cursor.execute(QUERIES.select_alerts_page, values).fetchall()
-    more = len(rows) > limit
-    return rows[:limit], mark_of(rows[limit - 1].created_at, rows[limit - 1].alert_id) if more else None
+    return page_of(rows, limit, lambda row: (row.created_at, row.alert_id))
 
 
 def alert_in_full(conn: Connection, customer_id: int, alert_id: UUID) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.marks import mark_of, read_mark
+from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
 
 QUERIES = load_queries(__package__)
@@ -94,8 +94,7 @@ def claims_page(
     with conn.cursor(row_factory=class_row(ClaimLine)) as cursor:
         # Planned each time: which index is the right one depends on what is asked for.
         rows = cursor.execute(QUERIES.select_claims_page, values, prepare=False).fetchall()
-    more = len(rows) > limit
-    return rows[:limit], mark_of(rows[limit - 1].submitted_date, rows[limit - 1].claim_key) if more else None
+    return page_of(rows, limit, lambda row: (row.submitted_date, row.claim_key))
 
 
 def count_lines_of(conn: Connection, customer_id: int, wanted: ClaimFilter) -> int:

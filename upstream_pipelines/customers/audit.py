@@ -22,7 +22,7 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.marks import mark_of, read_mark
+from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.visible import guarded
 
@@ -133,8 +133,7 @@ def read_acts(
             QUERIES.select_acts,
             {"customer_id": customer_id, "after_at": at, "after_id": audit_id, "limit": limit + 1, **vars(wanted)},
         ).fetchall()
-    more = len(rows) > limit
-    return rows[:limit], mark_of(rows[limit - 1].at, rows[limit - 1].audit_id) if more else None
+    return page_of(rows, limit, lambda row: (row.at, row.audit_id))
 
 
 def deleted_customer(conn: Connection, slug: str) -> int | None:

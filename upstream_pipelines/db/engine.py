@@ -70,7 +70,7 @@ def role_url(url: URL, role: Role | None) -> URL:
 
 _LOGIN = re.compile(r'\b(user|role) "[^"]*"')
 
-# A killed server takes longer to be back (half a second at least), and under load a connection lies idle for less.
+# A killed server takes longer to be back, and under load a connection lies idle for less.
 _TRUSTED_SECONDS = 0.1
 _engines: dict[URL, Engine] = {}
 _engines_lock = Lock()

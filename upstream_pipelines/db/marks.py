@@ -1,4 +1,4 @@
-"""Marks of pages: where in an order a page ended, as a text that a client hands back.
+"""Pages of rows, and their marks: where in an order a page ended, as a text that a client hands back.
 
 Not here: the order, which each query has with the comparison that goes on from a mark.
 """
@@ -9,9 +9,23 @@ import base64
 import binascii
 from collections.abc import Callable
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from upstream_pipelines.errors import InvalidInputError
+
+Row = TypeVar("Row")
+
+
+def page_of(
+    rows: list[Row], limit: int, order: Callable[[Row], tuple[object, ...]]
+) -> tuple[list[Row], str | None]:
+    """The page of a query that asked for one row more than `limit`, and the mark of its last row, None at the end.
+
+    `order` gives the values by which rows are ordered.
+    """
+    if len(rows) <= limit:
+        return rows, None
+    return rows[:limit], mark_of(*order(rows[limit - 1]))
 
 
 def mark_of(*values: object) -> str:

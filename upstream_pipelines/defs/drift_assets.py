@@ -186,7 +186,7 @@ def _look_in_sweep(
         link = f"{settings.ui_url}/runs/{context.run_id}"
         take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
     if made.shown != "nothing":
-        # Dagster connects anew for each line: a fifth of what a customer costs in a sweep of thousands.
+        # Dagster connects anew for each line: an eighth of what a customer costs in a sweep of thousands.
         context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
 
 

@@ -92,7 +92,7 @@ def _panel(axes: Any, rows: pd.DataFrame, signal: str, payers: list[str]) -> Non
     at = known["payer"].map(place).to_numpy(dtype=float)
     for name, offset, colour in (("baseline", 0.14, BASELINE_COLOUR), ("current", -0.14, CURRENT_COLOUR)):
         value, low, high = (known[key].to_numpy() * SCALE[signal] for key in (name, f"{name}_low", f"{name}_high"))
-        # All payers in one object: an object each took a fifth of the drawing.
+        # All payers in one object: an object each took an eighth of the drawing.
         axes.hlines(at + offset, low, high, color=colour, linewidth=2, capstyle="round")
         axes.plot(value, at + offset, marker="o", markersize=5, linestyle="none", color=colour)
     for row in rows.to_dict("records"):

@@ -14,7 +14,7 @@ from psycopg.rows import class_row
 
 from upstream_pipelines.claims.listing import ClaimFilter
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.marks import mark_of, read_mark
+from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.breakdown import periods_of
 from upstream_pipelines.drift.events import Cause, Direction, State
@@ -96,10 +96,7 @@ def events_page(
     }  # fmt: skip
     with conn.cursor(row_factory=class_row(KeptEvent)) as cursor:
         rows = cursor.execute(QUERIES.select_events_page, values).fetchall()
-    if len(rows) <= limit:
-        return rows, None
-    last = rows[limit - 1]
-    return rows[:limit], mark_of(_OVER[last.state == "resolved"], last.opened_on, last.event_id)
+    return page_of(rows, limit, lambda row: (_OVER[row.state == "resolved"], row.opened_on, row.event_id))
 
 
 def event_in_full(conn: Connection, customer_id: int, event_id: UUID) -> EventInFull:

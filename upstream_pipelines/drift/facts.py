@@ -190,7 +190,7 @@ def _lateness(submitted: Ints, age: Ints, submitted_known: Ints, decision_known:
 
 
 def _names(*columns: pd.Series) -> list[str]:
-    # Distinct values first: of a small customer's look a third was spent on walking through texts.
+    # Distinct values first: walking through texts took a third of laying out a small customer's activity.
     return sorted({str(name) for column in columns for name in column.unique()})
 
 

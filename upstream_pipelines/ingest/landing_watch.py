@@ -1,4 +1,4 @@
-"""Which customers' folders have to be listed again: listing ten thousand empty ones takes seconds at each tick.
+"""Which customers' folders have to be listed again: looking through ten thousand empty ones took 15 s of a tick.
 
 Not here: what lies in a folder (landing.py), registering it (uploads.py).
 """

@@ -16,7 +16,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.marks import mark_of, read_mark
+from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.visible import guarded
 
@@ -81,8 +81,7 @@ def uploads_page(
     }  # fmt: skip
     with conn.cursor(row_factory=class_row(UploadSummary)) as cursor:
         rows = cursor.execute(QUERIES.select_uploads_page, values).fetchall()
-    more = len(rows) > limit
-    return rows[:limit], mark_of(rows[limit - 1].received_at, rows[limit - 1].upload_id) if more else None
+    return page_of(rows, limit, lambda row: (row.received_at, row.upload_id))
 
 
 def rejected_rows(

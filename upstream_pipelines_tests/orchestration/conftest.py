@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,9 +27,21 @@ import pytest
 import requests
 import trustme
 
+from upstream_pipelines.db.migrate import ensure_roles_and_databases
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.demo.receivers import Receivers, running_receivers
 from upstream_pipelines.settings import Settings
+
+
+def with_dagster_of_its_own(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """The settings with a Dagster database that nobody else has, named by the environment for commands and jobs."""
+    settings = settings.model_copy(update={"dagster_database_name": f"dagster_{uuid.uuid4().hex}"})
+    assert settings.database_url is not None
+    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
+    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
+    monkeypatch.setenv("UPSTREAM_DAGSTER_DATABASE_NAME", settings.dagster_database_name)
+    ensure_roles_and_databases(settings)
+    return settings
 
 
 def free_port() -> int:

@@ -1,7 +1,6 @@
 """Retention: what is old goes, what is needed stays, in the product's tables, the landing zone and Dagster's storage."""
 
 import json
-import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typer.testing import CliRunner
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.migrate import dagster_url, ensure_roles_and_databases
+from upstream_pipelines.db.migrate import dagster_url
 from upstream_pipelines.defs import cleaning
 from upstream_pipelines.defs.home import dagster_instance, project_file
 from upstream_pipelines.defs.jobs import cleanup_night
@@ -27,6 +26,7 @@ from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import register_landed_files
 from upstream_pipelines.operations import cleanup
 from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.orchestration.conftest import with_dagster_of_its_own
 
 HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome\n"
 
@@ -71,14 +71,7 @@ def _deletes() -> None:
 
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """With a Dagster database of its own, and named by the environment for commands and jobs."""
-    settings = settings.model_copy(update={"dagster_database_name": f"dagster_{uuid.uuid4().hex}"})
-    assert settings.database_url is not None
-    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
-    monkeypatch.setenv("UPSTREAM_DAGSTER_DATABASE_NAME", settings.dagster_database_name)
-    ensure_roles_and_databases(settings)
-    return settings
+    return with_dagster_of_its_own(settings, monkeypatch)
 
 
 def _count(conn: psycopg.Connection, table: str) -> int:

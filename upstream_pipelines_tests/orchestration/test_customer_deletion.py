@@ -1,6 +1,5 @@
 """`upstream customers delete`, as typed: nothing of the customer is left in any table, folder or log; the others keep all."""
 
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.store import set_status
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.migrate import dagster_url, ensure_roles_and_databases
+from upstream_pipelines.db.migrate import dagster_url
 from upstream_pipelines.defs.home import dagster_instance
 from upstream_pipelines.errors import ConfigurationError, ConflictError, NotFoundError, UpstreamError
 from upstream_pipelines.ingest.landing import customer_folder
@@ -22,6 +21,7 @@ from upstream_pipelines.ingest.uploads import LOCK_CLASS
 from upstream_pipelines.operations import deletion
 from upstream_pipelines.settings import Settings
 from upstream_pipelines_tests.database.test_tenancy import _fill_every_table
+from upstream_pipelines_tests.orchestration.conftest import with_dagster_of_its_own
 
 GONE, KEPT = "gone-canary", "kept"
 
@@ -47,14 +47,7 @@ def _sweep() -> None:
 
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """With a Dagster database of its own, and named by the environment for the command."""
-    settings = settings.model_copy(update={"dagster_database_name": f"dagster_{uuid.uuid4().hex}"})
-    assert settings.database_url is not None
-    monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
-    monkeypatch.setenv("UPSTREAM_HOME", str(settings.home))
-    monkeypatch.setenv("UPSTREAM_DAGSTER_DATABASE_NAME", settings.dagster_database_name)
-    ensure_roles_and_databases(settings)
-    return settings
+    return with_dagster_of_its_own(settings, monkeypatch)
 
 
 def _delete(*words: str) -> str:
