@@ -1,13 +1,13 @@
-"""People, log-ins, members: what ends a log-in, who may change whom, and that a customer always has an owner."""
+"""People and their log-ins: invitations, passwords, tokens, and what ends a log-in."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
-from threading import Barrier, BoundedSemaphore
+from threading import BoundedSemaphore
 from uuid import UUID
 
 import psycopg
@@ -15,7 +15,7 @@ import pytest
 
 from upstream_pipelines.customers import passwords
 from upstream_pipelines.customers.audit import Actor, operator
-from upstream_pipelines.customers.members import LastOwnerError, change_role, invite, leave, list_members, remove
+from upstream_pipelines.customers.members import invite, list_members, remove
 from upstream_pipelines.customers.passwords import BusyError, WeakPasswordError, hash_password, password_fits
 from upstream_pipelines.customers.people import (
     PasswordRefusedError,
@@ -34,12 +34,11 @@ from upstream_pipelines.customers.sessions import (
     open_session,
     refresh,
 )
-from upstream_pipelines.db.engine import Connecting, Connection, connect, customer_transaction
-from upstream_pipelines.errors import ConflictError, ForbiddenError, InvalidInputError, NotFoundError
+from upstream_pipelines.db.engine import Connecting, Connection, connect
 from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.database.customer_people import UNHASHED, Join, as_customer, joining, made_customer
 
 PASSWORD = "four words make one"
-UNHASHED = "$argon2id$ of no password"
 
 
 @pytest.fixture
@@ -50,40 +49,12 @@ def api(settings: Settings) -> Iterator[Connection]:
 
 @pytest.fixture
 def acme(pipeline: Connection) -> int:
-    return _customer(pipeline, "acme")
-
-
-def _customer(conn: Connection, slug: str) -> int:
-    row = conn.execute(
-        "INSERT INTO customers (slug, name) VALUES (%s, %s) RETURNING customer_id", (slug, slug)
-    ).fetchone()
-    assert row is not None
-    return int(row[0])
-
-
-Join = Callable[..., Actor]
+    return made_customer(pipeline, "acme")
 
 
 @pytest.fixture
 def join(pipeline: Connection, acme: int) -> Join:
-    """Makes a member who has joined; gives them as an actor. No password fits: hashing is not what is tested."""
-
-    def make(name: str, role: Role = Role.OWNER, customer_id: int = acme) -> Actor:
-        email = f"{name}@example.org"
-        with pipeline.transaction():
-            member, _ = invite(pipeline, operator(), customer_id, email, role)
-            pipeline.execute(
-                "UPDATE members SET joined_at = now(), invitation_sha256 = NULL, invitation_expires_at = NULL"
-                " WHERE person_id = %s",
-                (member.person_id,),
-            )
-            pipeline.execute(
-                "UPDATE people SET password_hash = %s, password_set_at = now() WHERE person_id = %s",
-                (UNHASHED, member.person_id),
-            )
-        return Actor("person", str(member.person_id), email)
-
-    return make
+    return joining(pipeline, acme)
 
 
 def _open(conn: Connection, who: Actor) -> TokenPair:
@@ -100,13 +71,6 @@ def _who(conn: Connection, access_token: str, slug: str | None = None) -> Logged
     who = authenticate_person(conn, access_token, slug)
     assert who is not None
     return who
-
-
-@contextmanager
-def _as_customer(settings: Settings, customer_id: int, who: Actor | None = None) -> Iterator[Connection]:
-    person_id = UUID(who.id) if who is not None else None
-    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer_id, person_id):
-        yield conn
 
 
 def test_an_invited_person_sets_a_password_with_the_token_once_and_logs_in(
@@ -135,7 +99,7 @@ def test_who_invites_a_person_of_another_customer_cannot_log_in_as_them(
     pipeline: Connection, api: Connection, acme: int
 ) -> None:
     """The token of an invitation passes through the hands of who invites; with it alone nobody's password is set."""
-    beta = _customer(pipeline, "beta")
+    beta = made_customer(pipeline, "beta")
     with pipeline.transaction():
         _, first = invite(pipeline, operator(), acme, "ann@example.org", Role.OWNER)
         _, second = invite(pipeline, operator(), beta, "ann@example.org", Role.VIEWER)
@@ -157,7 +121,7 @@ def test_five_wrong_passwords_end_an_invitation(
     pipeline: Connection, api: Connection, acme: int, join: Join, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever invites could try the passwords of somebody of another customer."""
-    ann = join("ann", customer_id=_customer(pipeline, "beta"))
+    ann = join("ann", customer_id=made_customer(pipeline, "beta"))
     for wrong in (4, 5):
         with pipeline.transaction():
             _, token = invite(pipeline, operator(), acme, ann.name, Role.VIEWER)
@@ -172,12 +136,12 @@ def test_an_invitation_is_answered_alike_for_a_known_and_an_unknown_e_mail(
     settings: Settings, pipeline: Connection, acme: int, join: Join
 ) -> None:
     """Else whoever may invite could ask who has a log-in here, and under which name."""
-    beta = _customer(pipeline, "beta")
+    beta = made_customer(pipeline, "beta")
     with pipeline.transaction():
         invite(pipeline, operator(), beta, "Known@example.org", Role.OWNER, display_name="A Name")
     set_disabled(pipeline, operator(), "known@example.org", disabled=True)
     ann = join("ann", Role.ADMIN)
-    with _as_customer(settings, acme, ann) as conn:
+    with as_customer(settings, acme, ann) as conn:
         known, _ = invite(conn, ann, acme, "KNOWN@example.org", Role.VIEWER, display_name="B")
         assert known.display_name == "B", "not what beta calls them"
         unknown, _ = invite(conn, ann, acme, "UNKNOWN@example.org", Role.VIEWER, display_name="B")
@@ -301,7 +265,7 @@ def test_a_log_in_or_joining_begun_before_a_reset_or_a_disabling_does_not_outliv
 ) -> None:
     """No connection is held while the hash is checked: what happens in that time counts."""
     ann = join("ann")
-    beta = _customer(pipeline, "beta")
+    beta = made_customer(pipeline, "beta")
     with pipeline.transaction():
         _, invitation = invite(pipeline, operator(), beta, ann.name, Role.OWNER)
 
@@ -337,7 +301,7 @@ def test_with_the_apis_own_sql_no_password_is_set_without_a_token_and_nobody_joi
     with pipeline.transaction():
         ann, token = invite(pipeline, operator(), acme, "ann@example.org", Role.OWNER)
         _, of_bob = invite(pipeline, operator(), acme, "bob@example.org", Role.OWNER)
-    with _as_customer(settings, acme) as conn:
+    with as_customer(settings, acme) as conn:
         for digest in (None, b"x" * 32, token_digest(of_bob, "ups")):
             values = (ann.person_id, digest, UNHASHED)
             assert conn.execute("SELECT * FROM set_password(%s, %s, %s)", values).fetchall() == []
@@ -406,138 +370,3 @@ def test_a_password_is_at_least_twelve_characters_and_at_most_a_thousand_bytes_w
     assert password_fits("Café Ångström", stored)
     assert not password_fits("Cafe Ångström", stored)
     assert not password_fits("x" * 1001, stored)
-
-
-def test_nobody_grants_a_role_above_their_own_or_changes_somebody_above(
-    settings: Settings, acme: int, join: Join
-) -> None:
-    owner, admin = join("owner"), join("admin", Role.ADMIN)
-    viewer, analyst = join("viewer", Role.VIEWER), join("analyst", Role.ANALYST)
-    with _as_customer(settings, acme, admin) as conn:
-        for forbidden in (
-            lambda: invite(conn, admin, acme, "new@example.org", Role.OWNER),
-            lambda: change_role(conn, admin, acme, UUID(viewer.id), Role.OWNER),
-            lambda: change_role(conn, admin, acme, UUID(admin.id), Role.OWNER),
-            lambda: change_role(conn, admin, acme, UUID(owner.id), Role.VIEWER),
-            lambda: remove(conn, admin, acme, UUID(owner.id)),
-            lambda: invite(conn, analyst, acme, "new@example.org", Role.VIEWER),
-            lambda: remove(conn, viewer, acme, UUID(analyst.id)),
-        ):
-            with pytest.raises(ForbiddenError):
-                forbidden()
-        with pytest.raises(ConflictError):
-            invite(conn, admin, acme, viewer.name, Role.VIEWER)
-        with pytest.raises(NotFoundError):
-            remove(conn, admin, acme, UUID(int=1))
-        for email in (
-            "nobody",
-            "a@b",
-            "a b@c.org",
-            "a@c.org\0",
-            "ä@c.org",
-            *(f"a{x}@c.org" for x in "`${}|!;<>()"),
-        ):
-            with pytest.raises(InvalidInputError):
-                invite(conn, admin, acme, email, Role.VIEWER)
-        assert change_role(conn, admin, acme, UUID(viewer.id), Role.ADMIN).role is Role.ADMIN
-        remove(conn, admin, acme, UUID(analyst.id))
-        assert {member.email for member in list_members(conn, acme)} == {owner.name, admin.name, viewer.name}
-
-
-def test_an_invitation_ends_with_the_right_of_who_made_it(
-    settings: Settings, pipeline: Connection, acme: int, join: Join
-) -> None:
-    """Else who is removed comes back by an invitation that they made before."""
-    ann, bob, cid = join("ann"), join("bob"), join("cid", Role.ADMIN)
-
-    def waiting(conn: Connection) -> list[str]:
-        return [member.role for member in list_members(conn, acme) if member.joined_at is None]
-
-    for who, roles in ((bob, (Role.OWNER, Role.VIEWER)), (cid, (Role.ADMIN, Role.VIEWER)), (ann, (Role.ANALYST,))):
-        with _as_customer(settings, acme, who) as conn:
-            for role in roles:
-                invite(conn, who, acme, f"{role}.of.{who.name}", role)
-    with _as_customer(settings, acme, ann) as conn:
-        change_role(conn, ann, acme, UUID(bob.id), Role.ADMIN)
-        assert sorted(waiting(conn)) == ["admin", "analyst", "viewer", "viewer"]
-        change_role(conn, ann, acme, UUID(cid.id), Role.ANALYST)
-        assert sorted(waiting(conn)) == ["analyst", "viewer"]
-        remove(conn, ann, acme, UUID(bob.id))
-        assert waiting(conn) == ["analyst"]
-    set_disabled(pipeline, operator(), ann.name, disabled=True)
-    assert waiting(pipeline) == []
-
-
-def test_the_last_owner_cannot_leave_be_removed_or_demoted(
-    settings: Settings, pipeline: Connection, acme: int, join: Join
-) -> None:
-    """Neither by an operator. An owner who has not joined yet, or is disabled, is none to rely on."""
-    ann, bob = join("ann"), join("bob")
-    set_disabled(pipeline, operator(), bob.name, disabled=True)
-    with _as_customer(settings, acme, ann) as conn:
-        invite(conn, ann, acme, "cid@example.org", Role.OWNER)
-        for last in (
-            lambda: leave(conn, ann, acme, UUID(ann.id)),
-            lambda: remove(conn, ann, acme, UUID(ann.id)),
-            lambda: remove(conn, operator(), acme, UUID(ann.id)),
-            lambda: change_role(conn, ann, acme, UUID(ann.id), Role.ADMIN),
-        ):
-            with pytest.raises(LastOwnerError):
-                last()
-    set_disabled(pipeline, operator(), bob.name, disabled=False)
-    with _as_customer(settings, acme, ann) as conn:
-        leave(conn, ann, acme, UUID(ann.id))
-
-
-@pytest.mark.parametrize("act", ["leave", "demote", "remove each other"])
-def test_of_two_owners_who_go_at_once_one_stays(
-    settings: Settings, pipeline: Connection, acme: int, join: Join, act: str
-) -> None:
-    ann, bob = join("ann"), join("bob")
-    barrier = Barrier(2)
-
-    def go(pair: tuple[Actor, Actor]) -> str:
-        me, other = pair
-        try:
-            with _as_customer(settings, acme, me) as conn:
-                barrier.wait()
-                if act == "leave":
-                    leave(conn, me, acme, UUID(me.id))
-                elif act == "demote":
-                    change_role(conn, me, acme, UUID(me.id), Role.VIEWER)
-                else:
-                    remove(conn, me, acme, UUID(other.id))
-        except (LastOwnerError, ForbiddenError) as error:
-            return error.code
-        return "done"
-
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = sorted(pool.map(go, [(ann, bob), (bob, ann)]))
-    assert outcomes in (["done", "last_owner"], ["done", "forbidden"])
-    owners = [member for member in list_members(pipeline, acme) if member.role is Role.OWNER]
-    assert len(owners) == 1
-
-
-def test_a_person_of_two_customers_is_one_of_each_and_neither_sees_the_other(
-    settings: Settings, pipeline: Connection, acme: int, join: Join
-) -> None:
-    beta = _customer(pipeline, "beta")
-    join("ann")
-    cid = join("cid", customer_id=beta)
-    with _as_customer(settings, acme) as conn:
-        conn.execute("SELECT set_config('app.person_id', %s, true)", (cid.id,))
-        assert conn.execute("SELECT count(*) FROM members").fetchone() == (1,)
-        assert [member.email for member in list_members(conn, beta)] == []
-        assert conn.execute("SELECT slug FROM customers").fetchall() == [("acme",)]
-    with connect(settings, "upstream_api") as conn:
-        for table in ("people", "members", "login_sessions", "audit_log"):
-            columns = {"people": "person_id", "members": "person_id"}.get(table, "*")
-            assert conn.execute(f"SELECT {columns} FROM {table}").fetchall() == [], table
-        for hidden in (
-            "password_hash FROM people",
-            "reset_sha256 FROM people",
-            "invitation_sha256 FROM members",
-            "* FROM session_tokens",
-        ):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                conn.execute(f"SELECT {hidden}")
