@@ -23,6 +23,7 @@ LONGEST_SETTLING = 30  # days; a source later than that is late by habit and can
 SLACK = 64  # days counted forward before the arrays are laid out anew; with 400 each look is a fifth slower
 RECENT_DAYS = 90  # days whose billed amounts say how much of the money is a payer's
 SILENT_DAYS = 14
+EMPTY_DAYS = 28  # days before a customer's first line that stay in view: a step is told by the days before it
 SILENT_FACTS = 20.0
 
 
@@ -46,6 +47,8 @@ class View:
 
     `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
     `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
+    `days` are those since the customer's first known line, with `EMPTY_DAYS` before it, between the longest change and
+    `most_days`, from which they differ by whole weeks.
     Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day, and
     decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days
     (`aged_on`: decision days) by payers, so that what is done to the days of one age runs through memory in its order;
@@ -67,6 +70,7 @@ class View:
     ends: Ints
     start: int
     days: int
+    most_days: int
     ages: int
     present: Bools
     sees_open: bool
@@ -141,10 +145,13 @@ class View:
 class Counts:
     """The counts of one customer as of the latest look, carried forward by `at`."""
 
-    def __init__(self, facts: Facts, days: int, country: str) -> None:
-        """`days` are those counted at a look, `country` that whose holidays put off decisions."""
+    def __init__(self, facts: Facts, days: int, fewest_days: int, country: str) -> None:
+        """`days` are those counted at a look, of a customer whose history is shorter fewer but `fewest_days`; `country` is
+        that whose holidays put off decisions.
+        """
         self._facts = facts
         self._days = days
+        self._fewest_days = fewest_days
         self._country = country
         decided = np.flatnonzero(facts.age != UNDECIDED)
         visible_from = np.maximum(facts.submitted_known[decided], facts.decision_known[decided])
@@ -302,10 +309,17 @@ class Counts:
         last = self._horizon - self._origin + 1
         return _longest_age(self._age_on[max(last - self._days, 0) : last].sum(axis=0)) + 1
 
+    def _days_since_first_line(self, last: int) -> int:
+        """The days up to `last` that a view needs: on those before a customer's first line there is nothing to be counted."""
+        needed = max(last - int(self._first_lines.min(initial=NEVER)) + 1 + EMPTY_DAYS, self._fewest_days)
+        return self._days - max(self._days - needed, 0) // 7 * 7
+
     def _view(self) -> View:
-        facts, horizon, days = self._facts, self._horizon, self._days
+        facts, horizon = self._facts, self._horizon
         assert self._as_of is not None
         ages = self._ages()
+        submitted_to = self._complete_to(self._late_lines)
+        days = self._days_since_first_line(max(horizon, submitted_to))
         start = horizon - days - ages + 1
         first, last = start - self._origin, horizon - self._origin + 1
         of, on = slice(first, last), slice(last - days, last)
@@ -314,7 +328,6 @@ class Counts:
         open_lines = total[:, -60:].sum() - self._cubes[0][:, of][:, -60:].sum()
         decided = recent_by_age.sum()
         slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
-        submitted_to = self._complete_to(self._late_lines)
         # Days that leave the view, or come back into it with longer ages: few, where those in view are many.
         self._by_age -= self._cubes[:, :, self._by_age_from : first].sum(axis=2, dtype=np.float64)
         self._by_age += self._cubes[:, :, first : self._by_age_from].sum(axis=2, dtype=np.float64)
@@ -328,6 +341,7 @@ class Counts:
             ends=_payer_ends(total + self._on[0][:, of], horizon),
             start=start,
             days=days,
+            most_days=self._days,
             ages=ages,
             present=self._first_lines < NEVER,
             sees_open=bool(not slow or open_lines > 0),

@@ -86,7 +86,7 @@ def data_behind(
 def patterns_in(view: View) -> list[Trouble]:
     """Troubles that show in what was known before the look, on the last `SEEN_DAYS` complete days."""
     names = view.facts.payers
-    submissions, decisions = (values[:, -SEEN_DAYS:] for values in (view.submissions, view.decided_on))
+    submissions, decisions = (_last_seen(values) for values in (view.submissions, view.decided_on))
     starts = view.submitted_to - submissions.shape[1] + 1, view.horizon - decisions.shape[1] + 1
     found = [*_renamed(names, submissions, starts[0]), *_aliases(names, view.first_lines, submissions, starts[0])]
     kinds: tuple[tuple[By, Floats, int, Floats], ...] = (
@@ -97,6 +97,12 @@ def patterns_in(view: View) -> list[Trouble]:
         found += _holes(counts.sum(axis=0), start, by)
         found += _late(lateness[max(start - view.late_from, 0) :][: counts.shape[1]], start, by)
     return found
+
+
+def _last_seen(counts: Floats) -> Floats:
+    """The last `SEEN_DAYS` columns; of a shorter history with empty days before it."""
+    lately = counts[:, -SEEN_DAYS:]
+    return np.pad(lately, ((0, 0), (SEEN_DAYS - lately.shape[1], 0)))
 
 
 def steps_of(counts: Floats) -> list[Step]:

@@ -71,12 +71,15 @@ class RunningPlatform:
     def json(self, *arguments: str) -> Any:
         return json.loads(self.command(*arguments, "--json").stdout)
 
-    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """A connection to the platform's database of claims."""
         facts = json.loads((self.home / "postgres.json").read_text())
-        with psycopg.connect(
-            host="127.0.0.1", port=facts["port"], user="upstream", password=facts["password"], dbname="upstream",
-            autocommit=True,
-        ) as conn:  # fmt: skip
+        return psycopg.connect(
+            host="127.0.0.1", port=facts["port"], user="upstream", password=facts["password"], dbname="upstream"
+        )
+
+    def rows(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        with self.connection() as conn:
             return conn.execute(statement, parameters or None).fetchall()
 
     def wait(self, what: str, done: Callable[[], bool], seconds: float = 120) -> None:

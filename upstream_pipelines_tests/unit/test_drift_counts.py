@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,6 +9,8 @@ import pytest
 
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.counts import Counts
+from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.factors import _of_groups
 from upstream_pipelines.drift.facts import day_number, facts_from_frames
 
@@ -33,10 +36,10 @@ def test_sums_by_age_carried_from_look_to_look_are_those_counted_anew() -> None:
             }
         )
         facts = facts_from_frames(*activity_from_claims(claims))
-        carried, starts = Counts(facts, 120, "US"), []
+        carried, starts = Counts(facts, 120, 60, "US"), []
         for look in range(150, 400):
             as_of = day_number(START + timedelta(days=look))
-            view, anew = carried.at(as_of), Counts(facts, 120, "US").at(as_of)
+            view, anew = carried.at(as_of), Counts(facts, 120, 60, "US").at(as_of)
             assert (view.start, view.ages) == (anew.start, anew.ages)
             for name in ("decided_by_age", "denied_by_age", "denied_authorization_by_age"):
                 one, other = (
@@ -67,10 +70,10 @@ def test_open_lines_carried_from_look_to_look_are_those_counted_anew() -> None:
         }
     )
     facts = facts_from_frames(*activity_from_claims(claims))
-    carried = Counts(facts, 120, "US")
+    carried = Counts(facts, 120, 60, "US")
     for look in range(200, 300):
         as_of = day_number(START + timedelta(days=look))
-        view, anew = carried.at(as_of), Counts(facts, 120, "US").at(as_of)
+        view, anew = carried.at(as_of), Counts(facts, 120, 60, "US").at(as_of)
         ages = slice(0, view.ages)
         assert (view.start, view.ages) == (anew.start, anew.ages)
         assert np.array_equal(view.open[ages], anew.open[ages]), look
@@ -79,6 +82,47 @@ def test_open_lines_carried_from_look_to_look_are_those_counted_anew() -> None:
         before = np.concatenate([np.zeros_like(decided[:1]), np.cumsum(decided[:-1], axis=0)])
         there = view.start + np.arange(decided.shape[1])[None, :] + np.arange(view.ages)[:, None] <= view.horizon
         assert np.array_equal(view.open[ages], (view.total.T[None] - before) * there[:, :, None]), look
+
+
+def test_days_before_the_first_line_change_no_figure_of_a_look() -> None:
+    rng = np.random.default_rng(5)
+    sent, lag = np.sort(rng.integers(0, 260, 6000)), rng.integers(5, 30, 6000)
+    claims = pd.DataFrame(
+        {
+            "payer": rng.choice(["A", "B", "C"], 6000),
+            "cpt": rng.choice(["1", "2", "3"], 6000),
+            "submitted_date": np.datetime64(START) + sent,
+            "decided_date": np.datetime64(START) + sent + lag,
+            "outcome": np.where(rng.random(6000) < np.where(sent + lag > 200, 0.3, 0.1), "DENIED", "PAID"),
+            "allowed_amount": 100.0,
+        }
+    )
+    short, whole = (Detector(*activity_from_claims(claims)) for _ in range(2))
+    most = whole.settings.days_in_view
+    whole._counts = Counts(whole.facts, most, most, "US")
+    live: dict[Detector, list[DriftEvent]] = {short: [], whole: []}
+    days, opened = [], 0
+    for look in range(60, 280, 4):
+        as_of = START + timedelta(days=look)
+        days.append(short.view(as_of).days)
+        assert whole.view(as_of).days == most
+        words, figures = {}, {}
+        for detector in (short, whole):
+            found = detector.look(as_of, live[detector])
+            live[detector] = found.events
+            words[detector], figures[detector] = _words_and_figures(found.records)
+        assert words[short] == words[whole]
+        assert figures[short] == pytest.approx(figures[whole], rel=1e-9, nan_ok=True)
+        opened += sum(row["state"] == "open" for row in found.records)
+    assert opened > 0
+    assert (min(days), max(days)) == (122, 304), "whole weeks fewer than the 360 of a long history"
+
+
+def _words_and_figures(rows: list[dict[str, Any]]) -> tuple[list[Any], list[float]]:
+    """All that rows hold, in order: what is not a number of floating point, and those numbers."""
+    values = [value for row in rows for value in (*row.values(), *row["detail"].values())]
+    words = [value for value in values if not isinstance(value, (float, dict))]
+    return words, [value for value in values if isinstance(value, float)]
 
 
 def test_expected_denials_of_groups_are_those_of_shares_of_at_most_one() -> None:
