@@ -60,22 +60,30 @@ UPDATE alert_channels SET enabled = true, disabled_reason = NULL, disabled_at = 
 
 -- name: lock_waiting
 -- Before channels or rules are written: what wake_held may change, in the order in which workers lock alerts. By the partial
--- indexes alerts_without_channel and alerts_owed.
-SELECT 1 FROM alerts WHERE customer_id = %(customer_id)s AND (held_by = 'channel' OR owed_to <> '{}')
+-- indexes alerts_without_channel and alerts_owed, one after the other: with OR all of the customer's alerts are read.
+SELECT 1 FROM alerts
+ WHERE customer_id = %(customer_id)s
+   AND alert_id IN (SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND held_by = 'channel'
+                    UNION ALL
+                    SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND owed_to <> '{}')
  ORDER BY alert_id FOR UPDATE
 
 -- name: wake_held
 -- Channels or rules changed: what is held back for want of a channel is decided over again now. Of events that are over
 -- their ends alone, for those who were told of them; of what has no end (a bad upload) the last week. So are ends that are owed
--- to a channel which is on. Served by the partial indexes alerts_without_channel and alerts_owed.
+-- to a channel which is on. By the partial indexes alerts_without_channel and alerts_owed, as lock_waiting.
 UPDATE alerts SET held_until = %(now)s
  WHERE customer_id = %(customer_id)s
-   AND ((held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
-         AND (ends OR created_at > %(now)s - interval '7 days')
-         AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = alerts.customer_id AND c.enabled))
-        OR (owed_to <> '{}' AND EXISTS (
-            SELECT FROM alert_channels AS c
-             WHERE c.customer_id = alerts.customer_id AND c.enabled AND c.channel_id = ANY (owed_to))))
+   AND alert_id IN (
+       SELECT alert_id FROM alerts
+        WHERE customer_id = %(customer_id)s AND held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
+          AND (ends OR created_at > %(now)s - interval '7 days')
+          AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.enabled)
+        UNION ALL
+       SELECT alert_id FROM alerts
+        WHERE customer_id = %(customer_id)s AND owed_to <> '{}'
+          AND EXISTS (SELECT FROM alert_channels AS c
+                       WHERE c.customer_id = %(customer_id)s AND c.enabled AND c.channel_id = ANY (owed_to)))
 
 -- name: upsert_rules
 -- The listed rules, all at once; one jsonb object each, lists as JSON arrays or null.

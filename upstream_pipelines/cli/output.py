@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -57,7 +57,7 @@ def _plain(value: Any) -> Any:
 
 
 def print_table(title: str, headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table for people; None as a dash, numbers with thousands separators, a `Text` in its own colours."""
+    """A table for people; None as a dash, numbers with thousands separators, instants in UTC, a `Text` in its own colours."""
     table = Table(title=Text(title, style="bold"), title_justify="left")
     cells = [[value if isinstance(value, Text) else Text(_shown(value)) for value in row] for row in rows]
     for number, header in enumerate(headers):
@@ -80,7 +80,7 @@ def _shown(value: Any) -> str:
         case float():
             return f"{value:,.4g}"
         case datetime():
-            return value.strftime("%Y-%m-%d %H:%M")
+            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
         case _:
             return visible(str(value))
 

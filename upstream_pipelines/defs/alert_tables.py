@@ -112,5 +112,5 @@ def _where(delivery: Mapping[str, Any]) -> str:
 
 
 def _minute(instant: str) -> str:
-    """The database's JSON has instants as text: 2026-03-02T06:00:00.123+00:00."""
-    return instant[:16].replace("T", " ")
+    """The database's JSON has instants as text, in UTC: 2026-03-02T06:00:00.123+00:00."""
+    return instant[:16].replace("T", " ") + "Z"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
@@ -43,7 +43,7 @@ def _cell(value: Any) -> str:
         case int():
             return f"{value:,}"
         case datetime():
-            return value.strftime("%Y-%m-%d %H:%M")
+            return value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
         case date():
             return value.isoformat()
         case _:
