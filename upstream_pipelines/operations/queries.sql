@@ -102,15 +102,17 @@ DELETE FROM webhook_inbox AS d USING (
  WHERE d.customer_id = old.customer_id AND d.upload_id = old.upload_id;
 
 -- name: count_deliveries
--- What delete_deliveries would delete: messages that ended, of which no alert is of an event that goes on or ended lately.
--- All deliveries are read, their alerts by the keys of delivery_alerts.
+-- What delete_deliveries would delete: messages that ended, of which no alert is of an event that goes on, ended lately
+-- or whose end is still owed to a channel: whether it goes there rests on them. All deliveries are read, their alerts by the
+-- keys of delivery_alerts.
 SELECT count(*) FROM deliveries AS d
  WHERE d.state IN ('sent', 'dead', 'suppressed') AND coalesce(d.finished_at, d.created_at) < %(before)s
    AND NOT EXISTS (
        SELECT FROM delivery_alerts AS l
          JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
         WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
-          AND (a.ends AND a.over_at IS NULL OR greatest(a.created_at, a.told_at, a.over_at) >= %(before)s));
+          AND (a.ends AND a.over_at IS NULL OR greatest(a.created_at, a.told_at, a.over_at) >= %(before)s
+               OR a.subject_id IN (SELECT o.subject_id FROM alerts AS o WHERE o.customer_id = d.customer_id AND o.owed_to <> '{}')));
 
 -- name: delete_deliveries
 -- Such messages with their attempts, a batch; whom somebody sends again at this moment is passed over. As above.
@@ -121,7 +123,8 @@ WITH old AS (
            SELECT FROM delivery_alerts AS l
              JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
             WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id
-              AND (a.ends AND a.over_at IS NULL OR greatest(a.created_at, a.told_at, a.over_at) >= %(before)s))
+              AND (a.ends AND a.over_at IS NULL OR greatest(a.created_at, a.told_at, a.over_at) >= %(before)s
+                   OR a.subject_id IN (SELECT o.subject_id FROM alerts AS o WHERE o.customer_id = d.customer_id AND o.owed_to <> '{}')))
      LIMIT %(limit)s FOR UPDATE OF d SKIP LOCKED
 ), attempts AS (
     DELETE FROM delivery_attempts AS t USING old WHERE t.customer_id = old.customer_id AND t.delivery_id = old.delivery_id

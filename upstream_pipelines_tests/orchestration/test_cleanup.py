@@ -112,8 +112,8 @@ def _fill(conn: Connection, settings: Settings) -> None:
            SELECT customer_id, sha256('1'), 'upi_1', now() - interval '89 days' FROM customers
            UNION ALL SELECT customer_id, sha256('2'), 'upi_2', NULL FROM customers"""
     )
-    # Messages that ended 401 days ago: of an event that is over as long, of one that goes on, of one that ended lately, and
-    # one that is not sent yet.
+    # Messages that ended 401 days ago: of an event that is over as long, of one that goes on, of one that ended lately, of
+    # one whose end is owed to a channel that is off, and one that is not sent yet.
     conn.execute(
         """WITH channel AS (
                INSERT INTO alert_channels (customer_id, name, kind, configuration)
@@ -124,7 +124,8 @@ def _fill(conn: Connection, settings: Settings) -> None:
                SELECT r.customer_id, r.rule_id, 'drift', 'open', of, gen_random_uuid(), 'sent', '{}', ARRAY[c.channel_id],
                       true, now() - over, now() - interval '401 days', now() - interval '401 days'
                  FROM alert_rules AS r, channel AS c,
-                      (VALUES ('over', interval '401 days'), ('goes on', NULL), ('ended lately', '9 days'), ('waits', '401 days'))
+                      (VALUES ('over', interval '401 days'), ('goes on', NULL), ('ended lately', '9 days'), ('owed', '401 days'),
+                       ('waits', '401 days'))
                       AS v (of, over)
                RETURNING customer_id, alert_id, fingerprint
            ), queued AS (
@@ -137,6 +138,12 @@ def _fill(conn: Connection, settings: Settings) -> None:
            )
            INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at)
            SELECT customer_id, delivery_id, 1, now() - interval '401 days' FROM queued"""
+    )
+    conn.execute(
+        """INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, state, content, channel_ids, ends,
+                               over_at, created_at, told_at, owed_to)
+           SELECT customer_id, rule_id, kind, 'resolved', fingerprint, subject_id, state, content, '{}', ends,
+                  over_at, created_at, told_at, channel_ids FROM alerts WHERE fingerprint = 'owed'"""
     )
     # Who left 31 days ago and lately, who is a member and an invited one; each with log-ins, of which two are long over.
     conn.execute(
@@ -201,7 +208,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(
         left = pipeline.execute(
             f"SELECT fingerprint FROM alerts WHERE alert_id IN (SELECT delivery_id FROM {table}) ORDER BY 1"
         ).fetchall()
-        assert left == [("ended lately",), ("goes on",), ("waits",)], table
+        assert left == [("ended lately",), ("goes on",), ("owed",), ("waits",)], table
     files = {path.name for path in Path(settings.landing_root).rglob("*") if path.is_file()}
     assert files == {"new.csv", "new-refused.csv"}
     names = pipeline.execute("SELECT file_name FROM uploads WHERE location IS NOT NULL ORDER BY 1").fetchall()
@@ -223,7 +230,7 @@ def test_nothing_goes_where_the_settings_say_for_ever(settings: Settings, pipeli
     )
     assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC))} == {0}
     assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC), dry_run=True)} == {0}
-    assert _count(pipeline, "deliveries") == 4
+    assert _count(pipeline, "deliveries") == 5
 
 
 @pytest.mark.parametrize(("name", "days"), [("retain_webhook_bodies_days", 6), ("retain_deliveries_days", 59)])
