@@ -163,6 +163,8 @@ def grown_events(
 def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -> int:
     """Decide again over alerts whose time of being held back has ended, and repeat what its rule wants repeated; of all
     active customers or one, each customer in a transaction of its own. Returns: number of alerts told.
+
+    A customer who is being looked at is left for the next call: a look back over years would keep everybody's messages waiting.
     """
     at = {"customer_id": customer_id, "now": now}
     held = [row[0] for row in conn.execute(QUERIES.customers_with_held, at)]
@@ -170,7 +172,8 @@ def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -
     told = 0
     for owner in sorted({*held, *repeating}):
         with conn.transaction():
-            conn.execute(QUERIES.lock_customer, {"customer_id": owner})
+            if conn.execute(QUERIES.lock_customer_if_free, {"customer_id": owner}).fetchone() is None:
+                continue
             # Read again under the lock: another worker may have told them meanwhile.
             told += _release(conn, owner, now) + _remind(conn, owner, now)
     return told

@@ -6,6 +6,10 @@ SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY 
 -- One change of channels at a time, so that a secret that was shown is the one that is kept. By primary key.
 SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 
+-- name: lock_customer_if_free
+-- The same for who need not wait: no row while a look, or another worker, has the customer. By primary key.
+SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE SKIP LOCKED
+
 -- name: channels_of
 -- A customer's channels as they are; by the unique key (customer_id, name). Secrets stay in the database.
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
@@ -142,7 +146,7 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 -- one recipient at least), of any time it was open, after which no end went there. While a message of the event is under
 -- way to the channel the end waits for what comes of it (`waited_for`): sent, the end follows; given up, nothing is owed for
 -- it, but should it be sent again and arrive. A channel that is off keeps what it is owed (owed_to). An end that was given
--- up there is owed again once a message of the event arrives after it. The end of an event that has opened again is owed to
+-- up there is owed again once a message of the event arrives after it, or by `follow_again`. The end of an event that has opened again is owed to
 -- nobody: its next end is.
 WITH entry AS (
     SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[],
@@ -196,7 +200,7 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
                         JOIN deliveries AS u ON u.customer_id = t.customer_id AND u.delivery_id = t.delivery_id
                        WHERE z.customer_id = o.customer_id AND z.rule_id = o.rule_id AND z.subject_id = o.subject_id
                          AND z.notice = 'resolved' AND z.over_at >= o.over_at AND t.channel_id = l.channel_id
-                         AND (u.state <> 'dead' OR u.finished_at >= d.finished_at))
+                         AND (u.state <> 'dead' OR u.finished_at >= d.finished_at AND NOT u.progress ? 'asked_again'))
                 GROUP BY l.channel_id) AS w) AS ending
  CROSS JOIN LATERAL (
        SELECT coalesce(array_agg(c.channel_id ORDER BY c.name) FILTER (WHERE c.enabled), '{}') AS channel_ids,
@@ -361,7 +365,7 @@ WITH asked AS (
 ), resent AS (
     UPDATE deliveries AS d
        SET state = 'retrying', due_at = %(now)s, finished_at = NULL,
-           progress = d.progress - 'reason' - 'refused' || jsonb_build_object('tries_from', d.attempt)
+           progress = d.progress - '{reason,refused,asked_again}'::text[] || jsonb_build_object('tries_from', d.attempt)
       FROM dead WHERE d.customer_id = %(customer_id)s AND d.delivery_id = dead.delivery_id AND dead.alone
 ), taken AS (
     DELETE FROM delivery_alerts AS l USING dead, asked AS e
@@ -565,9 +569,16 @@ SELECT d.delivery_id, d.state, c.enabled, c.name
 -- recipients that accepted stay done, refused ones are tried again. Due one after the other, as they are given. By primary key.
 UPDATE deliveries AS d
    SET state = 'retrying', due_at = %(now)s - (cardinality(%(delivery_ids)s::uuid[]) - w.n) * interval '1 microsecond',
-       finished_at = NULL, progress = d.progress - 'reason' - 'refused' || jsonb_build_object('tries_from', d.attempt)
+       finished_at = NULL,
+       progress = d.progress - '{reason,refused,asked_again}'::text[] || jsonb_build_object('tries_from', d.attempt)
   FROM unnest(%(delivery_ids)s::uuid[]) WITH ORDINALITY AS w (delivery_id, n)
  WHERE d.customer_id = %(customer_id)s AND d.delivery_id = w.delivery_id AND d.state = 'dead'
+
+-- name: follow_again
+-- Dead ends of events of which other messages are sent again to the channel: somebody asked for them, so they go once those
+-- have ended, given up or not, where any message of the event arrived. By primary key.
+UPDATE deliveries SET progress = progress || '{"asked_again": true}'
+ WHERE customer_id = %(customer_id)s AND delivery_id = ANY (%(delivery_ids)s::uuid[]) AND state = 'dead'
 
 -- name: channel_enabled
 -- Whether a channel is on; by the unique key (customer_id, name).

@@ -74,11 +74,12 @@ def resend_all(
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
         dead = conn.execute(QUERIES.dead_of_channel, key).fetchall()
         due = [delivery_id for delivery_id, again, follows in dead if again and not follows]
-        following = sum(again and follows for _, again, follows in dead)
+        following = [delivery_id for delivery_id, again, follows in dead if again and follows]
+        conn.execute(QUERIES.follow_again, {"customer_id": customer_id, "delivery_ids": following})
         return Resent(
             due=_resend(conn, customer_id, due, now),
-            following=following,
-            left=len(dead) - len(due) - following,
+            following=len(following),
+            left=len(dead) - len(due) - len(following),
         )
 
 

@@ -6,10 +6,10 @@
 -- The primary payer's lines have the keys that files and batches give them; those of later payers are derived from these.
 -- A denial or reversal does not say whose it is. It is that of the position at which its number stands already, in claims
 -- or in this upload; else that of its payer; else the next free one where another payer has decided; else the primary's.
--- received_lines by primary key, claims by primary key.
+-- received_lines by primary key, claims by primary key, as in settle_stored.
 CREATE TEMP TABLE placed ON COMMIT DROP AS
 WITH sent AS (
-    SELECT l.source_row_number, l.payer, l.payer_position, coalesce(l.claim_id, '') AS claim_id,
+    SELECT l.customer_id, l.source_row_number, l.payer, l.payer_position, coalesce(l.claim_id, '') AS claim_id,
            coalesce(l.payer_claim_number, '') AS number,
            CASE WHEN l.key_is_natural AND l.claim_ordinal = 1 THEN l.line_key
                 ELSE md5(l.line_key::text || ':' || l.claim_ordinal)::uuid END AS first_key
@@ -25,10 +25,11 @@ WITH sent AS (
     SELECT l.claim_id, l.payer_name, l.number, p.place, c.payer_claim_number = l.number AS same_number,
            c.payer_name = l.payer_name AS same_payer, c.outcome <> 'PENDING' AS decided
       FROM lines AS l CROSS JOIN (VALUES (1), (2), (3)) AS p (place)
-      JOIN claims AS c
-        ON c.customer_id = %(customer_id)s
-       AND c.claim_key = CASE p.place WHEN 1 THEN l.first_key
-                                      ELSE md5(l.first_key::text || ':payer ' || p.place)::uuid END
+     CROSS JOIN LATERAL (
+           SELECT k.payer_claim_number, k.payer_name, k.outcome FROM claims AS k
+            WHERE k.customer_id = l.customer_id
+              AND k.claim_key = CASE p.place WHEN 1 THEN l.first_key
+                                             ELSE md5(l.first_key::text || ':payer ' || p.place)::uuid END OFFSET 0) AS c
      WHERE l.payer_position IS NULL
      UNION ALL
     SELECT u.claim_id, u.payer_name, u.number, t.payer_position, u.number <> '' AND t.number = u.number,
@@ -79,8 +80,10 @@ SELECT payer, cpt, canonical_payer(payer, %(aliases)s) AS payer_name, group_of_c
 -- name: settle_stored
 -- The lines whose key is stored already, and whether they say something else than what is stored. What a payer has decided
 -- by remittance is not open again because a list of open claims still holds it. OFFSET 0: each line is looked up by its
--- key, whatever the planner takes the lines of a new upload for (it knows none of them and expects one). Nothing is read
--- for a customer's first upload. received_lines and claims by primary key.
+-- key, whatever the planner takes the lines of a new upload for (it knows none of them and expects one). The customer is that
+-- of the line: of one written here as a number that the statistics do not know yet, the planner expects one claim, and reads
+-- them all by claims_submitted for each line. Nothing is read for a customer's first upload. received_lines and claims by
+-- primary key.
 CREATE TEMP TABLE settled ON COMMIT DROP AS
 SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
        c.row_hash <> l.row_hash AS differs,
@@ -89,7 +92,7 @@ SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
   FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
  CROSS JOIN LATERAL (
        SELECT k.claim_key, k.row_hash, k.source, k.outcome FROM claims AS k
-        WHERE k.customer_id = %(customer_id)s AND k.claim_key = coalesce(p.claim_key, l.line_key) OFFSET 0) AS c
+        WHERE k.customer_id = l.customer_id AND k.claim_key = coalesce(p.claim_key, l.line_key) OFFSET 0) AS c
  WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
    AND EXISTS (SELECT FROM claims WHERE customer_id = %(customer_id)s);
 

@@ -69,8 +69,14 @@ class Outbox:
             min(later, default=None),
         )
 
-    def lease(self, turns: Sequence[Turn], now: datetime) -> tuple[list[Leased], dict[UUID, int]]:
-        """Take what is due in these turns. Returns: the leased deliveries, and the limits of the channels looked at."""
+    def lease(
+        self, turns: Sequence[Turn], under_way: Sequence[UUID], now: datetime
+    ) -> tuple[list[Leased], dict[UUID, int]]:
+        """Take what is due in these turns, but nothing that is `under_way` in this process: one that was stopped for longer
+        than its lease would send it a second time beside the first.
+
+        Returns: the leased deliveries, and the limits of the channels looked at.
+        """
         when = {"now": now, "until": now + LEASE}
         # A pipeline: each wait for the database is also one for Python's lock, which the sending threads hold.
         with self._conn.pipeline(), self._conn.cursor(row_factory=class_row(Leased)) as rows:
@@ -91,7 +97,7 @@ class Outbox:
                     QUERIES.lease_due,
                     {
                         **when, "customer_ids": customer_ids, "channel_ids": channel_ids, "numbers": numbers,
-                        "limits": limits, "most": sum(numbers),
+                        "limits": limits, "most": sum(numbers), "under_way": list(under_way),
                     },
                 )  # fmt: skip
             return rows.fetchall(), dict(zip(channel_ids, limits, strict=True))

@@ -75,7 +75,7 @@ def read_retry_after(value: str | None, now: datetime) -> timedelta | None:
         return timedelta(seconds=int(text))
     try:
         instant = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the second of a time zone of a thousand days
         return None
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)

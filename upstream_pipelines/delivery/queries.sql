@@ -48,6 +48,7 @@ WITH taken AS (
         SELECT d.customer_id, d.delivery_id, d.attempt FROM deliveries AS d
          WHERE d.customer_id = w.customer_id AND d.channel_id = w.channel_id
            AND d.state IN ('pending', 'retrying', 'sending') AND d.due_at <= %(now)s
+           AND d.delivery_id <> ALL (%(under_way)s::uuid[])
          ORDER BY d.due_at
          LIMIT greatest(0, least(w.number, w.in_flight_limit - (
                SELECT count(*) FROM deliveries AS s

@@ -52,6 +52,11 @@ class Turns:
         """Deliveries between `began` and `ended`."""
         return sum(map(len, self._since.values()))
 
+    @property
+    def delivery_ids(self) -> list[UUID]:
+        """Which those are."""
+        return [delivery_id for since in self._since.values() for delivery_id in since]
+
     def offer(self, found: Iterable[Waiting]) -> None:
         """Replace what waits by what was found now, the longest due first."""
         self._waiting = {channel.channel_id: channel for channel in found}

@@ -187,7 +187,7 @@ class _Worker:
             turns = self._turns.next(self._left)
         if not turns:
             return [], []
-        leased, limits = self._outbox.lease(turns, self._clock())
+        leased, limits = self._outbox.lease(turns, self._turns.delivery_ids, self._clock())
         self._turns.judged(limits)
         return turns, leased
 

@@ -539,11 +539,11 @@ SELECT CASE WHEN grouping(cpt_group) = 0 THEN 'cpt_group' ELSE 'facility' END AS
 -- and those of them that were paid by the day of the look. Both of the same denials: with those overturned of any age
 -- against those standing of 90 days and more, a third overturned read as a half. What became of one is its latest
 -- decision known by then, so that an appeal won later leaves what an earlier look found as it was (claims_submitted;
--- of the few that were replaced, claims and history by primary key).
+-- of the few that were replaced, claims and history by primary key, looked up one by one: settle_stored says why).
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
 ), denied AS MATERIALIZED (
-    SELECT c.claim_key, c.first_decided_date IS NOT NULL AS replaced
+    SELECT c.customer_id, c.claim_key, c.first_decided_date IS NOT NULL AS replaced
       FROM first_decisions AS c CROSS JOIN first_day AS f
      WHERE c.customer_id = %(customer_id)s AND c.payer_name = %(payer)s
        AND c.submitted_date BETWEEN %(as_of)s::date - 365 AND %(as_of)s::date
@@ -554,7 +554,9 @@ WITH first_day AS (
            NOT IN ('CO45', 'PR1', 'PR2', 'PR3')
 ), versions AS (
     SELECT d.claim_key, c.version, c.outcome, c.decided_date, c.decision_seen_at
-      FROM denied AS d JOIN claims AS c ON c.customer_id = %(customer_id)s AND c.claim_key = d.claim_key
+      FROM denied AS d CROSS JOIN LATERAL (
+           SELECT k.version, k.outcome, k.decided_date, k.decision_seen_at FROM claims AS k
+            WHERE k.customer_id = d.customer_id AND k.claim_key = d.claim_key OFFSET 0) AS c
      WHERE d.replaced
     UNION ALL
     SELECT d.claim_key, h.version, h.line ->> 'outcome', (h.line ->> 'decided_date')::date,

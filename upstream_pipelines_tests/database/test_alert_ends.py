@@ -343,6 +343,23 @@ def test_all_that_died_of_a_channel_lately_is_resent_at_once(pipeline: Connectio
     assert list_alerts(pipeline, acme, state="sent") == []
 
 
+def test_an_end_sent_again_with_what_is_given_up_once_more_goes_where_the_opening_arrived(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync_rules(pipeline, acme, [AlertRule(name="all", cooldown_hours=0)])
+    tell(pipeline, acme, NOW, "open")
+    deliver(settings, acme, NOW, monkeypatch)
+    for number, (notice, severity) in enumerate((("escalated", 0.6), ("resolved", None)), 1):
+        tell(pipeline, acme, NOW + number * DAY, notice, *([severity] if severity else []))
+        deliver(settings, acme, NOW + number * DAY, monkeypatch, **{notice: REFUSED})
+    assert resend_all(pipeline, acme, "hook", None, NOW + 3 * DAY) == Resent(1, 1, 0)
+    told = [
+        deliver(settings, acme, NOW + 3 * DAY + n * SIX_MINUTES, monkeypatch, escalated=REFUSED) for n in range(2)
+    ]
+    assert [*told[0], *told[1]] == [("hook", "resolved")]
+    assert not any(conservation(pipeline, acme)[name] for name in ("missing_places", "wrong_states"))
+
+
 def test_of_all_that_is_sent_again_ends_come_after_what_was_told_of_their_events(
     settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -195,3 +197,18 @@ def test_after_a_large_merge_the_planner_knows_of_the_new_lines(
 def test_only_the_pipeline_may_ask_for_the_look(settings: Settings) -> None:
     with connect(settings, "upstream_api") as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("SELECT analyze_claims()")
+
+
+def test_each_line_is_looked_up_by_its_key_also_of_a_customer_whom_the_statistics_do_not_know(
+    load: Load, pipeline: Connection, settings: Settings
+) -> None:
+    """The planner expects one claim of such a customer: by the index of days, each line would read all of them."""
+    load("".join(_line(f"A{number}", "PAID", "1") for number in range(400)))
+    pipeline.execute("SELECT analyze_claims()")
+    newcomer, _ = create_customer(pipeline, "new", "New")
+    key = {"customer_id": newcomer.customer_id, "upload_id": uuid.uuid4(), "aliases": None}
+    for name in ("place_remittances", "settle_stored"):
+        if name == "settle_stored":
+            pipeline.execute("CREATE TEMP TABLE placed (source_row_number bigint, place integer, claim_key uuid)")
+        plan = "\n".join(row[0] for row in pipeline.execute("EXPLAIN " + getattr(merge.QUERIES, name), key))
+        assert re.findall(r"using (\w+) on claims k\b", plan) == ["claims_pkey"], plan

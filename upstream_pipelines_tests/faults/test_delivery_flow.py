@@ -169,7 +169,7 @@ def test_workers_of_many_processes_together_keep_to_a_channels_limit(
                 outbox = Outbox(conn, None, lambda: 0.0)
                 barrier.wait()
                 for _ in range(10):
-                    leased, _ = outbox.lease([Turn(customer, channel_id, 3)], now)
+                    leased, _ = outbox.lease([Turn(customer, channel_id, 3)], [], now)
                     taken.append(len(leased))
 
         threads = [threading.Thread(target=ask) for _ in range(6)]

@@ -18,7 +18,8 @@ from pydantic import SecretStr
 
 from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.customers.store import create_customer
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
 from upstream_pipelines.delivery.outbox import Outbox
@@ -307,34 +308,74 @@ def test_a_worker_killed_after_sending_leaves_a_row_that_comes_back_after_the_le
 def test_an_attempt_that_ends_after_its_lease_changes_nothing_of_the_next_one(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
 ) -> None:
-    """The attempt number is the fence: the late worker's outcome must not overwrite the newer one."""
-    first_in, let_go = threading.Event(), threading.Event()
+    """The attempt number is the fence: the late worker's outcome must not end the newer attempt, which is under way."""
+    came, let_go = ([threading.Event(), threading.Event()] for _ in range(2))
 
     def script(handler: Any, _body: bytes) -> None:
-        if not first_in.is_set():
-            first_in.set()
-            let_go.wait(20)
-            reply(handler, 500, b"late")
-        else:
-            reply(handler, 200)
+        attempt = sum(event.is_set() for event in came)
+        came[attempt].set()
+        let_go[attempt].wait(20)
+        reply(handler, (500, 200)[attempt])
 
     receiver.script = script
     queue([_webhook(receiver)])
-    late: list[DeliveryReport] = []
-    thread = threading.Thread(target=lambda: late.append(deliver_due(loopback)))
-    thread.start()
-    assert first_in.wait(20)
     clock = Clock()
-    clock.now += timedelta(seconds=61)
-    assert deliver_due(loopback, clock=clock).sent == 1
-    let_go.set()
-    thread.join()
-    assert late[0].lost == 1
+    reports: list[DeliveryReport] = []
+    workers = []
+    for attempt in range(2):
+        of = Clock() if attempt == 0 else clock
+        workers.append(threading.Thread(target=lambda of=of: reports.append(deliver_due(loopback, clock=of))))
+        workers[attempt].start()
+        assert came[attempt].wait(20)
+        clock.now += timedelta(seconds=61)
+    let_go[0].set()
+    workers[0].join()
+    assert reports[0].lost == 1
+    assert _only(pipeline, customer)["state"] == "sending"
+    let_go[1].set()
+    workers[1].join()
     delivery = _only(pipeline, customer)
     assert delivery["state"] == "sent"
     assert [a["outcome"] for a in delivery["attempts"]] == ["abandoned", "sent"]
     assert delivery["attempts"][0]["detail"].startswith("ended after its lease")
     _whole(pipeline, customer)
+
+
+def test_a_process_that_stood_still_for_longer_than_its_lease_sends_nothing_twice(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    clock = Clock()
+
+    def script(handler: Any, _body: bytes) -> None:
+        clock.now += timedelta(seconds=61)
+        time.sleep(0.6)  # the worker looks for more meanwhile
+        reply(handler, 200)
+
+    receiver.script = script
+    queue([_webhook(receiver)])
+    pipeline.execute("UPDATE alert_channels SET in_flight_limit = 16")
+    assert deliver_due(loopback, clock=clock).sent == 1
+    assert len(receiver.requests) == 1
+    _whole(pipeline, customer)
+
+
+def test_nobodys_messages_wait_for_a_customer_who_is_being_looked_at(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
+) -> None:
+    queue([_webhook(receiver)])
+    busy, _ = create_customer(pipeline, "busy", "Busy")
+    held = pipeline.execute(
+        """INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, state, content, channel_ids,
+                               held_by, held_until, reason)
+           SELECT customer_id, rule_id, 'drift', 'open', 'f', gen_random_uuid(), 'suppressed', '{}', '{}', 'cooldown',
+                  now() - interval '1 minute', 'cooldown' FROM alert_rules WHERE customer_id = %s LIMIT 1""",
+        (busy.customer_id,),
+    )
+    assert held.rowcount == 1
+    with connect(loopback, "upstream_pipeline") as look, look.transaction():
+        look.execute("SELECT 1 FROM customers WHERE slug = 'busy' FOR NO KEY UPDATE")
+        # Would it wait, the test would hang until its time is over.
+        assert deliver_due(loopback).sent == 1
 
 
 def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
@@ -345,7 +386,7 @@ def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
     killed = Outbox(pipeline, None, lambda: 0.0)
     for _ in range(8):
         (waiting,) = killed.find(clock.now).waiting
-        leased, _ = killed.lease([Turn(waiting.customer_id, waiting.channel_id, 1)], clock.now)
+        leased, _ = killed.lease([Turn(waiting.customer_id, waiting.channel_id, 1)], [], clock.now)
         assert len(leased) == 1
         clock.now += timedelta(seconds=61)
     assert deliver_due(loopback, clock=clock).buried == 1

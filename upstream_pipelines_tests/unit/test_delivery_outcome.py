@@ -50,6 +50,7 @@ def test_a_retry_after_is_never_undercut_and_never_longer_than_ten_hours(
     [
         ("120", 120), (" 0 ", 0), ("Fri, 01 May 2026 12:01:00 GMT", 60), ("Fri, 01 May 2026 11:00:00 GMT", 0),
         ("-5", None), ("soon", None), ("1.5", None), ("", None), ("9" * 40, None), (None, None),
+        ("Fri, 01 May 2026 12:01:00 +99999999999999999999", None),
     ],
 )  # fmt: skip
 def test_retry_after_is_seconds_or_a_date(value: str | None, seconds: int | None) -> None:
