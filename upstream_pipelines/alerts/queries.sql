@@ -655,8 +655,9 @@ UPDATE alerts AS a SET state = s.state
 
 -- name: wake_ends
 -- Of these deliveries some have ended, sent or given up: where an event of theirs is over by now, its end is decided over again,
--- unless it went there already. What was written since lock_alerts is locked in the same order. By the keys of
--- delivery_alerts and of alerts.
+-- unless it went there already. An end that was written since lock_alerts may come before alerts that are locked here, so
+-- nobody waits for one: where another has it, the transaction is given up and done again (delivery/transactions.py). By the
+-- keys of delivery_alerts and of alerts.
 WITH woken AS MATERIALIZED (
     SELECT e.customer_id, e.alert_id
       FROM unnest(%(customer_ids)s::bigint[], %(delivery_ids)s::uuid[]) AS w (customer_id, delivery_id)
@@ -670,7 +671,7 @@ WITH woken AS MATERIALIZED (
              JOIN deliveries AS u ON u.customer_id = t.customer_id AND u.delivery_id = t.delivery_id
             WHERE t.customer_id = e.customer_id AND t.alert_id = e.alert_id AND t.channel_id = d.channel_id
               AND u.state <> 'dead')
-     ORDER BY e.customer_id, e.alert_id FOR UPDATE OF e
+     ORDER BY e.customer_id, e.alert_id FOR UPDATE OF e NOWAIT
 )
 UPDATE alerts AS a SET held_until = %(now)s
   FROM woken AS w WHERE a.customer_id = w.customer_id AND a.alert_id = w.alert_id

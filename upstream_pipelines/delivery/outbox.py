@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal
 from uuid import UUID
 
@@ -19,6 +20,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.outcome import ATTEMPTS, GIVE_UP_AFTER, next_wait
 from upstream_pipelines.delivery.sending import Attempted, Leased
+from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.delivery.turns import MOST_IN_FLIGHT, SLOW_SECONDS, Turn, Waiting
 
 QUERIES = load_queries(__package__)
@@ -138,15 +140,18 @@ class Outbox:
             key = {
                 **where, "customer_id": owner, "delivery_ids": delivery_ids, "customer_ids": [owner] * len(delivery_ids),
             }  # fmt: skip
-            with self._conn.transaction():
-                self._conn.execute(ALERT_QUERIES.lock_alerts, key)
-                row = self._conn.execute(QUERIES.bury_doomed, key).fetchone()
-                # Again: until it was dead, another alert could join a delivery that had not been tried.
-                self._conn.execute(ALERT_QUERIES.lock_alerts, key)
-                self._conn.execute(ALERT_QUERIES.settle_alerts, key)
-                self._conn.execute(ALERT_QUERIES.wake_ends, key)
-            buried += int(row[0]) if row is not None else 0
+            buried += until_kept(partial(self._bury, key))
         return buried
+
+    def _bury(self, key: Mapping[str, Any]) -> int:
+        with self._conn.transaction():
+            self._conn.execute(ALERT_QUERIES.lock_alerts, key)
+            row = self._conn.execute(QUERIES.bury_doomed, key).fetchone()
+            # Again: until it was dead, another alert could join a delivery that had not been tried.
+            self._conn.execute(ALERT_QUERIES.lock_alerts, key)
+            self._conn.execute(ALERT_QUERIES.settle_alerts, key)
+            self._conn.execute(ALERT_QUERIES.wake_ends, key)
+        return int(row[0]) if row is not None else 0
 
     def forget_secrets(self, now: datetime) -> None:
         """Delete earlier signing secrets whose overlap is over."""

@@ -155,7 +155,8 @@ RETURNING d.delivery_id
 
 -- name: judge_channels
 -- What attempts say of their channels: since when a receiver fails, ended by a success; how many may be in flight, more
--- with each quick success of a webhook and one after anything else; a pause that it asked for. Touches nothing where
+-- with each quick success of a webhook and one after anything else; a pause that it asked for. How it was
+-- while nothing was tried nobody knows: after a week without a failure the count of failing begins anew. Touches nothing where
 -- nothing changes, and locks the others in one order, so that no two workers wait for each other. By primary key.
 WITH judged AS (
     SELECT * FROM jsonb_to_recordset(%(judged)s) AS j (customer_id bigint, channel_id uuid, any_sent boolean,
@@ -169,8 +170,10 @@ WITH judged AS (
      ORDER BY c.customer_id, c.channel_id FOR NO KEY UPDATE OF c
 )
 UPDATE alert_channels AS c
-   SET failing_since = CASE WHEN j.failing AND j.any_sent THEN %(now)s WHEN j.failing THEN coalesce(c.failing_since, %(now)s)
+   SET failing_since = CASE WHEN j.failing AND (j.any_sent OR c.failed_at < %(now)s - interval '7 days') THEN %(now)s
+                            WHEN j.failing THEN coalesce(c.failing_since, %(now)s)
                             WHEN j.any_sent THEN NULL ELSE c.failing_since END,
+       failed_at = CASE WHEN j.failing THEN %(now)s ELSE c.failed_at END,
        in_flight_limit = CASE WHEN j.quick > 0 AND c.kind = 'webhook' THEN least(%(most)s, c.in_flight_limit + j.quick)
                               ELSE 1 END,
        not_before = greatest(c.not_before, j.pause_until)

@@ -21,6 +21,7 @@ from upstream_pipelines.db.engine import connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
 from upstream_pipelines.delivery.sending import Attempted, Leased, Sender
+from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.delivery.turns import Turn, Turns
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
@@ -31,9 +32,6 @@ _LOOK_SECONDS = 0.2
 _FRUITLESS_LOOKS = 3
 # Connection lost (08), shut down or crashed (57P).
 _GONE = ("08", "57P")
-# Ours was the transaction that PostgreSQL ended for another's sake (deadlock, serialization); nothing of it was kept.
-_AGAIN = frozenset({"40P01", "40001"})
-_TRANSACTION_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -150,22 +148,15 @@ class _Worker:
                 time.sleep(0.05)
 
     def _record_and_lease(self, attempts: list[Attempted]) -> tuple[list[Ending], list[Leased] | None]:
-        """Both again when PostgreSQL gave ours up: what was sent and is not recorded would be sent a second time."""
+        """One commit for both: on a disk that takes 8 ms for one, it is most of the time of a small batch."""
         for attempt in attempts:
             self._turns.ended(attempt.leased.channel_id, attempt.leased.delivery_id)
-        tries = 1
-        while True:
-            try:
-                # One commit for both: on a disk that takes 8 ms for one, it is most of the time of a small batch.
-                with self._outbox.transaction():
-                    ended = self._record(attempts)
-                    turns, leased = self._lease()
-                break
-            except psycopg.OperationalError as error:
-                if error.sqlstate not in _AGAIN or tries == _TRANSACTION_TRIES:
-                    raise
-            time.sleep(0.05 * tries)
-            tries += 1
+
+        def both() -> tuple[list[Ending], list[Turn], list[Leased]]:
+            with self._outbox.transaction():
+                return self._record(attempts), *self._lease()
+
+        ended, turns, leased = until_kept(both)
         for turn in turns:
             taken = [one.delivery_id for one in leased if one.channel_id == turn.channel_id]
             self._turns.began(turn.channel_id, taken, turn.number)

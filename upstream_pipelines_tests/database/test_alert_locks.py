@@ -22,6 +22,7 @@ from upstream_pipelines.alerts.store import (
 )
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.drift.store import QUERIES as DRIFT_QUERIES
 from upstream_pipelines.settings import Settings
 
@@ -188,3 +189,30 @@ def test_messages_of_earlier_openings_are_locked_too_before_an_end_is_written(
         with pipeline.transaction():
             pipeline.execute(QUERIES.lock_events, which)
             assert worker.execute(free).fetchone() == (0,)
+
+
+def test_a_worker_does_not_wait_for_an_end_out_of_the_order_of_all(
+    pipeline: Connection, acme: int, settings: Settings
+) -> None:
+    """Who has it may wait for alerts of the worker: it gives its transaction up, and locks all in order the next time."""
+    failure = run_failure_entry("x", "job x", None, "KeyError", None)
+    write_entries(pipeline, acme, [failure], NOW)
+    write_entries(pipeline, acme, [run_recovered_entry(failure.content["data"], "y", None)], NOW)
+    (delivery,) = pipeline.execute("SELECT delivery_id FROM deliveries").fetchone() or (None,)
+    which = {"customer_ids": [acme], "delivery_ids": [delivery], "now": NOW}
+    tries = []
+
+    def record() -> None:
+        tries.append(len(tries))
+        with pipeline.transaction():
+            if len(tries) > 1:
+                other.rollback()
+            pipeline.execute("UPDATE deliveries SET state = 'sent', finished_at = %s", (NOW,))
+            pipeline.execute(QUERIES.wake_ends, which)
+
+    with connect(settings, "upstream_pipeline") as other:
+        other.autocommit = False
+        other.execute("SELECT 1 FROM alerts WHERE notice = 'resolved' FOR UPDATE")
+        until_kept(record)
+    assert tries == [0, 1]
+    assert pipeline.execute("SELECT held_until FROM alerts WHERE notice = 'resolved'").fetchone() == (NOW,)

@@ -203,6 +203,26 @@ def test_120_hours_of_failures_disable_a_channel_and_one_success_starts_the_coun
     _whole(pipeline, customer)
 
 
+def test_a_failure_long_after_the_last_one_is_no_120_hours_of_failures(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
+) -> None:
+    """Between them nothing was sent: a receiver that was dead weeks ago may be well but for this moment."""
+    clock = Clock()
+    receiver.script = lambda handler, _: reply(handler, 500)
+    queue([_webhook(receiver)])
+    deliver_due(loopback, clock=clock)
+    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
+    pipeline.execute("UPDATE alerts SET state = 'failed'")
+    clock.now += timedelta(days=8)
+    queue([_webhook(receiver)])
+    assert deliver_due(loopback, clock=clock).retrying == 1
+    clock.now += timedelta(minutes=1)
+    receiver.script = None
+    assert deliver_due(loopback, clock=clock).sent == 1
+    assert pipeline.execute("SELECT enabled, failing_since FROM alert_channels").fetchone() == (True, None)
+    _whole(pipeline, customer)
+
+
 @pytest.mark.parametrize("some_reached", [False, True])
 def test_an_email_channel_that_reaches_nobody_for_120_hours_is_switched_off_and_the_others_are_told(
     loopback: Settings, pipeline: Connection, receiver: Any, queue: Any, json_of: Any,
