@@ -24,6 +24,7 @@ from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.delivery.outcome import Outcome
 from upstream_pipelines.delivery.trial import try_channel
+from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.settings import Settings
 from upstream_pipelines_tests.database.alerts_told import (
@@ -124,6 +125,27 @@ def test_ends_of_many_events_follow_in_one_message_and_also_those_that_wait_for_
 
 
 AGAIN, REFUSED = Outcome("retry", "it answered 500", 500, receiver_failing=True), Outcome("dead", "refused", 400)
+
+
+def test_the_end_follows_a_mail_that_some_had_before_its_workers_died(
+    settings: Settings, pipeline: Connection, acme: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = EmailChannel(kind="email", name="office", recipients=("a@example.org", "b@example.org"))
+    sync_channels(pipeline, acme, [office])
+    sync_rules(pipeline, acme, [AlertRule(name="all")])
+    tell(pipeline, acme, NOW, "open")
+    pipeline.execute(
+        "UPDATE deliveries SET state = 'sending', attempt = 8, first_tried_at = %s, due_at = %s, progress = %s",
+        (NOW, NOW + 2 * DAY, Jsonb({"accepted": ["a@example.org"]})),
+    )
+    assert tell(pipeline, acme, NOW + DAY, "resolved") == []
+    mails: list[str] = []
+    monkeypatch.setattr(
+        sending, "send_email",
+        lambda *_, message, **__: mails.append(message.subject) or Outcome("sent", "accepted"),
+    )  # fmt: skip
+    report = deliver_due(settings, customer_id=acme, clock=lambda: NOW + 3 * DAY)
+    assert (report.buried, report.sent, len(mails)) == (1, 1, 1)
 
 
 @pytest.mark.parametrize("arrives", [True, False], ids=["arrives", "given up"])
