@@ -44,8 +44,10 @@ class Silence:
     def about(self) -> str:
         """What is silenced, in words."""
         if self.fingerprint is not None:
-            return ", ".join(part for part in self.fingerprint.split("\x1f") if part)
-        return ", ".join(part for part in (self.payer, self.signal) if part is not None)
+            parts = [part for part in self.fingerprint.split("\x1f") if part]
+        else:
+            parts = [part for part in (self.payer, self.signal) if part is not None]
+        return ", ".join(part.replace("_", " ") for part in parts)
 
 
 @dataclass(frozen=True)

@@ -324,7 +324,7 @@ def _channel_disabled(data: Mapping[str, Any]) -> Wording:
 
 def _test(data: Mapping[str, Any]) -> Wording:
     return Wording(
-        headline=f"Test: the {data['kind']} channel {data['channel']} works",
+        headline=f"Test of the {data['kind']} channel {data['channel']}",
         sentences=(
             "This is a test. Nothing happened, and nothing is to be done.",
             "Somebody asked for it with `upstream alerts test`. Alerts will look like this and come from here.",

@@ -19,6 +19,7 @@ from upstream_pipelines.db.engine import connect, database_url
 from upstream_pipelines.db.migrate import require_current
 from upstream_pipelines.defs.daemon_health import DaemonHealth, daemon_health
 from upstream_pipelines.defs.home import most_work_at_once
+from upstream_pipelines.delivery.outcome import NotSetUpError
 from upstream_pipelines.delivery.probe import check_smtp
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.settings import Settings
@@ -125,7 +126,10 @@ def _email(settings: Settings) -> tuple[str, str]:
             "not configured, and no channel needs it",
             "Set UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_FROM to use it.",
         )
-    return check_smtp(settings), ""
+    try:
+        return check_smtp(settings), ""
+    except NotSetUpError as error:
+        raise _NotWellError("the mail server cannot be used", str(error)) from None
 
 
 def _counters(settings: Settings) -> tuple[str, str]:

@@ -22,6 +22,8 @@ _HEADERS = (
     "day", "event", "payer", "signal", "turn", "state", "cause", "before", "now", "a month", "since", "q", "decided",
 )  # fmt: skip
 
+WORDS_OF_DIRECTION = {"worsening": "worse", "improving": "better", "unclear": "not clear"}
+
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 
 
@@ -139,7 +141,7 @@ def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
         None if row["event_id"] is None else row["event_id"][:8] if row["event_id"] in kept else "(past)",
         row["payer"],
         NAMES[signal],
-        {"worsening": "worse", "improving": "better"}.get(direction_text(row), "not clear"),
+        WORDS_OF_DIRECTION.get(direction_text(row), "not clear"),
         state,
         row["cause"],
         brief_figure(signal, row["baseline"]),

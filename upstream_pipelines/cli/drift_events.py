@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from upstream_pipelines.cli.drift import WORDS_OF_DIRECTION
 from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import (
     Json,
@@ -36,6 +37,7 @@ Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of 
 
 def list_(slug: Slug, *, json: Json = False) -> None:
     """A customer's events, the live ones first, and the false events measured on its own shuffled history."""
+    from upstream_pipelines.drift.explanation import NAMES
     from upstream_pipelines.drift.placebo_store import published_rate
     from upstream_pipelines.drift.verdicts import list_events
 
@@ -50,10 +52,10 @@ def list_(slug: Slug, *, json: Json = False) -> None:
         return
     print_table(
         f"{customer.name}: events",
-        ("event", "payer", "signal", "direction", "state", "cause", "since", "opened", "accepted", "resolved"),
+        ("event", "payer", "signal", "turn", "state", "cause", "since", "opened", "accepted", "resolved"),
         (
             (
-                str(event.event_id)[:8], event.payer, event.signal, event.direction, event.state, event.cause,
+                str(event.event_id)[:8], event.payer, NAMES[event.signal], WORDS_OF_DIRECTION[event.direction], event.state, event.cause,
                 event.started_on, event.opened_on, event.accepted_on, event.resolved_on,
             )
             for event in events
@@ -70,6 +72,7 @@ def accept(
     json: Json = False,
 ) -> None:
     """Call an event the new normal: the next look resolves it, and the days before it leave the baseline."""
+    from upstream_pipelines.drift.explanation import NAMES
     from upstream_pipelines.drift.verdicts import accept_event
 
     settings = short_command_settings()
@@ -98,7 +101,7 @@ def accept(
         )
     else:
         out.print(
-            f"From {said.accepted_on} on, the {said.event.signal} of {said.event.payer} since {said.event.started_on} "
+            f"From {said.accepted_on} on, the {NAMES[said.event.signal]} of {said.event.payer} since {said.event.started_on} "
             "is the new normal.",
             markup=False,
         )

@@ -30,6 +30,10 @@ def check_smtp(settings: Settings) -> str:
         raise NotSetUpError(
             f"The mail server {where} does not answer. Check UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_PORT."
         ) from None
+    except ConnectionRefusedError:
+        raise NotSetUpError(
+            f"Nothing listens at {where}. Start the mail server, or check UPSTREAM_SMTP_HOST and UPSTREAM_SMTP_PORT."
+        ) from None
     except (smtplib.SMTPException, OSError) as error:
         raise NotSetUpError(
             f"The mail server {where} cannot be used ({type(error).__name__}). Check UPSTREAM_SMTP_SECURITY, "

@@ -200,7 +200,7 @@ def _date_order(told: Preview, mapping: ClaimMapping) -> list[str]:
     if order:
         return ["# Order of day and month in dates of digits, as the file tells it.", f"date_order: {order}"]
     return [
-        "# Order of day and month in dates of digits; the file does not tell it. MDY if 03/04/2026 is 4 March, DMY if 3 April.",
+        "# Order of day and month in dates of digits, for where the dates themselves do not tell it. MDY if 03/04/2026 is 4 March, DMY if 3 April.",
         "# date_order: MDY",
     ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -140,10 +141,12 @@ def test_the_end_follows_a_mail_that_some_had_before_its_workers_died(
     )
     assert tell(pipeline, acme, NOW + DAY, "resolved") == []
     mails: list[str] = []
-    monkeypatch.setattr(
-        sending, "send_email",
-        lambda *_, message, **__: mails.append(message.subject) or Outcome("sent", "accepted"),
-    )  # fmt: skip
+
+    def send(*_: Any, message: Any, **__: Any) -> Outcome:
+        mails.append(message.subject)
+        return Outcome("sent", "accepted")
+
+    monkeypatch.setattr(sending, "send_email", send)
     report = deliver_due(settings, customer_id=acme, clock=lambda: NOW + 3 * DAY)
     assert (report.buried, report.sent, len(mails)) == (1, 1, 1)
 

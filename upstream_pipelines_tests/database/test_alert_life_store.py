@@ -290,7 +290,7 @@ def test_a_silence_of_an_alert_is_of_its_trouble_and_ends_by_hand(pipeline: Conn
     kept = silence(
         pipeline, acme, alert=first[:8], ends_at=NOW + 48 * HOUR, reason="known", created_by="ann", now=NOW
     )
-    assert kept.about == "drift, aetna, all, denial_rate"
+    assert kept.about == "drift, aetna, all, denial rate"
     _tell(pipeline, acme, NOW + 9 * HOUR, _notice(), _notice("Cigna"), _notice(signal="volume"))
     assert sorted(map(str, _held(pipeline, acme))) == ["None", "None", "None", "silence"]
     assert [one.silence_id for one in silences(pipeline, acme, NOW)] == [kept.silence_id]

@@ -200,7 +200,7 @@ def test_a_worker_does_not_wait_for_an_end_out_of_the_order_of_all(
     write_entries(pipeline, acme, [run_recovered_entry(failure.content["data"], "y", None)], NOW)
     (delivery,) = pipeline.execute("SELECT delivery_id FROM deliveries").fetchone() or (None,)
     which = {"customer_ids": [acme], "delivery_ids": [delivery], "now": NOW}
-    tries = []
+    tries: list[int] = []
 
     def record() -> None:
         tries.append(len(tries))

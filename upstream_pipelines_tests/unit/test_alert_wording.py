@@ -95,7 +95,7 @@ def _message(content: dict[str, Any]) -> Message:
         (run_recovered_entry(FAILED.content["data"], "r2", None), "Resolved: ingest runs again", ("r2", "Nothing is to be done")),
         (channel_disabled_content("hook", "webhook", "it answered 410", AT), "Alert channel hook was switched off",
          ("upstream alerts enable", "upstream alerts resend")),
-        (channel_test_content("hook", "webhook", AT), "Test: the webhook channel hook works",
+        (channel_test_content("hook", "webhook", AT), "Test of the webhook channel hook",
          ("This is a test.", "upstream alerts test")),
     ],
 )  # fmt: skip
