@@ -27,6 +27,7 @@ def run_failure_entry(
     link: str | None,
     *,
     process_died: bool = False,
+    never_began: bool = False,
     bucket: tuple[int, int] | None = None,
 ) -> Entry:
     """The outbox entry of a failed run. The error's message is not taken: it may hold a claim's values.
@@ -53,6 +54,7 @@ def run_failure_entry(
                     else "(not a class name)"
                 ),
                 "process_died": process_died,
+                "never_began": never_began,
                 **({} if bucket is None else {"bucket": bucket[0], "buckets": bucket[1]}),
                 "link": link,
             },

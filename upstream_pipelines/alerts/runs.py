@@ -22,12 +22,13 @@ from upstream_pipelines.db.engine import Connection
 @dataclass(frozen=True)
 class RunEnd:
     """How a failed run ended: the step and the class of its error, None where not known; `process_died`: it had no time
-    to say.
+    to say; `never_began`: it was not even started.
     """
 
     step: str | None
     error_class: str | None
     process_died: bool = False
+    never_began: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def write_sweep_failure(
             if _not_looked_at(conn, [customer_id], sweep.since):
                 written += write_run_failure_alert(
                     conn, customer_id, f"{sweep.run_id}/{slug}", sweep.job_name, end.step, end.error_class, link, now,
-                    process_died=end.process_died, bucket=(sweep.bucket, sweep.buckets),
+                    process_died=end.process_died, never_began=end.never_began, bucket=(sweep.bucket, sweep.buckets),
                 )  # fmt: skip
     return written, len(asked), asked[-1] if len(missed) > most else None
 

@@ -202,10 +202,20 @@ def write_run_failure_alert(  # noqa: PLR0917  the callers' order of words
     now: datetime | None = None,
     *,
     process_died: bool = False,
+    never_began: bool = False,
     bucket: tuple[int, int] | None = None,
 ) -> int:
     """Put a failed run into the outbox, once per run; what is not known is None. Returns: number of alerts written."""
-    entry = run_failure_entry(run_id, job_name, step, error_class, link, process_died=process_died, bucket=bucket)
+    entry = run_failure_entry(
+        run_id,
+        job_name,
+        step,
+        error_class,
+        link,
+        process_died=process_died,
+        never_began=never_began,
+        bucket=bucket,
+    )
     return write_entries(conn, customer_id, [entry], now)
 
 

@@ -72,8 +72,13 @@ def _run_failed(data: Mapping[str, Any]) -> Wording:
             f"{_how_it_ended(data)} What it had stored is whole; nothing is half done.",
             *_left_undone(data),
             (
-                "The run's page in the Dagster UI shows the cause. Re-execute it from there once the cause is gone; when a "
-                "later run of the same work succeeds you will be told."
+                "The run's page in the Dagster UI shows the cause. "
+                + (
+                    "Its work is asked for again by itself; "
+                    if data.get("never_began")
+                    else "Re-execute it from there once the cause is gone; "
+                )
+                + "when a later run of the same work succeeds you will be told."
             ),
         ),
         # Of a dead sweep each customer's alert has the run's id and its own name after it.
@@ -101,6 +106,8 @@ def _how_it_ended(data: Mapping[str, Any]) -> str:
         return f"The run stopped{step} with {data['error_class']}."
     if data.get("process_died"):  # alerts of earlier releases do not say
         return "The run's process ended without a word: it was killed, or the machine ran out of memory."
+    if data.get("never_began"):
+        return "The run was not started: the platform had no time for it, or its code did not load."
     return "The run failed."
 
 

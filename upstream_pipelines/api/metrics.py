@@ -59,8 +59,8 @@ FIGURES: dict[str, Figure] = {
     "customers": Figure("upstream_customers", "Customers.", (("status", ("active", "disabled")),)),
     "customers_failing": Figure(
         "upstream_customers_failing",
-        "Active customers in trouble: newest upload refused, no look for 26 hours, a receiver fails, nothing comes.",
-        (("why", ("upload", "look", "channel", "silent")),),
+        "Active customers in trouble: newest upload refused, one waiting for 15 minutes, no look for 26 hours, a receiver fails, nothing comes.",
+        (("why", ("upload", "waiting", "look", "channel", "silent")),),
     ),
     "uploads_waiting": Figure(
         "upstream_uploads_waiting", "Uploads not loaded yet.", (("status", _UPLOAD_STATES), ("source", SOURCES))

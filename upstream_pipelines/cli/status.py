@@ -12,7 +12,8 @@ from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.operations.status import Status, read_status
 
 _WHY = {
-    "upload": "its newest upload was refused: `upstream uploads SLUG`",
+    "upload": "its newest upload that ended was refused: `upstream uploads SLUG`",
+    "waiting": "an upload was not loaded for 15 minutes: the runs of ingest in the Dagster UI, `upstream doctor`",
     "look": "no look was made for 26 hours: `upstream drift SLUG`",
     "channel": "a receiver fails: `upstream alerts list SLUG`",
     "silent": "nothing comes any more: ask the sender",

@@ -34,7 +34,9 @@ _READ = {
 
 
 def read_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
-    """The step that failed first and the class of its error; else the class of the run's own; else whether the process died."""
+    """The step that failed first and the class of its error; else the class of the run's own; else whether the process died,
+    and whether it had begun at all.
+    """
     entries = instance.all_logs(run.run_id, of_type=_READ)
     events = [entry.dagster_event for entry in entries if entry.dagster_event is not None]
     for event in events:
@@ -48,7 +50,10 @@ def read_end(instance: dg.DagsterInstance, run: dg.DagsterRun) -> RunEnd:
     crashed = _CRASHED.format(run_id=run.run_id)
     messages = [event.message or "" for event in events]
     died = any(message == PROCESS_GONE or crashed in message for message in messages)
-    return RunEnd(None, None, process_died=died)
+    record = instance.get_run_record_by_id(run.run_id)
+    return RunEnd(
+        None, None, process_died=died, never_began=not died and record is not None and record.start_time is None
+    )
 
 
 def read_sweep(record: dg.RunRecord) -> Sweep | None:

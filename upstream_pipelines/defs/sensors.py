@@ -143,6 +143,7 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
                 written += write_run_failure_alert(
                     conn, customer.customer_id, run.run_id, run.job_name, end.step, end.error_class,
                     f"{settings.ui_url}/runs/{run.run_id}", process_died=end.process_died,
+                    never_began=end.never_began,
                 )  # fmt: skip
             open_failures = open_run_failures(conn) if successes else []
             for failure in open_failures:

@@ -47,8 +47,8 @@ class View:
 
     `horizon` is the last day up to which the source's decisions are complete; later ones do not count yet.
     `submitted_to` is the same for submissions. `ends` is `horizon` per payer, earlier where a payer fell silent.
-    `days` are those since the customer's first known line, with `EMPTY_DAYS` before it, between the longest change and
-    `most_days`, from which they differ by whole weeks.
+    `days` are those since the customer's first known line, with `EMPTY_DAYS` before it; not fewer than the longest change and
+    block of figures, nor more than the settings' days in view, of which they are whole weeks fewer.
     Arrays by submission day start at `start` and end at `horizon` (`days + ages` columns); arrays by decision day, and
     decisions by submission day (`_of`), hold the last `days` columns of them. Cubes are ages by submission days
     (`aged_on`: decision days) by payers, so that what is done to the days of one age runs through memory in its order;
@@ -70,7 +70,6 @@ class View:
     ends: Ints
     start: int
     days: int
-    most_days: int
     ages: int
     present: Bools
     sees_open: bool
@@ -146,9 +145,7 @@ class Counts:
     """The counts of one customer as of the latest look, carried forward by `at`."""
 
     def __init__(self, facts: Facts, days: int, fewest_days: int, country: str) -> None:
-        """`days` are those counted at a look, of a customer whose history is shorter fewer but `fewest_days`; `country` is
-        that whose holidays put off decisions.
-        """
+        """A look counts `days`, of a shorter history fewer (see `View`); `country` is that whose holidays put off decisions."""
         self._facts = facts
         self._days = days
         self._fewest_days = fewest_days
@@ -315,9 +312,8 @@ class Counts:
         return self._days - max(self._days - needed, 0) // 7 * 7
 
     def _view(self) -> View:
-        facts, horizon = self._facts, self._horizon
         assert self._as_of is not None
-        ages = self._ages()
+        facts, horizon, ages = self._facts, self._horizon, self._ages()
         submitted_to = self._complete_to(self._late_lines)
         days = self._days_since_first_line(max(horizon, submitted_to))
         start = horizon - days - ages + 1
@@ -341,7 +337,6 @@ class Counts:
             ends=_payer_ends(total + self._on[0][:, of], horizon),
             start=start,
             days=days,
-            most_days=self._days,
             ages=ages,
             present=self._first_lines < NEVER,
             sees_open=bool(not slow or open_lines > 0),

@@ -67,9 +67,9 @@ class Detector:
     ) -> None:
         self.settings = settings or DriftSettings()
         self.facts: Facts = facts_from_frames(activity, prices, codes)
-        self._counts = Counts(
-            self.facts, self.settings.days_in_view, self.settings.change_days, self.settings.holiday_country
-        )
+        # Figures of blocks need their longest block, changes the longest change.
+        fewest = max(self.settings.change_days, *self.settings.block_days)
+        self._counts = Counts(self.facts, self.settings.days_in_view, fewest, self.settings.holiday_country)
         self._index = {name: position for position, name in enumerate(self.facts.payers)}
 
     def view(self, as_of: date) -> View:

@@ -143,7 +143,8 @@ def _prices(charts: Charts, payer: int, days: int, settings: DriftSettings) -> M
     chart = charts.by_signal["allowed_amount"]
     series, scatter = chart.series[0], float(chart.dispersion[payer])
     last = charts.view.days - (charts.view.horizon - int(charts.view.ends[payer]))
-    spans = slice(max(last - days - settings.baseline_days, 0), last - days), slice(last - days, last)
+    begins = max(last - days, 0)
+    spans = slice(max(begins - settings.baseline_days, 0), begins), slice(begins, last)
     score, information, lines = (
         [float(values[payer, span].sum()) for span in spans]
         for values in (series.observed, series.expected, series.lines)

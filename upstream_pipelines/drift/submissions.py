@@ -42,8 +42,7 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
         counts[item.payer] &= (at < item.first) | (at > item.last)
     lines = np.where(counts, view.submissions, 0.0)
     plain = _calendar(lines, counts, (first + np.arange(days)) % 7, edge)
-    # Counted from the same day before the last one, however many days are in view.
-    time: Floats = ((np.arange(days) - days + view.most_days / 2) / YEAR).astype(np.float64)
+    time: Floats = ((np.arange(days) - days / 2) / YEAR).astype(np.float64)
     level, growth = fit_growth(lines, plain, time)
     expected = np.zeros_like(plain)
     _Busy.of(plain, time).expect(level, growth, into=expected)

@@ -36,7 +36,7 @@ INSERT INTO customers (slug, name, created_at) VALUES ('{CANARY}', '{CANARY}', n
 INSERT INTO uploads (customer_id, source, byte_count, file_name, status, accepted, rows, received_at)
 SELECT customer_id, v.source, 1, '{CANARY}.csv', v.status, v.rows, v.rows, now() - v.age::interval
   FROM customers, (VALUES ('csv', 'success', 9, '30 hours'), ('webhook', 'received', 0, '2 hours'),
-                          ('webhook', 'received', 0, '1 hour'), ('csv', 'failed', 0, '1 minute'))
+                          ('webhook', 'received', 0, '30 seconds'), ('csv', 'failed', 0, '1 minute'))
        AS v (source, status, rows, age);
 INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, last_look, memory,
                           method_version, settings, opened_method_version, opened_settings)
@@ -108,7 +108,7 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     assert read.call_count == 1, "a storm of scrapes asks the database once"
     assert found["upstream_totals_up"] == {"": 1}
     assert found["upstream_customers"] == {"active": 1, "disabled": 1}
-    assert found["upstream_customers_failing"] == {"upload": 1, "look": 1, "channel": 1}
+    assert found["upstream_customers_failing"] == {"upload": 1, "waiting": 1, "look": 1, "channel": 1}
     assert found["upstream_uploads_waiting"] == {"webhook received": 2}
     assert found["upstream_uploads_last_day"] == {"webhook received": 2, "csv failed": 1}
     assert 7200 <= found["upstream_upload_oldest_waiting_seconds"][""] < 7300
@@ -128,7 +128,7 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     assert found["upstream_http_requests_in_flight"][""] >= 1
 
     told = acme.get(STATUS).json()
-    assert {one["why"] for one in told["failing"]} == {"upload", "look", "channel"}
+    assert {one["why"] for one in told["failing"]} == {"upload", "waiting", "look", "channel"}
     assert (told["uploads_waiting"], told["deliveries_due"], told["deliveries_dead"]) == (2, 1, 1)
     assert [one["failed"] for one in told["runs"] if one["job_name"] == "ingest"] == [4]
     assert settings.database_url is not None

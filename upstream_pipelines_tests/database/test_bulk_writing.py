@@ -194,6 +194,12 @@ def test_after_a_large_merge_the_planner_knows_of_the_new_lines(
     assert estimated_lines() == 4
 
 
+def test_a_statement_of_a_killed_run_ends_soon_and_with_it_the_lock_of_its_customer(settings: Settings) -> None:
+    for role in ("upstream_pipeline", "upstream_api"):
+        with connect(settings, role) as conn:
+            assert conn.execute("SHOW client_connection_check_interval").fetchone() == ("10s",)
+
+
 def test_only_the_pipeline_may_ask_for_the_look(settings: Settings) -> None:
     with connect(settings, "upstream_api") as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("SELECT analyze_claims()")

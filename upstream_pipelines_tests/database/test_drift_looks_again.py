@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+from psycopg.types.json import Jsonb
 
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.drift import store
@@ -166,13 +167,16 @@ def test_an_event_opened_with_other_settings_is_computed_again_with_those(
 ) -> None:
     """The look of its day made again with others is the look that opens it."""
     look(pipeline, subject, [on(3)])
-    event_id = opened_by(
-        pipeline, Subject(subject.customer_id, "Acme", SETTINGS.model_copy(update={"calm_days": 20})), on(3)
-    )
+    others = SETTINGS.model_copy(update={"baseline_days": 120, "false_events_per_year": 2.0})
+    event_id = opened_by(pipeline, Subject(subject.customer_id, "Acme", others), on(3))
     look(pipeline, subject, [on(0)])
     stored = find_event(pipeline, subject.customer_id, str(event_id))
-    assert stored.opened_with.settings["calm_days"] == 20
+    assert stored.opened_with.settings["baseline_days"] == 120
     assert recompute(pipeline, subject.customer_id, stored).differences == {}
+    # With those of today it is another event.
+    stored.opened_with.settings.update(baseline_days=SETTINGS.baseline_days, false_events_per_year=1.0)
+    pipeline.execute("UPDATE drift_looks SET settings = %s", (Jsonb(stored.opened_with.settings),))
+    assert recompute(pipeline, subject.customer_id, stored).differences
 
 
 def test_a_look_back_that_finds_an_event_earlier_leaves_one_live_event_and_looks_go_on(

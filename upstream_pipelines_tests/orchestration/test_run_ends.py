@@ -48,7 +48,10 @@ def test_a_failed_step_is_named_with_the_class_of_its_error_and_not_of_the_cause
 
 
 def _started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
-    return instance.create_run_for_job(deliver_alerts, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    run = instance.create_run_for_job(deliver_alerts, tags=tags)
+    began = dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, job_name=run.job_name)
+    instance.report_dagster_event(began, run.run_id)
+    return run
 
 
 def test_a_run_whose_process_is_gone_says_so(instance: dg.DagsterInstance) -> None:
@@ -61,6 +64,12 @@ def test_of_a_run_that_was_ended_from_outside_nothing_is_known(instance: dg.Dags
     run = _started(instance)
     instance.report_run_failed(run, "Exceeded maximum runtime of 14400 seconds.")
     assert read_end(instance, run) == RunEnd(None, None)
+
+
+def test_a_run_that_was_never_started_says_so(instance: dg.DagsterInstance) -> None:
+    run = instance.create_run_for_job(deliver_alerts)
+    instance.report_run_failed(run, "Run timed out due to taking longer than 300 seconds to start.")
+    assert read_end(instance, run) == RunEnd(None, None, never_began=True)
 
 
 def test_a_run_whose_process_crashed_says_so(instance: dg.DagsterInstance) -> None:

@@ -88,6 +88,8 @@ def _message(content: dict[str, Any]) -> Message:
         (run_failure_entry("r1", "ingest", None, None, None), "A run failed: ingest", ("The run failed. What it had stored",)),
         (run_failure_entry("r1", "ingest", None, None, None, process_died=True), "A run failed: ingest",
          ("The run's process ended without a word: it was killed",)),
+        (run_failure_entry("r1", "ingest", None, None, None, never_began=True), "A run failed: ingest",
+         ("The run was not started: the platform had no time", "Its work is asked for again by itself; when a later run")),
         (run_failure_entry("r1", "drift_sweep", None, None, None, process_died=True, bucket=(3, 12)), "A run failed: drift_sweep",
          ("It was to look at part 4 of 12 of all customers, this one among them, and had not come to it.",)),
         (run_failure_entry("r1", "drift_sweep", None, None, None, bucket=(0, 1)), "A run failed: drift_sweep",

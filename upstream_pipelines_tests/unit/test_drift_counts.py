@@ -13,6 +13,8 @@ from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.factors import _of_groups
 from upstream_pipelines.drift.facts import day_number, facts_from_frames
+from upstream_pipelines.drift.figures import figures_of
+from upstream_pipelines.drift.settings import DriftSettings
 
 START = date(2024, 1, 1)
 
@@ -106,16 +108,39 @@ def test_days_before_the_first_line_change_no_figure_of_a_look() -> None:
         as_of = START + timedelta(days=look)
         days.append(short.view(as_of).days)
         assert whole.view(as_of).days == most
-        words, figures = {}, {}
+        words, figures, shown = {}, {}, {}
         for detector in (short, whole):
             found = detector.look(as_of, live[detector])
             live[detector] = found.events
             words[detector], figures[detector] = _words_and_figures(found.records)
+            shown[detector] = figures_of(detector, detector.charts(as_of))
+        pd.testing.assert_frame_equal(shown[short], shown[whole])
         assert words[short] == words[whole]
         assert figures[short] == pytest.approx(figures[whole], rel=1e-9, nan_ok=True)
         opened += sum(row["state"] == "open" for row in found.records)
     assert opened > 0
     assert (min(days), max(days)) == (122, 304), "whole weeks fewer than the 360 of a long history"
+
+
+def test_figures_of_blocks_longer_than_the_history_are_those_of_its_days() -> None:
+    rng = np.random.default_rng(6)
+    sent = np.sort(rng.integers(0, 30, 1200))
+    claims = pd.DataFrame(
+        {
+            "payer": "A",
+            "cpt": "1",
+            "submitted_date": np.datetime64(START) + sent,
+            "decided_date": np.datetime64(START) + sent + rng.integers(0, 4, 1200),
+            "outcome": "PAID",
+            "allowed_amount": rng.uniform(90.0, 110.0, 1200),
+        }
+    )
+    detector = Detector(*activity_from_claims(claims), DriftSettings(change_days=28, block_days=(14, 84, 500)))
+    for look in (18, 24, 29):
+        figures = figures_of(detector, detector.charts(START + timedelta(days=look)))
+        prices = figures.set_index("signal").loc["allowed_amount"]
+        of_both = prices["n_baseline"] + prices["n_current"]
+        assert of_both <= (sent < look).sum(), "no line stands in both periods"
 
 
 def _words_and_figures(rows: list[dict[str, Any]]) -> tuple[list[Any], list[float]]:

@@ -178,6 +178,15 @@ def test_nothing_changed_opens_next_to_nothing() -> None:
     assert sum(result.events for result in results) <= 2
 
 
+def test_events_that_open_in_the_shuffled_history_are_counted() -> None:
+    """With a budget of 200 a year, and whatever the prices changed by, chance alone opens some."""
+    eager = SETTINGS.model_copy(update={"false_events_per_year": 200.0, "minimum_price_change": 0.001})
+    result = placebo(activity_from_claims(history(0)), eager, 0, 91, until=UNTIL)
+    assert result.looks == 91
+    assert result.events >= 5
+    assert result.false_events_per_year == pytest.approx(365.25 / 91 * result.events)
+
+
 def test_the_same_seed_gives_the_same_and_another_another() -> None:
     claims = history()
     pd.testing.assert_frame_equal(mixed(claims, 1).activity, mixed(claims, 1).activity)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
+from upstream_pipelines.drift.figures import figures_of
 
 START = date(2024, 1, 1)  # a Monday
 DAYS = 210
@@ -28,14 +29,14 @@ LOOKS = st.lists(st.integers(90, DAYS + 30), min_size=2, max_size=3, unique=True
 
 @cache
 def history() -> pd.DataFrame:
-    """Alpha slows down by ten days and pays a fifth less; Beta stays as it is; Omega and a code appear late."""
+    """Alpha slows down by ten days and pays a fifth less; Beta denies more; Omega and a code appear late."""
     rng = np.random.default_rng(4)
     frames = []
     for name, first, lines in (("Alpha", 0, 14.0), ("Beta", 0, 8.0), ("Omega", 140, 10.0)):
         day = np.arange(first, DAYS)
         submitted = np.repeat(day, rng.poisson(lines * (day % 7 < 5)))
         count, after = len(submitted), (submitted >= CHANGED) & (name == "Alpha")
-        denied = rng.random(count) < 0.15
+        denied = rng.random(count) < np.where((submitted >= CHANGED) & (name == "Beta"), 0.35, 0.15)
         code = np.where((submitted > 160) & (rng.random(count) < 0.3), 2, rng.integers(0, 2, count))
         frames.append(
             pd.DataFrame(
@@ -108,6 +109,11 @@ def look(detector: Detector, day: int, live: list[DriftEvent]) -> tuple[Looked, 
     return (result.records, [event.model_dump() for event in result.events]), list(renewed.values())
 
 
+def figures_on(detector: Detector, day: int) -> pd.DataFrame:
+    figures = figures_of(detector, detector.charts(START + timedelta(days=day)))
+    return figures[figures["payer"].isin(["Alpha", "Beta"])].reset_index(drop=True)
+
+
 def same(one: Any, other: Any) -> bool:
     """Equal, numbers to the last few bits: sums of amounts depend on the order of their lines."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -127,10 +133,12 @@ def test_a_past_look_is_the_same_in_any_order_of_uploads_and_whatever_came_later
     whole = [Detector(*activity_from_claims(frame(claims, 9_999, shuffling))) for shuffling in (None, order)]
     live: list[DriftEvent] = []
     for day in looks:
-        then, renewed = look(Detector(*activity_from_claims(frame(claims, day))), day, live)
+        known = Detector(*activity_from_claims(frame(claims, day)))
+        (then, renewed), figures = look(known, day, live), figures_on(known, day)
         for detector in whole:
             later, _ = look(detector, day, live)
             assert same(then, later), (day, then, later)
+            pd.testing.assert_frame_equal(figures, figures_on(detector, day), rtol=1e-9)
         live = renewed
         for row in then[0]:
             note(str(row["state"]))

@@ -1,4 +1,4 @@
-"""When each channel failed last: the time of failing counts anew after a week without a failure."""
+"""When each channel failed last: the time of failing counts anew after a week without a failure. Uploads that wait long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column. The SQL is in the file beside this one."""
+    """Add the column, replace the function. The SQL is in the file beside this one."""
     execute_beside(__file__)
 
 
