@@ -10,6 +10,7 @@ from upstream_pipelines.api import (
     alerts,
     audit,
     auth,
+    channels,
     claims,
     customer_uploads,
     customers,
@@ -52,7 +53,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = ApiMetrics(settings)
     for module in (
         auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
-        webhook, uploads, health, monitoring,
+        channels, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
