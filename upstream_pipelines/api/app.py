@@ -12,6 +12,7 @@ from upstream_pipelines.api import (
     auth,
     channels,
     claims,
+    configuration,
     customer_uploads,
     customers,
     drift,
@@ -53,7 +54,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = ApiMetrics(settings)
     for module in (
         auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
-        channels, webhook, uploads, health, monitoring,
+        channels, configuration, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
