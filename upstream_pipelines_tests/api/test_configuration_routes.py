@@ -114,3 +114,37 @@ def test_what_cannot_be_used_changes_nothing_and_is_not_repeated(
         assert answer.status_code == 422, (values, answer.text)
         assert "ZEBRAFISH" not in answer.text
     assert get_customer(pipeline, "acme").stored_configuration == {}
+
+
+def test_quality_is_told_by_rule_and_by_upload_in_pages(log_in: LogIn, pipeline: Connection) -> None:
+    viewer = log_in("acme", Role.VIEWER)
+    ids = [str(row[0]) for row in pipeline.execute("SELECT upload_id FROM uploads ORDER BY received_at DESC")]
+    newest = {rule["rule"]: rule for rule in viewer.get(f"{ACME}/quality").json()}
+    payer = newest["payer_present"]
+    assert (payer["score"], payer["failing_rows"], payer["checked_rows"], payer["upload_id"]) == (
+        75.0,
+        1,
+        4,
+        ids[0],
+    )
+    assert payer["received_at"].endswith("Z")
+    assert newest["outcome_present"]["score"] == 100.0
+    assert "denied_has_reason_code" not in newest, "no denied line was there to be looked at"
+
+    first = viewer.get(f"{ACME}/quality/uploads", params={"limit": 2, "rule": "payer_present"}).json()
+    rest = viewer.get(
+        f"{ACME}/quality/uploads", params={"limit": 2, "rule": "payer_present", "after": first["next"]}
+    ).json()
+    uploads = first["uploads"] + rest["uploads"]
+    assert ([upload["upload_id"] for upload in uploads], rest["next"]) == (ids, None)
+    assert [[rule["score"] for rule in upload["rules"]] for upload in uploads] == [[75.0], [100.0], [100.0]]
+    assert uploads[0]["score"] == viewer.get(f"{ACME}/uploads/{ids[0]}").json()["quality"]["score"]
+    assert set(uploads[0]["dimensions"]) == {"completeness", "validity", "consistency", "uniqueness", "timeliness"}
+    for wanted, count in (({"source": "webhook"}, 0), ({"since": "2999-01-01"}, 0), ({"source": "csv"}, 3)):
+        found = viewer.get(f"{ACME}/quality/uploads", params=wanted).json()["uploads"]
+        assert len(found) == count, wanted
+    assert len(viewer.get(f"{ACME}/quality/uploads").json()["uploads"][0]["rules"]) > 10
+    assert viewer.get(f"{ACME}/quality/uploads", params={"after": "x"}).status_code == 422
+    stranger = log_in("beta", Role.OWNER)
+    assert stranger.get("/api/v1/customers/beta/quality").json() == []
+    assert stranger.get("/api/v1/customers/beta/quality/uploads").json() == {"uploads": [], "next": None}
