@@ -55,9 +55,11 @@ class NewAliases(BaseModel):
     payer_aliases: Aliases
 
 
-class PayerAliases(NewAliases):
-    """All payer aliases."""
+class PayerAliases(BaseModel):
+    """All payer aliases; a file may have set more and longer ones than are taken here."""
 
+    revision: Revision
+    payer_aliases: dict[str, str]
     applied: Applied
 
 
@@ -68,9 +70,11 @@ class NewGroups(BaseModel):
     cpt_groups: Groups
 
 
-class CptGroups(NewGroups):
-    """All CPT groups."""
+class CptGroups(BaseModel):
+    """All CPT groups, as the aliases."""
 
+    revision: Revision
+    cpt_groups: dict[str, str]
     applied: Applied
 
 

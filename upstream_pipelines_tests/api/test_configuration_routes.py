@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from upstream_pipelines.claims.merge import apply_changed_mapping
+from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.roles import Role
-from upstream_pipelines.customers.store import create_customer, get_customer
+from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
@@ -80,6 +81,15 @@ def test_aliases_and_groups_are_replaced_whole_and_reach_the_stored_claims_with_
         ("payer_aliases.replaced", {"added": 1, "removed": 0, "changed": 0}),
     ]
     assert get_customer(pipeline, "beta").stored_configuration == {}
+
+
+def test_what_a_file_has_set_is_shown_though_it_could_not_be_sent(log_in: LogIn, pipeline: Connection) -> None:
+    acme = get_customer(pipeline, "acme")
+    odd = {"Aetna\nInc": "Aetna"} | {f"spelling {number}": "Cigna" for number in range(6000)}
+    configure_customer(pipeline, acme, parse_configuration({"payer_aliases": odd}, "acme.yaml"))
+    viewer = log_in("acme", Role.VIEWER)
+    answer = viewer.get(f"{ACME}/payer-aliases")
+    assert (answer.status_code, answer.json()["payer_aliases"]) == (200, odd)
 
 
 def test_grades_are_an_admins_to_change(log_in: LogIn, pipeline: Connection) -> None:
