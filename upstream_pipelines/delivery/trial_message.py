@@ -5,6 +5,7 @@ Loads no sender: the API asks for a test, and the worker sends it.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
@@ -47,7 +48,7 @@ def ask_for_test(conn: Connection, customer_id: int, name: str, now: datetime | 
         if not enabled:
             raise ConflictError(
                 f"Channel {name} is switched off: {reason or 'by hand'}. Switch it on again "
-                f"(`upstream alerts enable {slug} {name}`), then test it."
+                f"(`upstream alerts enable {slug} {shlex.quote(name)}`), then test it."
             )
         asked = AskedTest(uuid4(), uuid4(), kind, slug)
         content = {**channel_test_content(name, kind, now), "customer": {"slug": slug, "name": customer_name}}
