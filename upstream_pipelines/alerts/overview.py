@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
@@ -22,8 +23,11 @@ DEAD_FOR = timedelta(days=7)
 
 @dataclass(frozen=True)
 class ChannelState:
-    """A channel as it is: why it is off, since when its receiver fails, when something last arrived."""
+    """A channel as it is: why it is off (None where somebody switched it off), since when its receiver fails, when something
+    last arrived.
+    """
 
+    channel_id: UUID
     name: str
     kind: str
     enabled: bool
@@ -35,9 +39,12 @@ class ChannelState:
 
     @property
     def is_in_trouble(self) -> bool:
-        """Switched off by its receiver, or messages to it were given up. One that a file no longer names is neither."""
-        by_file = not self.enabled and (self.disabled_reason or "").startswith("no longer in")
-        return (not self.enabled and not by_file) or (self.dead > 0 and not by_file)
+        """Switched off by its receiver, or messages to it were given up. One that a file no longer names, or that somebody
+        switched off, is neither.
+        """
+        if self.enabled:
+            return self.dead > 0
+        return self.disabled_reason is not None and not self.disabled_reason.startswith("no longer in")
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,14 @@ SELECT %(customer_id)s, n.name, n.kind, n.configuration, n.secret
        previous_secret_until = CASE WHEN c.kind <> 'webhook' OR excluded.kind <> 'webhook' THEN NULL
                                     WHEN excluded.secret <> c.secret THEN now() + interval '24 hours'
                                     ELSE c.previous_secret_until END,
-       enabled = c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
+       enabled = c.enabled OR c.disabled_reason IS NOT DISTINCT FROM %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret),
-       disabled_at = CASE WHEN c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
+       disabled_at = CASE WHEN c.enabled OR c.disabled_reason IS NOT DISTINCT FROM %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret)
                  THEN NULL ELSE c.disabled_at END,
-       disabled_reason = CASE WHEN c.enabled OR c.disabled_reason = %(unlisted)s OR c.kind <> excluded.kind
+       disabled_reason = CASE WHEN c.enabled OR c.disabled_reason IS NOT DISTINCT FROM %(unlisted)s OR c.kind <> excluded.kind
                  OR c.configuration <> excluded.configuration
                  OR (c.kind = 'slack' AND c.secret IS DISTINCT FROM excluded.secret)
                  THEN NULL ELSE c.disabled_reason END,
@@ -61,6 +61,25 @@ UPDATE alert_channels SET enabled = false, disabled_reason = %(unlisted)s, disab
 -- Switch a channel on again by hand, after its receiver was put right; by the unique key.
 UPDATE alert_channels SET enabled = true, disabled_reason = NULL, disabled_at = NULL, failing_since = NULL
  WHERE customer_id = %(customer_id)s AND name = %(name)s
+
+-- name: switch_off_channel
+-- By hand, hence without a reason, and once; by primary key. The worker gives up what is due there when it comes to it.
+UPDATE alert_channels SET enabled = false, disabled_reason = NULL, disabled_at = %(now)s
+ WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND enabled
+
+-- name: add_webhook
+-- A new webhook with its secret; no row where the name is taken, or the customer has too many channels. By the unique key.
+INSERT INTO alert_channels (customer_id, name, kind, configuration, secret)
+SELECT %(customer_id)s, %(name)s, 'webhook', %(configuration)s, %(secret)s
+ WHERE (SELECT count(*) FROM alert_channels WHERE customer_id = %(customer_id)s) < %(most)s
+    ON CONFLICT (customer_id, name) DO NOTHING
+RETURNING channel_id
+
+-- name: channel_in_full
+-- What people are told of one channel beside its state: of its secret the end, of its address the host. By primary key.
+SELECT created_at, disabled_at, configuration ->> 'url' AS url, secret_last_four,
+       CASE WHEN previous_secret_until > %(now)s THEN previous_secret_until END AS both_sign_until
+  FROM alert_channels WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s
 
 -- name: lock_waiting
 -- Before channels or rules are written: what wake_held may change, in the order in which workers lock alerts. By the partial
@@ -829,7 +848,7 @@ SELECT name FROM alert_channels WHERE customer_id = %(customer_id)s AND enabled 
 
 -- name: channel_states
 -- A customer's channels with what is known of them: a handful of channels, by the keys' first column.
-SELECT c.name, c.kind, c.enabled, c.disabled_reason, c.failing_since,
+SELECT c.channel_id, c.name, c.kind, c.enabled, c.disabled_reason, c.failing_since,
        max(d.finished_at) FILTER (WHERE d.state = 'sent') AS last_sent,
        count(*) FILTER (WHERE d.state IN ('pending', 'retrying', 'sending')) AS waiting,
        -- A test says at once that it failed; nothing is lost with it.
@@ -874,7 +893,8 @@ SELECT count(*), coalesce(array_agg(DISTINCT k.slug), '{}')
                 WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id AND a.kind <> 'test'))
 
 -- name: channels_off
--- Channels that a receiver's failures switched off, not those that a file no longer names. Small table, read whole.
+-- Channels that a receiver's failures switched off, not those that a file no longer names or somebody switched off (no reason).
+-- Small table, read whole.
 SELECT k.slug || '/' || c.name
   FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id AND k.status = 'active'
  WHERE NOT c.enabled AND c.disabled_reason NOT LIKE 'no longer in%%'

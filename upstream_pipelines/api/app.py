@@ -10,7 +10,9 @@ from upstream_pipelines.api import (
     alerts,
     audit,
     auth,
+    channels,
     claims,
+    configuration,
     customer_uploads,
     customers,
     drift,
@@ -18,6 +20,7 @@ from upstream_pipelines.api import (
     members,
     monitoring,
     problems,
+    quality,
     silences,
     tokens,
     uploads,
@@ -52,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = ApiMetrics(settings)
     for module in (
         auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
-        webhook, uploads, health, monitoring,
+        channels, configuration, quality, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

@@ -87,7 +87,11 @@ class ClaimMapping(BaseModel):
     @field_validator("payer_aliases")
     @classmethod
     def _aliases_are_read_like_the_names_of_files(cls, aliases: dict[str, str]) -> dict[str, str]:
-        return {visible(spelling): visible(name) for spelling, name in aliases.items()}
+        seen = {visible(spelling): visible(name) for spelling, name in aliases.items()}
+        # Stored, it would be an empty name, and the whole configuration could not be read any more.
+        if not all(seen) or not all(seen.values()):
+            raise ValueError("a spelling or a name has nothing but characters that nobody sees")
+        return seen
 
     @field_validator("cpt_groups")
     @classmethod

@@ -130,6 +130,15 @@ def apply_changed_mapping(conn: Connection, customer: Customer) -> int:
     return int(changed)
 
 
+def names_applied(conn: Connection, customer: Customer) -> bool:
+    """Whether the stored claims have the customer's present aliases and groups; else they get them with the next merge."""
+    key = {"customer_id": customer.customer_id}
+    return bool(
+        _one(conn.execute(QUERIES.select_applied_mapping, key).fetchone())
+        == customer.configuration.naming_sha256()
+    )
+
+
 def claim_totals(conn: Connection, customer_id: int) -> ClaimTotals:
     """Counts of a customer's claims, for people."""
     return ClaimTotals(*(conn.execute(QUERIES.count_claims, {"customer_id": customer_id}).fetchone() or ()))

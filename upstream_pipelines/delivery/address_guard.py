@@ -112,6 +112,12 @@ def check_url(
         raise ConfigurationError(f"{where}: destination not allowed. Use a public address.")
 
 
+def host_of(url: str) -> str | None:
+    """The host of a URL, for people: the rest may hold a key. None where it is no URL."""
+    parsed = _parse(url)
+    return parsed.host if parsed is not None else None
+
+
 def check_every_address(host: str, port: int, *, allow_loopback: bool) -> None:
     """Resolve the name; all of its addresses must be allowed, not only the one that would be used.
 

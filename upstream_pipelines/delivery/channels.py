@@ -108,19 +108,22 @@ def secret_bytes(secret: str) -> bytes:
     return key
 
 
-def check_destination(channel: EmailChannel | SlackChannel | WebhookChannel, settings: Settings) -> None:
-    """The part of the address guard that needs no name resolution.
+def check_destination(
+    channel: EmailChannel | SlackChannel | WebhookChannel, settings: Settings, where: str | None = None
+) -> None:
+    """The part of the address guard that needs no name resolution; `where` stands before what is wrong, instead of the
+    channel's name.
 
     Raises:
         ConfigurationError: the URL of this channel can never be sent to; the message says why.
     """
+    where = where or f"channel {channel.name}"
     if isinstance(channel, WebhookChannel):
         check_url(
-            channel.url, f"channel {channel.name}",
-            ports=settings.webhook_ports, allow_loopback=settings.webhook_allow_loopback,
+            channel.url, where, ports=settings.webhook_ports, allow_loopback=settings.webhook_allow_loopback,
         )  # fmt: skip
     elif isinstance(channel, SlackChannel) and channel.webhook_url is not None:
         check_url(
-            channel.webhook_url.get_secret_value(), f"channel {channel.name}",
+            channel.webhook_url.get_secret_value(), where,
             ports=(443,), allow_loopback=settings.webhook_allow_loopback, hosts=SLACK_HOSTS,
         )  # fmt: skip

@@ -193,13 +193,15 @@ SELECT c.channel_id, c.kind, c.enabled, c.disabled_reason, k.slug, k.name
  WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
 
 -- name: write_test
--- A test: an alert without a rule, in a message of its own that is due at once.
-WITH written AS (
-    INSERT INTO alerts (customer_id, alert_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at,
-                        told_at)
-    VALUES (%(customer_id)s, %(alert_id)s, 'test', 'open', 'test' || chr(31) || %(channel_id)s::text, %(alert_id)s,
-            %(content)s, ARRAY[%(channel_id)s::uuid], %(now)s, %(now)s)
-), queued AS (
+-- A test: an alert without a rule.
+INSERT INTO alerts (customer_id, alert_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at)
+VALUES (%(customer_id)s, %(alert_id)s, 'test', 'open', 'test' || chr(31) || %(channel_id)s::text, %(alert_id)s,
+        %(content)s, ARRAY[%(channel_id)s::uuid], %(now)s, %(now)s)
+
+-- name: queue_test
+-- It is in a message of its own that is due at once. After write_test, in the same transaction: the API's role puts nothing but a
+-- test into a message, and within one statement its policy would not see the alert.
+WITH queued AS (
     INSERT INTO deliveries (customer_id, delivery_id, channel_id, due_at, created_at)
     VALUES (%(customer_id)s, %(delivery_id)s, %(channel_id)s, %(now)s, %(now)s)
 )
@@ -232,6 +234,10 @@ UPDATE alert_channels
        previous_secret = CASE WHEN %(keep)s THEN secret END,
        previous_secret_until = CASE WHEN %(keep)s AND secret IS NOT NULL THEN %(until)s::timestamptz END
  WHERE customer_id = %(customer_id)s AND name = %(name)s
+
+-- name: rotate_own_secret
+-- The same for the customer of the transaction, by a role that reads no secret. True where there is such a webhook.
+SELECT rotate_channel_secret(%(name)s, %(secret)s, CASE WHEN %(keep)s THEN %(until)s::timestamptz END)
 
 -- name: forget_secrets
 -- Secrets whose overlap is over are not kept any longer. Small table, read whole.

@@ -15,11 +15,18 @@ OVERLAP = timedelta(hours=24)
 
 
 def rotate_secret(
-    conn: Connection, customer_id: int, name: str, *, overlap: timedelta = OVERLAP, now: datetime | None = None
+    conn: Connection,
+    customer_id: int,
+    name: str,
+    *,
+    overlap: timedelta = OVERLAP,
+    now: datetime | None = None,
+    reads_secrets: bool = True,
 ) -> str:
     """Give a webhook channel a new signing secret; the old one signs beside it until `overlap` is over.
 
-    `overlap` of zero is for a secret that leaked: the old one stops signing at once.
+    `overlap` of zero is for a secret that leaked: the old one stops signing at once. Role upstream_api does not read secrets,
+    and is in a transaction of this customer.
 
     Returns: the new secret, which is shown this once.
 
@@ -42,11 +49,11 @@ def rotate_secret(
         if overlap and until is not None:
             raise ConflictError(
                 f"The secret of {name} was rotated already: both sign until {until.astimezone(UTC):%Y-%m-%d %H:%M} UTC. "
-                "Rotate again after that, or with --at-once, which ends the older ones now."
+                "Rotate again after that, or at once (--at-once, `at_once`), which ends the older ones now."
             )
         secret = new_secret()
         conn.execute(
-            QUERIES.rotate_secret,
+            QUERIES.rotate_secret if reads_secrets else QUERIES.rotate_own_secret,
             {**key, "secret": secret, "until": now + overlap, "keep": bool(overlap)},
         )
     return secret

@@ -1,8 +1,8 @@
 """One message marked as a test, through the real sender, kept as a delivery with its attempt like any other.
 
 It belongs to no rule, keeps no quiet hours and is tried once, whoever sends it: one that came by itself an hour later would
-puzzle its reader. Not here: how a channel sends, a test that is too late for that (sending.py), what to do about a failure
-(advice.py).
+puzzle its reader. Not here: writing the test (trial_message.py), how a channel sends, a test that is too late for that
+(sending.py), what to do about a failure (advice.py).
 """
 
 from __future__ import annotations
@@ -11,17 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
-from upstream_pipelines.alerts.occurrences import channel_test_content
 from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.advice import advice_for
+from upstream_pipelines.delivery.trial_message import ask_for_test
 from upstream_pipelines.delivery.worker import deliver_due
-from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
@@ -58,33 +55,16 @@ def try_channel(
         NotFoundError: there is no such channel.
         ConflictError: it is switched off; the message says why, and how to switch it on.
     """
-    now = datetime.now(UTC)
-    with conn.transaction():
-        found = conn.execute(QUERIES.channel_to_test, {"customer_id": customer_id, "name": name}).fetchone()
-        if found is None:
-            raise NotFoundError(
-                f"There is no channel {name}. `upstream customers configure` lists channels in a file."
-            )
-        channel_id, kind, enabled, reason, slug, customer_name = found
-        if not enabled:
-            raise ConflictError(
-                f"Channel {name} is switched off: {reason or 'by hand'}. "
-                f"`upstream alerts enable {slug} {name}` switches it on again; then test it."
-            )
-        key = {"customer_id": customer_id, "delivery_id": uuid4()}
-        content = {**channel_test_content(name, kind, now), "customer": {"slug": slug, "name": customer_name}}
-        conn.execute(
-            QUERIES.write_test,
-            {**key, "alert_id": uuid4(), "channel_id": channel_id, "content": Jsonb(content), "now": now},
-        )
+    asked = ask_for_test(conn, customer_id, name)
+    key: dict[str, object] = {"customer_id": customer_id, "delivery_id": asked.delivery_id}
     end = time.monotonic() + patience_seconds
     while True:
         deliver(settings, customer_id=customer_id)
         row = conn.execute(QUERIES.test_attempt, key).fetchone()
         if row is not None and row[0] != "sending":
-            return _conclude(key, kind, row)
+            return _conclude(key, asked.kind, row)
         if time.monotonic() >= end:
-            return _give_up(conn, key, slug)
+            return _give_up(conn, key, asked.slug)
         time.sleep(_POLL_SECONDS)
 
 

@@ -72,6 +72,7 @@ WITHHELD: Mapping[str, Mapping[str, str]] = {
     "alert_channels": {
         "secret": "signs webhooks, or signs in at Slack",
         "previous_secret": "the same",
+        "secret_last_four": "the end of it",
     },
 }
 

@@ -42,6 +42,7 @@ def test_keys_that_a_file_does_not_mention_stay_as_they_are() -> None:
         ({"columns": {"nothing": "Nowhere"}}, "neither nothing nor its value is a claim field"),
         ({"outcomes": {"frozen": "MAYBE"}}, "outcomes.frozen"),
         ({"date_order": "sometimes"}, "date_order"),
+        ({"payer_aliases": {"\u200b": "Aetna"}}, "payer_aliases.*nobody sees"),
         ({"cadence_days": 0}, "cadence_days"),
         ({"channels": [{"kind": "pigeon", "name": "x"}]}, "channels"),
         (["columns"], "mapping of keys"),

@@ -1,0 +1,58 @@
+"""A message marked as a test, written into the outbox. Not here: sending it and waiting for what comes of it (trial.py).
+
+Loads no sender: the API asks for a test, and the worker sends it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+from psycopg.types.json import Jsonb
+
+from upstream_pipelines.alerts.occurrences import channel_test_content
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import ConflictError, NotFoundError
+
+QUERIES = load_queries(__package__)
+
+
+@dataclass(frozen=True)
+class AskedTest:
+    """A test that is due now: its message and alert, the kind of its channel, the customer's slug."""
+
+    delivery_id: UUID
+    alert_id: UUID
+    kind: str
+    slug: str
+
+
+def ask_for_test(conn: Connection, customer_id: int, name: str, now: datetime | None = None) -> AskedTest:
+    """Write a test of a channel; it is tried once, by whichever worker comes first, and within five minutes or not at all.
+
+    Raises:
+        NotFoundError: there is no such channel.
+        ConflictError: it is switched off; the message says why, and how to switch it on.
+    """
+    now = now or datetime.now(UTC)
+    with conn.transaction():
+        found = conn.execute(QUERIES.channel_to_test, {"customer_id": customer_id, "name": name}).fetchone()
+        if found is None:
+            raise NotFoundError(
+                f"There is no channel {name}. `upstream customers configure` lists channels in a file."
+            )
+        channel_id, kind, enabled, reason, slug, customer_name = found
+        if not enabled:
+            raise ConflictError(
+                f"Channel {name} is switched off: {reason or 'by hand'}. Switch it on again "
+                f"(`upstream alerts enable {slug} {shlex.quote(name)}`), then test it."
+            )
+        asked = AskedTest(uuid4(), uuid4(), kind, slug)
+        content = {**channel_test_content(name, kind, now), "customer": {"slug": slug, "name": customer_name}}
+        key = {"customer_id": customer_id, "alert_id": asked.alert_id, "channel_id": channel_id, "now": now}
+        conn.execute(QUERIES.write_test, {**key, "content": Jsonb(content)})
+        conn.execute(QUERIES.queue_test, {**key, "delivery_id": asked.delivery_id})
+    return asked
