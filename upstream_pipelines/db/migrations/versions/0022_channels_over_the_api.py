@@ -5,8 +5,8 @@ from __future__ import annotations
 from upstream_pipelines.db.queries import execute_beside
 from upstream_pipelines.errors import ConfigurationError
 
-revision = "0021"
-down_revision = "0020"
+revision = "0022"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 
