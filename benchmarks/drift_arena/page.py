@@ -41,7 +41,7 @@ CONTESTANTS = """\
 | fixed rule | the last 14 days of submissions against the 90 before, decided lines only, at least 30 on both sides: denials by 5 points or half, median days by 3 or half, mean allowed amount by 10 % |
 | evidently | Evidently 0.7, `ValueDrift` at its defaults per payer, 14 against 90 days of decided lines (codes: of submitted lines), looks on every seventh day, on the first {library_customers} of the customers |
 | nannyml | NannyML 0.13, `UnivariateDriftCalculator` at its defaults on the same lines and looks |
-| oracle | a likelihood-ratio CUSUM told the rates before and after, lag curve, calendar and over-dispersion; not when or whether. Its threshold is set on the unchanged customers so that on each signal it has as many false events as the contestant it is compared with, half of them for the worse: of the product's more are, so that against it the oracle is a little late |
+| oracle | a likelihood-ratio CUSUM told the rates before and after, lag curve, calendar and over-dispersion; not when or whether. Its threshold is set on the unchanged customers so that on each signal it has as many false events as the contestant it is compared with, half of them for the worse: of the product's more are, so that against it the oracle is a little late. A signal on which that one has none counts as half an event |
 
 A rule without events of its own has one event while it fires, and the next after 14 quiet days.
 """
@@ -60,7 +60,8 @@ CHANGES = """\
 ## Changes found
 
 A change holds for the lines submitted from its day on; one of prices by decision day for those decided from then on.
-It is found if the right payer, signal and direction opens as an event in the 120 days after; the delay counts from the
+It is found if the right payer, signal and direction opens as an event in the 120 days after (denials for authorisation also
+as a rise of all denials, which they are too); the delay counts from the
 first day of the change, and a missed one counts as longer than any. A slower payer makes every line wait so many days
 more on average. *By chance*: how many unchanged payers of the same customers raise the same alarm in the same days.
 *Leaks*: changed payers with an event of a signal that did not change. *Ratio*: median delay over the oracle's, with
@@ -85,7 +86,8 @@ LIMITS = """\
 The payers of a customer are independent of each other and of the season: no deductible that starts anew in January, no
 code set that changes for all at once. A customer of this world has ten payers; the budget of false events is one for
 the customer, so that with more payers each change takes a little longer to be found. Of the decoys, four strike all
-ten payers of a customer at once: their intervals are wider than they look.
+ten payers of a customer at once: their intervals are wider than they look. Evidently and NannyML take part on few
+customers and look weekly, with one or two trials a change: their rows say how they behave as they come, and do not rank them.
 """
 
 
@@ -133,8 +135,8 @@ def _looks(contestants: dict[str, Any]) -> str:
 SLOW = """The bars are of changes that come at once. Of those of the same sizes that grow over {ramp} days the product misses:
 {missed}.
 """
-WHAT_LIMITS = """What limits what is not met: of 40 or 80 unchanged payers beside a decoy one alarm is 2.5 or 1.2 %, about as
-many as false events alone make; all decoys together say more. The oracle knows the day's expected lines, the codes and
+WHAT_LIMITS = """What limits what is not met. A single decoy strikes few payers, so that one alarm is more than its bar allows; all decoys
+together say more. The oracle knows the day's expected lines, the codes and
 the payer; the product learns them, and asks more before it alarms: no change of the volume may rest on five days in a
 row, since an office that is closed for a week is none; a fall by a fifth is in part taken for slower growth, which it has
 to learn from the same weeks, so that the evidence of a payer whose weeks differ much stays below what is needed; a changed mix must stay without its two most striking days and is

@@ -57,7 +57,9 @@ def look(
 
     from upstream_pipelines.defs.drift_assets import look_at, look_days, metadata_of
     from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.drift.explanation import NAMES
     from upstream_pipelines.drift.store import refresh_activity
+    from upstream_pipelines.drift.verdicts import list_events
 
     if as_of is not None and (first is not None or last is not None):
         raise ConfigurationError("Give --as-of for one look, or --from and --to for daily ones; not both.")
@@ -76,6 +78,8 @@ def look(
             refresh_activity(conn, customer.customer_id)
             made = look_at(conn, settings, customer, days)
             metadata = metadata_of(conn, customer, made)
+        events_kept = list_events(conn, customer.customer_id)
+        accepted = [one for one in events_kept if one.accepted_on is not None and one.state != "resolved"]
     with dagster_instance(settings) as instance:
         instance.report_runless_asset_event(
             dg.AssetMaterialization(asset_key="payer_drift", partition=slug, metadata=metadata)
@@ -95,6 +99,11 @@ def look(
         )
         if any(row["event_id"] is not None and row["event_id"] not in made.kept for row in shown):
             out.print("(past): found by looks back only. No such event is kept, and nobody is told of it.")
+        for event in accepted:
+            out.print(
+                f"Event {str(event.event_id)[:8]} ({event.payer}, {NAMES[event.signal]}) was accepted as the new normal on "
+                f"{event.accepted_on}: a look after the day it opened resolves it."
+            )
     elif made.figures.empty:
         out.print(f"{customer.name} has no claims before {days[-1]} yet.")
     else:

@@ -23,9 +23,17 @@ from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError, ConflictError
-from upstream_pipelines.ingest.uploads import find_upload_id, get_upload, newest_uploads, rejections, send_file
+from upstream_pipelines.ingest.uploads import (
+    file_of,
+    find_upload_id,
+    get_upload,
+    newest_uploads,
+    rejections,
+    send_file,
+)
 from upstream_pipelines.quality.measured import figure, measures_of_upload, seen
 from upstream_pipelines.settings import Settings
+from upstream_pipelines.visible import visible
 
 _COUNTS = (
     "source",
@@ -95,6 +103,9 @@ def uploads(
                 get_upload(conn, customer_id, upload_id), rejections(conn, customer_id, upload_id),
                 measures_of_upload(conn, customer_id, upload_id), json=json,
             )  # fmt: skip
+            file = file_of(conn, customer_id, upload_id)
+            if file is not None and not json:
+                out.print(f"The file: {visible(file)}")
             return
         newest = newest_uploads(conn, customer_id)
     if json:

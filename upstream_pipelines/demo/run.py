@@ -250,7 +250,9 @@ def _await(demo: _Demo, what: str, done: Callable[[], bool]) -> None:
                 end = min(now + _STEP_SECONDS, begun + _LONGEST_STEP_SECONDS)
             if now > end:
                 raise DemoError(
-                    f"Waited {now - begun:.0f} s for {what} in vain. Read {demo.settings.home / 'logs'}."
+                    f"Waited {now - begun:.0f} s for {what} in vain. On a busy machine run it again later: it begins anew. "
+                    f"`upstream doctor` says what does not work, {demo.settings.home / 'logs' / 'daemon.log'} why runs did "
+                    "not begin."
                 )
             time.sleep(0.5)
 

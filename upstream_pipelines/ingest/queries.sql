@@ -137,6 +137,10 @@ SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicate
        duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
   FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
+-- name: select_location
+-- Where an upload's file lies, if one is kept (primary key).
+SELECT location FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
+
 -- name: select_newest_uploads
 -- A customer's newest uploads, for people; served by uploads_arrivals.
 SELECT upload_id, source, status, rows, accepted, rejected, duplicates, duplicate_of, error_code, received_at

@@ -182,6 +182,14 @@ def get_upload(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str,
     return row
 
 
+def file_of(conn: Connection, customer_id: int, upload_id: UUID) -> str | None:
+    """Where an upload's file lies; None for a batch, and where it is kept no longer. For the terminal of who may open the file:
+    its name may be a patient's.
+    """
+    row = conn.execute(QUERIES.select_location, {"customer_id": customer_id, "upload_id": upload_id}).fetchone()
+    return row[0] if row is not None else None
+
+
 def uploads_of_run(
     conn: Connection, customer_id: int, run_id: str, sources: Sequence[str]
 ) -> list[dict[str, Any]]:
