@@ -5,13 +5,16 @@ A real process on a real port, killed; a real PostgreSQL, killed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
@@ -117,6 +120,45 @@ def test_what_was_acknowledged_survives_the_death_of_the_process(
     log = (tmp_path / "log").read_text()
     assert token not in log
     assert "Traceback" not in log
+
+
+def test_under_load_too_what_was_acknowledged_survives_the_death_of_the_process(
+    settings: Settings, pipeline: Connection, tmp_path: Path
+) -> None:
+    """Eight clients send batches of their own until the process is killed in the midst of them."""
+    customer_id, token = _customer(pipeline)
+    acknowledged: dict[UUID, bytes] = {}
+    enough = threading.Event()
+
+    def send(sender: int, url: str) -> None:
+        with _client(url, token) as client:
+            for number in itertools.count():
+                body = BODY.replace(b"99213", b"%05d" % (10_000 * sender + number))
+                try:
+                    answer = client.post(WEBHOOK, content=body, headers={"Content-Type": "application/json"})
+                except httpx.TransportError:
+                    return
+                assert answer.status_code == 202
+                acknowledged[UUID(answer.json()["upload_id"])] = body
+                if len(acknowledged) >= 100:
+                    enough.set()
+
+    with _api(settings, tmp_path / "log") as (process, url), ThreadPoolExecutor(8) as pool:
+        senders = [pool.submit(send, sender, url) for sender in range(1, 9)]
+        assert enough.wait(60)
+        process.send_signal(signal.SIGKILL)
+        for sender in senders:
+            sender.result()
+    kept = {upload_id: read_batch_body(pipeline, customer_id, upload_id) for upload_id in acknowledged}
+    assert kept == acknowledged
+    # What was committed and not answered any more is at most one batch of each.
+    assert 0 <= _count(pipeline) - len(acknowledged) <= 8
+
+
+def _count(pipeline: Connection) -> int:
+    row = pipeline.execute("SELECT count(*) FROM uploads").fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _break_off_an_upload(url: str, token: str) -> None:
