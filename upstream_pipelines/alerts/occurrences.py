@@ -10,7 +10,7 @@ import math
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from upstream_pipelines.alerts.notices import NAMESPACE, Entry, fingerprint_of
@@ -218,11 +218,3 @@ def sends_again_entry(silence_id: uuid.UUID, about: Mapping[str, Any], link: str
             },
         },
     )  # fmt: skip
-
-
-def channel_test_content(channel: str, kind: str, at: datetime) -> dict[str, Any]:
-    """What a test of a channel says."""
-    return {
-        "type": "test",
-        "data": {"channel": channel, "kind": kind, "asked_at": at.isoformat(timespec="seconds"), "link": None},
-    }

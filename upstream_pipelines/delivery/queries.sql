@@ -75,13 +75,14 @@ WITH taken AS (
 )
 SELECT leased.*, c.kind, c.name, c.configuration, c.secret,
        CASE WHEN c.previous_secret_until > %(now)s THEN c.previous_secret END AS previous_secret,
-       carried.contents, carried.created
+       carried.contents, carried.created, carried.is_test
   FROM leased
   JOIN alert_channels AS c ON c.customer_id = leased.customer_id AND c.channel_id = leased.channel_id
  CROSS JOIN LATERAL (
        SELECT array_agg(CASE WHEN c.kind = 'webhook' THEN a.content - 'chart_png' ELSE a.content END
                         ORDER BY a.created_at, a.alert_id) AS contents,
-              array_agg(a.created_at ORDER BY a.created_at, a.alert_id) AS created
+              array_agg(a.created_at ORDER BY a.created_at, a.alert_id) AS created,
+              bool_or(a.kind = 'test') AS is_test
          FROM delivery_alerts AS l
          JOIN alerts AS a ON a.customer_id = l.customer_id AND a.alert_id = l.alert_id
         WHERE l.customer_id = leased.customer_id AND l.delivery_id = leased.delivery_id) AS carried
@@ -187,26 +188,14 @@ UPDATE alert_channels SET enabled = false, disabled_reason = %(reason)s, disable
  WHERE customer_id = %(customer_id)s AND channel_id = %(channel_id)s AND enabled
 
 -- name: channel_to_test
--- A channel by its name (unique key), with what a message needs of its customer.
-SELECT c.channel_id, c.kind, c.enabled, c.disabled_reason, k.slug, k.name
+-- A channel by its name (unique key), with its customer's slug.
+SELECT c.channel_id, c.kind, c.enabled, c.disabled_reason, k.slug
   FROM alert_channels AS c JOIN customers AS k ON k.customer_id = c.customer_id
  WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
 
 -- name: write_test
--- A test: an alert without a rule.
-INSERT INTO alerts (customer_id, alert_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at)
-VALUES (%(customer_id)s, %(alert_id)s, 'test', 'open', 'test' || chr(31) || %(channel_id)s::text, %(alert_id)s,
-        %(content)s, ARRAY[%(channel_id)s::uuid], %(now)s, %(now)s)
-
--- name: queue_test
--- It is in a message of its own that is due at once. After write_test, in the same transaction: the API's role puts nothing but a
--- test into a message, and within one statement its policy would not see the alert.
-WITH queued AS (
-    INSERT INTO deliveries (customer_id, delivery_id, channel_id, due_at, created_at)
-    VALUES (%(customer_id)s, %(delivery_id)s, %(channel_id)s, %(now)s, %(now)s)
-)
-INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
-VALUES (%(customer_id)s, %(delivery_id)s, %(alert_id)s, %(channel_id)s)
+-- A test: an alert without a rule, in a message of its own that is due at once. False where the channel is off by now.
+SELECT write_channel_test(%(channel_id)s, %(alert_id)s, %(delivery_id)s, %(now)s)
 
 -- name: test_attempt
 -- What came of a test's last attempt, whoever made it; no row before the first. By primary keys.

@@ -10,9 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
-from psycopg.types.json import Jsonb
-
-from upstream_pipelines.alerts.occurrences import channel_test_content
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError, NotFoundError
@@ -44,15 +41,13 @@ def ask_for_test(conn: Connection, customer_id: int, name: str, now: datetime | 
             raise NotFoundError(
                 f"There is no channel {name}. `upstream customers configure` lists channels in a file."
             )
-        channel_id, kind, enabled, reason, slug, customer_name = found
-        if not enabled:
+        channel_id, kind, enabled, reason, slug = found
+        asked = AskedTest(uuid4(), uuid4(), kind, slug)
+        key = {"channel_id": channel_id, "alert_id": asked.alert_id, "delivery_id": asked.delivery_id, "now": now}
+        conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+        if not enabled or conn.execute(QUERIES.write_test, key).fetchone() != (True,):
             raise ConflictError(
                 f"Channel {name} is switched off: {reason or 'by hand'}. Switch it on again "
                 f"(`upstream alerts enable {slug} {shlex.quote(name)}`), then test it."
             )
-        asked = AskedTest(uuid4(), uuid4(), kind, slug)
-        content = {**channel_test_content(name, kind, now), "customer": {"slug": slug, "name": customer_name}}
-        key = {"customer_id": customer_id, "alert_id": asked.alert_id, "channel_id": channel_id, "now": now}
-        conn.execute(QUERIES.write_test, {**key, "content": Jsonb(content)})
-        conn.execute(QUERIES.queue_test, {**key, "delivery_id": asked.delivery_id})
     return asked

@@ -196,7 +196,8 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
         "SELECT secret FROM alert_channels", "SELECT previous_secret FROM alert_channels", "UPDATE alert_channels SET secret = ''",
         "UPDATE alert_channels SET configuration = '{}'", "UPDATE alert_channels SET name = ''", "DELETE FROM alert_channels",
         f"{insert} (%(other)s, 'x', 'webhook', '{{}}', 'x')", f"{insert} (%(own)s, 'x', 'slack', '{{}}', 'x')",
-        alert.format("'quality'"), alert.format("'delivery_trouble'"),
+        alert.format("'quality'"), alert.format("'test'"),
+        "INSERT INTO deliveries (customer_id, channel_id) VALUES (%(own)s, %(channel)s)",
     )  # fmt: skip
     # Another alert than a test is put into no message: its customer's own one here.
     for_beta = (
@@ -210,6 +211,7 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
         for statement in (
             "UPDATE alert_channels SET enabled = false WHERE customer_id = %(other)s",
             "SELECT 1 WHERE rotate_channel_secret('theirs', 'whsec_x', NULL)",
+            "SELECT 1 WHERE write_channel_test(%(channel)s, gen_random_uuid(), gen_random_uuid(), now())",
         ):
             with customer_transaction(conn, own):
                 assert conn.execute(statement.encode(), values).rowcount == 0, statement

@@ -15,7 +15,6 @@ from upstream_pipelines.alerts.content import Alert, build_message
 from upstream_pipelines.alerts.feedback import judge
 from upstream_pipelines.alerts.notices import DriftNotice, channel_disabled_content, drift_entry
 from upstream_pipelines.alerts.occurrences import (
-    channel_test_content,
     quality_entry,
     refused_entry,
     run_failure_entry,
@@ -320,7 +319,6 @@ _MADE: dict[str, list[Any]] = {
     "run_recovered_entry": [run_recovered_entry(_FAILED.content["data"], "r2", None)],
     "sends_again_entry": [sends_again_entry(_SILENT, {**_SILENCE, "ended_on": NOW.date(), "ending": "sent again"}, None)],
     "channel_disabled_content": [channel_disabled_content("hook", "webhook", "it answered 410", NOW)],
-    "channel_test_content": [channel_test_content("hook", "webhook", NOW)],
 }  # fmt: skip
 
 

@@ -14,7 +14,6 @@ import upstream_pipelines
 from upstream_pipelines.alerts.content import Alert, Message, build_message, wording_of
 from upstream_pipelines.alerts.notices import Entry, channel_disabled_content
 from upstream_pipelines.alerts.occurrences import (
-    channel_test_content,
     quality_entry,
     refused_entry,
     run_failure_entry,
@@ -97,7 +96,7 @@ def _message(content: dict[str, Any]) -> Message:
         (run_recovered_entry(FAILED.content["data"], "r2", None), "Resolved: ingest runs again", ("r2", "Nothing is to be done")),
         (channel_disabled_content("hook", "webhook", "it answered 410", AT), "Alert channel hook was switched off",
          ("upstream alerts enable", "upstream alerts resend")),
-        (channel_test_content("hook", "webhook", AT), "Test of the webhook channel hook",
+        ({"type": "test", "data": {"channel": "hook", "kind": "webhook", "asked_at": str(AT), "link": None}}, "Test of the webhook channel hook",
          ("This is a test.", "upstream alerts test")),
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Grant columns, add one and a function. The SQL is in the file beside this one."""
+    """Grant columns, add one and two functions. The SQL is in the file beside this one."""
     execute_beside(__file__)
 
 
