@@ -6,9 +6,9 @@ SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY 
 -- One change of channels at a time, so that a secret that was shown is the one that is kept. By primary key.
 SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 
--- name: lock_customer_if_free
--- The same for who need not wait: no row while a look, or another worker, has the customer. By primary key.
-SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE SKIP LOCKED
+-- name: wait_at_most
+-- For a lock of this transaction, in milliseconds.
+SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
 
 -- name: channels_of
 -- A customer's channels as they are; by the unique key (customer_id, name). Secrets stay in the database.

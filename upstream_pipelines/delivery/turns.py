@@ -1,12 +1,14 @@
 """Whose turn it is: which channels are taken from next, and how many of each. Pure; not here: the database, sending.
 
 A channel that proved itself may have several deliveries in flight, any other one. So a receiver that hangs holds one
-thread, and a quarter of the threads is kept for channels that are known to be well.
+thread, and a quarter of the threads is kept for channels that are known to be well; of the others one customer's channels
+have a quarter at most, however many of them hang.
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from uuid import UUID
@@ -41,10 +43,12 @@ class Turns:
     def __init__(self, threads: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._threads = threads
         self._unproven_threads = threads - threads // 4
+        self._of_one_customer = max(2, self._unproven_threads // 4)
         self._most = min(MOST_IN_FLIGHT, max(1, threads // 2))
         self._monotonic = monotonic
         self._waiting: dict[UUID, Waiting] = {}
         self._limits: dict[UUID, int] = {}
+        self._customers: dict[UUID, int] = {}
         self._since: dict[UUID, dict[UUID, float]] = {}
 
     @property
@@ -61,6 +65,7 @@ class Turns:
         """Replace what waits by what was found now, the longest due first."""
         self._waiting = {channel.channel_id: channel for channel in found}
         self._limits |= {channel.channel_id: channel.limit for channel in self._waiting.values()}
+        self._customers |= {channel.channel_id: channel.customer_id for channel in self._waiting.values()}
 
     def next(self, most: int) -> list[Turn]:
         """The next turns, together at most `most` deliveries: each channel one, then each a second, and so on.
@@ -68,17 +73,21 @@ class Turns:
         The channels named go to the end of the order.
         """
         free = min(most, self._threads - self.in_flight)
-        unproven = self._unproven_threads - sum(
-            len(since) for channel_id, since in self._since.items() if self._limits[channel_id] == 1
-        )
+        busy: Counter[int] = Counter()
+        for channel_id, since in self._since.items():
+            if self._limits[channel_id] == 1:
+                busy[self._customers[channel_id]] += len(since)
+        unproven = self._unproven_threads - busy.total()
         rooms: dict[UUID, int] = {}
         for channel_id in self._waiting:
             if len(rooms) >= free:
                 break
             room = self._room(channel_id)
             if room and self._limits[channel_id] == 1:
-                room = min(room, max(0, unproven))
+                customer = self._customers[channel_id]
+                room = min(room, max(0, unproven), max(0, self._of_one_customer - busy[customer]))
                 unproven -= room
+                busy[customer] += room
             if room:
                 rooms[channel_id] = room
         numbers = _dealt(rooms, free)

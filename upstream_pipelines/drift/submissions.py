@@ -22,6 +22,7 @@ WEEKDAY_PRIOR = 40.0  # lines' worth of the customer's weekdays given to each pa
 EDGE_PRIOR = 200.0  # lines' worth of "no month edge" given to each class of days
 STEEPEST_GROWTH = 3.0  # on the log scale, a year: twentyfold; beyond is no growth
 YEAR = 365.0
+FROM_LAST = 180  # days before the last, from which growth counts whatever days are in view: cut off, it leaves another level
 KINDS = 12  # codes followed one by one, the last being all others
 FEWEST_OF_KIND = 20.0  # lines; codes with fewer are among the others
 
@@ -42,7 +43,7 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
         counts[item.payer] &= (at < item.first) | (at > item.last)
     lines = np.where(counts, view.submissions, 0.0)
     plain = _calendar(lines, counts, (first + np.arange(days)) % 7, edge)
-    time: Floats = ((np.arange(days) - days / 2) / YEAR).astype(np.float64)
+    time: Floats = ((np.arange(days) - days + FROM_LAST) / YEAR).astype(np.float64)
     level, growth = fit_growth(lines, plain, time)
     expected = np.zeros_like(plain)
     _Busy.of(plain, time).expect(level, growth, into=expected)

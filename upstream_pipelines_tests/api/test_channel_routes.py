@@ -204,7 +204,11 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
         "INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)"
         " VALUES (%(other)s, %(delivery)s, %(alert)s, %(channel)s)"
     )
+    unreadable = ('{"tries_from": "x"}', '{"tries_from": 1.5}', '{"accepted": 1}', "[]")
     with connect(settings, "upstream_api") as conn:
+        for progress in unreadable:
+            with pytest.raises(psycopg.errors.CheckViolation), customer_transaction(conn, other):
+                conn.execute("UPDATE deliveries SET progress = %s", (progress,))
         for customer_id, statement in (*((own, one) for one in never), (own, for_beta), (other, for_beta)):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, customer_id):
                 conn.execute(statement.encode(), values)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from upstream_pipelines.delivery.turns import MOST_IN_FLIGHT, SLOW_SECONDS, Turns, Waiting
 
 
-def _channels(number: int, limit: int = 1) -> list[Waiting]:
-    return [Waiting(1, uuid.uuid4(), limit) for _ in range(number)]
+def _channels(number: int, limit: int = 1, *, of_one: bool = False) -> list[Waiting]:
+    """Each of a customer of its own, or all of one."""
+    return [Waiting(1 if of_one else customer, uuid.uuid4(), limit) for customer in range(number)]
 
 
 def _begin(turns: Turns, most: int = 1000) -> list[tuple[uuid.UUID, uuid.UUID]]:
@@ -41,6 +42,17 @@ def test_a_quarter_of_the_threads_is_kept_for_channels_that_are_known_to_be_well
     well = _channels(2, limit=16)
     turns.offer(well)
     assert Counter(channel for channel, _ in _begin(turns)) == {one.channel_id: 4 for one in well}
+
+
+def test_one_customers_channels_that_are_not_known_to_be_well_have_a_quarter_of_what_those_have() -> None:
+    """A hundred receivers of one that hang would hold all 24, and the mails of everybody wait."""
+    turns = Turns(32)
+    hanging, others = _channels(100, of_one=True), [Waiting(2, uuid.uuid4(), 1), Waiting(3, uuid.uuid4(), 1)]
+    turns.offer([*hanging, *others])
+    begun = [channel for channel, _ in _begin(turns)]
+    assert len(begun) == 8
+    assert begun[6:] == [one.channel_id for one in others]
+    assert _begin(turns) == []
 
 
 def test_threads_are_dealt_out_evenly_and_the_order_goes_round() -> None:

@@ -1,5 +1,9 @@
--- The last attempt that says the receiver fails. Unknown of what failed before: a count that goes on goes on.
+-- The last attempt that says the receiver fails. Of what failed before it is known when that began: after a week nobody knows
+-- whether it went on.
 ALTER TABLE alert_channels ADD COLUMN failed_at timestamptz;
+SET LOCAL ROLE upstream_pipeline;
+UPDATE alert_channels SET failed_at = failing_since WHERE failing_since IS NOT NULL;
+SET LOCAL ROLE upstream_owner;
 
 -- Active customers that something is wrong with. upload: of those that ended, the newest one was refused, whatever waits after
 -- it. waiting: one was not loaded for 15 minutes. look: claims are there, and no look was made for 26 hours (one is due each

@@ -25,6 +25,13 @@ BEGIN
 END
 $$;
 
+-- What a message has behind it is read by the worker of all customers, and the API sends messages again: whatever it writes there
+-- must be readable. NOT VALID: what stands there was written by the worker.
+ALTER TABLE deliveries ADD CONSTRAINT deliveries_progress_check CHECK (
+    jsonb_typeof(progress) = 'object'
+    AND coalesce(jsonb_typeof(progress -> 'tries_from') = 'number' AND progress ->> 'tries_from' ~ '^[0-9]{1,9}$', true)
+    AND coalesce(jsonb_typeof(progress -> 'accepted') = 'array', true)) NOT VALID;
+
 -- A test of a channel: the one alert that people make, worded here, so that nothing else goes out by the platform's mail server
 -- under that name. For the customer of the transaction; true where it has such a channel and that is on.
 CREATE FUNCTION write_channel_test(of_channel uuid, new_alert uuid, new_delivery uuid, asked_at timestamptz) RETURNS boolean
