@@ -87,11 +87,14 @@ def test_open_lines_carried_from_look_to_look_are_those_counted_anew() -> None:
 
 
 def test_days_before_the_first_line_change_no_figure_of_a_look() -> None:
+    """One payer stops after 40 days: its growth is cut off where the fit ends, which leaves a level that rests on when time
+    begins.
+    """
     rng = np.random.default_rng(5)
     sent, lag = np.sort(rng.integers(0, 260, 6000)), rng.integers(5, 30, 6000)
     claims = pd.DataFrame(
         {
-            "payer": rng.choice(["A", "B", "C"], 6000),
+            "payer": rng.choice(["A", "B", "C", "D"], 6000),
             "cpt": rng.choice(["1", "2", "3"], 6000),
             "submitted_date": np.datetime64(START) + sent,
             "decided_date": np.datetime64(START) + sent + lag,
@@ -99,6 +102,7 @@ def test_days_before_the_first_line_change_no_figure_of_a_look() -> None:
             "allowed_amount": 100.0,
         }
     )
+    claims = claims[(claims["payer"] != "D") | (sent < 40)]
     short, whole = (Detector(*activity_from_claims(claims)) for _ in range(2))
     most = whole.settings.days_in_view
     whole._counts = Counts(whole.facts, most, most, "US")
