@@ -195,7 +195,7 @@ SELECT c.channel_id, c.kind, c.enabled, c.disabled_reason, k.slug
 
 -- name: write_test
 -- A test: an alert without a rule, in a message of its own that is due at once. False where the channel is off by now.
-SELECT write_channel_test(%(channel_id)s, %(alert_id)s, %(delivery_id)s, %(now)s)
+SELECT write_channel_test(%(channel_id)s, %(alert_id)s, %(delivery_id)s)
 
 -- name: test_attempt
 -- What came of a test's last attempt, whoever made it; no row before the first. By primary keys.

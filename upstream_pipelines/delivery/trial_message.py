@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 from upstream_pipelines.db.engine import Connection
@@ -27,14 +26,13 @@ class AskedTest:
     slug: str
 
 
-def ask_for_test(conn: Connection, customer_id: int, name: str, now: datetime | None = None) -> AskedTest:
+def ask_for_test(conn: Connection, customer_id: int, name: str) -> AskedTest:
     """Write a test of a channel; it is tried once, by whichever worker comes first, and within five minutes or not at all.
 
     Raises:
         NotFoundError: there is no such channel.
         ConflictError: it is switched off; the message says why, and how to switch it on.
     """
-    now = now or datetime.now(UTC)
     with conn.transaction():
         found = conn.execute(QUERIES.channel_to_test, {"customer_id": customer_id, "name": name}).fetchone()
         if found is None:
@@ -43,7 +41,7 @@ def ask_for_test(conn: Connection, customer_id: int, name: str, now: datetime | 
             )
         channel_id, kind, enabled, reason, slug = found
         asked = AskedTest(uuid4(), uuid4(), kind, slug)
-        key = {"channel_id": channel_id, "alert_id": asked.alert_id, "delivery_id": asked.delivery_id, "now": now}
+        key = {"channel_id": channel_id, "alert_id": asked.alert_id, "delivery_id": asked.delivery_id}
         conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
         if not enabled or conn.execute(QUERIES.write_test, key).fetchone() != (True,):
             raise ConflictError(

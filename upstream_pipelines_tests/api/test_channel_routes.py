@@ -204,18 +204,25 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
         "INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)"
         " VALUES (%(other)s, %(delivery)s, %(alert)s, %(channel)s)"
     )
-    unreadable = ('{"tries_from": "x"}', '{"tries_from": 1.5}', '{"accepted": 1}', "[]")
+    unreadable = ('{"tries_from": "x"}', '{"tries_from": 1.5}', '{"tries_from": 999}', '{"accepted": 1}', "[]")
     with connect(settings, "upstream_api") as conn:
         for progress in unreadable:
             with pytest.raises(psycopg.errors.CheckViolation), customer_transaction(conn, other):
                 conn.execute("UPDATE deliveries SET progress = %s", (progress,))
+        for table, column in (
+            ("deliveries", "due_at"), ("deliveries", "finished_at"), ("alert_channels", "failing_since"),
+            ("alerts", "held_until"),
+        ):  # fmt: skip
+            for instant in ("infinity", "-infinity", "0044-03-15 BC"):
+                with pytest.raises(psycopg.errors.CheckViolation), customer_transaction(conn, other):
+                    conn.execute(f"UPDATE {table} SET {column} = %s::text::timestamptz".encode(), (instant,))
         for customer_id, statement in (*((own, one) for one in never), (own, for_beta), (other, for_beta)):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, customer_id):
                 conn.execute(statement.encode(), values)
         for statement in (
             "UPDATE alert_channels SET enabled = false WHERE customer_id = %(other)s",
             "SELECT 1 WHERE rotate_channel_secret('theirs', 'whsec_x', NULL)",
-            "SELECT 1 WHERE write_channel_test(%(channel)s, gen_random_uuid(), gen_random_uuid(), now())",
+            "SELECT 1 WHERE write_channel_test(%(channel)s, gen_random_uuid(), gen_random_uuid())",
         ):
             with customer_transaction(conn, own):
                 assert conn.execute(statement.encode(), values).rowcount == 0, statement
