@@ -7,6 +7,7 @@ matching rules (store.py), the messages (placing.py), silences and judgements (f
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,8 +34,8 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 
 QUERIES = load_queries(__package__)
-# A look has its customer for 0.1 s, 0.2 s at most; of a look back over 200 days each has it anew.
-_LOCK_MILLISECONDS = 2_000
+# Waited for customers in all: a look has one for 0.1 s, 0.2 s at most; of a look back over 200 days each has it anew.
+_LOCK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -167,16 +168,17 @@ def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -
     """Decide again over alerts whose time of being held back has ended, and repeat what its rule wants repeated; of all
     active customers or one, each customer in a transaction of its own. Returns: number of alerts told.
 
-    A customer who is not free within two seconds is left for the next call, so that nobody's messages wait for another's look.
+    Who is not free is waited for, together two seconds, then left for the next call: nobody's messages wait for others' looks.
     """
     at = {"customer_id": customer_id, "now": now}
     held = [row[0] for row in conn.execute(QUERIES.customers_with_held, at)]
     repeating = {row[0] for row in conn.execute(QUERIES.reminders_due, at)}
-    told = 0
+    told, end = 0, time.monotonic() + _LOCK_SECONDS
     for owner in sorted({*held, *repeating}):
         try:
             with conn.transaction():
-                conn.execute(QUERIES.wait_at_most, {"milliseconds": _LOCK_MILLISECONDS})
+                left = max(1, round(1000 * (end - time.monotonic())))  # 0 would be for ever
+                conn.execute(QUERIES.wait_at_most, {"milliseconds": left})
                 conn.execute(QUERIES.lock_customer, {"customer_id": owner})
                 # Read again under the lock: another worker may have told them meanwhile.
                 released = _release(conn, owner, now) + _remind(conn, owner, now)
