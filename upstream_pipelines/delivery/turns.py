@@ -2,7 +2,7 @@
 
 A channel that proved itself may have several deliveries in flight, any other one. So a receiver that hangs holds one
 thread, and a quarter of the threads is kept for channels that are known to be well; of the others one customer's channels
-have a quarter at most, however many of them hang.
+have a quarter at most, and half while nobody else has such channels waiting, however many of them hang.
 """
 
 from __future__ import annotations
@@ -43,7 +43,6 @@ class Turns:
     def __init__(self, threads: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._threads = threads
         self._unproven_threads = threads - threads // 4
-        self._of_one_customer = max(2, self._unproven_threads // 4)
         self._most = min(MOST_IN_FLIGHT, max(1, threads // 2))
         self._monotonic = monotonic
         self._waiting: dict[UUID, Waiting] = {}
@@ -78,6 +77,8 @@ class Turns:
             if self._limits[channel_id] == 1:
                 busy[self._customers[channel_id]] += len(since)
         unproven = self._unproven_threads - busy.total()
+        asking = {one.customer_id for one in self._waiting.values() if self._limits[one.channel_id] == 1}
+        share = max(2, self._unproven_threads // (4 if len(asking) > 1 else 2))
         rooms: dict[UUID, int] = {}
         for channel_id in self._waiting:
             if len(rooms) >= free:
@@ -85,7 +86,7 @@ class Turns:
             room = self._room(channel_id)
             if room and self._limits[channel_id] == 1:
                 customer = self._customers[channel_id]
-                room = min(room, max(0, unproven), max(0, self._of_one_customer - busy[customer]))
+                room = min(room, max(0, unproven), max(0, share - busy[customer]))
                 unproven -= room
                 busy[customer] += room
             if room:

@@ -53,6 +53,8 @@ def test_one_customers_channels_that_are_not_known_to_be_well_have_a_quarter_of_
     assert len(begun) == 8
     assert begun[6:] == [one.channel_id for one in others]
     assert _begin(turns) == []
+    turns.offer(hanging)  # nobody else asks any more
+    assert len(_begin(turns)) == 6
 
 
 def test_threads_are_dealt_out_evenly_and_the_order_goes_round() -> None:
