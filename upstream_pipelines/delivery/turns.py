@@ -72,12 +72,16 @@ class Turns:
         The channels named go to the end of the order.
         """
         free = min(most, self._threads - self.in_flight)
+        if free <= 0:
+            return []
         busy: Counter[int] = Counter()
         for channel_id, since in self._since.items():
             if self._limits[channel_id] == 1:
                 busy[self._customers[channel_id]] += len(since)
         unproven = self._unproven_threads - busy.total()
-        asking = {one.customer_id for one in self._waiting.values() if self._limits[one.channel_id] == 1}
+        asking = {
+            one.customer_id for one in self._waiting.values() if self._limits[one.channel_id] == 1
+        } | busy.keys()
         share = max(2, self._unproven_threads // (4 if len(asking) > 1 else 2))
         rooms: dict[UUID, int] = {}
         for channel_id in self._waiting:

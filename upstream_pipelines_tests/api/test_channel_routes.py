@@ -196,6 +196,7 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
         "SELECT secret FROM alert_channels", "SELECT previous_secret FROM alert_channels", "UPDATE alert_channels SET secret = ''",
         "UPDATE alert_channels SET configuration = '{}'", "UPDATE alert_channels SET name = ''", "DELETE FROM alert_channels",
         f"{insert} (%(other)s, 'x', 'webhook', '{{}}', 'x')", f"{insert} (%(own)s, 'x', 'slack', '{{}}', 'x')",
+        f"{insert} (%(own)s, 'x', 'webhook', '{{\"url\": \"x\", \"n\": 1e5000}}', 'x')",
         alert.format("'quality'"), alert.format("'test'"),
         "INSERT INTO deliveries (customer_id, channel_id) VALUES (%(own)s, %(channel)s)",
     )  # fmt: skip
@@ -204,7 +205,18 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
         "INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)"
         " VALUES (%(other)s, %(delivery)s, %(alert)s, %(channel)s)"
     )
-    unreadable = ('{"tries_from": "x"}', '{"tries_from": 1.5}', '{"tries_from": 999}', '{"accepted": 1}', "[]")
+    unreadable = (
+        '{"tries_from": "x"}',
+        '{"tries_from": 1.5}',
+        '{"tries_from": 999}',
+        '{"accepted": 1}',
+        "[]",
+        '{"accepted": [1e5000]}',
+        '{"x": 1}',
+        '{"reason": 1}',
+        '{"asked_again": "x"}',
+        '{"refused": 5}',
+    )
     with connect(settings, "upstream_api") as conn:
         for progress in unreadable:
             with pytest.raises(psycopg.errors.CheckViolation), customer_transaction(conn, other):

@@ -53,8 +53,15 @@ def test_one_customers_channels_that_are_not_known_to_be_well_have_a_quarter_of_
     assert len(begun) == 8
     assert begun[6:] == [one.channel_id for one in others]
     assert _begin(turns) == []
-    turns.offer(hanging)  # nobody else asks any more
-    assert len(_begin(turns)) == 6
+
+
+def test_a_customer_alone_has_half_of_them_and_who_comes_after_it_finds_the_others_free() -> None:
+    turns = Turns(32)
+    turns.offer(_channels(100, of_one=True))
+    assert len(_begin(turns)) == 12
+    for customer in (2, 3):
+        turns.offer([Waiting(customer, uuid.uuid4(), 1) for _ in range(12)])
+        assert len(_begin(turns)) == 6
 
 
 def test_threads_are_dealt_out_evenly_and_the_order_goes_round() -> None:

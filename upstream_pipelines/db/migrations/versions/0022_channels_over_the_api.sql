@@ -7,7 +7,8 @@ GRANT SELECT (disabled_at, secret_last_four, previous_secret_until) ON alert_cha
 -- A webhook is made, and any channel switched off and on. Where it goes, and a secret that is there, are not the API's to change.
 GRANT INSERT (customer_id, name, kind, configuration, secret), UPDATE (enabled, disabled_reason, disabled_at, failing_since)
     ON alert_channels TO upstream_api;
-CREATE POLICY webhook ON alert_channels AS RESTRICTIVE FOR INSERT TO upstream_api WITH CHECK (kind = 'webhook');
+CREATE POLICY webhook ON alert_channels AS RESTRICTIVE FOR INSERT TO upstream_api
+    WITH CHECK (kind = 'webhook' AND configuration = jsonb_build_object('url', configuration ->> 'url'));
 
 -- Replacing a secret keeps the old one for a while, which nobody may read who may not read secrets: so it is done here, for
 -- the customer of the transaction alone. `old_until`: NULL where the old one signs no more. True where there is such a webhook.
@@ -33,17 +34,23 @@ ALTER TABLE deliveries
         jsonb_typeof(progress) = 'object'
         AND CASE WHEN progress ->> 'tries_from' ~ '^[0-9]{1,9}$' THEN (progress ->> 'tries_from')::integer <= attempt
                  ELSE NOT progress ? 'tries_from' END
-        AND coalesce(jsonb_typeof(progress -> 'accepted') = 'array', true)) NOT VALID,
+        AND progress - '{tries_from,accepted,refused,reason,asked_again}'::text[] = '{}'
+        AND coalesce(jsonb_typeof(progress -> 'accepted') = 'array', true)
+        AND coalesce(jsonb_typeof(progress -> 'refused') = 'array', true)
+        AND NOT jsonb_path_exists(progress, '$.accepted[*] ? (@.type() != "string")')
+        AND NOT jsonb_path_exists(progress, '$.refused[*] ? (@.type() != "string")')
+        AND coalesce(jsonb_typeof(progress -> 'reason') = 'string', true)
+        AND coalesce(jsonb_typeof(progress -> 'asked_again') = 'boolean', true)) NOT VALID,
     ADD CONSTRAINT deliveries_instants_check CHECK (
-        due_at BETWEEN '1990-01-01Z' AND '9000-01-01Z' AND finished_at BETWEEN '1990-01-01Z' AND '9000-01-01Z') NOT VALID;
+        due_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z' AND finished_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z') NOT VALID;
 ALTER TABLE alert_channels ADD CONSTRAINT alert_channels_instants_check CHECK (
-    failing_since BETWEEN '1990-01-01Z' AND '9000-01-01Z' AND disabled_at BETWEEN '1990-01-01Z' AND '9000-01-01Z') NOT VALID;
-ALTER TABLE alerts ADD CONSTRAINT alerts_instants_check CHECK (held_until BETWEEN '1990-01-01Z' AND '9000-01-01Z') NOT VALID;
+    failing_since BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z' AND disabled_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z') NOT VALID;
+ALTER TABLE alerts ADD CONSTRAINT alerts_instants_check CHECK (held_until BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z') NOT VALID;
 ALTER TABLE alert_silences ADD CONSTRAINT alert_silences_instants_check CHECK (
-    ends_at BETWEEN '1990-01-01Z' AND '9000-01-01Z' AND created_at BETWEEN '1990-01-01Z' AND '9000-01-01Z'
-    AND lifted_at BETWEEN '1990-01-01Z' AND '9000-01-01Z') NOT VALID;
+    ends_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z' AND created_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z'
+    AND lifted_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z') NOT VALID;
 ALTER TABLE alert_feedback ADD CONSTRAINT alert_feedback_instants_check CHECK (
-    judged_at BETWEEN '1990-01-01Z' AND '9000-01-01Z') NOT VALID;
+    judged_at BETWEEN '1990-01-01Z' AND '9999-12-31 23:59:59Z') NOT VALID;
 
 -- A test of a channel: the one alert that people make, worded here, so that nothing else goes out by the platform's mail server
 -- under that name. For the customer of the transaction; true where it has such a channel and that is on.
