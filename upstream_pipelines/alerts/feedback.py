@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from uuid import UUID
 
 from psycopg.rows import class_row, dict_row
 
 from upstream_pipelines.alerts.outbox import QUERIES
+from upstream_pipelines.alerts.rules import Kind, Signal
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.ids import id_pattern
 from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFoundError
@@ -21,6 +22,7 @@ from upstream_pipelines.notes import checked_note
 
 Judgement = Literal["noise", "real", "needs_follow_up"]
 _LARGEST = Decimal("999999999999.99")
+_CODES = {*get_args(Kind), *get_args(Signal)}
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Silence:
             parts = [part for part in self.fingerprint.split("\x1f") if part]
         else:
             parts = [part for part in (self.payer, self.signal) if part is not None]
-        return ", ".join(part.replace("_", " ") for part in parts)
+        return ", ".join(part.replace("_", " ") if part in _CODES else part for part in parts)
 
 
 @dataclass(frozen=True)

@@ -165,8 +165,8 @@ SELECT a.rule_id, a.subject_id, bool_or(a.over_at IS NULL) AS live
 -- one recipient at least), of any time it was open, after which no end went there. While a message of the event is under
 -- way to the channel the end waits for what comes of it (`waited_for`): sent, the end follows; given up, nothing is owed for
 -- it, but should it be sent again and arrive. A channel that is off keeps what it is owed (owed_to). An end that was given
--- up there is owed again once a message of the event arrives after it, or by `follow_again`. The end of an event that has opened again is owed to
--- nobody: its next end is.
+-- up there is owed again once a message of the event arrives after it, or by `follow_again`. The end of an event that has
+-- opened again is owed to nobody: its next end is.
 WITH entry AS (
     SELECT * FROM unnest(%(rule_ids)s::uuid[], %(notices)s::text[], %(fingerprints)s::text[], %(subject_ids)s::uuid[],
                          %(overs)s::timestamptz[])

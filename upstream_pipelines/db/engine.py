@@ -157,6 +157,11 @@ def connect(settings: Settings, role: Role) -> Iterator[Connection]:
         pooled.close()
 
 
+def name_customer(conn: Connection, customer_id: int) -> None:
+    """Say within a transaction, and to its end, whose it is: functions of the database act for its customer alone."""
+    conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+
+
 @contextmanager
 def customer_transaction(conn: Connection, customer_id: int, person_id: UUID | None = None) -> Iterator[None]:
     """A transaction in which the API role sees this customer and no other, and writes the acts of that person."""

@@ -9,7 +9,7 @@ import shlex
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, name_customer
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError, NotFoundError
 
@@ -42,7 +42,7 @@ def ask_for_test(conn: Connection, customer_id: int, name: str) -> AskedTest:
         channel_id, kind, enabled, reason, slug = found
         asked = AskedTest(uuid4(), uuid4(), kind, slug)
         key = {"channel_id": channel_id, "alert_id": asked.alert_id, "delivery_id": asked.delivery_id}
-        conn.execute("SELECT set_config('app.customer_id', %s, true)", (str(customer_id),))
+        name_customer(conn, customer_id)
         if not enabled or conn.execute(QUERIES.write_test, key).fetchone() != (True,):
             raise ConflictError(
                 f"Channel {name} is switched off: {reason or 'by hand'}. Switch it on again "

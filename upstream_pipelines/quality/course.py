@@ -6,16 +6,18 @@ usual (measured.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from psycopg.rows import class_row, dict_row
+from psycopg.rows import dict_row
 
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.quality.scores import score_of
 
 _PACKAGE = "upstream_pipelines.quality"
 # So many judged uploads are looked back on for the newest score of a rule: a day of batches, or a year of weekly files.
@@ -75,10 +77,11 @@ class CourseFilter:
 
 def newest_scores(conn: Connection, customer_id: int) -> list[NewestRuleScore]:
     """The newest score of each rule within the last `LOOKED_BACK` judged uploads, by rule."""
-    with conn.cursor(row_factory=class_row(NewestRuleScore)) as cursor:
-        return cursor.execute(
+    with conn.cursor(row_factory=dict_row) as cursor:
+        found = cursor.execute(
             load_queries(_PACKAGE).newest_scores, {"customer_id": customer_id, "uploads": LOOKED_BACK}
         ).fetchall()
+    return [NewestRuleScore(**_scored(row)) for row in found]
 
 
 def course_page(
@@ -95,5 +98,11 @@ def course_page(
     }  # fmt: skip
     with conn.cursor(row_factory=dict_row) as cursor:
         found = cursor.execute(load_queries(_PACKAGE).select_course, values).fetchall()
-    rows = [UploadScores(**{**row, "rules": [RuleScore(**rule) for rule in row["rules"]]}) for row in found]
+    rows = [
+        UploadScores(**{**row, "rules": [RuleScore(**_scored(rule)) for rule in row["rules"]]}) for row in found
+    ]
     return page_of(rows, limit, lambda row: (row.received_at, row.upload_id))
+
+
+def _scored(finding: Mapping[str, Any]) -> dict[str, Any]:
+    return {**finding, "score": score_of(finding["checked_rows"], finding["failing_rows"])}

@@ -62,17 +62,14 @@ SELECT f.rule,
 
 -- name: newest_scores
 -- Of each rule the finding of the newest upload in which it had rows to look at, among the last judged uploads. Index
--- uploads_arrivals from its end, then the primary keys of quality_reports and quality_findings. A score of 100 is for rows that all hold.
+-- uploads_arrivals from its end, then the primary keys of quality_reports and quality_findings.
 WITH lately AS MATERIALIZED (
     SELECT u.upload_id, u.source, u.received_at
       FROM uploads AS u JOIN quality_reports AS r USING (customer_id, upload_id)
      WHERE u.customer_id = %(customer_id)s
      ORDER BY u.received_at DESC, u.upload_id DESC LIMIT %(uploads)s
 )
-SELECT DISTINCT ON (f.rule) f.rule, f.field, f.severity, f.checked_rows, f.failing_rows,
-       CASE WHEN f.failing_rows = 0 THEN 100.0
-            ELSE greatest(0, least(99.99, round(100 - 100 * f.failing_rows::numeric / f.checked_rows, 2))) END::double precision AS score,
-       l.upload_id, l.source, l.received_at
+SELECT DISTINCT ON (f.rule) f.rule, f.field, f.severity, f.checked_rows, f.failing_rows, l.upload_id, l.source, l.received_at
   FROM lately AS l JOIN quality_findings AS f ON f.customer_id = %(customer_id)s AND f.upload_id = l.upload_id
  WHERE f.checked_rows > 0
  ORDER BY f.rule, l.received_at DESC, l.upload_id DESC
@@ -83,10 +80,7 @@ SELECT DISTINCT ON (f.rule) f.rule, f.field, f.severity, f.checked_rows, f.faili
 SELECT u.upload_id, u.source, u.received_at, u.rows, u.accepted, u.rejected, u.duplicates, r.score, r.dimensions,
        coalesce((SELECT jsonb_agg(jsonb_build_object(
                             'rule', f.rule, 'field', f.field, 'severity', f.severity, 'checked_rows', f.checked_rows,
-                            'failing_rows', f.failing_rows,
-                            'score', CASE WHEN f.checked_rows = 0 THEN NULL WHEN f.failing_rows = 0 THEN 100.0
-                                          ELSE greatest(0, least(99.99, round(100 - 100 * f.failing_rows::numeric / f.checked_rows, 2)))
-                                     END) ORDER BY f.rule)
+                            'failing_rows', f.failing_rows) ORDER BY f.rule)
                    FROM quality_findings AS f
                   WHERE f.customer_id = u.customer_id AND f.upload_id = u.upload_id
                     AND (%(rule)s::text IS NULL OR f.rule = %(rule)s)), '[]') AS rules

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict
 
 from upstream_pipelines.claims.judge import Counters
 from upstream_pipelines.quality.rules import RULES
+from upstream_pipelines.quality.scores import rounded
 
 #: Completeness and validity decide what drift can be computed at all; together more than half.
 WEIGHTS = {"completeness": 0.3, "validity": 0.3, "consistency": 0.2, "uniqueness": 0.1, "timeliness": 0.1}
-_NOTHING = 1e-9  # rounding of the sums; a row of 10^9 is more
 _LOOK_WEIGHTS = {"error": 1.0, "warning": 1 / 3, "info": 0.0}
 
 
@@ -102,12 +102,7 @@ def _scored(dimensions: dict[str, float], summary: dict[str, Any]) -> QualityRep
     mean = sum(WEIGHTS[name] * share for name, share in shares.items())
     usable = 1 - summary["rejected"] / rows if rows else 1.0
     return QualityReport(
-        score=_rounded(mean * usable),
-        dimensions={name: _rounded(share) for name, share in shares.items()},
+        score=rounded(mean * usable),
+        dimensions={name: rounded(share) for name, share in shares.items()},
         summary=summary,
     )
-
-
-def _rounded(share: float) -> float:
-    """To the hundredth, but to 100 only where nothing failed: 2 rows of 100,000 are something."""
-    return round(share, 2) if share >= 100 - _NOTHING else min(round(share, 2), 99.99)

@@ -27,6 +27,7 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
 SIX_MINUTES = timedelta(minutes=6)
 EVENT = uuid.UUID(int=7)
+AGAIN, REFUSED = Outcome("retry", "it answered 500", 500, receiver_failing=True), Outcome("dead", "refused", 400)
 RULES = [
     AlertRule(name="all"),
     AlertRule(name="large", minimum_severity=0.4),

@@ -10,37 +10,24 @@ import sys
 import threading
 import time
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from upstream_pipelines.alerts.resending import resend
-from upstream_pipelines.alerts.store import conservation, due_deliveries, list_alerts
+from upstream_pipelines.alerts.store import due_deliveries, list_alerts
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery import sending
-from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
+from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.delivery.outbox import Outbox
-from upstream_pipelines.delivery.outcome import SCHEDULE, Outcome
+from upstream_pipelines.delivery.outcome import SCHEDULE
 from upstream_pipelines.delivery.turns import Turn
 from upstream_pipelines.delivery.worker import DeliveryReport, deliver_due
 from upstream_pipelines.settings import Settings
-
-
-class Clock:
-    """A clock that is set by hand; real time at the start, so that new rows are due."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC) + timedelta(seconds=1)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
-def _webhook(receiver: Any, name: str = "hook") -> WebhookChannel:
-    return WebhookChannel(kind="webhook", name=name, url=f"{receiver.url}/{name}")
+from upstream_pipelines_tests.faults.outbox_watched import Clock, webhook, whole
 
 
 def _only(conn: Connection, customer: int) -> dict[str, Any]:
@@ -51,17 +38,10 @@ def _only(conn: Connection, customer: int) -> dict[str, Any]:
     return {**delivery, "alert_state": alert["state"]}
 
 
-def _whole(conn: Connection, customer: int) -> dict[str, int]:
-    counts = conservation(conn, customer)
-    for name in ("missing_places", "unexpected_places", "empty_deliveries", "lost_attempts", "wrong_states"):
-        assert counts[name] == 0, counts
-    return counts
-
-
 def test_an_alert_reaches_its_receiver_and_is_kept_as_sent(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
 ) -> None:
-    secrets = queue([_webhook(receiver)])
+    secrets = queue([webhook(receiver)])
     assert due_deliveries(pipeline) == 1
     report = deliver_due(loopback)
     assert (report.taken, report.sent, report.retrying, report.dead) == (1, 1, 0, 0)
@@ -71,7 +51,7 @@ def test_an_alert_reaches_its_receiver_and_is_kept_as_sent(
     assert [(a["outcome"], a["status_code"], a["answer"]) for a in delivery["attempts"]] == [("sent", 200, "ok")]
     assert due_deliveries(pipeline) == 0
     assert deliver_due(loopback).taken == 0
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_four_workers_take_each_of_500_deliveries_once(
@@ -80,7 +60,7 @@ def test_four_workers_take_each_of_500_deliveries_once(
     """Most likely wrong: two workers that both see a row as due, or an alert whose last two deliveries end at
     the same moment and that stays pending for ever.
     """
-    queue([_webhook(receiver, f"hook{number}") for number in range(5)], 100)
+    queue([webhook(receiver, f"hook{number}") for number in range(5)], 100)
     reports: list[DeliveryReport] = []
     threads = [
         threading.Thread(target=lambda: reports.append(deliver_due(loopback, worker_threads=3))) for _ in range(4)
@@ -94,14 +74,14 @@ def test_four_workers_take_each_of_500_deliveries_once(
     assert set(ids.values()) == {1}
     assert sum(report.sent for report in reports) == 500
     assert {alert["state"] for alert in list_alerts(pipeline, customer)} == {"sent"}
-    assert _whole(pipeline, customer)["deliveries"] == 500
+    assert whole(pipeline, customer)["deliveries"] == 500
 
 
 def test_a_failing_receiver_is_tried_on_the_promised_schedule_and_then_given_up(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
 ) -> None:
     receiver.script = lambda handler, _: reply(handler, 500, b"no")
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     clock = Clock()
     start, times = clock.now, []
     while due_deliveries(pipeline, clock.now):
@@ -119,14 +99,14 @@ def test_a_failing_receiver_is_tried_on_the_promised_schedule_and_then_given_up(
     assert delivery["progress"]["reason"] == "last of 8 tries: the receiver answered 500"
     assert len({headers["webhook-id"] for _, headers, _ in receiver.requests}) == 1
     assert len({body for _, _, body in receiver.requests}) == 1
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_a_dead_delivery_can_be_resent_and_starts_its_schedule_again(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
 ) -> None:
     receiver.script = lambda handler, _: reply(handler, 500)
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     clock = Clock()
     for _ in range(8):
         deliver_due(loopback, clock=clock)
@@ -140,13 +120,13 @@ def test_a_dead_delivery_can_be_resent_and_starts_its_schedule_again(
     clock.now += timedelta(minutes=1)
     assert deliver_due(loopback, clock=clock).sent == 1
     assert _only(pipeline, customer)["alert_state"] == "sent"
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_a_retry_after_is_honoured_up_to_ten_hours(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
 ) -> None:
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     clock = Clock()
     for asked, given in (("120", 120), ("999999", 36_000)):
         receiver.script = lambda handler, _, asked=asked: reply(handler, 429, retry_after=asked)
@@ -154,99 +134,6 @@ def test_a_retry_after_is_honoured_up_to_ten_hours(
         due = datetime.fromisoformat(_only(pipeline, customer)["due_at"])
         assert due - clock.now == timedelta(seconds=given)
         clock.now = due
-
-
-def test_410_disables_the_channel_buries_its_deliveries_and_tells_by_another_channel(
-    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any, json_of: Any
-) -> None:
-    receiver.script = lambda handler, _: reply(handler, 410 if handler.path == "/gone" else 200)
-    queue([_webhook(receiver, "gone"), _webhook(receiver, "good")], 3)
-    report = deliver_due(loopback, worker_threads=1)
-    assert (report.dead, report.buried) == (1, 2)
-    assert [path for path, _, _ in receiver.requests].count("/gone") == 1
-    assert pipeline.execute("SELECT name, disabled_reason FROM alert_channels WHERE NOT enabled").fetchall() == [
-        ("gone", "the receiver answered 410 Gone")
-    ]
-    told = [json_of(body) for path, _, body in receiver.requests if path == "/good"]
-    trouble = [body for body in told if body["type"] == "channel.disabled"]
-    assert [body["data"]["channel"] for body in trouble] == ["gone"]
-    reasons = [
-        row[0]
-        for row in pipeline.execute(
-            "SELECT progress ->> 'reason' FROM deliveries WHERE state = 'dead' AND attempt = 0"
-        )
-    ]
-    assert reasons == ["channel disabled: the receiver answered 410 Gone"] * 2
-    _whole(pipeline, customer)
-
-
-def test_120_hours_of_failures_disable_a_channel_and_one_success_starts_the_count_anew(
-    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
-) -> None:
-    clock = Clock()
-    receiver.script = lambda handler, _: reply(handler, 500)
-    queue([_webhook(receiver)])
-    deliver_due(loopback, clock=clock)
-    clock.now += timedelta(hours=119)
-    receiver.script = None
-    deliver_due(loopback, clock=clock)  # well again
-    receiver.script = lambda handler, _: reply(handler, 500)
-    queue([_webhook(receiver)])
-    deliver_due(loopback, clock=clock)
-    clock.now += timedelta(hours=119)
-    deliver_due(loopback, clock=clock)
-    assert pipeline.execute("SELECT enabled FROM alert_channels").fetchone() == (True,)
-    clock.now += timedelta(hours=1)
-    deliver_due(loopback, clock=clock)
-    row = pipeline.execute("SELECT enabled, disabled_reason FROM alert_channels").fetchone()
-    assert row == (False, "every delivery failed for 120 hours")
-    _whole(pipeline, customer)
-
-
-def test_a_failure_long_after_the_last_one_is_no_120_hours_of_failures(
-    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any, reply: Any
-) -> None:
-    """Between them nothing was sent: a receiver that was dead weeks ago may be well but for this moment."""
-    clock = Clock()
-    receiver.script = lambda handler, _: reply(handler, 500)
-    queue([_webhook(receiver)])
-    deliver_due(loopback, clock=clock)
-    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
-    pipeline.execute("UPDATE alerts SET state = 'failed'")
-    clock.now += timedelta(days=8)
-    queue([_webhook(receiver)])
-    assert deliver_due(loopback, clock=clock).retrying == 1
-    clock.now += timedelta(minutes=1)
-    receiver.script = None
-    assert deliver_due(loopback, clock=clock).sent == 1
-    assert pipeline.execute("SELECT enabled, failing_since FROM alert_channels").fetchone() == (True, None)
-    _whole(pipeline, customer)
-
-
-@pytest.mark.parametrize("some_reached", [False, True])
-def test_an_email_channel_that_reaches_nobody_for_120_hours_is_switched_off_and_the_others_are_told(
-    loopback: Settings, pipeline: Connection, receiver: Any, queue: Any, json_of: Any,
-    monkeypatch: pytest.MonkeyPatch, some_reached: bool,
-) -> None:  # fmt: skip
-    """Most likely wrong: a mail that one has and the other never gets is dead, and counts as if nobody had it."""
-    nobody = Outcome("dead", "refused for good for 2", receiver_failing=True, progress={"accepted": []})
-    one = Outcome("dead", "refused for good for 1", progress={"accepted": ["a@example.org"]})
-    answers = iter([nobody, one if some_reached else nobody, one if some_reached else nobody])
-    monkeypatch.setattr(sending, "send_email", lambda *_, **__: next(answers))
-    office = EmailChannel(kind="email", name="office", recipients=("a@example.org", "b@example.org"))
-    clock = Clock()
-    for wait in (0, 60, 60):
-        clock.now += timedelta(hours=wait)
-        queue([office, _webhook(receiver)])
-        deliver_due(loopback, clock=clock)
-    off = pipeline.execute("SELECT name, disabled_reason FROM alert_channels WHERE NOT enabled").fetchall()
-    told = [
-        body["data"]["channel"]
-        for *_, got in receiver.requests
-        if (body := json_of(got))["type"] == "channel.disabled"
-    ]
-    assert off == ([] if some_reached else [("office", "every delivery failed for 120 hours")])
-    assert told == ([] if some_reached else ["office"])
 
 
 def test_a_missing_mail_server_is_a_retry_that_says_what_to_set(
@@ -273,7 +160,7 @@ def test_an_unforeseen_error_is_kept_by_its_class_and_the_other_deliveries_go_on
         raise ValueError("CANARY 123-45-6789")
 
     monkeypatch.setattr(sending, "send_email", broken)
-    queue([EmailChannel(kind="email", name="office", recipients=("a@example.org",)), _webhook(receiver)])
+    queue([EmailChannel(kind="email", name="office", recipients=("a@example.org",)), webhook(receiver)])
     report = deliver_due(loopback)
     assert (report.sent, report.retrying) == (1, 1)
     kept = repr(list_alerts(pipeline, customer))
@@ -302,7 +189,7 @@ def test_a_worker_killed_after_sending_leaves_a_row_that_comes_back_after_the_le
         receiver.closing.wait(20)
 
     receiver.script = hold
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     url = loopback.database_url
     assert isinstance(url, SecretStr)
     process = subprocess.Popen([sys.executable, "-c", _SCRIPT], stdin=subprocess.PIPE)
@@ -322,7 +209,7 @@ def test_a_worker_killed_after_sending_leaves_a_row_that_comes_back_after_the_le
     first, second = (headers["webhook-id"] for _, headers, _ in receiver.requests)
     assert first == second
     assert [a["outcome"] for a in _only(pipeline, customer)["attempts"]] == ["abandoned", "sent"]
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_an_attempt_that_ends_after_its_lease_changes_nothing_of_the_next_one(
@@ -338,7 +225,7 @@ def test_an_attempt_that_ends_after_its_lease_changes_nothing_of_the_next_one(
         reply(handler, (500, 200)[attempt])
 
     receiver.script = script
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     clock = Clock()
     reports: list[DeliveryReport] = []
     workers = []
@@ -358,7 +245,7 @@ def test_an_attempt_that_ends_after_its_lease_changes_nothing_of_the_next_one(
     assert delivery["state"] == "sent"
     assert [a["outcome"] for a in delivery["attempts"]] == ["abandoned", "sent"]
     assert delivery["attempts"][0]["detail"].startswith("ended after its lease")
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_a_process_that_stood_still_for_longer_than_its_lease_sends_nothing_twice(
@@ -372,17 +259,17 @@ def test_a_process_that_stood_still_for_longer_than_its_lease_sends_nothing_twic
         reply(handler, 200)
 
     receiver.script = script
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     pipeline.execute("UPDATE alert_channels SET in_flight_limit = 16")
     assert deliver_due(loopback, clock=clock).sent == 1
     assert len(receiver.requests) == 1
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_nobodys_messages_wait_for_a_customer_who_is_being_looked_at(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
 ) -> None:
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     busy, _ = create_customer(pipeline, "busy", "Busy")
     held = pipeline.execute(
         """INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, state, content, channel_ids,
@@ -401,7 +288,7 @@ def test_nobodys_messages_wait_for_a_customer_who_is_being_looked_at(
 def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
     loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
 ) -> None:
-    queue([_webhook(receiver)])
+    queue([webhook(receiver)])
     clock = Clock()
     killed = Outbox(pipeline, None, lambda: 0.0)
     for _ in range(8):
@@ -412,14 +299,14 @@ def test_a_delivery_that_kills_its_worker_every_time_is_given_up_after_eight(
     assert deliver_due(loopback, clock=clock).buried == 1
     assert receiver.requests == []
     assert _only(pipeline, customer)["state"] == "dead"
-    _whole(pipeline, customer)
+    whole(pipeline, customer)
 
 
 def test_the_limit_is_the_number_of_attempts(
     loopback: Settings, pipeline: Connection, receiver: Any, queue: Any
 ) -> None:
     """Most likely wrong: a thread that finds nothing to take uses one up."""
-    queue([_webhook(receiver)], 20)
+    queue([webhook(receiver)], 20)
     assert deliver_due(loopback, limit=12).taken == 12
     assert due_deliveries(pipeline) == 8
 
@@ -439,7 +326,7 @@ def test_a_hanging_receiver_holds_one_thread_and_the_other_channels_go_on(
             good_done.set()
 
     receiver.script = script
-    queue([_webhook(receiver, "slow"), _webhook(receiver, "good")], 20)
+    queue([webhook(receiver, "slow"), webhook(receiver, "good")], 20)
     started = time.monotonic()
     assert deliver_due(loopback, worker_threads=2).sent == 40
     assert time.monotonic() - started < 15

@@ -28,7 +28,7 @@ $$;
 
 -- What a message has behind it is read by the worker of all customers, and the API sends messages again: whatever it writes there
 -- must be readable, and so must the instants beside it and those of what people say (Python knows no infinity, and no year
--- before the first). NOT VALID: what stands there was written by the worker, and no table is read for it.
+-- before the first). NOT VALID: what stands there was written by the worker and by commands, and no table is read for it.
 ALTER TABLE deliveries
     ADD CONSTRAINT deliveries_progress_check CHECK (
         jsonb_typeof(progress) = 'object'
