@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from upstream_pipelines.alerts.content import wording_of
+from upstream_pipelines.alerts.life import minute
 from upstream_pipelines.alerts.overview import DEAD_FOR
 from upstream_pipelines.alerts.resending import Resent, resend_all
 from upstream_pipelines.alerts.resending import resend as resend_delivery
@@ -59,7 +60,7 @@ def list_(
         (
             (
                 alert["alert_id"][:8],
-                alert["created_at"][:16].replace("T", " "),
+                datetime.fromisoformat(alert["created_at"]),
                 alert["kind"],
                 alert["notice"],
                 wording_of(alert["content"]).headline,
@@ -88,7 +89,7 @@ def _told(delivery: dict[str, Any], shown: set[str]) -> str:
     attempts = delivery["attempts"]
     why = f": {attempts[-1]['detail']}" if attempts and delivery["state"] not in {"sent", "sending"} else ""
     if delivery["state"] in {"pending", "retrying"}:
-        why += f"; next try {delivery['due_at'][:16].replace('T', ' ')} UTC"
+        why += f"; next try {minute(datetime.fromisoformat(delivery['due_at']))}"
     return f"{delivery['channel']} {delivery['state']}, attempts: {len(attempts)}{why} (id {delivery['delivery_id'][:8]})"
 
 

@@ -6,6 +6,7 @@ Not here: the asset and the run that show it (alert_assets.py), the general form
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from upstream_pipelines.alerts.overview import ChannelState, Overview
@@ -24,7 +25,7 @@ def alert_metadata(slug: str, seen: Overview) -> dict[str, Any]:
             ("at", "what", "kind", "notice", "rule", "state", "where"),
             (
                 (
-                    _minute(alert["created_at"]), alert["headline"], alert["kind"], alert["notice"], alert["rule"],
+                    datetime.fromisoformat(alert["created_at"]), alert["headline"], alert["kind"], alert["notice"], alert["rule"],
                     alert["state"], ", ".join(_where(delivery) for delivery in alert["deliveries"]),
                 )
                 for alert in seen.told
@@ -35,8 +36,8 @@ def alert_metadata(slug: str, seen: Overview) -> dict[str, Any]:
             ("at", "what", "kind", "rule", "why", "looked at again"),
             (
                 (
-                    _minute(alert["created_at"]), alert["headline"], alert["kind"], alert["rule"], alert["reason"],
-                    _minute(alert["held_until"]) if alert["held_until"] else "no",
+                    datetime.fromisoformat(alert["created_at"]), alert["headline"], alert["kind"], alert["rule"], alert["reason"],
+                    datetime.fromisoformat(alert["held_until"]) if alert["held_until"] else "no",
                 )
                 for alert in seen.held
             ),
@@ -97,7 +98,7 @@ def _latest_attempts(seen: Overview) -> Any:
         ("at", "channel", "attempt", "outcome", "status", "ms", "detail"),
         (
             (
-                _minute(attempt["started_at"]), delivery["channel"], attempt["attempt"], attempt["outcome"],
+                datetime.fromisoformat(attempt["started_at"]), delivery["channel"], attempt["attempt"], attempt["outcome"],
                 attempt["status_code"], attempt["latency_ms"], attempt["detail"],
             )
             for attempt, delivery in tried[:_SHOWN_ATTEMPTS]
@@ -109,8 +110,3 @@ def _latest_attempts(seen: Overview) -> Any:
 def _where(delivery: Mapping[str, Any]) -> str:
     tries = len(delivery["attempts"])
     return f"{delivery['channel']} {delivery['state']}" + (f" after {tries} tries" if tries > 1 else "")
-
-
-def _minute(instant: str) -> str:
-    """The database's JSON has instants as text, in UTC: 2026-03-02T06:00:00.123+00:00."""
-    return instant[:16].replace("T", " ") + "Z"

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 from upstream_pipelines.alerts.content import wording_of
+from upstream_pipelines.alerts.life import minute
 
 What = Literal[
     "received", "run asked for", "read", "merge", "result", "run", "look", "event", "alert", "delivery", "attempt"
@@ -148,11 +149,7 @@ def entries_of_alert(alert: Mapping[str, Any], told: set[str]) -> list[Entry]:
 
 def _delivery(alert: Mapping[str, Any], delivery: Mapping[str, Any]) -> list[Entry]:
     id_, channel = delivery["delivery_id"], f"{delivery['channel']} ({delivery['channel_kind']})"
-    due = (
-        f"; next try {delivery['due_at'][:16].replace('T', ' ')}"
-        if delivery["state"] in {"pending", "retrying"}
-        else ""
-    )
+    due = f"; next try {minute(_time(delivery['due_at']))}" if delivery["state"] in {"pending", "retrying"} else ""
     about = f"to {channel}{due}"
     # Put into its message when it was told, not when it was written: it may have been held back in between.
     entries = [Entry(_time(alert["told_at"] or alert["created_at"]), "delivery", id_, delivery["state"], about)]
