@@ -53,7 +53,7 @@ lock: $(VENV)/bin/python
 	    --custom-compile-command "make lock" pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	    --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml -o requirements-dev.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra celery --extra kubernetes \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra celery --extra kubernetes --extra telemetry \
 	    --constraint requirements.lock --custom-compile-command "make lock" pyproject.toml -o requirements-deploy.lock
 
 $(BIN)/python:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import kubernetes_validate
 import pytest
 import typer
 import yaml
+from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 import upstream_pipelines
 from upstream_pipelines.cli.main import app
@@ -159,6 +162,33 @@ def test_versions_are_those_that_the_project_allows_and_has_locked() -> None:
         assert re.findall(r"--version (\S+)", path.read_text()) == [dagster[1]], path
     for package in ("celery", "redis", "dagster-celery", "dagster-k8s"):
         assert re.search(rf"^{package}==", lock, re.MULTILINE), package
+
+
+@pytest.mark.parametrize(
+    ("lock", "extras"),
+    [
+        ("requirements.lock", ()),
+        ("requirements-dev.lock", ("dev",)),
+        ("requirements-deploy.lock", ("celery", "kubernetes", "telemetry")),
+    ],
+)
+def test_a_lock_names_a_version_that_fits_for_every_package_that_is_asked_for(
+    lock: str, extras: tuple[str, ...]
+) -> None:
+    # The locks are installed without resolving, so a package that is missing from one is missing where it is used.
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    asked = [
+        *project["dependencies"],
+        *(line for extra in extras for line in project["optional-dependencies"][extra]),
+    ]
+    versions = re.findall(r"^([a-z0-9.-]+)(?:\[[^]]+\])?==([^ ;]+)", (ROOT / lock).read_text(), re.MULTILINE)
+    pinned = {canonicalize_name(name): version for name, version in versions}
+    unmet = [
+        line
+        for line in map(Requirement, asked)
+        if pinned.get(canonicalize_name(line.name), "") not in line.specifier
+    ]
+    assert not unmet
 
 
 def test_what_the_image_is_made_of_is_there_and_nothing_else_reaches_it() -> None:
