@@ -81,6 +81,8 @@ def _shown(value: Any) -> str:
             return f"{value:,.4g}"
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+        case list():
+            return ", ".join(_shown(str(part)) for part in value)
         case _:
             return visible(str(value))
 
