@@ -20,8 +20,11 @@ from upstream_pipelines.defs.tables import OWNERS, column_schema, markdown_table
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.reports.making import MadeReport, make_waiting
 from upstream_pipelines.reports.models import FORMATS, Period, checked_period, last_full_month
-from upstream_pipelines.reports.store import reports_page, request_report
+from upstream_pipelines.reports.store import ReportRun, reports_page, request_report
 from upstream_pipelines.settings import Settings
+
+# Of more the oldest are found over the API.
+_SHOWN = 20
 
 
 class ReportConfig(dg.Config):
@@ -88,10 +91,11 @@ def drift_report(
             with conn.transaction():
                 request_report(conn, operator(), customer, wanted)
         made = make_waiting(conn, customer, context.run.run_id)
+        newest, _ = reports_page(conn, customer.customer_id, limit=_SHOWN)
     failed = [one for one in made if one.trouble is not None]
     for one in failed:
         context.log.error("report %s: %s", one.run.report_id, one.trouble)
-    metadata = report_metadata(settings, customer.slug, made)
+    metadata = report_metadata(settings, customer.slug, made, newest)
     if failed:
         raise dg.Failure(
             description=f"{len(failed)} of {len(made)} reports failed: "
@@ -110,28 +114,34 @@ def _is_waiting(conn: Connection, customer: Customer) -> bool:
     )
 
 
-def report_metadata(settings: Settings, slug: str, made: Sequence[MadeReport]) -> dict[str, Any]:
-    """The reports that a run made, and where the newest is downloaded."""
+def report_metadata(
+    settings: Settings, slug: str, made: Sequence[MadeReport], newest: Sequence[ReportRun]
+) -> dict[str, Any]:
+    """How many reports a run made; the customer's newest, and where the last that succeeded is downloaded.
+
+    All and not those of the run: one that finds nothing left to make must not hide what the run before it made.
+    """
     address = f"{settings.api_url}/api/v1/customers/{slug}/reports"
+    own = {one.run.report_id for one in made}
     metadata: dict[str, Any] = {
         "reports made": sum(one.run.state == "success" for one in made),
-        "reports": markdown_table(
-            ("report", "from", "to", "state", "why", "attempts", "bytes", "asked for by", "download"),
+        "newest reports": markdown_table(
+            ("report", "from", "to", "state", "why", "by this run", "attempts", "bytes", "asked for by", "download"),
             (
                 (
-                    str(one.run.report_id), one.run.period.first, one.run.period.last, one.run.state,
-                    one.run.error_code, one.run.attempts, sum(file.byte_count for file in one.run.files),
-                    one.run.actor_kind, f"{address}/{one.run.report_id}/files/FORMAT",
+                    str(run.report_id), run.period.first, run.period.last, run.state, run.error_code,
+                    run.report_id in own, run.attempts, sum(file.byte_count for file in run.files), run.actor_kind,
+                    f"{address}/{run.report_id}/files/FORMAT" if run.files else None,
                 )
-                for one in made
+                for run in newest
             ),
-            "No report was waiting.",
+            "No report was asked for yet.",
         ),
     }  # fmt: skip
-    newest = next((one.run for one in reversed(made) if one.run.state == "success"), None)
-    if newest is not None:
+    last = next((run for run in newest if run.files), None)
+    if last is not None:
         metadata |= {
-            f"download {name}": dg.MetadataValue.url(f"{address}/{newest.report_id}/files/{name}")
+            f"download {name}": dg.MetadataValue.url(f"{address}/{last.report_id}/files/{name}")
             for name in FORMATS
         }
     return metadata

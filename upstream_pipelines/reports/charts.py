@@ -92,8 +92,9 @@ def events_chart(events: Sequence[EventPart], period: Period) -> bytes:
                     [f"{_short(event.payer)}: {NAMES[event.signal]}" for event in shown], fontsize=9)  # fmt: skip
     axes.set_ylim(-max(len(shown), 2) + 0.4, 0.6)
     _dates(axes)
-    axes.set_title("From when to when: red worse, green better for the provider, grey the data or not clear",
-                   fontsize=9, loc="left", color="#3b4350")  # fmt: skip
+    # Of the whole picture: over the axes alone it is cut where names are long.
+    title = "From when to when: red worse, green better for the provider, grey the data or not clear"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=9, color="#3b4350")
     axes.margins(x=0.08)
     return _png(figure)
 

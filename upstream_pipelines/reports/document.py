@@ -126,7 +126,7 @@ def _changes(content: ReportContent) -> Section:
         Table(
             ("Payer", "What", "For you", "Since", "Before", "Now", "Change", "Sure", "Severity", "A month"),
             tuple(_event_row(event) for event in content.events),
-            (15, 13, 9, 17, 11, 11, 11, 7, 9, 10),
+            (15, 13, 9, 16, 10, 10, 13, 7, 9, 10),
             words=4,
         ),
     ]

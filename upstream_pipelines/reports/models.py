@@ -12,6 +12,9 @@ from upstream_pipelines.errors import InvalidInputError
 MOST_DAYS = 400
 """A year and a month: the same month of last year is in it. Longer ones would be lists that nobody reads."""
 
+FIRST_DAY = date(1970, 1, 1)
+"""No claim has an earlier day (rule `date_form`), and Excel knows none before 1900."""
+
 Format = Literal["html", "pdf", "xlsx", "csv"]
 FORMATS: tuple[Format, ...] = ("html", "pdf", "xlsx", "csv")
 
@@ -39,6 +42,8 @@ def checked_period(first: date, until: date, today: date) -> Period:
         raise InvalidInputError("until is the day after the last one of the report, so it lies after from.")
     if (until - first).days > MOST_DAYS:
         raise InvalidInputError(f"A report is of {MOST_DAYS} days at most. Ask for several of fewer days.")
+    if first < FIRST_DAY:
+        raise InvalidInputError(f"There are no claims from before {FIRST_DAY}. Begin the period there or later.")
     if until > today + timedelta(days=1):
         raise InvalidInputError(
             f"The period reaches into the future: until is {today + timedelta(days=1)} at most (UTC), the day after today."

@@ -1,7 +1,7 @@
 """A document as a PDF. Not here: what it says (document.py).
 
-The font is DejaVu Sans, which matplotlib brings: Latin, Greek, Cyrillic, Hebrew, Arabic and more. A letter that it has not
-(Chinese, for one) stands as an empty box.
+The font is DejaVu Sans, which matplotlib brings: Latin, Greek, Cyrillic and more. A letter that it has not (Chinese, for one)
+stands as an empty box, and what is written from right to left stands letter by letter.
 """
 
 from __future__ import annotations

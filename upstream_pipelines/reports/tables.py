@@ -13,6 +13,8 @@ from upstream_pipelines.reports.models import ReportContent, Sums
 from upstream_pipelines.visible import guarded, visible
 
 Cell = Any
+# No XML may hold them, so a workbook with one does not open; PostgreSQL keeps them.
+_NO_LETTERS = {0xFFFE: None, 0xFFFF: None}
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def cell_text(text: str) -> str:
 
     Blanks at its ends go first, and what nobody sees: a spreadsheet would pass over them and find the formula behind.
     """
-    return guarded(" ".join(visible(text).split()))
+    return guarded(" ".join(visible(text).translate(_NO_LETTERS).split()))
 
 
 def _sheet(name: str, columns: Sequence[str], parts: Sequence[object]) -> Sheet:

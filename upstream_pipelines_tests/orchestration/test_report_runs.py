@@ -75,13 +75,17 @@ def test_a_request_becomes_one_run_that_makes_the_report_and_shows_where_it_is(
         metadata["download pdf"].value
         == f"http://127.0.0.1:8020/api/v1/customers/acme/reports/{report_id}/files/pdf"
     )
-    assert report_id in str(metadata["reports"].value)
-    assert "ann@" not in str(metadata["reports"].value)
+    assert report_id in str(metadata["newest reports"].value)
+    assert "ann@" not in str(metadata["newest reports"].value)
     pipeline.execute("UPDATE report_runs SET asked_at = now() - interval '1 day'")
     assert isinstance(_tick(instance, platform), dg.SkipReason)
     # Another run for what was made meanwhile, as one that waited in the queue: it makes nothing.
-    assert _run(instance, platform, only_waiting=True).success
+    idle = _run(instance, platform, only_waiting=True)
+    assert idle.success
     assert len(_reports(pipeline)) == 1
+    (event,) = idle.get_asset_materialization_events()
+    assert event.materialization.metadata["reports made"].value == 0
+    assert event.materialization.metadata["download pdf"] == metadata["download pdf"]
 
 
 def test_by_hand_it_is_the_last_full_months_or_that_of_the_days_given(
