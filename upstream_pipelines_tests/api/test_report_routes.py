@@ -133,13 +133,18 @@ def test_the_figures_of_a_report_are_those_of_the_routes_that_show_the_same(
     log_in: LogIn, pipeline: Connection
 ) -> None:
     """Most likely wrong: another day at an end of the period, another way to count a denial."""
-    # What nobody may be named by: a payer of a single line.
+    # A payer of too few lines for a name, and on the days beside the period lines and uploads that are none of it.
     pipeline.execute(
         "INSERT INTO payer_activity (customer_id, payer, cpt_group, submitted_day, submitted_known_day, lines, denied,"
         " denied_authorization, billed, allowed, paid)"
-        " SELECT customer_id, 'Jane Doe', 'x', '2026-05-04', '2026-05-04', 10, 0, 0, 1, 1, 1 FROM customers WHERE slug = 'acme'"
+        " SELECT customer_id, payer, 'x', day, day, 10, 0, 0, 1, 1, 1 FROM customers, (VALUES ('Jane Doe', date '2026-05-04'),"
+        " ('Aetna', '2026-03-31'), ('Aetna', '2026-06-01')) AS v (payer, day) WHERE slug = 'acme'"
     )
     pipeline.execute("UPDATE uploads SET received_at = '2026-05-31T23:59:59Z'")
+    pipeline.execute(
+        "INSERT INTO uploads (customer_id, source, byte_count, status, received_at) SELECT customer_id, 'csv', 1, 'received', at"
+        " FROM customers, (VALUES ('2026-06-01Z'::timestamptz), ('2026-03-31T23:59:59Z')) AS v (at) WHERE slug = 'acme'"
+    )
     viewer, analyst = log_in("acme", Role.VIEWER), log_in("acme", Role.ANALYST)
     report_id = analyst.post(f"{ACME}/reports", json=PERIOD).json()["report_id"]
     (made,) = _make(pipeline)
@@ -189,7 +194,7 @@ def test_the_figures_of_a_report_are_those_of_the_routes_that_show_the_same(
             page["event"][name] for name in ("payer", "signal", "direction", "state", "started_on")
         ]
 
-    (upload,) = viewer.get(f"{ACME}/uploads").json()["uploads"]
+    _, upload, _ = viewer.get(f"{ACME}/uploads").json()["uploads"]
     (listed,), (source,) = _section(frame, "uploads"), _section(frame, "sources")
     assert {name: listed[name] for name in ("rows", "accepted", "rejected", "duplicates")} == {
         name: str(upload[name]) for name in ("rows", "accepted", "rejected", "duplicates")
