@@ -126,12 +126,12 @@ def report_metadata(
     metadata: dict[str, Any] = {
         "reports made": sum(one.run.state == "success" for one in made),
         "newest reports": markdown_table(
-            ("report", "from", "to", "state", "why", "by this run", "attempts", "bytes", "asked for by", "download"),
+            ("report", "from", "to", "state", "why", "by this run", "attempts", "bytes in all", "asked for by", "PDF"),
             (
                 (
-                    str(run.report_id), run.period.first, run.period.last, run.state, run.error_code,
+                    str(run.report_id)[:8], run.period.first, run.period.last, run.state, run.error_code,
                     run.report_id in own, run.attempts, sum(file.byte_count for file in run.files), run.actor_kind,
-                    f"{address}/{run.report_id}/files/FORMAT" if run.files else None,
+                    f"{address}/{run.report_id}/files/pdf" if run.files else None,
                 )
                 for run in newest
             ),
