@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, BinaryIO
 from uuid import UUID
 
 import typer
@@ -130,11 +132,13 @@ def save(
     name: Format | None = next((known for known in FORMATS if known == format_), None)
     if name is None:
         raise ConfigurationError(f"--format is one of {', '.join(FORMATS)}.")
-    with acting(settings) as conn:
-        customer = get_customer(conn, slug)
-        run = find_report(conn, customer.customer_id, report)
-        kept = report_file(conn, operator(), customer, run.report_id, name)
-        _write(to, kept.content)
+    with _new_file(to) as file:
+        # The trail has the act before anything is written: what was copied cannot be taken back.
+        with acting(settings) as conn:
+            customer = get_customer(conn, slug)
+            run = find_report(conn, customer.customer_id, report)
+            kept = report_file(conn, operator(), customer, run.report_id, name)
+        file.write(kept.content)
     if json:
         print_json(
             {
@@ -156,7 +160,9 @@ def _day(text: str, option: str) -> date:
         raise ConfigurationError(f"{option} is a day, such as 2026-06-01.") from None
 
 
-def _write(target: Path, content: bytes) -> None:
+@contextmanager
+def _new_file(target: Path) -> Iterator[BinaryIO]:
+    """A file that is there only if all goes well."""
     try:
         file = create_file(target)
     except FileExistsError:
@@ -167,10 +173,13 @@ def _write(target: Path, content: bytes) -> None:
         ) from None
     try:
         with file:
-            file.write(content)
+            yield file
     except OSError as error:
         target.unlink()
         raise ConfigurationError(f"{target} was not written: {error.strerror}. Nothing of it is kept.") from None
+    except BaseException:
+        target.unlink()
+        raise
 
 
 def _run(settings: Settings, slug: str, report_id: UUID) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
+from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.audit import Actor, operator
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
@@ -16,10 +21,12 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.report_assets import ReportConfig, report_period
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.sensors import waiting_reports
-from upstream_pipelines.errors import ConfigurationError, InvalidInputError
+from upstream_pipelines.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 from upstream_pipelines.reports import making
 from upstream_pipelines.reports.models import Period, last_full_month
 from upstream_pipelines.reports.store import ReportRun, reports_page, request_report
+from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.orchestration.conftest import with_dagster_of_its_own
 
 MAY = Period(date(2026, 5, 1), date(2026, 6, 1))
 
@@ -124,3 +131,43 @@ def test_a_report_that_fails_is_kept_as_failed_and_its_run_fails_by_name_and_wit
     assert failure.user_failure_data is not None
     assert f"1 of 1 reports failed: {report_id} (unexpected)" in str(failure.user_failure_data.description)
     assert patient not in str(instance.all_logs(result.run_id))
+
+
+def test_the_command_makes_a_report_lists_it_and_saves_a_file_for_this_account_alone(
+    settings: Settings, pipeline: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_dagster_of_its_own(settings, monkeypatch)
+    create_customer(pipeline, "acme", "Acme")
+
+    def said(*words: str, code: int = 0) -> Any:
+        result = CliRunner().invoke(app, ["reports", *words], env={"COLUMNS": "200"})
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout) if "--json" in words else result.stdout
+
+    assert "No report of acme" in said("list", "acme")
+    made = said("make", "acme", "--from", "2026-05-01", "--until", "2026-06-01", "--json")
+    assert (made["from"], made["until"], made["state"]) == ("2026-05-01", "2026-06-01", "success")
+    assert said("list", "acme", "--json") == [made]
+    assert made["report_id"][:8] in said("list", "acme")
+    target = tmp_path / "report.csv"
+    saved = said("save", "acme", made["report_id"][:8], "--format", "csv", "--to", str(target), "--json")
+    assert saved["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+    assert target.stat().st_mode & 0o777 == 0o600
+    for error, words in (
+        (ConflictError, ("save", "acme", made["report_id"], "--to", str(target))),
+        (ConfigurationError, ("save", "acme", made["report_id"], "--to", str(tmp_path / "no" / "folder.pdf"))),
+        (ConfigurationError, ("save", "acme", made["report_id"], "--format", "doc", "--to", str(tmp_path / "x"))),
+        (ConfigurationError, ("make", "acme", "--from", "2026-05-01")),
+        (NotFoundError, ("save", "acme", "ffff", "--to", str(tmp_path / "x"))),
+    ):
+        with pytest.raises(error):
+            said(*words)
+    assert [path.name for path in tmp_path.glob("*") if path.is_file()] == ["report.csv"]
+    acts = pipeline.execute("SELECT action FROM audit_log WHERE action LIKE 'report.%' ORDER BY at").fetchall()
+    assert acts == [("report.requested",), ("report.exported",)], "what was refused is no act"
+
+    monkeypatch.setattr(making, "render", None)
+    failed = said("make", "acme", "--from", "2026-04-01", "--until", "2026-05-01", "--json", code=1)
+    assert (failed["state"], failed["error_code"]) == ("failed", "unexpected")
