@@ -21,6 +21,7 @@ from upstream_pipelines.api import (
     monitoring,
     problems,
     quality,
+    reports,
     silences,
     tokens,
     uploads,
@@ -55,7 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = ApiMetrics(settings)
     for module in (
         auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
-        channels, configuration, quality, webhook, uploads, health, monitoring,
+        channels, configuration, quality, reports, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)
