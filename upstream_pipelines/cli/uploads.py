@@ -62,7 +62,9 @@ def upload(
     json: Json = False,
 ) -> None:
     """Send a file: the same assets as in production, for this customer's partition, here and now."""
-    settings = short_command_settings()
+    settings = short_command_settings(
+        "ERROR"
+    )  # a refusal is a warning in the log; here it is shown once, in words
     prepare(settings)
     if not file.is_file():
         raise ConfigurationError(f"{file} is not a file. Give the path of a CSV file or a remittance.")
