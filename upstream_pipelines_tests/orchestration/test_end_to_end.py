@@ -411,5 +411,11 @@ def test_the_commands_of_a_document_run_and_answer_as_it_says(running: Any, tmp_
     """
     wanted = commands((ROOT / name).read_text())
     before = _BEFORE[name](running, tmp_path)
-    environment = running.environment | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    # A second terminal knows nothing of the settings of the platform but where it is.
+    settings = ("UPSTREAM_HOME", "UPSTREAM_API_PORT", "UPSTREAM_UI_PORT")
+    environment = {
+        name: value
+        for name, value in running.environment.items()
+        if not name.startswith("UPSTREAM_") or name in settings
+    } | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     assert differs(wanted, run(wanted, before, environment, tmp_path)) == []
