@@ -107,7 +107,7 @@ def uploads(
             )  # fmt: skip
             file = file_of(conn, customer_id, upload_id)
             if file is not None and not json:
-                out.print(f"The file: {visible(file)}")
+                out.print(f"The file: {visible(file)}", soft_wrap=True)  # in one piece, to be copied
             return
         newest = newest_uploads(conn, customer_id)
     if json:
