@@ -37,8 +37,8 @@ from upstream_pipelines.drift.explanation import facts_of, headline, sentences_o
 from upstream_pipelines.drift.figures import figures_of
 from upstream_pipelines.drift.rows import plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+from upstream_pipelines.drift.traced import look_span
 from upstream_pipelines.drift.upload_troubles import read_troubles
-from upstream_pipelines.observability.tracing import span, trace_of_look
 
 QUERIES = load_queries(__package__)
 _Told = tuple[dict[str, Any], Literal["open", "late", "resolved", "escalated"], Cause]
@@ -177,7 +177,7 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
     kept, alerts = [], 0
     known: list[DriftEvent] = []
     for as_of in days:
-        with span("look", trace_of=trace_of_look(subject.customer_id, str(as_of)), as_of=str(as_of)) as traced:
+        with look_span(conn, subject.customer_id, as_of) as traced:
             rows, known, written = _look_once(conn, subject, detector, as_of, troubles)
             traced.set(opened=int((rows["state"] == "open").sum()), alerts=written)
         kept.append(rows)

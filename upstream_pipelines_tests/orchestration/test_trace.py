@@ -177,6 +177,7 @@ def _every_step_is_a_span_in_the_trace_of_the_request(
     happened: Happened, conn: Connection, settings: Settings
 ) -> None:
     yesterday = date.today() - timedelta(days=1)
+    conn.execute("UPDATE drift_looks SET made_at = now() - interval '1 day'")  # so that the upload came after it
     look_at(conn, settings, get_customer(conn, "acme"), [yesterday], run_id="of a sweep")
     spans = {one.name: one for one in happened.collector.spans()}
     request, attempt, made = spans["POST /api/v1/ingest/webhook/"], spans["attempt delivery"], spans["look"]
@@ -199,6 +200,7 @@ def _every_step_is_a_span_in_the_trace_of_the_request(
     # The message tells of a look's event, too.
     customer_id = get_customer(conn, "acme").customer_id
     assert attempt.links == [f"{trace_id_of(trace_of_look(customer_id, str(date.today()))):032x}"]
+    assert made.links == [request.trace_id]
     assert made.trace_id == f"{trace_id_of(trace_of_look(customer_id, str(yesterday))):032x}"
     assert made.attributes == {
         "run_id": "of a sweep",
