@@ -166,6 +166,12 @@ class Settings(BaseSettings):
         description="Bearer token that /metrics and the monitoring status ask for, 16 characters and more. Unset: they answer "
         "on loopback alone.",
     )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="OpenTelemetry collector that gets traces by OTLP over HTTP, such as http://127.0.0.1:4318; needs the extra "
+        "telemetry. Unset or empty: no traces.",
+    )
     retain_files_days: int = Field(
         default=90,
         ge=0,
@@ -217,6 +223,11 @@ class Settings(BaseSettings):
     log_level: str = Field(
         default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe record logged."
     )
+
+    @field_validator("otlp_endpoint", mode="before")
+    @classmethod
+    def _empty_is_off(cls, endpoint: object) -> object:
+        return endpoint or None
 
     @field_validator("retain_webhook_bodies_days")
     @classmethod

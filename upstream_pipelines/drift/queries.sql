@@ -136,6 +136,17 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE;
 -- The last day on which this customer was looked at (primary key of drift_looks).
 SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
 
+-- name: uploads_since_last_look
+-- The newest uploads of a week that brought claims since the customer was looked at last, with the requests that brought them;
+-- more than fifty nobody follows (index uploads_arrivals, primary key of drift_looks).
+SELECT u.upload_id::text, u.request_id
+  FROM uploads AS u
+ WHERE u.customer_id = %(customer_id)s AND u.received_at > now() - interval '7 days' AND u.accepted > 0
+   AND u.finished_at > coalesce((SELECT max(l.made_at) FROM drift_looks AS l WHERE l.customer_id = %(customer_id)s),
+                                '-infinity')
+ ORDER BY u.received_at DESC
+ LIMIT 50;
+
 -- name: select_present_events
 -- The events that the look of a day goes on with: as they stand now, or, where the last look was that of the same day
 -- and is made again, as they stood before it (those it opened are left out). With what people had accepted by that

@@ -35,6 +35,7 @@ from upstream_pipelines.drift.explanation import facts_of, headline, sentences_o
 from upstream_pipelines.drift.figures import figures_of
 from upstream_pipelines.drift.rows import frame_of, plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+from upstream_pipelines.drift.traced import look_span
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
@@ -161,7 +162,9 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
     known: list[DriftEvent] = []
     alerts = 0
     for as_of in days:
-        last, known, written = _look_once(conn, subject, detector, as_of, troubles)
+        with look_span(conn, subject.customer_id, as_of) as traced:
+            last, known, written = _look_once(conn, subject, detector, as_of, troubles)
+            traced.set(opened=sum(row["state"] == "open" for row in last), alerts=written)
         records += last
         alerts += written
     shown = _shown(records, last, show)
