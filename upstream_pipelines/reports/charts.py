@@ -42,7 +42,8 @@ def payers_chart(payers: Sequence[PayerPart]) -> bytes:
     right.set_yticks(at, ["" for _ in shown])
     right.set_title("Dollars allowed and paid", fontsize=10, loc="left")
     right.xaxis.set_major_formatter(_dollars)
-    right.legend(fontsize=8, frameon=False, loc="lower right")
+    # Beside the bars: in between, their colours are one.
+    figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)
     for axes in (left, right):
         axes.grid(axis="x", color="#e3e6eb", linewidth=0.8)
     return _png(figure)
@@ -59,7 +60,7 @@ def months_chart(months: Sequence[MonthPart]) -> bytes:
         at, [part.sums.waiting for part in months], bottom=decided, width=0.6, color="#cfd6e1", label="not yet"
     )
     left.set_title("Claim lines by month of submission", fontsize=10, loc="left")
-    left.legend(fontsize=8, frameon=False, loc="upper left", ncols=2)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=2)
     left.margins(y=0.25)
     known = [(place, 100 * part.sums.denied_share) for place, part in zip(at, months, strict=True)
              if part.sums.denied_share is not None]  # fmt: skip
@@ -113,7 +114,7 @@ def uploads_chart(uploads: Sequence[UploadPart], period: Period) -> bytes:
     axes.grid(axis="y", color="#e3e6eb", linewidth=0.8)
     _dates(axes)
     axes.set_title("Quality score of the uploads, 0 to 100", fontsize=10, loc="left")
-    axes.legend(fontsize=8, frameon=False, loc="lower left", ncols=3)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower right", ncols=3)
     return _png(figure)
 
 
