@@ -9,9 +9,10 @@ issuing tokens, checking passwords, what roles allow.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
+from uuid import UUID
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -23,7 +24,7 @@ from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
 from upstream_pipelines.customers.tokens import Caller, authenticate
-from upstream_pipelines.db.engine import Connection, connect, customer_transaction
+from upstream_pipelines.db.engine import Connection, connect, principal_transaction
 from upstream_pipelines.settings import Settings
 
 _ingestion = HTTPBearer(
@@ -35,34 +36,57 @@ _access = HTTPBearer(
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="upstream"'}
 
 
-@dataclass(frozen=True)
-class Acting:
-    """A member at work in a customer: who, in which role, and the customer's transaction.
+class Held(Protocol):
+    """A transaction that outlives the route's use of it (once.py)."""
+
+    def transaction(self, principal: Principal) -> AbstractContextManager[Connection]:
+        """The transaction, opened where it is not open yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Whoever asks for something to be changed: a person or, without `person_id`, an operator; in a customer or in none.
 
     The transaction is opened inside the route, in one thread, and is committed before the answer is made. A dependency
     that held it open would hold a connection while its route waits for a thread, and all threads may be waiting for one.
+    Of a request with an Idempotency-Key it is `held` until the answer is kept, in that same thread.
     """
+
+    customer_id: int | None
+    person_id: UUID | None
+    actor: Actor
+    settings: Settings
+    held: Held | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection as upstream_api in a transaction that sees this customer, or this person, and no other."""
+        with self.held.transaction(self) if self.held is not None else self.own_transaction() as conn:
+            yield conn
+
+    @contextmanager
+    def own_transaction(self) -> Iterator[Connection]:
+        """The same, of nobody else."""
+        with (
+            connect(self.settings, "upstream_api") as conn,
+            principal_transaction(conn, self.customer_id, self.person_id),
+        ):
+            yield conn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acting(Principal):
+    """A member at work in a customer: who, and in which role."""
 
     customer_id: int
     slug: str
     role: Role
-    actor: Actor
     who: LoggedIn
-    settings: Settings
 
     @property
     def customer(self) -> CustomerKey:
         """The customer, as the domain's functions take it."""
         return CustomerKey(self.customer_id, self.slug)
-
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection as upstream_api in a transaction that sees this customer and no other."""
-        with (
-            connect(self.settings, "upstream_api") as conn,
-            customer_transaction(conn, self.customer_id, self.who.person_id),
-        ):
-            yield conn
 
 
 def _token(rate: RateClass) -> Callable[..., Caller]:
@@ -143,7 +167,10 @@ def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acti
             )
         settings: Settings = request.app.state.settings
         actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
-        return Acting(who.customer_id, slug, who.role, actor, who, settings)
+        return Acting(
+            customer_id=who.customer_id, person_id=who.person_id, actor=actor, settings=settings, slug=slug,
+            role=who.role, who=who,
+        )  # fmt: skip
 
     # What the structural test reads.
     member.rule = action  # type: ignore[attr-defined]

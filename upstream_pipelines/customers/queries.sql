@@ -226,3 +226,22 @@ RETURNING customer_id;
 -- name: customers_of_person
 -- The customers a person is a member of or invited to. Served by members_person.
 SELECT customer_id FROM members WHERE person_id = %(person_id)s ORDER BY customer_id;
+
+
+-- name: hold_key
+-- One request a key at a time, until its transaction ends. No index: a lock in memory.
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(key)s, %(customer_id)s));
+
+-- name: kept_answer
+-- What a request of that key was answered, unless that is so long ago that the key may be used again. Served by the unique key.
+SELECT request_sha256, status, answer FROM kept_answers
+ WHERE key_sha256 = %(key_sha256)s AND principal = %(principal)s
+   AND (customer_id = %(customer_id)s OR (%(customer_id)s::bigint IS NULL AND customer_id IS NULL))
+   AND kept_at >= now() - %(days)s * interval '1 day';
+
+-- name: keep_answer
+-- The first answer, in the place of one that is too old to be given again. By the unique key.
+INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status, answer)
+VALUES (%(customer_id)s, %(principal)s, %(key_sha256)s, %(request_sha256)s, %(status)s, %(answer)s)
+    ON CONFLICT (key_sha256, principal, customer_id) DO UPDATE
+   SET request_sha256 = excluded.request_sha256, status = excluded.status, answer = excluded.answer, kept_at = now();

@@ -13,26 +13,15 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.customers.idempotency import IdempotencyKeyReusedError, KeyInFlightError
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, customer_transaction
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.recognise import FileSource
 from upstream_pipelines.ingest.uploads import rejections
 
 _QUERIES = "upstream_pipelines.ingest"
-
-
-class IdempotencyKeyReusedError(ConflictError):
-    """The key was used for another body in the last 7 days."""
-
-    code = "idempotency_key_reused"
-
-
-class BatchInFlightError(ConflictError):
-    """A request with the same key has not been answered yet."""
-
-    code = "idempotency_key_in_flight"
 
 
 @dataclass(frozen=True)
@@ -101,7 +90,7 @@ def accept_batch(
 
     Raises:
         IdempotencyKeyReusedError: same key, another body.
-        BatchInFlightError: a request with the same key is being stored right now.
+        KeyInFlightError: a request with the same key is being stored right now.
     """
     queries = load_queries(_QUERIES)
     digest = hashlib.sha256(body).digest()
@@ -122,7 +111,7 @@ def accept_batch(
     with customer_transaction(conn, caller.customer_id):
         if idempotency_key is not None:
             if conn.execute(queries.hold_idempotency_key, values).fetchone() != (True,):
-                raise BatchInFlightError(
+                raise KeyInFlightError(
                     "A request with this Idempotency-Key is being stored. Send it again in a second."
                 )
             first = conn.execute(queries.batch_of_idempotency_key, values).fetchone()

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
+from upstream_pipelines.customers.idempotency import KEPT_DAYS
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import UpstreamError
@@ -42,7 +43,7 @@ class Cleaned:
 @dataclass(frozen=True)
 class _Rows:
     kind: str
-    setting: str
+    setting: str | int
     count: LiteralString
     delete: LiteralString
 
@@ -58,6 +59,8 @@ _ROWS = (
         QUERIES.count_deliveries,
         QUERIES.delete_deliveries,
     ),
+    # No setting: it is promised.
+    _Rows("answers kept for idempotency keys", KEPT_DAYS, QUERIES.count_kept_answers, QUERIES.delete_kept_answers),
     _Rows("expired tokens", "retain_tokens_days", QUERIES.count_tokens, QUERIES.delete_tokens),
     _Rows("ended log-ins", "retain_log_ins_days", QUERIES.count_log_ins, QUERIES.delete_log_ins),
     _Rows("expired invitations", "retain_log_ins_days", QUERIES.count_invitations, QUERIES.delete_invitations),
@@ -77,7 +80,7 @@ def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bo
     """
     cleaned = []
     for rows in _ROWS:
-        days = getattr(settings, rows.setting)
+        days = rows.setting if isinstance(rows.setting, int) else getattr(settings, rows.setting)
         before = oldest_kept(now, days)
         older = 0
         if before is not None:
