@@ -19,6 +19,7 @@ from upstream_pipelines.api import (
     health,
     members,
     monitoring,
+    own_password,
     problems,
     quality,
     silences,
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
     for module in (
-        auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
+        auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
         channels, configuration, quality, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)

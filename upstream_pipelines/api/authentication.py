@@ -1,7 +1,7 @@
 """Who a request speaks for: the bearer ingestion token of a customer's system, or the access token of a person.
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
-`AuthenticatedPerson` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
+`AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
 the customer in the path whose role allows it). Routes without one stand on the list in the structural test. Not here:
 issuing tokens, checking passwords, what roles allow.
 """
@@ -89,6 +89,14 @@ class Acting(Principal):
         return CustomerKey(self.customer_id, self.slug)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Oneself(Principal):
+    """A person at work on their own log-in, in no customer."""
+
+    person_id: UUID
+    who: LoggedIn
+
+
 def _token(rate: RateClass) -> Callable[..., Caller]:
     """The dependency of a route for customers' systems: the ingestion token's customer.
 
@@ -120,6 +128,20 @@ def _require_person(
 
 
 _require_person.rule = "person"  # type: ignore[attr-defined]
+
+
+def _require_oneself(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)]
+) -> Oneself:
+    """The same, who changes something of their own."""
+    who = _logged_in(request, credentials, None, RateClass.WRITE)
+    actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
+    return Oneself(
+        customer_id=None, person_id=who.person_id, actor=actor, settings=request.app.state.settings, who=who
+    )
+
+
+_require_oneself.rule = "person"  # type: ignore[attr-defined]
 
 
 def _logged_in(
@@ -181,6 +203,7 @@ AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
 IngestingCaller = Annotated[Caller, Depends(_token(RateClass.INGEST))]
 UploadingCaller = Annotated[Caller, Depends(_token(RateClass.BULK))]
 AuthenticatedPerson = Annotated[LoggedIn, Depends(_require_person)]
+ChangingOneself = Annotated[Oneself, Depends(_require_oneself)]
 CanRead = Annotated[Acting, Depends(require(Action.READ))]
 CanExport = Annotated[Acting, Depends(require(Action.READ, RateClass.BULK))]
 CanWork = Annotated[Acting, Depends(require(Action.WORK))]

@@ -25,6 +25,7 @@ from upstream_pipelines.db.engine import Connection
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Of an answer that is given again; the same of a batch of the webhook.
 REPLAYED = {"Idempotent-Replayed": "true"}
+_REQUEST = "keyed_request"
 IdempotencyKey = Annotated[
     str | None,
     Header(
@@ -106,11 +107,14 @@ def _honouring(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
     signature = inspect.signature(endpoint, eval_str=True)
     parameters = signature.parameters
     (who,) = [name for name, one in parameters.items() if _is(one.annotation, Principal)]
+    # FastAPI gives the request to one parameter alone.
+    own_request = next((name for name, one in parameters.items() if _is(one.annotation, Request)), None)
     has_secret = any(_takes_a_secret(one.annotation) for one in parameters.values())
     answers: TypeAdapter[Any] = TypeAdapter(signature.return_annotation)
 
     @wraps(endpoint)
-    def once(*, keyed_request: Request, idempotency_key: str | None, **arguments: Any) -> Any:
+    def once(*, idempotency_key: str | None, **arguments: Any) -> Any:
+        keyed_request = arguments[own_request] if own_request is not None else arguments.pop(_REQUEST)
         if idempotency_key is None:
             return endpoint(**arguments)
         principal: Principal = arguments[who]
@@ -143,7 +147,11 @@ def _honouring(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
     once.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[
             *parameters.values(),
-            inspect.Parameter("keyed_request", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
+            *(
+                []
+                if own_request
+                else [inspect.Parameter(_REQUEST, inspect.Parameter.KEYWORD_ONLY, annotation=Request)]
+            ),
             inspect.Parameter(
                 "idempotency_key", inspect.Parameter.KEYWORD_ONLY, annotation=IdempotencyKey, default=None
             ),

@@ -97,6 +97,15 @@ SELECT person_id, email, password_hash, customer_id FROM find_password_token(%(t
 -- The first password of a person, or a new one by a reset token.
 SELECT person_id FROM set_password(%(person_id)s, %(token_sha256)s, %(password_hash)s);
 
+-- name: change_password
+-- The password of the person of the transaction; false where the checked one is theirs no longer.
+SELECT change_password(%(checked_hash)s, %(new_hash)s);
+
+-- name: end_other_sessions
+-- All log-ins of a person that still run, but one. Served by login_sessions_person.
+UPDATE login_sessions SET ended_at = now(), ending = 'password'
+ WHERE person_id = %(person_id)s AND session_id <> %(session_id)s AND ended_at IS NULL;
+
 -- name: take_up_invitation
 -- A membership that holds from now on; no row where the token was used or the password changed meanwhile.
 SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s, %(checked_hash)s);

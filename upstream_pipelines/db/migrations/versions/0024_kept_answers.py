@@ -1,4 +1,4 @@
-"""First answers kept for the Idempotency-Key of people and operators."""
+"""First answers kept for the Idempotency-Key of people and operators; a person's own new password."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the table. The SQL is in the file beside this one."""
+    """Add the table and a function. The SQL is in the file beside this one."""
     execute_beside(__file__)
 
 

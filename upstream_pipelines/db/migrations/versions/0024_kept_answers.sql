@@ -27,3 +27,22 @@ CREATE POLICY principal ON kept_answers TO upstream_api
 GRANT SELECT, INSERT, UPDATE, DELETE ON kept_answers TO upstream_pipeline;
 GRANT SELECT, INSERT (customer_id, principal, key_sha256, request_sha256, status, answer),
       UPDATE (request_sha256, status, answer, kept_at) ON kept_answers TO upstream_api;
+
+-- A person's own new password, for the person of the transaction; false where the password is no longer the one that was checked,
+-- or they were disabled meanwhile. A token for a reset that lies about ends with it.
+CREATE FUNCTION change_password(checked_hash text, new_hash text) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+BEGIN
+    UPDATE people AS p
+       SET password_hash = new_hash, password_set_at = now(), reset_sha256 = NULL, reset_expires_at = NULL
+     WHERE p.person_id = nullif(current_setting('app.person_id', true), '')::uuid
+       AND p.password_hash = checked_hash AND p.disabled_at IS NULL;
+    RETURN FOUND;
+END
+$$;
+GRANT CREATE ON SCHEMA public TO upstream_pipeline;  -- an owner-to-be needs it
+REVOKE ALL ON FUNCTION change_password(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION change_password(text, text) TO upstream_api;
+ALTER FUNCTION change_password(text, text) OWNER TO upstream_pipeline;
+REVOKE CREATE ON SCHEMA public FROM upstream_pipeline;
