@@ -2,12 +2,13 @@
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
 `AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
-the customer in the path whose role allows it). Routes without one stand on the list in the structural test. Not here:
+the customer in the path whose role allows it), or `CanOperate` (the platform's operator). Routes without one stand on the list in the structural test. Not here:
 issuing tokens, checking passwords, what roles allow.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
+from upstream_pipelines.customers.store import active_customer
 from upstream_pipelines.customers.tokens import Caller, authenticate
 from upstream_pipelines.db.engine import Connection, connect, principal_transaction
 from upstream_pipelines.settings import Settings
@@ -32,6 +34,11 @@ _ingestion = HTTPBearer(
 )
 _access = HTTPBearer(
     auto_error=False, scheme_name="access_token", description="The access token of a log-in: `upa_...`."
+)
+_operators = HTTPBearer(
+    auto_error=False,
+    scheme_name="operator_token",
+    description="UPSTREAM_OPERATOR_TOKEN, of the platform's operator.",
 )
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="upstream"'}
 
@@ -82,6 +89,19 @@ class Acting(Principal):
     slug: str
     role: Role
     who: LoggedIn
+
+    @property
+    def customer(self) -> CustomerKey:
+        """The customer, as the domain's functions take it."""
+        return CustomerKey(self.customer_id, self.slug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operating(Principal):
+    """The platform's operator at work in a customer, of which no operator is a member."""
+
+    customer_id: int
+    slug: str
 
     @property
     def customer(self) -> CustomerKey:
@@ -199,6 +219,54 @@ def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acti
     return member
 
 
+def _operator(
+    request: Request, slug: str, credentials: HTTPAuthorizationCredentials | None, rate: RateClass
+) -> Operating | None:
+    """Who sends the operator's token, for the active customer of that slug; None for everybody else."""
+    settings: Settings = request.app.state.settings
+    if credentials is None or settings.operator_token is None:
+        return None
+    if not hmac.compare_digest(
+        credentials.credentials.encode(), settings.operator_token.get_secret_value().encode()
+    ):
+        return None
+    limits_of(request).spend(request, rate, "operator")
+    with connect(settings, "upstream_api") as conn:
+        customer_id = active_customer(conn, slug.replace("\0", " "))
+    if customer_id is None:
+        raise ProblemError(404, "not_found", "There is no active customer of that slug.")
+    actor = Actor("operator", "api", "UPSTREAM_OPERATOR_TOKEN", request.state.request_id)
+    return Operating(customer_id=customer_id, person_id=None, actor=actor, settings=settings, slug=slug)
+
+
+def _require_operator(
+    request: Request,
+    slug: Annotated[str, Path(description="The customer's slug.")],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_operators)],
+) -> Operating:
+    """The platform's operator; a member of the customer is told whom to ask, all others what they are told everywhere."""
+    operating = _operator(request, slug, credentials, RateClass.WRITE)
+    if operating is None:
+        _require_reader(request, slug, credentials)
+        raise ProblemError(403, "forbidden", "This is the platform operator's to set. Ask them.")
+    return operating
+
+
+def _require_reader_or_operator(
+    request: Request,
+    slug: Annotated[str, Path(description="The customer's slug.")],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
+) -> Acting | Operating:
+    """A member of the customer who may read, or the platform's operator."""
+    return _operator(request, slug, credentials, RateClass.READ) or _require_reader(request, slug, credentials)
+
+
+_require_reader = require(Action.READ)
+# What the structural test reads.
+_require_operator.rule = "operator"  # type: ignore[attr-defined]
+_require_reader_or_operator.rule = Action.READ  # type: ignore[attr-defined]
+
+
 AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
 IngestingCaller = Annotated[Caller, Depends(_token(RateClass.INGEST))]
 UploadingCaller = Annotated[Caller, Depends(_token(RateClass.BULK))]
@@ -206,6 +274,8 @@ AuthenticatedPerson = Annotated[LoggedIn, Depends(_require_person)]
 ChangingOneself = Annotated[Oneself, Depends(_require_oneself)]
 CanRead = Annotated[Acting, Depends(require(Action.READ))]
 CanExport = Annotated[Acting, Depends(require(Action.READ, RateClass.BULK))]
+CanReadOrOperate = Annotated[Acting | Operating, Depends(_require_reader_or_operator)]
+CanOperate = Annotated[Operating, Depends(_require_operator)]
 CanWork = Annotated[Acting, Depends(require(Action.WORK))]
 CanManage = Annotated[Acting, Depends(require(Action.MANAGE))]
 CanAudit = Annotated[Acting, Depends(require(Action.AUDIT))]

@@ -254,3 +254,19 @@ INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, st
 VALUES (%(customer_id)s, %(principal)s, %(key_sha256)s, %(request_sha256)s, %(status)s, %(answer)s)
     ON CONFLICT (key_sha256, principal, customer_id) DO UPDATE
    SET request_sha256 = excluded.request_sha256, status = excluded.status, answer = excluded.answer, kept_at = now();
+
+-- name: products_off
+-- Parts of the product that are off for a customer (primary key).
+SELECT products_off FROM customers WHERE customer_id = %(customer_id)s;
+
+-- name: customers_without
+-- Active customers for which a part is off.
+SELECT customer_id FROM customers WHERE status = 'active' AND %(flag)s = ANY (products_off);
+
+-- name: set_product_flags
+-- Those of the customer of the transaction, by an operator, with a row of the trail.
+SELECT set_product_flags(%(off)s, %(actor_id)s, %(actor_name)s, %(request_id)s, %(details)s);
+
+-- name: customer_of_slug
+-- The active customer of a slug, for an operator over HTTP, who is a member of none.
+SELECT customer_of_slug(%(slug)s);

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.customers.flags import switched_off
 from upstream_pipelines.customers.idempotency import IdempotencyKeyReusedError, KeyInFlightError
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, customer_transaction
@@ -91,6 +92,7 @@ def accept_batch(
     Raises:
         IdempotencyKeyReusedError: same key, another body.
         KeyInFlightError: a request with the same key is being stored right now.
+        ProductOffError: batches are switched off for the customer; one that was accepted before is answered again.
     """
     queries = load_queries(_QUERIES)
     digest = hashlib.sha256(body).digest()
@@ -123,7 +125,8 @@ def accept_batch(
                         "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
                     )
                 return Accepted(upload_id=first[0], request_id=first[2], replayed=True)
-        conn.execute(queries.add_batch, values)
+        if conn.execute(queries.add_batch, values).rowcount == 0:
+            raise switched_off(caller.slug, "webhook_ingest")
     return Accepted(upload_id, request_id, replayed=False)
 
 
