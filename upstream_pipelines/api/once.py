@@ -104,6 +104,8 @@ class _HeldTransaction:
 
 
 def _honouring(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(endpoint):
+        raise TypeError(f"{endpoint.__name__}: a transaction is held in one thread, so the route is no coroutine.")
     signature = inspect.signature(endpoint, eval_str=True)
     parameters = signature.parameters
     (who,) = [name for name, one in parameters.items() if _is(one.annotation, Principal)]
