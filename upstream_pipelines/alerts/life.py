@@ -1,8 +1,8 @@
 """Whether an alert is told or held back, and until when: the life of a fingerprint under one rule, without a database.
 
-Told, or held back because alerts are off for the customer, because no channel of its rule is on, by a silence, by two judgements "noise", by the cooldown, or
-because its opening was not told. What was held back counts for nothing when the next is decided: only what was told starts
-a cooldown, only people silence and judge.
+Told, or held back because alerts are off for the customer, because no channel of its rule is on, by a silence, by two
+judgements "noise", by the cooldown, or because its opening was not told. What was held back counts for nothing when the next
+is decided: only what was told starts a cooldown, only people silence and judge.
 Not here: reading the past, writing (outbox.py), when a message is due (timing.py), matching rules (rules.py).
 """
 

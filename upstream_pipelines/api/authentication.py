@@ -1,8 +1,9 @@
 """Who a request speaks for: the bearer ingestion token of a customer's system, or the access token of a person.
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
-`AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
-the customer in the path whose role allows it), or `CanOperate` (the platform's operator). Routes without one stand on the list in the structural test. Not here:
+`AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), `require(Action...)`, for which `CanRead` and its like stand
+(a member of the customer in the path whose role allows it), or `CanOperate` (the platform's operator). Routes without one
+stand on the list in the structural test. Not here:
 issuing tokens, checking passwords, what roles allow.
 """
 

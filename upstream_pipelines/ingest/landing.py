@@ -79,7 +79,10 @@ def count_left(settings: Settings, slug: str) -> int:
     return sum(
         1
         for path in folder.iterdir()
-        if not path.name.startswith(".") and not path.name.lower().endswith(_UNFINISHED) and path.is_file()
+        if not path.name.startswith(".")
+        and not path.name.lower().endswith(_UNFINISHED)
+        and not path.is_symlink()
+        and path.is_file()
     )
 
 

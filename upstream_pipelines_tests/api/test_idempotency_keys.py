@@ -80,6 +80,13 @@ def test_the_same_key_and_request_get_the_first_answer_again_and_other_requests_
     for client, path in ((owner, SILENCES), (other, "/api/v1/customers/beta/silences")):
         answer = _send(client, "K1", {"payer": "Cigna", "hours": 1}, path)
         assert (answer.status_code, _replayed(answer)) == (201, False)
+    # Nor has the same person in another customer.
+    pipeline.execute(
+        """INSERT INTO members (customer_id, person_id, role, joined_at)
+           SELECT customer_id, person_id, 'admin', now() FROM customers, people
+            WHERE slug = 'beta' AND email = 'admin@acme.example'"""
+    )
+    assert not _replayed(_send(admin, "K1", SILENCE, "/api/v1/customers/beta/silences"))
     # An answer without a body, and one of an address with a query.
     gone = f"{SILENCES}/{first.json()['silence_id']}"
     answers = [_send(admin, "K2", None, gone, "DELETE") for _ in range(2)]
