@@ -38,6 +38,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/receipt.py
 	$(BIN)/python benchmarks/api_load.py
 	$(BIN)/python benchmarks/scale.py
+	$(BIN)/python benchmarks/path.py --memory 1000000 10000000
+	$(BIN)/python benchmarks/summary.py
 
 # Two to three minutes; `make arena LONG=1` is the run that docs/arena.md reports, and writes it.
 arena: $(VENV)/.installed-dev

@@ -1,6 +1,7 @@
 """Times the whole path of seeded claims, as ratios to a bare COPY of the same rows into the same indexed table.
 
-`make bench` prints the table and writes benchmarks/path.json; `--lines 1000000` (the default) says how many. Ratios within
+`make bench` prints the table and writes benchmarks/path.json; `--lines 1000000` (the default) says how many. `--memory
+1000000 10000000` measures the peak memory of files of so many lines, and writes benchmarks/path_memory.json. Ratios within
 one run, since machines are noisy: the bare COPY is timed before and after the ingest. Belongs here: what one file costs.
 Not here: deliveries, looks and receipts of many customers (the other benchmarks).
 """
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -160,6 +161,24 @@ def _peak_of_child(home: Path, file: Path) -> int:
     return int(done.stdout.strip().splitlines()[-1])
 
 
+def memory(home: Path, counts: Sequence[int]) -> dict[str, int]:
+    """Peak memory in MB of the ingest of files of so many lines, each a process of its own, by the number of lines."""
+    lines = claim_lines(min(counts), datetime.now(UTC).date())
+    bench, peaks = _open(home / "home"), {}
+    for count in counts:
+        file = home / f"{count}.csv"
+        for part in range(count // len(lines)):
+            # Other claims of the same days: as many again, of a larger customer.
+            numbered = lines.assign(claim_id=f"P{part}" + lines["claim_id"])
+            numbered.to_csv(file, index=False, date_format="%Y-%m-%d", mode="a", header=part == 0)
+        peaks[str(count)] = _peak_of_child(home / "home", file)
+        file.unlink()
+        bench.empty()
+        print(f"{f'peak memory of {count:,} lines, MB':56} {peaks[str(count)]:8}", flush=True)
+    embedded.leave(home / "home")
+    return peaks
+
+
 def _open(home: Path) -> Bench:
     url = embedded.join(home)
     settings = Settings(home=home, database_url=SecretStr(url.render_as_string(hide_password=False)))
@@ -212,8 +231,11 @@ def main() -> None:
     """Measure, print one table, write the figures beside this file."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--lines", type=int, default=1_000_000)
-    options.add_argument("--peak-of", type=Path)
-    options.add_argument("--home", type=Path)
+    options.add_argument(
+        "--memory", type=int, nargs="+", metavar="LINES", help="only the peak memory of such files"
+    )
+    options.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
+    options.add_argument("--home", type=Path, help=argparse.SUPPRESS)
     chosen = options.parse_args()
     if chosen.peak_of is not None:
         bench = _open(chosen.home)
@@ -223,6 +245,11 @@ def main() -> None:
         # Not ru_maxrss: that of a child begins with what its parent held.
         (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         print(int(peak) // 1024)
+        return
+    if chosen.memory:
+        with tempfile.TemporaryDirectory() as folder:
+            peaks = memory(Path(folder), chosen.memory)
+        Path(__file__).with_name("path_memory.json").write_text(json.dumps(peaks, indent=2) + "\n")
         return
     with tempfile.TemporaryDirectory() as folder:
         result = measure(Path(folder), chosen.lines)

@@ -54,7 +54,13 @@ TEMPLATES = 4
 DAYS = 120
 SETS = 5  # of the generator's four payers
 LINES_KEPT = 0.035  # of the generator's 45 lines a payer and weekday: about 1.6, as a small practice has
-CLONED = ("payer_activity", "payer_prices", "payer_codes", "uploads")
+CLONED = {
+    "payer_activity": "submitted_day",
+    "payer_prices": "decided_day",
+    "payer_codes": "submitted_day",
+    "uploads": "received_at",
+}
+"""Tables whose rows are cloned, each in the order in which its rows come: day by day, each day those of all customers."""
 TICKS = 5
 TOGETHER = 2  # runs at once: the machine's cores
 SENSORS = (sensors.waiting_uploads, sensors.due_alerts, sensors.failed_runs)
@@ -105,7 +111,7 @@ def grow(conn: Connection, settings: Settings, until: int) -> None:
             f"  JOIN customers AS t ON t.slug = 'practice-' || lpad({template}::text, 5, '0') ORDER BY n",
             arguments,
         )
-        for table in CLONED:
+        for table, came in CLONED.items():
             columns = [
                 row[0]
                 for row in conn.execute(
@@ -121,7 +127,7 @@ def grow(conn: Connection, settings: Settings, until: int) -> None:
                 "  FROM generate_series(%(have)s, %(until)s - 1) AS n "
                 "  JOIN customers AS c ON c.slug = 'practice-' || lpad(n::text, 5, '0') "
                 f"  JOIN customers AS o ON o.slug = 'practice-' || lpad({template}::text, 5, '0') "
-                f"  JOIN {table} AS t ON t.customer_id = o.customer_id",
+                f"  JOIN {table} AS t ON t.customer_id = o.customer_id ORDER BY t.{came}, c.customer_id",
                 arguments,
             )
     for number in range(until):

@@ -19,6 +19,7 @@ from upstream_pipelines.defs import (
     drift_assets,
     jobs,
     placebo_check,
+    report_assets,
     run_counts,
     schedules,
     sensors,
@@ -38,6 +39,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             claims_assets.payer_activity,
             drift_assets.payer_drift,
             alert_assets.alerts,
+            report_assets.drift_report,
         ],
         asset_checks=[
             checks.quality_rules,
@@ -53,10 +55,12 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             jobs.placebo_night,
             jobs.cleanup_night,
             jobs.deliver_alerts,
+            jobs.reports,
         ],
         sensors=[
             sensors.waiting_uploads,
             sensors.due_alerts,
+            sensors.waiting_reports,
             sensors.failed_runs,
             sensors.silent_customers,
             run_counts.run_counts,

@@ -113,6 +113,11 @@ class Settings(BaseSettings):
         default="120/minute",
         description="File uploads of one token, exports of one person: three years of daily files in ten minutes.",
     )
+    rate_limit_report: str = Field(
+        pattern=_RATE,
+        default="60/hour",
+        description="Reports that one person asks for; each takes a run, some five seconds of a core.",
+    )
     smtp_host: str | None = Field(default=None, description="SMTP server for e-mail alerts.")
     smtp_port: int = Field(default=587, ge=1, le=65535, description="Port of the SMTP server.")
     smtp_security: str = Field(
@@ -146,6 +151,10 @@ class Settings(BaseSettings):
     public_url: str | None = Field(
         default=None, description="Where people open the Dagster UI; put into alert links."
     )
+    api_public_url: str | None = Field(
+        default=None,
+        description="Where people reach the HTTP API; put into links to reports. Unset: http://, its host and port.",
+    )
     placebo_looks_a_night: int = Field(
         default=5000,
         ge=91,
@@ -162,6 +171,12 @@ class Settings(BaseSettings):
         min_length=32,
         description="Bearer token of the platform's operator for the API (product flags), 32 characters and more. Unset: the "
         "operator has the `upstream` command alone.",
+    )
+    otlp_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        description="OpenTelemetry collector that gets traces by OTLP over HTTP, such as http://127.0.0.1:4318; needs the extra "
+        "telemetry. Unset or empty: no traces.",
     )
     retain_files_days: int = Field(
         default=90,
@@ -182,6 +197,11 @@ class Settings(BaseSettings):
         default=400,
         ge=0,
         description="Days that messages and attempts stay after what they told is over, 60 at least; 0: for ever. Alerts stay.",
+    )
+    retain_reports_days: int = Field(
+        default=400,
+        ge=0,
+        description="Days that the files of a report stay; 0: for ever. Who asked for it when stays.",
     )
     retain_tokens_days: int = Field(
         default=90, ge=0, description="Days that an expired or revoked token stays listed; 0: for ever."
@@ -210,6 +230,11 @@ class Settings(BaseSettings):
         default="INFO", pattern=r"^(DEBUG|INFO|WARNING|ERROR)$", description="Least severe record logged."
     )
 
+    @field_validator("otlp_endpoint", mode="before")
+    @classmethod
+    def _empty_is_off(cls, endpoint: object) -> object:
+        return endpoint or None
+
     @field_validator("retain_webhook_bodies_days")
     @classmethod
     def _keys_last_a_week(cls, days: int) -> int:
@@ -233,6 +258,11 @@ class Settings(BaseSettings):
     def ui_url(self) -> str:
         """The address of the Dagster UI for links."""
         return (self.public_url or f"http://{self.ui_host}:{self.ui_port}").rstrip("/")
+
+    @property
+    def api_url(self) -> str:
+        """The address of the HTTP API for links."""
+        return (self.api_public_url or f"http://{self.api_host}:{self.api_port}").rstrip("/")
 
 
 def _none_or_at_least(days: int, least: int) -> int:

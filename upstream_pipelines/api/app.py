@@ -23,6 +23,7 @@ from upstream_pipelines.api import (
     problems,
     product_flags,
     quality,
+    reports,
     silences,
     tokens,
     uploads,
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.metrics = ApiMetrics(settings)
     for module in (
         auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
-        channels, configuration, product_flags, quality, webhook, uploads, health, monitoring,
+        channels, configuration, product_flags, quality, reports, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

@@ -51,7 +51,7 @@ class Figure:
 _UPLOAD_STATES = ("received", "processing", "success", "partial", "failed")
 _DIRECTIONS = ("worsening", "improving", "unclear")
 _CHANNELS = ("email", "slack", "webhook")
-_JOBS = ("ingest", "drift", "drift_sweep", "placebo_night", "cleanup_night", "deliver_alerts")
+_JOBS = ("ingest", "drift", "drift_sweep", "placebo_night", "cleanup_night", "deliver_alerts", "reports")
 _RUN_STATES = ("queued", "started", "failed_last_day")
 
 #: By the name that operations/totals.py reads.

@@ -58,7 +58,8 @@ class ShownOnce(BaseModel):
 class OnceRoute(JsonRoute):
     """A `JsonRoute` that honours an Idempotency-Key where its method changes something.
 
-    One of the function's parameters is the `Principal`; the function changes things by `Principal.transaction` alone.
+    One of the function's parameters is the `Principal`. It changes things by `Principal.transaction` alone;
+    of the headers that it sets `Location` is kept.
     """
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
@@ -111,6 +112,7 @@ def _honouring(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
     (who,) = [name for name, one in parameters.items() if _is(one.annotation, Principal)]
     # FastAPI gives the request to one parameter alone.
     own_request = next((name for name, one in parameters.items() if _is(one.annotation, Request)), None)
+    own_response = next((name for name, one in parameters.items() if _is(one.annotation, Response)), None)
     has_secret = any(_takes_a_secret(one.annotation) for one in parameters.values())
     answers: TypeAdapter[Any] = TypeAdapter(signature.return_annotation)
 
@@ -138,12 +140,12 @@ def _honouring(endpoint: Callable[..., Any], status: int) -> Callable[..., Any]:
                 value = answers.validate_python(
                     endpoint(**{**arguments, who: replace(principal, held=held)}), from_attributes=True
                 )
-                held.keep(
-                    _answer(answers, value.without_secrets() if isinstance(value, ShownOnce) else value, status)
-                )
+                location = arguments[own_response].headers.get("location") if own_response is not None else None
+                kept = value.without_secrets() if isinstance(value, ShownOnce) else value
+                held.keep(_answer(answers, kept, status, location))
         except _AnsweredBeforeError as other:
             return _response(other.first, REPLAYED)
-        return _response(_answer(answers, value, status))
+        return _response(_answer(answers, value, status, location))
 
     # FastAPI reads from it what to ask the request for.
     once.__signature__ = signature.replace(  # type: ignore[attr-defined]
@@ -183,12 +185,14 @@ def _request(request: Request) -> bytes:
     return f"{request.method} {request.url.path}?{request.url.query}\n".encode() + body
 
 
-def _answer(answers: TypeAdapter[Any], value: Any, status: int) -> FirstAnswer:
-    return FirstAnswer(status, None if status == 204 else answers.dump_json(value).decode())
+def _answer(answers: TypeAdapter[Any], value: Any, status: int, location: str | None) -> FirstAnswer:
+    body = None if status == 204 else answers.dump_json(value, by_alias=True).decode()
+    return FirstAnswer(status, body, location)
 
 
 def _response(first: FirstAnswer, headers: Mapping[str, str] | None = None) -> Response:
+    told = {"Location": first.location} if first.location is not None else {}
     return Response(
-        first.answer, status_code=first.status, headers=dict(headers or {}),
+        first.answer, status_code=first.status, headers={**told, **(headers or {})},
         media_type=None if first.answer is None else "application/json",
     )  # fmt: skip

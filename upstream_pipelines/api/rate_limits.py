@@ -42,6 +42,8 @@ class RateClass(StrEnum):
     """Webhook batches."""
     BULK = "bulk"
     """Files up and exports down."""
+    REPORT = "report"
+    """Reports asked for."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class RateLimits:
             RateClass.WRITE: settings.rate_limit_write,
             RateClass.INGEST: settings.rate_limit_ingest,
             RateClass.BULK: settings.rate_limit_bulk,
+            RateClass.REPORT: settings.rate_limit_report,
         }
         self._items = {kind: parse(text) for kind, text in written.items()}
         self._limiter = _limiter(settings)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from upstream_pipelines.api.problems import unexpected
 from upstream_pipelines.api.rate_limits import Allowance
 from upstream_pipelines.observability.logging import log_context
+from upstream_pipelines.observability.tracing import caller_of, record_request
 
 _log = logging.getLogger(__name__)
 
@@ -63,10 +64,13 @@ class RequestMiddleware:
             return
         announced = Headers(scope=scope)
         given = announced.get("x-request-id", "")
-        request_id = given if _SAFE_ID.fullmatch(given) else uuid4().hex
+        caller = caller_of(announced.getlist("traceparent"))
+        made = caller.request_id if caller is not None else uuid4().hex
+        request_id = given if _SAFE_ID.fullmatch(given) else made
         scope.setdefault("state", {})["request_id"] = request_id
         begun = time.perf_counter()
         status = 0
+        failure: Exception | None = None
         body_comes = announced.get("content-length", "0") != "0" or "transfer-encoding" in announced
         closes = False
 
@@ -101,7 +105,8 @@ class RequestMiddleware:
         with log_context(request_id=request_id):
             try:
                 await self._app(scope, receive_watched, send_with_headers)
-            except Exception:
+            except Exception as error:
+                failure = error
                 _log.exception("request failed")
                 if status:
                     raise  # half an answer is out; only closing the connection tells the client so
@@ -109,14 +114,21 @@ class RequestMiddleware:
             finally:
                 # The route and not the path: what a client writes into a path may be anything.
                 route = getattr(scope.get("route"), "path", "none")
+                method = scope["method"] if scope["method"] in _METHODS else "other"
                 upload_id = scope["state"].get("upload_id")
+                seconds = time.perf_counter() - begun
+                record_request(
+                    f"{method} {route}", request_id=request_id, caller=caller, seconds=seconds, error=failure,
+                    upload_id=upload_id,
+                    **{"http.request.method": method, "http.route": route, "http.response.status_code": status},
+                )  # fmt: skip
                 _log.info(
                     "request",
                     extra={
-                        "method": scope["method"] if scope["method"] in _METHODS else "other",
+                        "method": method,
                         "route": route,
                         "status": status,
-                        "milliseconds": round((time.perf_counter() - begun) * 1000, 1),
+                        "milliseconds": round(seconds * 1000, 1),
                         # What it brought; of a request that is answered again nothing else says so.
                         **({"upload_id": str(upload_id)} if upload_id is not None else {}),
                     },

@@ -11,6 +11,7 @@ import uvicorn
 from upstream_pipelines.api.app import create_app
 from upstream_pipelines.errors import AlreadyRunningError
 from upstream_pipelines.observability.logging import configure_logging
+from upstream_pipelines.observability.tracing import configure_tracing
 from upstream_pipelines.settings import Settings
 
 # What a stop waits for running requests; a supervisor usually kills after 30.
@@ -23,9 +24,11 @@ def serve(settings: Settings) -> None:
     To be called in the main thread, for signals reach no other.
 
     Raises:
+        ConfigurationError: traces are asked for and cannot be made.
         AlreadyRunningError: the port is taken, or the address is not this machine's.
     """
     configure_logging(settings)
+    configure_tracing(settings)
     config = uvicorn.Config(
         create_app(settings),
         log_config=None,  # its records go where all of ours go

@@ -24,6 +24,7 @@ from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.observability.tracing import configure_tracing
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 _SHOWN = 20
@@ -113,6 +114,7 @@ def try_channel(
     from upstream_pipelines.delivery.trial import try_channel as send_test
 
     settings = short_command_settings()
+    configure_tracing(settings)
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)

@@ -21,6 +21,7 @@ from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.observability.tracing import configure_tracing
 
 app = typer.Typer(help="Alerts, their deliveries and attempts.", no_args_is_help=True)
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
@@ -97,6 +98,7 @@ def _told(delivery: dict[str, Any], shown: set[str]) -> str:
 def deliver(slug: Slug, *, json: Json = False) -> None:
     """Send this customer's due alerts now, without waiting for the daemon."""
     settings = short_command_settings()
+    configure_tracing(settings)
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)

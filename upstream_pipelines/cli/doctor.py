@@ -30,6 +30,7 @@ _FREE_GIB = 2
 _DUE_FOR = timedelta(minutes=10)
 # The daemon says that it lives every 30 s.
 _BEAT_WITHIN = timedelta(minutes=3)
+_BEAT_SURE = timedelta(minutes=1)
 _NOT_RUNNING = "not running"
 
 
@@ -219,7 +220,10 @@ def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
             f"parts of it report errors: {', '.join(health.failing)}",
             "The Dagster UI shows them under Deployment, Daemons.",
         )
-    return f"runs, heard of {_span(datetime.now(UTC) - health.last_beat)} ago", ""
+    silent = datetime.now(UTC) - health.last_beat
+    if silent > _BEAT_SURE:
+        return f"last heard of {_span(silent)} ago: busy, or just ended", ""
+    return f"runs, heard of {_span(silent)} ago", ""
 
 
 def _sensors(health: DaemonHealth) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError, ConflictError
+from upstream_pipelines.observability.tracing import configure_tracing
 
 _COLUMNS = (
     "as_of", "event_id", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect",
@@ -68,6 +69,7 @@ def look(
         raise ConfigurationError("--to needs --from: the first of the days to look at.")
     days = look_days(last or as_of, first)
     settings = short_command_settings()
+    configure_tracing(settings)
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)

@@ -25,6 +25,7 @@ from upstream_pipelines.cli import (
     people,
     platform,
     product_flags,
+    reports,
     status,
     tokens,
     trace,
@@ -64,6 +65,7 @@ drift.app.command("lines")(drift_explain.lines)
 drift.app.command("accept")(drift_events.accept)
 drift.app.command("label")(drift_events.label)
 drift.app.command("placebo")(drift_events.placebo)
+app.add_typer(reports.app, name="reports")
 app.add_typer(customers.app, name="customers")
 customers.app.command("token")(tokens.token)
 customers.app.command("tokens")(tokens.tokens)

@@ -34,9 +34,9 @@ out = Console(highlight=False, markup=False, emoji=False, width=None if sys.stdo
 _SHORT = 9  # characters
 
 
-def short_command_settings() -> Settings:
+def short_command_settings(log_level: str = "WARNING") -> Settings:
     """Settings for a command that ends: its log is for trouble only, unless UPSTREAM_LOG_LEVEL says otherwise."""
-    os.environ.setdefault("UPSTREAM_LOG_LEVEL", "WARNING")
+    os.environ.setdefault("UPSTREAM_LOG_LEVEL", log_level)
     return read_settings()
 
 
@@ -81,6 +81,8 @@ def _shown(value: Any) -> str:
             return f"{value:,.4g}"
         case datetime():
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+        case list():
+            return ", ".join(_shown(str(part)) for part in value)
         case _:
             return visible(str(value))
 

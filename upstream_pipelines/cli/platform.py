@@ -23,6 +23,7 @@ from upstream_pipelines.cli.output import (
 )
 from upstream_pipelines.db.migrate import migrate as migrate_database
 from upstream_pipelines.errors import ConfigurationError
+from upstream_pipelines.observability.tracing import require_tracing
 from upstream_pipelines.settings import read_settings
 
 
@@ -31,6 +32,7 @@ def up() -> None:
     from upstream_pipelines.cli.supervisor import running_platform, sole_copy
 
     settings = read_settings()
+    require_tracing(settings)  # here, where somebody reads it, and not by a process that does not come up
     signal.signal(signal.SIGTERM, _stop_as_by_keyboard)
     with ExitStack() as stack:
         stack.enter_context(sole_copy(settings))

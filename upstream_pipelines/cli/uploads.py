@@ -63,7 +63,9 @@ def upload(
     json: Json = False,
 ) -> None:
     """Send a file: the same assets as in production, for this customer's partition, here and now."""
-    settings = short_command_settings()
+    settings = short_command_settings(
+        "ERROR"
+    )  # a refusal is a warning in the log; here it is shown once, in words
     prepare(settings)
     if not file.is_file():
         raise ConfigurationError(f"{file} is not a file. Give the path of a CSV file or a remittance.")
@@ -107,7 +109,7 @@ def uploads(
             )  # fmt: skip
             file = file_of(conn, customer_id, upload_id)
             if file is not None and not json:
-                out.print(f"The file: {visible(file)}")
+                out.print(f"The file: {visible(file)}", soft_wrap=True)  # in one piece, to be copied
             return
         newest = newest_uploads(conn, customer_id)
     if json:

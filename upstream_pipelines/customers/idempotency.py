@@ -69,10 +69,11 @@ class KeyedRequest:
 
 @dataclass(frozen=True)
 class FirstAnswer:
-    """What was answered: an HTTP status and JSON, None for no body."""
+    """What was answered: an HTTP status, JSON (None for no body), and the header Location where there was one."""
 
     status: int
     answer: str | None
+    location: str | None = None
 
 
 def first_answer(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:
@@ -88,7 +89,7 @@ def first_answer(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:
         raise IdempotencyKeyReusedError(
             f"This Idempotency-Key was used for another request in the last {KEPT_DAYS} days. Use a new key."
         )
-    return FirstAnswer(row[1], row[2])
+    return FirstAnswer(row[1], row[2], row[3])
 
 
 def hold_key(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:

@@ -243,17 +243,18 @@ SELECT pg_try_advisory_xact_lock(hashtextextended(%(key)s, %(customer_id)s));
 
 -- name: kept_answer
 -- What a request of that key was answered, unless that is so long ago that the key may be used again. Served by the unique key.
-SELECT request_sha256, status, answer FROM kept_answers
+SELECT request_sha256, status, answer, location FROM kept_answers
  WHERE key_sha256 = %(key_sha256)s AND principal = %(principal)s
    AND (customer_id = %(customer_id)s OR (%(customer_id)s::bigint IS NULL AND customer_id IS NULL))
    AND kept_at >= now() - %(days)s * interval '1 day';
 
 -- name: keep_answer
 -- The first answer, in the place of one that is too old to be given again. By the unique key.
-INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status, answer)
-VALUES (%(customer_id)s, %(principal)s, %(key_sha256)s, %(request_sha256)s, %(status)s, %(answer)s)
+INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status, answer, location)
+VALUES (%(customer_id)s, %(principal)s, %(key_sha256)s, %(request_sha256)s, %(status)s, %(answer)s, %(location)s)
     ON CONFLICT (key_sha256, principal, customer_id) DO UPDATE
-   SET request_sha256 = excluded.request_sha256, status = excluded.status, answer = excluded.answer, kept_at = now();
+   SET request_sha256 = excluded.request_sha256, status = excluded.status, answer = excluded.answer,
+       location = excluded.location, kept_at = now();
 
 -- name: products_off
 -- Parts of the product that are off for a customer (primary key).

@@ -24,7 +24,7 @@ class Action(StrEnum):
     READ = "read"
     """Look at what the customer has: uploads, claims, quality, drift, alerts, settings, members."""
     WORK = "work"
-    """Upload, map columns, payers and codes, say what an event or alert was worth."""
+    """Upload, map columns, payers and codes, say what an event or alert was worth, ask for reports."""
     MANAGE = "manage"
     """Members, channels, alert rules, webhooks, tokens, every other setting."""
     AUDIT = "audit"

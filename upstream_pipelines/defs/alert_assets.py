@@ -17,6 +17,7 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, column_schema
 from upstream_pipelines.delivery.worker import deliver_due
+from upstream_pipelines.observability.logging import log_context
 
 CHECK_NAME = "alerts_arrive"
 # 20 ms each; the others' tables are brought up to date when something is sent to them next, or from the UI.
@@ -110,7 +111,8 @@ def deliver(context: dg.OpExecutionContext, platform: Platform) -> None:
     """Send what is due in the alert outbox, until nothing is; then show each customer's asset `alerts` as it is now."""
     began = datetime.now(UTC)
     with platform.connect() as (settings, conn):
-        report = deliver_due(settings)
+        with log_context(run_id=context.run_id):
+            report = deliver_due(settings)
         attempts = attempts_since(conn, began)
         now = datetime.now(UTC)
         for customer_id, slug in customers_told_since(conn, began, _CUSTOMERS_SHOWN):

@@ -26,6 +26,7 @@ from upstream_pipelines.drift.placebo_store import published_rate
 from upstream_pipelines.drift.store import LooksMade, Show, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.ingest.unusual import watch_days
+from upstream_pipelines.observability.logging import log_context
 from upstream_pipelines.observability.tracebacks import format_error
 from upstream_pipelines.settings import Settings
 
@@ -92,11 +93,13 @@ def look_at(
     days: Sequence[date],
     *,
     show: Show = "always",
+    run_id: str | None = None,
 ) -> LooksMade:
-    """Make the looks of one customer."""
+    """Make the looks of one customer; by a run, or by a command."""
     link = partition_link(settings, customer.slug)
     subject = Subject(customer.customer_id, customer.name, customer.configuration.drift, link)
-    return look(conn, subject, days, show=show)
+    with log_context(run_id=run_id, customer=customer.slug):
+        return look(conn, subject, days, show=show)
 
 
 def metadata_of(conn: Connection, customer: Customer, made: LooksMade) -> dict[str, Any]:
@@ -151,7 +154,7 @@ def payer_drift(
     days = look_days(config.as_of, config.from_day)
     with platform.for_customer(context.partition_key) as (settings, conn, customer):
         require(conn, customer, "drift")
-        made = look_at(conn, settings, customer, days)
+        made = look_at(conn, settings, customer, days, run_id=context.run.run_id)
         metadata = metadata_of(conn, customer, made)
     return dg.MaterializeResult(metadata=metadata)
 
@@ -167,7 +170,7 @@ def _look_in_sweep(
 ) -> None:
     """All of a sweep that is one customer's; `show` it in the UI even where there is no news."""
     subject = get_customer(conn, customer.slug)
-    made = look_at(conn, settings, subject, days, show="events" if show else "news")
+    made = look_at(conn, settings, subject, days, show="events" if show else "news", run_id=context.run_id)
     # Yesterday's batches, where none has come today yet that would have them measured.
     watch_days(conn, settings, subject, datetime.now(UTC).date(), context.run_id)
     # A silent customer has no run of its own that would show it.

@@ -19,6 +19,7 @@ from upstream_pipelines.defs.claims_assets import (
 from upstream_pipelines.defs.cleaning import clean
 from upstream_pipelines.defs.drift_assets import look_at_customers, payer_drift
 from upstream_pipelines.defs.placebo_check import measure_placebo, placebo_false_events
+from upstream_pipelines.defs.report_assets import drift_report
 from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK
 
 ingest = dg.define_asset_job(
@@ -46,6 +47,14 @@ drift = dg.define_asset_job(
     selection=dg.AssetSelection.assets(payer_drift)
     | dg.AssetSelection.checks(placebo_false_events, uploads_arrive),
     description="Looks at one customer's payers; past days by config. Shows the false events measured beside it.",
+    tags=WORK,
+)
+
+
+reports = dg.define_asset_job(
+    "reports",
+    selection=dg.AssetSelection.assets(drift_report),
+    description="Makes the reports of one customer that were asked for; asked for by a sensor.",
     tags=WORK,
 )
 

@@ -18,6 +18,7 @@ from upstream_pipelines.defs.run_queue import WORK
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.observability.logging import configure_logging
 from upstream_pipelines.observability.tracebacks import format_error
+from upstream_pipelines.observability.tracing import configure_tracing
 from upstream_pipelines.settings import Settings, read_settings
 
 # Linux weighs a process at 0 with 1024 and one at 10 with 110: beside a backfill a sending run has nine tenths of a core.
@@ -52,6 +53,7 @@ class Platform(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Settings and a connection as upstream_pipeline, with a schema that this program knows."""
         settings = self.settings()
         configure_logging(settings)
+        configure_tracing(settings)
         require_current(settings)
         with connect(settings, "upstream_pipeline") as conn:
             try:

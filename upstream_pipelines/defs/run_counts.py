@@ -8,11 +8,21 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from upstream_pipelines.defs.jobs import cleanup_night, deliver_alerts, drift, drift_sweep, ingest, placebo_night
+from upstream_pipelines.defs.jobs import (
+    cleanup_night,
+    deliver_alerts,
+    drift,
+    drift_sweep,
+    ingest,
+    placebo_night,
+    reports,
+)
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.operations.status import JobRuns, note_runs
 
-JOBS = (ingest.name, drift.name, drift_sweep.name, placebo_night.name, cleanup_night.name, deliver_alerts.name)
+JOBS = tuple(
+    job.name for job in (ingest, drift, drift_sweep, placebo_night, cleanup_night, deliver_alerts, reports)
+)
 _STARTED = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 

@@ -1,5 +1,5 @@
-"""What a run says of the uploads it was asked for: the first few ids. Which uploads it took is in the database
-(upload_runs), for others may have come since. Not here: who asks for runs (sensors.py).
+"""What a run says of the uploads or reports it was asked for: the first few ids. Which it took is in the database
+(upload_runs, report_runs), for others may have come since. Not here: who asks for runs (sensors.py).
 """
 
 from __future__ import annotations
@@ -12,6 +12,15 @@ def upload_tags(upload_ids: Sequence[UUID], request_ids: Sequence[str], count: i
     """Tags with the ids of some of `count` uploads and of the requests that brought them; files of the landing zone came
     with none.
     """
-    more = f" and {count - len(upload_ids)} more" if count > len(upload_ids) else ""
-    tags = {"upstream/uploads": " ".join(map(str, upload_ids)) + more}
+    return _tags("upstream/uploads", upload_ids, request_ids, count)
+
+
+def report_tags(report_ids: Sequence[UUID], request_ids: Sequence[str], count: int) -> Mapping[str, str]:
+    """Tags with the ids of some of `count` reports and of the requests that asked for them; commands ask with none."""
+    return _tags("upstream/reports", report_ids, request_ids, count)
+
+
+def _tags(name: str, ids: Sequence[UUID], request_ids: Sequence[str], count: int) -> Mapping[str, str]:
+    more = f" and {count - len(ids)} more" if count > len(ids) else ""
+    tags = {name: " ".join(map(str, ids)) + more}
     return tags | ({"upstream/requests": " ".join(request_ids)} if request_ids else {})

@@ -19,15 +19,16 @@ from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
-from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ingest, ingest_assets
+from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ingest, ingest_assets, reports
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_ends import looked_as_far, read_end, read_sweep
-from upstream_pipelines.defs.run_tags import upload_tags
+from upstream_pipelines.defs.run_tags import report_tags, upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
 from upstream_pipelines.observability.tracebacks import safe_message
+from upstream_pipelines.reports.store import request_customers_with_reports
 
 # A run costs 0.15 s to submit; fifty keep a tick well under its interval.
 _REQUESTS_A_TICK = 50
@@ -122,9 +123,38 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
 
 
 @dg.sensor(
+    job=reports,
+    # Somebody waits for it; a tick that finds nothing is one look at a small index.
+    minimum_interval_seconds=5,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Reports that were asked for and are not made yet become runs, one a customer; also those that a killed run had "
+    "begun.",
+)
+def waiting_reports(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    with platform.connect() as (_, conn):
+        requested = request_customers_with_reports(conn, _REQUESTS_A_TICK)
+    if not requested:
+        return dg.SkipReason("No report is waiting.")
+    known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))
+    missing = [work.slug for work in requested if work.slug not in known]
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=work.run_key,
+                partition_key=work.slug,
+                run_config={"ops": {"drift_report": {"config": {"only_waiting": True}}}},
+                tags=report_tags(work.report_ids, work.request_ids, work.count),
+            )
+            for work in requested
+        ],
+        dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
+    )
+
+
+@dg.sensor(
     minimum_interval_seconds=15,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    jobs=[ingest, drift, drift_sweep],
+    jobs=[ingest, drift, drift_sweep, reports],
     description="Failed runs of a customer are written into the alert outbox, each once; when a later run of the same work "
     "succeeds they are taken back. Of a sweep that died: for each customer that it did not come to.",
 )

@@ -46,6 +46,8 @@ def _cell(value: Any) -> str:
             return value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
         case date():
             return value.isoformat()
+        case list():
+            return ", ".join(_cell(str(part)) for part in value)
         case _:
             # Payer names come from outside: neither an image nor a link may come of one.
             text = " ".join(visible(str(value)).split())

@@ -21,6 +21,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.outcome import ATTEMPTS, GIVE_UP_AFTER, next_wait
 from upstream_pipelines.delivery.sending import Attempted, Leased
+from upstream_pipelines.delivery.traced import upload_ids
 from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.delivery.turns import MOST_IN_FLIGHT, SLOW_SECONDS, Turn, Waiting
 
@@ -104,6 +105,12 @@ class Outbox:
                     },
                 )  # fmt: skip
             return rows.fetchall(), dict(zip(channel_ids, limits, strict=True))
+
+    def requests_of(self, leased: Sequence[Leased]) -> dict[str, str]:
+        """Requests that brought the uploads which deliveries tell of, by the upload's id."""
+        of = [(one.customer_id, upload_id) for one in leased for upload_id in upload_ids(one)]
+        which = {"customer_ids": [customer for customer, _ in of], "upload_ids": [upload for _, upload in of]}
+        return dict(self._conn.execute(QUERIES.requests_of_uploads, which).fetchall()) if of else {}
 
     def record(self, attempts: Sequence[Attempted], now: datetime) -> tuple[list[Ending], dict[UUID, int]]:
         """Write what came of attempts in one transaction, each if its lease is still ours.

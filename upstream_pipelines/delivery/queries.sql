@@ -35,6 +35,13 @@ SELECT w.customer_id, w.channel_id, w.number, c.in_flight_limit
  WHERE c.enabled AND (c.not_before IS NULL OR c.not_before <= %(now)s)
    FOR NO KEY UPDATE OF c SKIP LOCKED
 
+-- name: requests_of_uploads
+-- The requests that brought some uploads, as far as one did (primary key).
+SELECT u.upload_id::text, u.request_id
+  FROM unnest(%(customer_ids)s::bigint[], %(upload_ids)s::uuid[]) AS w (customer_id, upload_id)
+  JOIN uploads AS u ON u.customer_id = w.customer_id AND u.upload_id = w.upload_id
+ WHERE u.request_id IS NOT NULL;
+
 -- name: lease_due
 -- Take so many due deliveries of each locked channel for a lease, the longest due first, as far as the channel's limit
 -- in flight allows, and open their attempts. What they carry comes with them, the oldest alert first, without the chart

@@ -9,8 +9,9 @@ from __future__ import annotations
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,9 +22,11 @@ from upstream_pipelines.db.engine import connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
 from upstream_pipelines.delivery.sending import Attempted, Leased, Sender
+from upstream_pipelines.delivery.traced import attempt_span
 from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.delivery.turns import Turn, Turns
 from upstream_pipelines.errors import DatabaseUnavailableError
+from upstream_pipelines.observability.tracing import is_on
 from upstream_pipelines.settings import Settings
 
 # How often channels are looked for while others are being sent to; each look reads one row a waiting channel.
@@ -134,8 +137,8 @@ class _Worker:
             attempts = self._wait_for_ends() if self._turns.in_flight else []
             ended, leased = self._record_and_lease(attempts)
             endings.update(ended)
-            for one in leased or ():
-                self._threads.submit(self._attempt, one)
+            if leased:
+                self._send(leased)
             if self._turns.in_flight:
                 fruitless = 0
             elif leased is None:
@@ -182,8 +185,17 @@ class _Worker:
         self._turns.judged(limits)
         return turns, leased
 
-    def _attempt(self, leased: Leased) -> None:
-        self._ended.put(self._sender.attempt(leased))
+    def _send(self, leased: Sequence[Leased]) -> None:
+        requests = self._outbox.requests_of(leased) if is_on() else {}
+        for one in leased:
+            # A copy for each: what a thread logs and traces has the ids of this run.
+            self._threads.submit(copy_context().run, self._attempt, one, requests)
+
+    def _attempt(self, leased: Leased, requests: Mapping[str, str]) -> None:
+        with attempt_span(leased, requests) as traced:
+            attempted = self._sender.attempt(leased)
+            traced.set(outcome=attempted.outcome.state, status_code=attempted.outcome.status_code)
+        self._ended.put(attempted)
 
     def _wait_for_ends(self) -> list[Attempted]:
         """All attempts that have ended, after the first one or when it is time to look for other channels."""

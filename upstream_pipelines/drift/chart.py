@@ -61,7 +61,8 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
                 color=CURRENT_COLOUR,
                 marker="o",
                 linewidth=2,
-                label="current (right, of rates: share of its lines decided)",
+                # An event's figures are carried forward to the end: without a word the two seem to contradict each other.
+                label="current (right, of rates: share of its lines decided; both rates are of lines of that age)",
             ),
         ],
         loc="outside lower center",

@@ -88,17 +88,21 @@ class Facts:
 
 def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.DataFrame) -> Facts:
     """The frames of `activity_from_claims` (or the same three read from the database) as arrays."""
-    payers = _names(activity["payer"], prices["payer"], codes["payer"])
-    payer_index = pd.Index(payers, dtype="object")
+    of_payer = [_coded(frame["payer"]) for frame in (activity, prices, codes)]
+    payers = sorted({name for _, names in of_payer for name in names})
+    price_code, code_code, modifiers = _coded(prices["cpt"]), _coded(codes["cpt"]), _coded(prices["modifiers"])
+    code_names = sorted({*price_code[1], *code_code[1]})
+    groups, group_names = _numbered(*_coded(activity["cpt_group"]))
     # A code is priced by its modifiers: the technical component of an image costs another sum than the whole.
-    stratum = prices["cpt"].astype("object") + " " + prices["modifiers"].astype("object")
-    code_index = pd.Index(_names(prices["cpt"], codes["cpt"]), dtype="object")
-    groups, group_names = pd.factorize(activity["cpt_group"].astype("object"), sort=True)
-    strata, stratum_names = pd.factorize(stratum, sort=True)
+    width = max(len(modifiers[1]), 1)
+    pairs, stratum = np.unique(price_code[0] * width + modifiers[0], return_inverse=True)
+    strata, stratum_names = _numbered(
+        stratum, [f"{price_code[1][pair // width]} {modifiers[1][pair % width]}" for pair in pairs.tolist()]
+    )
     aged = _numbers(activity["decision_age"])
     columns: dict[str, Any] = {
-        "payer": _positions(payer_index, activity["payer"]),
-        "group": groups.astype(np.int64),
+        "payer": _positions(payers, of_payer[0]),
+        "group": groups,
         "submitted": _day_numbers(activity["submitted_day"]),
         "age": np.where(np.isnan(aged), UNDECIDED, aged).astype(np.int64),
         "submitted_known": _day_numbers(activity["submitted_known_day"]),
@@ -110,9 +114,9 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
     }
     columns |= _lateness(**{name: columns[name] for name in _TIMES})
     priced: dict[str, Any] = {
-        "price_payer": _positions(payer_index, prices["payer"]),
-        "price_stratum": strata.astype(np.int64),
-        "price_code": _positions(code_index, prices["cpt"]),
+        "price_payer": _positions(payers, of_payer[1]),
+        "price_stratum": strata,
+        "price_code": _positions(code_names, price_code),
         "price_day": _day_numbers(prices["decided_day"]),
         "price_known": _day_numbers(prices["decision_known_day"]),
         "price_lines": _numbers(prices["lines"]),
@@ -136,20 +140,20 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
     ]
     priced["price_on"] = priced["price_payer"] * price_span + priced["price_day"] - price_from
     coded: dict[str, Any] = {
-        "code_payer": _positions(payer_index, codes["payer"]),
-        "code_code": _positions(code_index, codes["cpt"]),
+        "code_payer": _positions(payers, of_payer[2]),
+        "code_code": _positions(code_names, code_code),
         "code_day": _day_numbers(codes["submitted_day"]),
         "code_known": _day_numbers(codes["submitted_known_day"]),
         "code_lines": _numbers(codes["lines"]),
     }
-    coded["code_cell"] = coded["code_payer"] * max(len(code_index), 1) + coded["code_code"]
+    coded["code_cell"] = coded["code_payer"] * max(len(code_names), 1) + coded["code_code"]
     return Facts(
         payers=payers,
-        groups=[str(name) for name in group_names],
+        groups=group_names,
         price_strata=len(stratum_names),
         price_from=price_from,
         price_span=price_span,
-        code_names=[str(name) for name in code_index],
+        code_names=code_names,
         **_sorted(columns, ("submitted_known", "decision_known", "payer", "group", "submitted", "age")),
         **_sorted(priced, ("price_known", "price_payer", "price_stratum", "price_day")),
         **_sorted(coded, ("code_known", "code_payer", "code_code", "code_day")),
@@ -189,13 +193,25 @@ def _lateness(submitted: Ints, age: Ints, submitted_known: Ints, decision_known:
     }
 
 
-def _names(*columns: pd.Series) -> list[str]:
-    # Distinct values first: walking through texts took a third of laying out a small customer's activity.
-    return sorted({str(name) for column in columns for name in column.unique()})
+_Coded = tuple[Ints, list[str]]
 
 
-def _positions(index: pd.Index[Any], values: pd.Series) -> Ints:
-    return index.get_indexer(pd.Index(values.astype("object"))).astype(np.int64)
+def _coded(texts: pd.Series) -> _Coded:
+    """Each text as a number, and the texts by number: all that follows handles the few distinct ones."""
+    codes, names = pd.factorize(texts.astype("str"))
+    return codes.astype(np.int64), [str(name) for name in names]
+
+
+def _numbered(codes: Ints, names: list[str]) -> _Coded:
+    """The same with the names in order."""
+    ordered = sorted(set(names))
+    return _positions(ordered, (codes, names)), ordered
+
+
+def _positions(ordered: list[str], coded: _Coded) -> Ints:
+    codes, names = coded
+    place = {name: position for position, name in enumerate(ordered)}
+    return np.array([place[name] for name in names], dtype=np.int64)[codes]
 
 
 def _day_numbers(values: pd.Series, missing: int = 0) -> Ints:

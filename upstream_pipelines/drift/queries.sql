@@ -102,22 +102,31 @@ SELECT %(customer_id)s, payer_name, cpt, modifiers, cpt_group, decided_date, kno
 SELECT count(*), coalesce(sum(lines), 0)::bigint, count(DISTINCT payer), min(submitted_day), max(submitted_day)
   FROM payer_activity WHERE customer_id = %(customer_id)s;
 
--- name: copy_activity
--- A customer's activity as CSV, for one whole read into arrays (unique key).
-COPY (SELECT payer, cpt_group, submitted_day, decision_age, submitted_known_day, decision_known_day, lines, denied,
-             denied_authorization, billed, allowed, paid
-        FROM payer_activity WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
+-- name: activity_columns
+-- A customer's activity as an array a column, for one whole read; -1 and infinity: not decided (unique key).
+SELECT array_agg(payer) AS payer, array_agg(cpt_group) AS cpt_group, array_agg(submitted_day) AS submitted_day,
+       array_agg(coalesce(decision_age, -1)) AS decision_age, array_agg(submitted_known_day) AS submitted_known_day,
+       array_agg(coalesce(decision_known_day, 'infinity')) AS decision_known_day, array_agg(lines) AS lines,
+       array_agg(denied) AS denied, array_agg(denied_authorization) AS denied_authorization,
+       array_agg(billed::double precision) AS billed, array_agg(allowed::double precision) AS allowed,
+       array_agg(paid::double precision) AS paid
+  FROM payer_activity WHERE customer_id = %(customer_id)s;
 
--- name: copy_prices
--- A customer's prices as CSV (unique key).
-COPY (SELECT payer, cpt, modifiers, cpt_group, decided_day, decision_known_day, lines, sum_log_allowed, sum_log_allowed_sq,
-             allowed
-        FROM payer_prices WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
+-- name: price_columns
+-- A customer's prices as an array a column (unique key).
+SELECT array_agg(payer) AS payer, array_agg(cpt) AS cpt, array_agg(modifiers) AS modifiers,
+       array_agg(cpt_group) AS cpt_group, array_agg(decided_day) AS decided_day,
+       array_agg(decision_known_day) AS decision_known_day, array_agg(lines) AS lines,
+       array_agg(sum_log_allowed) AS sum_log_allowed, array_agg(sum_log_allowed_sq) AS sum_log_allowed_sq,
+       array_agg(allowed::double precision) AS allowed
+  FROM payer_prices WHERE customer_id = %(customer_id)s;
 
--- name: copy_codes
--- A customer's submitted lines by code as CSV (unique key).
-COPY (SELECT payer, cpt, cpt_group, submitted_day, submitted_known_day, lines
-        FROM payer_codes WHERE customer_id = {}) TO STDOUT (FORMAT csv, HEADER);
+-- name: code_columns
+-- A customer's submitted lines by code as an array a column (unique key).
+SELECT array_agg(payer) AS payer, array_agg(cpt) AS cpt, array_agg(cpt_group) AS cpt_group,
+       array_agg(submitted_day) AS submitted_day, array_agg(submitted_known_day) AS submitted_known_day,
+       array_agg(lines) AS lines
+  FROM payer_codes WHERE customer_id = %(customer_id)s;
 
 -- name: lock_customer
 -- Looks at one customer one after the other (primary key). Rows that refer to the customer may be written meanwhile.
@@ -126,6 +135,17 @@ SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE;
 -- name: select_last_look
 -- The last day on which this customer was looked at (primary key of drift_looks).
 SELECT max(as_of) FROM drift_looks WHERE customer_id = %(customer_id)s;
+
+-- name: uploads_since_last_look
+-- The newest uploads of a week that brought claims since the customer was looked at last, with the requests that brought them;
+-- more than fifty nobody follows (index uploads_arrivals, primary key of drift_looks).
+SELECT u.upload_id::text, u.request_id
+  FROM uploads AS u
+ WHERE u.customer_id = %(customer_id)s AND u.received_at > now() - interval '7 days' AND u.accepted > 0
+   AND u.finished_at > coalesce((SELECT max(l.made_at) FROM drift_looks AS l WHERE l.customer_id = %(customer_id)s),
+                                '-infinity')
+ ORDER BY u.received_at DESC
+ LIMIT 50;
 
 -- name: select_present_events
 -- The events that the look of a day goes on with: as they stand now, or, where the last look was that of the same day

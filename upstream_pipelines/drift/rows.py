@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,7 +35,7 @@ class LookResult:
         return frame_of(self.records)
 
 
-def frame_of(rows: list[dict[str, Any]]) -> pd.DataFrame:
+def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of looks as a frame of `ROW_COLUMNS`."""
     frame = pd.DataFrame(rows, columns=ROW_COLUMNS)
     numbers = ["baseline", "current", "effect", "p_value", "q_value", "severity", "maturity"]

@@ -5,23 +5,21 @@ The looks themselves are pure (detector.py); production and replay run the same 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.csv as pacsv
-from psycopg import sql
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
 from upstream_pipelines.alerts.outbox import grown_events
 from upstream_pipelines.alerts.store import late_openings, write_drift_alerts
+from upstream_pipelines.db.columns import read_columns
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
@@ -35,17 +33,15 @@ from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
 from upstream_pipelines.drift.figures import figures_of
-from upstream_pipelines.drift.rows import plain_row
+from upstream_pipelines.drift.rows import frame_of, plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
+from upstream_pipelines.drift.traced import look_span
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
 _Told = tuple[dict[str, Any], Literal["open", "late", "resolved", "escalated"], Cause]
 Show = Literal["always", "events", "news"]
 SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
-
-_INT64 = pa.int64()
-_DAYS = ("submitted_day", "submitted_known_day", "decision_known_day", "decided_day")
 
 
 @dataclass(frozen=True)
@@ -69,12 +65,12 @@ class ActivityTotals:
 
 @dataclass(frozen=True)
 class LooksMade:
-    """What a span of looks found: rows as in `replay` with event_id and detail, alerts written; and of the last look
-    the figures by payer and a chart (PNG) of each live event by its id, as far as it is `shown`. `kept`: ids of the events
-    in `rows` that there are; what only a look at a past day shows is kept nowhere and cannot be asked for.
+    """What a span of looks found: records as `replay` has rows, with event_id and detail, and alerts written; and of the
+    last look the figures by payer and a chart (PNG) of each live event by its id, as far as it is `shown`. `kept`: ids of
+    the events in `records` that there are; what only a look at a past day shows is kept nowhere and cannot be asked for.
     """
 
-    rows: pd.DataFrame
+    records: Sequence[Mapping[str, Any]]
     alerts: int
     figures: pd.DataFrame
     pictures: Mapping[str, bytes]
@@ -85,7 +81,12 @@ class LooksMade:
 
     def count(self, state: str) -> int:
         """Rows in a state, such as how many events opened."""
-        return int((self.rows["state"] == state).sum())
+        return sum(record["state"] == state for record in self.records)
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """The records as a frame."""
+        return frame_of(self.records)
 
 
 def refresh_activity(conn: Connection, customer_id: int) -> Refreshed:
@@ -115,39 +116,22 @@ def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:
 
 def read_activity(conn: Connection, customer_id: int) -> Activity:
     """A customer's activity, prices and codes, the same frames as `drift.activity.activity_from_claims` makes."""
-    return Activity(
-        _read(conn, QUERIES.copy_activity, customer_id),
-        _read(conn, QUERIES.copy_prices, customer_id),
-        _read(conn, QUERIES.copy_codes, customer_id),
+    activity, prices, codes = (
+        _frame(read_columns(conn, statement, {"customer_id": customer_id}))
+        for statement in (QUERIES.activity_columns, QUERIES.price_columns, QUERIES.code_columns)
     )
+    age = activity["decision_age"].to_numpy(dtype=np.int64)
+    activity["decision_age"] = pd.arrays.IntegerArray(age, age < 0)
+    return Activity(activity, prices, codes)
 
 
-def _read(conn: Connection, statement: Any, customer_id: int) -> pd.DataFrame:
-    # COPY and one columnar parse: fetching rows would build a Python object for each value.
-    buffer = io.BytesIO()
-    with (
-        conn.cursor() as cursor,
-        cursor.copy(sql.SQL(statement).format(sql.Literal(customer_id))) as copy,
-    ):
-        for block in copy:
-            buffer.write(block)
-    buffer.seek(0)
-    options = pacsv.ConvertOptions(
-        column_types={
-            "payer": "string", "cpt": "string", "modifiers": "string", "cpt_group": "string", "decision_age": "int64", "lines": "int64",
-            "denied": "int64", "denied_authorization": "int64", "billed": "float64", "allowed": "float64",
-            "paid": "float64", "sum_log_allowed": "float64", "sum_log_allowed_sq": "float64",
-            **dict.fromkeys(_DAYS, "date32"),
-        },
-        strings_can_be_null=False,
-    )  # fmt: skip
-    frame: pd.DataFrame = pacsv.read_csv(buffer, convert_options=options).to_pandas(
-        date_as_object=False, types_mapper={_INT64: pd.Int64Dtype()}.get
-    )
-    for name in _DAYS:
-        if name in frame.columns:
-            frame[name] = frame[name].astype("datetime64[s]")
-    return frame
+def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+    # Told: of no rows the texts would be of another type.
+    arrays = {
+        name: pd.array(values, dtype="str") if isinstance(values, list) else values
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(arrays, copy=False)
 
 
 @dataclass(frozen=True)
@@ -173,19 +157,22 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
     """
     detector = Detector(*read_activity(conn, subject.customer_id), subject.settings)
     troubles = read_troubles(conn, subject.customer_id, (days[0], days[-1]), subject.settings)
-    kept, alerts = [], 0
+    records: list[dict[str, Any]] = []
+    last: list[dict[str, Any]] = []
     known: list[DriftEvent] = []
+    alerts = 0
     for as_of in days:
-        rows, known, written = _look_once(conn, subject, detector, as_of, troubles)
-        kept.append(rows)
+        with look_span(conn, subject.customer_id, as_of) as traced:
+            last, known, written = _look_once(conn, subject, detector, as_of, troubles)
+            traced.set(opened=sum(row["state"] == "open" for row in last), alerts=written)
+        records += last
         alerts += written
-    rows = pd.concat(kept, ignore_index=True)
-    shown = _shown(rows, kept[-1], show)
+    shown = _shown(records, last, show)
     charts = detector.charts(days[-1], known) if shown != "nothing" else None
-    ids = {"customer_id": subject.customer_id, "ids": [str(item) for item in rows["event_id"].dropna().unique()]}
-    explained = [row for row in kept[-1].to_dict("records") if is_explained(row)]
+    ids = sorted({str(row["event_id"]) for row in records if row["event_id"] is not None})
+    explained = [row for row in last if is_explained(row)]
     return LooksMade(
-        rows=rows,
+        records=records,
         alerts=alerts,
         figures=figures_of(detector, charts) if charts else pd.DataFrame(),
         pictures=event_pictures(
@@ -193,25 +180,30 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
         )
         if charts
         else {},
-        kept=frozenset(str(row[0]) for row in conn.execute(QUERIES.select_known_ids, ids)),
+        kept=frozenset(
+            str(row[0])
+            for row in conn.execute(QUERIES.select_known_ids, {"customer_id": subject.customer_id, "ids": ids})
+        ),
         first=days[0],
         last=days[-1],
         shown=shown,
     )
 
 
-def _shown(rows: pd.DataFrame, last: pd.DataFrame, show: Show) -> Literal["charts", "tables", "nothing"]:
-    if show == "always" or bool(rows["state"].isin(["open", "resolved"]).any()):
+def _shown(
+    records: Sequence[Mapping[str, Any]], last: Sequence[Mapping[str, Any]], show: Show
+) -> Literal["charts", "tables", "nothing"]:
+    if show == "always" or any(row["state"] in {"open", "resolved"} for row in records):
         return "charts"
     if show == "news":
         return "nothing"
-    return "charts" if bool(last["state"].isin(["watch", "updated"]).any()) else "tables"
+    return "charts" if any(row["state"] in {"watch", "updated"} for row in last) else "tables"
 
 
 def _look_once(
     conn: Connection, subject: Subject, detector: Detector, as_of: date, troubles: Sequence[Trouble]
-) -> tuple[pd.DataFrame, list[DriftEvent], int]:
-    """Returns: the rows, the events that were handed to the look, and the number of alerts written."""
+) -> tuple[list[dict[str, Any]], list[DriftEvent], int]:
+    """Returns: the records, the events that were handed to the look, and the number of alerts written."""
     key = {"customer_id": subject.customer_id, "as_of": as_of}
     used = {"method_version": METHOD_VERSION, "settings": Jsonb(subject.settings.model_dump(mode="json"))}
     with conn.transaction():
@@ -225,7 +217,7 @@ def _look_once(
         conn.execute(QUERIES.upsert_look, {**key, **used})
         rows = [plain_row(row) for row in result.records]
         explain_rows(conn, subject.customer_id, as_of, rows=rows, known=live, settings=subject.settings)
-        explained = result.rows.assign(detail=[row["detail"] for row in rows])
+        explained = [{**record, "detail": row["detail"]} for record, row in zip(result.records, rows, strict=True)]
         rows = [{**row, "event": _event(events, row["event_id"])} for row in rows]
         present = last is None or as_of >= last
         if present:

@@ -17,6 +17,7 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.ingest.unusual import watch_days, watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
+from upstream_pipelines.observability.tracing import span
 from upstream_pipelines.quality.measured import BY_DAY
 from upstream_pipelines.quality.report import QualityReport
 from upstream_pipelines.quality.store import load_findings, note_duplicates
@@ -48,7 +49,13 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
         key = {"customer_id": customer.customer_id, "run_id": run_id}
         staged = conn.execute(QUERIES.select_staged_uploads, key).fetchall()
         for upload_id, source, request_id in staged:
-            with conn.transaction():
+            with (
+                span(
+                    "merge upload", request_id=request_id, upload_id=upload_id, run_id=run_id, customer=customer.slug,
+                    source=source,
+                ) as traced,
+                conn.transaction(),
+            ):  # fmt: skip
                 merged = merge_upload(conn, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
                 link = upload_link(settings, customer.slug, "upload_quality")
@@ -59,6 +66,9 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 watch_upload(conn, settings, customer, upload_id, source=source, run_id=run_id)
                 conn.execute(
                     QUERIES.end_step, {**key, "upload_id": upload_id, "step": "merge", "outcome": "merged"}
+                )
+                traced.set(
+                    outcome=merged.status, new=merged.new, updated=merged.updated, duplicates=merged.duplicates
                 )
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated

@@ -34,6 +34,7 @@ from upstream_pipelines.ingest.remittance_reader import open_remittance
 from upstream_pipelines.ingest.unusual import watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
 from upstream_pipelines.observability.logging import log_context
+from upstream_pipelines.observability.tracing import span
 from upstream_pipelines.quality.report import build_report
 from upstream_pipelines.quality.store import save_report
 from upstream_pipelines.settings import Settings
@@ -70,8 +71,12 @@ def stage_waiting(
         ).fetchall()
         for upload_id, location, attempts, request_id in waiting:
             attempt = _Attempt(conn, settings, customer, source, upload_id, location or "", run_id)
-            with log_context(request_id=request_id, run_id=run_id, upload_id=str(upload_id)):
+            with (
+                log_context(request_id=request_id, run_id=run_id, upload_id=str(upload_id)),
+                span("read upload", customer=customer.slug, source=source) as traced,
+            ):
                 outcome = attempt.make(attempts)
+                traced.set(outcome=outcome)
             if outcome == "ready":
                 ready.append(upload_id)
             elif outcome == "duplicate":

@@ -76,10 +76,14 @@ def configure_logging(settings: Settings) -> None:
 
 @contextmanager
 def log_context(
-    *, request_id: str | None = None, run_id: str | None = None, upload_id: str | None = None
+    *,
+    request_id: str | None = None,
+    run_id: str | None = None,
+    upload_id: str | None = None,
+    customer: str | None = None,
 ) -> Iterator[None]:
-    """Put ids into every record written inside, in this task or thread and what it starts."""
-    given = {"request_id": request_id, "run_id": run_id, "upload_id": upload_id}
+    """Put ids, and a customer's slug, into every record and span made inside, in this task or thread and what it starts."""
+    given = {"request_id": request_id, "run_id": run_id, "upload_id": upload_id, "customer": customer}
     with structlog.contextvars.bound_contextvars(**{name: id_ for name, id_ in given.items() if id_ is not None}):
         yield
 

@@ -1,7 +1,7 @@
 """Retention: what is kept for how many days, and taking away what is older. Not here: Dagster's own logs (defs/cleaning.py).
 
 Kept for ever: claims, their history and what they were received as (claims can be built again from it, and each stored value
-traced to its file and row), reports, activity, looks, events, alerts and judgements.
+traced to its file and row), quality reports, activity, looks, events, alerts and judgements.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ QUERIES = load_queries(__package__)
 
 # Rows of a statement, which is a transaction: a tenth of a second, so that nothing waits for one.
 BATCH_ROWS = 10_000
+# A file of a report is some 50 rows of PostgreSQL's own, of 2 kB each.
+_BATCH_FILES = 200
 
 
 class FilesLeftError(UpstreamError):
@@ -46,6 +48,7 @@ class _Rows:
     setting: str | int
     count: LiteralString
     delete: LiteralString
+    at_once: int = BATCH_ROWS
 
 
 _ROWS = (
@@ -61,6 +64,13 @@ _ROWS = (
     ),
     # No setting: it is promised.
     _Rows("answers kept for idempotency keys", KEPT_DAYS, QUERIES.count_kept_answers, QUERIES.delete_kept_answers),
+    _Rows(
+        "files of reports",
+        "retain_reports_days",
+        QUERIES.count_report_files,
+        QUERIES.delete_report_files,
+        _BATCH_FILES,
+    ),
     _Rows("expired tokens", "retain_tokens_days", QUERIES.count_tokens, QUERIES.delete_tokens),
     _Rows("ended log-ins", "retain_log_ins_days", QUERIES.count_log_ins, QUERIES.delete_log_ins),
     _Rows("expired invitations", "retain_log_ins_days", QUERIES.count_invitations, QUERIES.delete_invitations),
@@ -84,7 +94,7 @@ def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bo
         before = oldest_kept(now, days)
         older = 0
         if before is not None:
-            older = _count(conn, rows.count, before) if dry_run else _delete(conn, rows.delete, before)
+            older = _count(conn, rows.count, before) if dry_run else _delete(conn, rows, before)
         cleaned.append(Cleaned(rows.kind, days, older))
     # After their invitations.
     before = oldest_kept(now, settings.retain_people_days)
@@ -115,9 +125,10 @@ def _count(conn: Connection, statement: LiteralString, before: datetime) -> int:
     return int(row[0])
 
 
-def _delete(conn: Connection, statement: LiteralString, before: datetime) -> int:
-    parameters = {"before": before, "limit": BATCH_ROWS}
-    return in_batches(lambda: conn.execute(statement, parameters).rowcount, BATCH_ROWS)
+def _delete(conn: Connection, rows: _Rows, before: datetime) -> int:
+    batch = min(rows.at_once, BATCH_ROWS)
+    parameters = {"before": before, "limit": batch}
+    return in_batches(lambda: conn.execute(rows.delete, parameters).rowcount, batch)
 
 
 def _delete_people(conn: Connection, before: datetime) -> int:

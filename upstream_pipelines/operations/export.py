@@ -55,6 +55,8 @@ EXPORTED = (
     "quality_reports",
     "received_lines",
     "rejected_rows",
+    "report_files",
+    "report_runs",
     "upload_measures",
     "upload_runs",
     "uploads",

@@ -142,6 +142,17 @@ WITH old AS (
 )
 DELETE FROM deliveries AS d USING old WHERE d.customer_id = old.customer_id AND d.delivery_id = old.delivery_id;
 
+-- name: count_report_files
+-- What delete_report_files would delete (report_runs_ended, primary key of report_files).
+SELECT count(*) FROM report_runs AS r JOIN report_files AS f USING (customer_id, report_id)
+ WHERE r.state = 'success' AND r.ended_at < %(before)s;
+
+-- name: delete_report_files
+-- Files of reports made long ago; a batch. As above.
+DELETE FROM report_files WHERE ctid = ANY (ARRAY(
+    SELECT f.ctid FROM report_runs AS r JOIN report_files AS f USING (customer_id, report_id)
+     WHERE r.state = 'success' AND r.ended_at < %(before)s LIMIT %(limit)s));
+
 -- name: count_tokens
 -- What delete_tokens would delete; a small table, all read.
 SELECT count(*) FROM ingestion_tokens WHERE least(revoked_at, expires_at) < %(before)s;

@@ -47,7 +47,7 @@ def settings(settings: Settings) -> Settings:
     return settings.model_copy(
         update={
             f"rate_limit_{kind}": "1000000/minute"
-            for kind in ("auth", "address", "read", "write", "ingest", "bulk")
+            for kind in ("auth", "address", "read", "write", "ingest", "bulk", "report")
         }
     )
 

@@ -118,6 +118,23 @@ def test_a_batch_is_refused_while_batches_are_off_and_what_was_accepted_before_i
     assert acme.post(WEBHOOK, content=BATCH, headers={**KEYED, "Idempotency-Key": "other"}).status_code == 202
 
 
+def test_no_report_is_asked_for_while_reports_are_off_and_one_asked_for_twice_with_a_key_is_one(
+    acme: httpx.Client, log_in: LogIn, pipeline: Connection
+) -> None:
+    analyst, path = log_in("acme", Role.ANALYST), "/api/v1/customers/acme/reports"
+    period = {"from": "2026-05-01", "until": "2026-06-01"}
+    first, again = (analyst.post(path, json=period, headers={"Idempotency-Key": "K"}) for _ in range(2))
+    plain = analyst.post(path, json=period)
+    assert (first.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
+    assert first.json() == again.json() == plain.json(), "one that is not made yet is the same in any case"
+    assert first.headers["Location"] == again.headers["Location"] == plain.headers["Location"]
+    _switch(pipeline, reports=False)
+    refused = analyst.post(path, json=period)
+    assert (refused.status_code, refused.json()["code"]) == (403, "product_off")
+    assert pipeline.execute("SELECT count(*) FROM report_runs").fetchone() == (1,)
+    assert analyst.get(path).status_code == 200
+
+
 def test_a_file_is_refused_while_files_are_off_and_none_of_it_is_stored(
     acme: httpx.Client, settings: Settings, pipeline: Connection, uploads: Callable[[], int]
 ) -> None:

@@ -25,7 +25,7 @@ from upstream_pipelines_tests.database.test_tenancy import _fill_every_table, _t
 _NO_SECRETS = {
     ("uploads", "sha256"), ("uploads", "configuration_sha256"), ("customers", "applied_mapping_sha256"),
     ("webhook_inbox", "body_sha256"), ("webhook_inbox", "idempotency_key"), ("ingestion_tokens", "token_id"), ("uploads", "token_id"),
-    ("alert_channels", "previous_secret_until"),
+    ("alert_channels", "previous_secret_until"), ("report_files", "sha256"),
     *((table, column) for table in ("claims", "received_lines") for column in ("row_hash", "line_key", "claim_key", "key_is_natural")),
     ("claim_history", "claim_key"),
 }  # fmt: skip

@@ -64,7 +64,8 @@ def test_people_find_what_came_and_why_rows_or_a_whole_file_were_refused(
     assert [(item["rule"], item["row_numbers"]) for item in one["rejections"]] == [("payer_present", [2])]
     assert "payer_present" in _said(partly[:8].upper())
     assert json.loads(_said(refused[:8], "--json"))["error"]
-    assert "canary" not in _said() + _said(partly), "a customer may name a file after a patient"
+    assert "canary" not in _said() + _said(partly, "--json"), "a customer may name a file after a patient"
+    assert _said(partly).rstrip().endswith("jane-canary.csv"), "who asks for one upload is told where its file is"
 
 
 def test_an_upload_is_named_by_the_beginning_of_its_id_where_that_is_one(

@@ -170,6 +170,17 @@ def _fill(conn: Connection, settings: Settings) -> None:
            INSERT INTO session_tokens (token_sha256, session_id, person_id, kind, expires_at)
            SELECT sha256(session_id::text::bytea), session_id, person_id, 'refresh', started_at + interval '1 day' FROM s"""
     )
+    # Two reports of two files each, one made long ago, and one that waits.
+    conn.execute(
+        """INSERT INTO report_runs (customer_id, report_id, period_from, period_until, actor_kind, actor_id, state, started_at,
+                                    ended_at)
+           SELECT customer_id, gen_random_uuid(), '2026-01-01', '2026-02-01', 'operator', 'x', state, at, at
+             FROM customers, (VALUES ('success', now() - interval '401 days'), ('success', now() - interval '399 days'),
+                                     ('waiting', NULL)) AS v (state, at);
+           INSERT INTO report_files (customer_id, report_id, format, content)
+           SELECT customer_id, report_id, format, 'x' FROM report_runs, unnest('{csv,pdf}'::text[]) AS format
+            WHERE state = 'success'"""
+    )
     # No role of the product may say when an act was.
     assert settings.database_url is not None
     with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as admin:
@@ -184,6 +195,7 @@ def _fill(conn: Connection, settings: Settings) -> None:
 OLDER = {
     "rejected rows": 1, "webhook bodies": 1, "messages with their attempts": 1, "expired tokens": 1, "ended log-ins": 2,
     "answers kept for idempotency keys": 1, "expired invitations": 1, "people who left": 1, "files that were read": 2,
+    "files of reports": 2,
 }  # fmt: skip
 
 
@@ -195,7 +207,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     now = datetime.now(UTC)
     kept = {
         table: _count(pipeline, table)
-        for table in ("claims", "received_lines", "alerts", "uploads", "quality_findings")
+        for table in ("claims", "received_lines", "alerts", "uploads", "quality_findings", "report_runs")
     }
     dry = cleanup.clean_up(pipeline, settings, now, dry_run=True)
     assert {one.kind: one.older for one in dry} == OLDER
@@ -204,8 +216,8 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     assert cleanup.clean_up(pipeline, settings, now) == dry
     assert [one.older for one in cleanup.clean_up(pipeline, settings, now)] == [0] * len(OLDER)
     assert {table: _count(pipeline, table) for table in kept} == kept
-    assert {table: _count(pipeline, table) for table in ("rejected_rows", "webhook_inbox", "ingestion_tokens")} == {
-        "rejected_rows": 1, "webhook_inbox": 2, "ingestion_tokens": 2,
+    assert {table: _count(pipeline, table) for table in ("rejected_rows", "webhook_inbox", "ingestion_tokens", "report_files")} == {
+        "rejected_rows": 1, "webhook_inbox": 2, "ingestion_tokens": 2, "report_files": 2,
     }  # fmt: skip
     assert _count(pipeline, "kept_answers") == 1
     people = pipeline.execute("SELECT array_agg(split_part(email, '@', 1) ORDER BY email) FROM people").fetchone()
@@ -238,7 +250,7 @@ def test_nothing_goes_where_the_settings_say_for_ever(settings: Settings, pipeli
     gone = {one.kind: one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC)) if one.older}
     assert gone == {"answers kept for idempotency keys": 1}, "for which there is no setting"
     assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC), dry_run=True)} == {0}
-    assert _count(pipeline, "deliveries") == 5
+    assert (_count(pipeline, "deliveries"), _count(pipeline, "report_files")) == (5, 4)
 
 
 @pytest.mark.parametrize(("name", "days"), [("retain_webhook_bodies_days", 6), ("retain_deliveries_days", 59)])

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
@@ -19,9 +19,10 @@ from upstream_pipelines.alerts.notices import DriftNotice
 from upstream_pipelines.alerts.store import sync_channels, write_drift_alerts
 from upstream_pipelines.api.app import create_app
 from upstream_pipelines.cli.main import app
-from upstream_pipelines.customers.store import create_customer
+from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.definitions import defs
+from upstream_pipelines.defs.drift_assets import look_at
 from upstream_pipelines.defs.home import dagster_instance
 from upstream_pipelines.defs.jobs import deliver_alerts
 from upstream_pipelines.defs.partitions import customer_partitions
@@ -32,8 +33,10 @@ from upstream_pipelines.demo.receivers import running_receivers
 from upstream_pipelines.errors import ConflictError, NotFoundError
 from upstream_pipelines.ingest.uploads import QUERIES
 from upstream_pipelines.observability.logging import configure_logging
+from upstream_pipelines.observability.tracing import configure_tracing, trace_id_of, trace_of_look
 from upstream_pipelines.operations.trace import trace
 from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.unit.otlp_collector import Collector, collecting
 
 REQUEST = "0190c5a2-7b1e-7d3f-9a60-5d1f0c2b3a4e"
 EVENT = uuid.UUID("11111111-0000-4000-8000-000000000000")
@@ -95,6 +98,7 @@ class Happened:
     delivery_run: str
     tags: dict[str, str]
     logs: str
+    collector: Collector
 
 
 @pytest.fixture
@@ -108,7 +112,9 @@ def happened(
     monkeypatch.setenv("UPSTREAM_WEBHOOK_ALLOW_LOOPBACK", "true")
     local = settings.model_copy(update={"webhook_allow_loopback": True})
     customer, token = create_customer(pipeline, "acme", "Acme")
-    with running_receivers() as receivers, dagster_instance(settings) as instance:
+    with collecting() as collector, running_receivers() as receivers, dagster_instance(settings) as instance:
+        monkeypatch.setenv("UPSTREAM_OTLP_ENDPOINT", collector.endpoint)
+        configure_tracing(settings.model_copy(update={"otlp_endpoint": collector.endpoint}))
         hook = WebhookChannel(kind="webhook", name="hook", url=f"http://127.0.0.1:{receivers.http_port}/hook")
         receivers.received.secrets |= sync_channels(pipeline, customer.customer_id, [hook], local)
         configure_logging(settings)
@@ -130,11 +136,12 @@ def happened(
         pipeline.execute("UPDATE deliveries SET due_at = now()")  # the quality alert waits for others to join it
         sent = deliver_alerts.execute_in_process(instance=instance, resources={"platform": platform})
         assert sent.success
-        yield Happened(upload_id, done.run_id, sent.run_id, dict(request.tags), "".join(capfd.readouterr()))
+        logs = "".join(capfd.readouterr())
+        yield Happened(upload_id, done.run_id, sent.run_id, dict(request.tags), logs, collector)
 
 
 def test_a_request_is_followed_to_the_last_attempt_of_its_deliveries(
-    happened: Happened, pipeline: Connection
+    happened: Happened, pipeline: Connection, settings: Settings
 ) -> None:
     """Most likely wrong: a link that is missing somewhere on the way, or an id that only one side writes."""
     assert happened.tags["upstream/requests"] == REQUEST
@@ -163,6 +170,48 @@ def test_a_request_is_followed_to_the_last_attempt_of_its_deliveries(
     assert "Aetna denies more" in shown
     assert CANARY not in said + shown
     _every_id_leads_into_it(happened, pipeline)
+    _every_step_is_a_span_in_the_trace_of_the_request(happened, pipeline, settings)
+
+
+def _every_step_is_a_span_in_the_trace_of_the_request(
+    happened: Happened, conn: Connection, settings: Settings
+) -> None:
+    yesterday = date.today() - timedelta(days=1)
+    conn.execute("UPDATE drift_looks SET made_at = now() - interval '1 day'")  # so that the upload came after it
+    look_at(conn, settings, get_customer(conn, "acme"), [yesterday], run_id="of a sweep")
+    spans = {one.name: one for one in happened.collector.spans()}
+    request, attempt, made = spans["POST /api/v1/ingest/webhook/"], spans["attempt delivery"], spans["look"]
+    for name in ("read upload", "merge upload", "attempt delivery"):
+        assert spans[name].trace_id == REQUEST.replace("-", "")
+        assert spans[name].parent_id == request.span_id
+        assert spans[name].attributes["request_id"] == REQUEST
+        assert spans[name].attributes["upload_id"] == happened.upload
+    runs = {name: one.attributes.get("run_id") for name, one in spans.items()}
+    assert runs == {
+        request.name: None, "read upload": happened.run, "merge upload": happened.run,
+        "attempt delivery": happened.delivery_run, "look": "of a sweep",
+    }  # fmt: skip
+    assert request.attributes == {
+        "request_id": REQUEST, "upload_id": happened.upload, "http.request.method": "POST",
+        "http.route": "/api/v1/ingest/webhook/", "http.response.status_code": 202,
+    }  # fmt: skip
+    assert spans["merge upload"].attributes["outcome"] == "partial"
+    assert attempt.attributes["outcome"] == "sent"
+    # The message tells of a look's event, too.
+    customer_id = get_customer(conn, "acme").customer_id
+    assert attempt.links == [f"{trace_id_of(trace_of_look(customer_id, str(date.today()))):032x}"]
+    assert made.links == [request.trace_id]
+    assert made.trace_id == f"{trace_id_of(trace_of_look(customer_id, str(yesterday))):032x}"
+    assert made.attributes == {
+        "run_id": "of a sweep",
+        "customer": "acme",
+        "as_of": str(yesterday),
+        "opened": 0,
+        "alerts": 0,
+    }
+    sent = happened.collector.bytes().upper()
+    for value in (CANARY.split(",", maxsplit=1)[0], "Aetna"):
+        assert value.upper().encode() not in sent
 
 
 def _every_id_leads_into_it(happened: Happened, conn: Connection) -> None:

@@ -20,7 +20,7 @@ from upstream_pipelines.settings import Settings
 
 PACKAGE = Path(upstream_pipelines.__file__).parent
 ROOT = PACKAGE.parent
-DOMAINS = ("customers", "claims", "ingest", "quality", "drift", "alerts", "delivery", "operations")
+DOMAINS = ("customers", "claims", "ingest", "quality", "drift", "alerts", "delivery", "operations", "reports")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -68,13 +68,14 @@ def test_definitions_load_in_a_fresh_interpreter_with_an_empty_environment() -> 
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "8"
+    assert done.stdout.strip() == "9"
 
 
 def test_every_asset_has_owner_group_kinds_and_description_and_one_partitions_definition() -> None:
     specs = build_definitions().resolve_all_asset_specs()
     assert {spec.key.to_user_string() for spec in specs} == {
         "csv_claims", "webhook_claims", "remittances", "claims", "upload_quality", "payer_activity", "payer_drift", "alerts",
+        "drift_report",
     }  # fmt: skip
     for spec in specs:
         assert spec.owners, spec.key
@@ -94,7 +95,7 @@ def test_sensors_and_the_schedules_run_by_default() -> None:
     definitions = build_definitions()
     repository = definitions.get_repository_def()
     assert {sensor.name for sensor in repository.sensor_defs} == {
-        "waiting_uploads", "due_alerts", "failed_runs", "silent_customers", "run_counts",
+        "waiting_uploads", "waiting_reports", "due_alerts", "failed_runs", "silent_customers", "run_counts",
     }  # fmt: skip
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     assert {schedule.name for schedule in repository.schedule_defs} == {

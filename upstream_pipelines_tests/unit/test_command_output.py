@@ -46,9 +46,10 @@ def test_a_name_that_looks_like_markup_is_printed_as_it_is(
 
 def test_a_coloured_cell_is_printed_in_its_words(capsys: pytest.CaptureFixture[str]) -> None:
     """Markup is off for the sake of names, so colour written as markup would be printed with its brackets."""
-    output.print_table("Parts", ("state", "n"), [(Text("not ok", style="red"), None)])
+    output.print_table("Parts", ("state", "rows"), [(Text("not ok", style="red"), [7, 3000])])
     shown = capsys.readouterr().out
     assert "not ok" in shown
+    assert "7, 3000" in shown
     assert "[" not in shown.replace("\x1b[", "")
 
 

@@ -16,6 +16,7 @@ CHANGES: dict[Signal, Payer] = {
     "allowed_amount": Payer("Alpha", then_price=0.9),
     "volume": Payer("Alpha", then_volume=0.5),
     "procedure_mix": Payer("Alpha", then_codes=(0.25, 0.3, 0.1, 0.35)),
+    "authorization_denials": Payer("Alpha", then_authorization=0.6),
 }
 
 

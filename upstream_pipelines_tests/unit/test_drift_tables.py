@@ -25,7 +25,7 @@ def _row(event: str, **changes: Any) -> dict[str, Any]:
 
 def _metadata(*rows: dict[str, Any]) -> dict[str, Any]:
     figures = pd.DataFrame(columns=list(Figure.__dataclass_fields__))
-    made = LooksMade(pd.DataFrame(list(rows)), 0, figures, {}, frozenset(), TODAY, TODAY)
+    made = LooksMade(list(rows), 0, figures, {}, frozenset(), TODAY, TODAY)
     return drift_metadata(ACME, made)
 
 
@@ -101,7 +101,7 @@ def test_a_payer_of_few_lines_is_counted_and_not_named() -> None:
         for payer, before, now in (("Aetna", 9, 2), ("Jane Doe", 10, 0), ("J. Roe", 0, 1))
         for signal in ("denial_rate", "volume")
     )
-    made = LooksMade(pd.DataFrame(rows), 0, figures, {}, frozenset(), TODAY, TODAY)
+    made = LooksMade(rows, 0, figures, {}, frozenset(), TODAY, TODAY)
     metadata = drift_metadata(ACME, made)
     shown = "".join(str(getattr(value, "md_str", value)) for value in metadata.values())
     assert "Jane" not in shown

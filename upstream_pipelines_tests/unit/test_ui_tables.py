@@ -18,3 +18,7 @@ def test_a_payers_name_becomes_neither_image_nor_link_nor_another_cell() -> None
 def test_no_rows_say_what_that_means_and_missing_values_are_dashes() -> None:
     assert markdown_table(("a",), [], "Nothing yet.").md_str == "Nothing yet."
     assert (markdown_table(("a", "b"), [[None, float("nan")]], "x").md_str or "").endswith("| - | - |")
+
+
+def test_several_numbers_stand_in_a_cell_without_brackets() -> None:
+    assert (markdown_table(("rows",), [[[1, 2, 3000]]], "x").md_str or "").endswith("| 1, 2, 3000 |")

@@ -8,6 +8,8 @@ CREATE TABLE kept_answers (
     request_sha256 bytea NOT NULL CHECK (length(request_sha256) = 32),
     status         smallint NOT NULL CHECK (status BETWEEN 200 AND 299),
     answer         text,
+    -- The header Location, where there was one.
+    location       text CHECK (length(location) <= 500),
     kept_at        timestamptz NOT NULL DEFAULT now() CHECK (isfinite(kept_at)),
     -- The key comes first: a customer that is null is found by no index that begins with it.
     UNIQUE NULLS NOT DISTINCT (key_sha256, principal, customer_id)
@@ -25,8 +27,8 @@ CREATE POLICY principal ON kept_answers TO upstream_api
     USING (customer_id IS NOT DISTINCT FROM nullif(current_setting('app.customer_id', true), '')::bigint
            AND principal = coalesce('person ' || nullif(current_setting('app.person_id', true), ''), 'operator'));
 GRANT SELECT, INSERT, UPDATE, DELETE ON kept_answers TO upstream_pipeline;
-GRANT SELECT, INSERT (customer_id, principal, key_sha256, request_sha256, status, answer),
-      UPDATE (request_sha256, status, answer, kept_at) ON kept_answers TO upstream_api;
+GRANT SELECT, INSERT (customer_id, principal, key_sha256, request_sha256, status, answer, location),
+      UPDATE (request_sha256, status, answer, location, kept_at) ON kept_answers TO upstream_api;
 
 -- A person's own new password, for the person of the transaction; false where the password is no longer the one that was checked,
 -- or they were disabled meanwhile. A token for a reset that lies about ends with it.

@@ -1,0 +1,162 @@
+"""Reads what a report says: once, of one moment, in a few statements. Not here: how it looks, who asked for it (store.py).
+
+Figures are those of the pages that show the same: events as drift explains them, payers as /payers has them, uploads and
+rules as they were judged. Nothing of a single claim is read.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
+from upstream_pipelines.customers.models import Customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.explanation import ENDINGS, NAMES, headline, sentences_of
+from upstream_pipelines.drift.payer_summary import PayerMonth, payer_months
+from upstream_pipelines.drift.units import brief_change, brief_figure, brief_money, number_of, since_text
+from upstream_pipelines.operations.backup import standing_still
+from upstream_pipelines.quality.rules import RULES
+from upstream_pipelines.quality.scores import rounded, score_of
+from upstream_pipelines.reports.models import (
+    NOTHING,
+    EventPart,
+    MonthPart,
+    PayerPart,
+    Period,
+    ReportContent,
+    RulePart,
+    SourcePart,
+    Sums,
+    UploadPart,
+)
+
+QUERIES = load_queries(__package__)
+# Of more the rest is one row: a payer of less than a hundredth of the lines is no news of a month.
+MOST_PAYERS = 100
+MOST_UPLOADS = 200
+MOST_RULES = 10
+_UNKNOWN = "-"
+
+
+def read_content(conn: Connection, customer: Customer, period: Period, made_at: datetime) -> ReportContent:
+    """All that the report of a customer and period says, as it stands now (role upstream_pipeline)."""
+    instants = {"since": _midnight(period.first), "before": _midnight(period.until)}
+    values: dict[str, Any] = {
+        "customer_id": customer.customer_id, **instants, "first": period.first, "until": period.until,
+        "fewest": FEWEST_LINES_OF_A_NAME,
+    }  # fmt: skip
+    with standing_still(conn), conn.cursor(row_factory=dict_row) as cursor:
+        events = cursor.execute(QUERIES.events_of_period, values).fetchall()
+        few = frozenset(row["payer"] for row in cursor.execute(QUERIES.payers_of_few_lines, values))
+        uploads = cursor.execute(QUERIES.uploads_of_period, {**values, "limit": MOST_UPLOADS}).fetchall()
+        sources = cursor.execute(QUERIES.sources_of_period, values).fetchall()
+        rules = cursor.execute(QUERIES.rules_of_period, {**values, "limit": MOST_RULES}).fetchall()
+        # All of them: which are shown is said below.
+        months = payer_months(conn, customer.customer_id, first=period.first, last=period.last, payers=2**31)
+    return ReportContent(
+        customer_slug=customer.slug,
+        customer_name=customer.name,
+        period=period,
+        made_at=made_at.astimezone(UTC).replace(microsecond=0),
+        events=tuple(_event(row, period) for row in events),
+        payers=_payers(months, few),
+        months=_months(months),
+        uploads=tuple(
+            sorted((UploadPart(**row) for row in uploads), key=lambda one: (one.received_at, one.upload_id), reverse=True)
+        ),
+        sources=tuple(
+            SourcePart(**{**row, "score": None if row["score"] is None else rounded(row["score"])}) for row in sources
+        ),
+        rules=tuple(_rule(row) for row in rules),
+    )  # fmt: skip
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def _event(found: Mapping[str, Any], period: Period) -> EventPart:
+    row: dict[str, Any] | None = found["row"]
+    signal, cause, resolved = found["signal"], found["cause"], found["state"] == "resolved"
+    ending = (ENDINGS[found["reason"]],) if resolved and found["reason"] is not None else ()
+    named = {name: found[name] for name in ("event_id", "payer", "signal", "direction", "state", "cause", "started_on",
+                                            "opened_on", "resolved_on")}  # fmt: skip
+    named["began_in_period"] = found["opened_on"] >= period.first
+    if row is None:
+        # Closed for want of data, or its looks are kept no longer.
+        return EventPart(
+            **named, as_of=None, before=None, now=None, change=None, confidence=None, severity=None, dollars=None,
+            dollars_low=None, dollars_high=None, outstanding=False, gain=False,
+            headline=f"{found['payer']}: {NAMES[signal]} changed", sentences=ending, before_text=_UNKNOWN,
+            now_text=_UNKNOWN, change_text=_UNKNOWN, since_text=found["started_on"].isoformat(), money_text=_UNKNOWN,
+        )  # fmt: skip
+    detail = row["detail"]
+    # A change of the data costs nobody anything.
+    money: Mapping[str, Any] = {} if cause == "data" else detail.get("money") or {}
+    sentences = tuple(sentences_of(row))
+    return EventPart(
+        **named,
+        as_of=date.fromisoformat(row["as_of"]),
+        before=number_of(row["baseline"]),
+        now=number_of(row["current"]),
+        change=number_of(row["effect"]),
+        confidence=number_of(detail.get("confidence")),
+        severity=number_of(row["severity"]),
+        dollars=_cents(money.get("per_month")),
+        dollars_low=_cents(money.get("low")),
+        dollars_high=_cents(money.get("high")),
+        outstanding=money.get("delayed") is not None,
+        gain=bool(money.get("gain", False)),
+        headline=headline(row, "resolved" if resolved else "open", cause),
+        # The last look that compares may be of a day before the end.
+        sentences=sentences if row["state"] == "resolved" else sentences + ending,
+        before_text=brief_figure(signal, row["baseline"]) or _UNKNOWN,
+        now_text=brief_figure(signal, row["current"]) or _UNKNOWN,
+        change_text=brief_change(row) or _UNKNOWN,
+        since_text=since_text(detail, short=True) or _UNKNOWN,
+        money_text=brief_money(money) or ("none" if cause == "data" else "not known"),
+    )
+
+
+def _cents(amount: Any) -> Decimal | None:
+    return None if amount is None else Decimal(f"{amount:.2f}")
+
+
+def _sums(month: PayerMonth) -> Sums:
+    return Sums(month.lines, month.decided, month.denied, month.billed, month.allowed, month.paid)
+
+
+def _payers(months: Sequence[PayerMonth], few: frozenset[str]) -> tuple[PayerPart, ...]:
+    """The largest by name, the others together, those of few lines without a name."""
+    by_payer: dict[str, Sums] = defaultdict(lambda: NOTHING)
+    for month in months:  # a payer and month each, the payers with the most lines first
+        by_payer[month.payer] += _sums(month)
+    named = [PayerPart(payer, sums) for payer, sums in by_payer.items() if payer not in few]
+    unnamed = [sums for payer, sums in by_payer.items() if payer in few]
+    parts, rest = named[:MOST_PAYERS], [part.sums for part in named[MOST_PAYERS:]]
+    if rest:
+        parts.append(PayerPart(f"({len(rest):,} further payers)", sum(rest, NOTHING)))
+    if unnamed:
+        parts.append(PayerPart(unnamed_payers(len(unnamed)), sum(unnamed, NOTHING)))
+    return tuple(parts)
+
+
+def _months(months: Sequence[PayerMonth]) -> tuple[MonthPart, ...]:
+    by_month: dict[date, Sums] = defaultdict(lambda: NOTHING)
+    for month in months:
+        by_month[month.month] += _sums(month)
+    return tuple(MonthPart(month, by_month[month]) for month in sorted(by_month))
+
+
+def _rule(row: Mapping[str, Any]) -> RulePart:
+    rule = RULES.get(row["rule"])
+    # A rule of another release has no words here.
+    description = rule.description if rule is not None else row["rule"].replace("_", " ")
+    return RulePart(**row, description=description, score=score_of(row["checked_rows"], row["failing_rows"]))
