@@ -47,7 +47,8 @@ class ShownOnce(BaseModel):
 
     not_shown_again: str | None = Field(
         default=None,
-        description="In an answer that is given again for its Idempotency-Key, where the secret is null: what to do.",
+        exclude_if=lambda said: said is None,
+        description="Only in an answer that is given again for its Idempotency-Key, where the secret is null: what to do.",
     )
 
     def without_secrets(self) -> Self:
