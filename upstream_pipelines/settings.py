@@ -166,6 +166,12 @@ class Settings(BaseSettings):
         description="Bearer token that /metrics and the monitoring status ask for, 16 characters and more. Unset: they answer "
         "on loopback alone.",
     )
+    operator_token: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Bearer token of the platform's operator for the API (product flags), 32 characters and more. Unset: the "
+        "operator has the `upstream` command alone.",
+    )
     otlp_endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",

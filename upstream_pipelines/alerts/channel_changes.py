@@ -101,3 +101,10 @@ def disable_channel(conn: Connection, customer_id: int, channel_id: UUID, now: d
         # Who decides meanwhile saw it on; their messages are there before it is off.
         conn.execute(QUERIES.lock_customer, key)
         return conn.execute(QUERIES.switch_off_channel, key).rowcount > 0
+
+
+def wake_waiting(conn: Connection, customer_id: int, now: datetime | None = None) -> None:
+    """Decide over again what waits for a channel, or for alerts to be switched on. The customer is locked."""
+    key = {"customer_id": customer_id, "now": now or datetime.now(UTC)}
+    conn.execute(QUERIES.lock_waiting, key)
+    conn.execute(QUERIES.wake_held, key)

@@ -1,8 +1,8 @@
 """Whether an alert is told or held back, and until when: the life of a fingerprint under one rule, without a database.
 
-Told, or held back because no channel of its rule is on, by a silence, by two judgements "noise", by the cooldown, or
-because its opening was not told. What was held back counts for nothing when the next is decided: only what was told starts
-a cooldown, only people silence and judge.
+Told, or held back because alerts are off for the customer, because no channel of its rule is on, by a silence, by two
+judgements "noise", by the cooldown, or because its opening was not told. What was held back counts for nothing when the next
+is decided: only what was told starts a cooldown, only people silence and judge.
 Not here: reading the past, writing (outbox.py), when a message is due (timing.py), matching rules (rules.py).
 """
 
@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Notice = Literal["open", "escalated", "reminder", "resolved"]
-HeldBy = Literal["channel", "silence", "noise", "cooldown", "opening"]
+HeldBy = Literal["product", "channel", "silence", "noise", "cooldown", "opening"]
 
 # Four times the material size is a severity of a half (drift/severity.py); a fifth more is about twice that size.
 STEP = 0.2
@@ -23,6 +23,7 @@ _ROUNDING = 1e-9
 JUDGEMENTS_TO_HOLD = 2
 NOISE_LASTS = timedelta(days=30)
 NOT_OPENED = "its opening was not told"
+PRODUCT_OFF = "alerts are switched off for this customer by the platform's operator"
 UNDER_WAY = "no message of its event had arrived yet"
 
 
@@ -36,7 +37,7 @@ class Past:
     message of the event may arrive yet.
     `noise_until`: end of the time for which two judgements hold; `silenced_until` and `silence_reason`: of the silence
     that ends last of those that cover it. `channels_off`: why nobody can be told now, in words: no channel that it would
-    go to is on. Each None where there is none.
+    go to is on. Each None where there is none. `product_off`: alerts are switched off for the customer.
     """
 
     last_told: datetime | None = None
@@ -48,12 +49,13 @@ class Past:
     silenced_until: datetime | None = None
     silence_reason: str = ""
     channels_off: str | None = None
+    product_off: bool = False
 
 
 @dataclass(frozen=True)
 class Verdict:
     """`held_by` None: told. Else why not, in words for people, and when to decide again (None: not again; but of what is
-    held back by "channel" when a channel or a rule changes).
+    held back by "channel" or "product" when a channel, a rule or a product flag changes).
     """
 
     held_by: HeldBy | None = None
@@ -76,17 +78,20 @@ def escalates(severity: float | None, past: Past) -> bool:
     It is compared with what was told of it. One that was held back is compared with what was told of its fingerprint:
     a higher severity breaks through.
     """
-    return past.channels_off is None and rises(severity, past.event_highest if past.event_told else past.highest)
+    nobody = past.product_off or past.channels_off is not None
+    return not nobody and rises(severity, past.event_highest if past.event_told else past.highest)
 
 
 def decide(notice: Notice, severity: float | None, past: Past, now: datetime, cooldown: timedelta) -> Verdict:
-    """Tell it, or hold it back with a reason; the first that applies of channel, silence, noise, cooldown.
+    """Tell it, or hold it back with a reason; the first that applies of product, channel, silence, noise, cooldown.
 
     A higher severity breaks through the last three. The end of an event is told to those who were told of it, silenced or
     not: who acts on an alert must learn that it is over. Where it goes, and when, is one rule: pasts_of (queries.sql) has it.
     """
     if notice == "resolved" and not past.event_told:
         return Verdict("opening", None, UNDER_WAY if past.event_under_way else NOT_OPENED)
+    if past.product_off:
+        return Verdict("product", None, PRODUCT_OFF)
     if past.channels_off is not None:
         return Verdict("channel", None, past.channels_off)
     if notice == "resolved":

@@ -230,7 +230,10 @@ def _follow(
     conn: Connection, customer_id: int, ends: Sequence[tuple[Mapping[str, Any], _Asked, _Known]], now: datetime
 ) -> int:
     """Ends that some were told already, to the channels that can be told now. Returns: how many went to any."""
-    goes = [known.channel_ids if known.past.event_told and not known.came_back else [] for _, _, known in ends]
+    goes = [
+        known.channel_ids if known.past.event_told and not known.came_back and not known.past.product_off else []
+        for _, _, known in ends
+    ]
     pairs = [(row["alert_id"], to) for (row, *_), channels in zip(ends, goes, strict=True) for to in channels]
     resent = {
         (alert_id, channel_id)
@@ -258,10 +261,17 @@ def _follow(
             "customer_id": customer_id,
             "alert_ids": [row["alert_id"] for row, *_ in ends],
             "channel_ids": _ids(goes),
-            "owed_to": _ids([[] if known.came_back else known.owed_to for *_, known in ends]),
+            "owed_to": _ids([_still_owed(known) for *_, known in ends]),
         },
     )
     return sum(bool(channels) for channels in goes)
+
+
+def _still_owed(known: _Known) -> list[uuid.UUID]:
+    """Of an end that some were told: who is to hear of it later. While alerts are off that is also who could hear of it now."""
+    if known.came_back:
+        return []
+    return [*known.owed_to, *(known.channel_ids if known.past.product_off and known.past.event_told else [])]
 
 
 def _verdict_again(row: Mapping[str, Any], one: _Asked, known: _Known, now: datetime) -> Verdict:
@@ -338,6 +348,7 @@ def _look_up(conn: Connection, customer_id: int, asked: Sequence[_Asked], now: d
                 silenced_until=row["silenced_until"],
                 silence_reason=row["silence_reason"] or "",
                 channels_off=None if row["channel_ids"] else channels_off(row["off_names"], row["off_since"]),
+                product_off=row["product_off"],
             ),
             cooldown=timedelta(hours=row["cooldown_hours"]),
             rule_enabled=row["enabled"],

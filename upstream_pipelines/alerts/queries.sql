@@ -86,22 +86,23 @@ SELECT created_at, disabled_at, configuration ->> 'url' AS url, secret_last_four
 -- indexes alerts_without_channel and alerts_owed, one after the other: with OR all of the customer's alerts are read.
 SELECT 1 FROM alerts
  WHERE customer_id = %(customer_id)s
-   AND alert_id IN (SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND held_by = 'channel'
+   AND alert_id IN (SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND held_by IN ('channel', 'product')
                     UNION ALL
                     SELECT alert_id FROM alerts WHERE customer_id = %(customer_id)s AND owed_to <> '{}')
  ORDER BY alert_id FOR UPDATE
 
 -- name: wake_held
--- Channels or rules changed: what is held back for want of a channel is decided over again now. Of events that are over
+-- Channels, rules or product flags changed: what is held back for want of a channel, or because alerts are off, is decided over
+-- again now. Of events that are over
 -- their ends alone, for those who were told of them; of what has no end (a bad upload) the last week. So are ends that are owed
 -- to a channel which is on. By the partial indexes alerts_without_channel and alerts_owed, as lock_waiting.
 UPDATE alerts SET held_until = %(now)s
  WHERE customer_id = %(customer_id)s
    AND alert_id IN (
        SELECT alert_id FROM alerts
-        WHERE customer_id = %(customer_id)s AND held_by = 'channel' AND (over_at IS NULL OR notice = 'resolved')
+        WHERE customer_id = %(customer_id)s AND held_by IN ('channel', 'product') AND (over_at IS NULL OR notice = 'resolved')
           AND (ends OR created_at > %(now)s - interval '7 days')
-          AND EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.enabled)
+          AND (held_by = 'product' OR EXISTS (SELECT FROM alert_channels AS c WHERE c.customer_id = %(customer_id)s AND c.enabled))
         UNION ALL
        SELECT alert_id FROM alerts
         WHERE customer_id = %(customer_id)s AND owed_to <> '{}'
@@ -189,9 +190,10 @@ SELECT r.cooldown_hours, r.enabled, coalesce(event.known, false) AS known, coale
        coalesce(event.came_back, false) AS came_back,
        ending.waited_for || ARRAY(SELECT unnest(ending.heard) EXCEPT SELECT unnest(addressed.channel_ids)) AS owed_to,
        lately.last_told, lately.highest, noise.until AS noise_until, silence.ends_at AS silenced_until,
-       silence.reason AS silence_reason, addressed.channel_ids, addressed.off_names, addressed.off_since
+       silence.reason AS silence_reason, 'alerts' = ANY (k.products_off) AS product_off, addressed.channel_ids, addressed.off_names, addressed.off_since
   FROM entry AS e
   JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id
+  JOIN customers AS k ON k.customer_id = r.customer_id
  CROSS JOIN LATERAL (
        SELECT bool_or(a.notice = e.notice) AS ever, max(a.step) FILTER (WHERE a.notice = e.notice) AS step,
               bool_or(a.notice = e.notice) FILTER (WHERE a.over_at IS NULL) AS known,
@@ -415,11 +417,11 @@ UPDATE alerts AS a
 -- name: reminders_due
 -- Open events that their rule wants repeated and that were last told so long ago, each by its last notice: not judged
 -- noise or real (the newest judgement of a notice counts, under whichever rule), not silenced, with a channel to go to, and
--- of an active customer. The rules that repeat are few
+-- of an active customer whose alerts are on. The rules that repeat are few
 -- (alert_rules_repeating); their events come by alerts_going_on.
 SELECT last.customer_id, last.alert_id, last.told_at, last.step
   FROM alert_rules AS r
-  JOIN customers AS k ON k.customer_id = r.customer_id AND k.status = 'active'
+  JOIN customers AS k ON k.customer_id = r.customer_id AND k.status = 'active' AND 'alerts' <> ALL (k.products_off)
  CROSS JOIN LATERAL (
        SELECT DISTINCT ON (a.subject_id) a.customer_id, a.alert_id, a.subject_id, a.fingerprint, a.told_at,
               (SELECT coalesce(max(o.step), 0) FROM alerts AS o
@@ -469,8 +471,11 @@ RETURNING alert_id, rule_id, severity, channel_ids
 -- name: write_channel_trouble
 -- A channel was disabled: an alert under each rule that asks for trouble with delivery, to its other enabled channels;
 -- where none asks, or none of theirs is left, under the rule whose delivery met the trouble (none, where that was a
--- test) to all other enabled channels. In a message of its own and at once, in the transaction that disabled it.
-WITH others AS (
+-- test) to all other enabled channels. In a message of its own and at once, in the transaction that disabled it. Where alerts are
+-- off it is held back; without a rule, by which it would be decided over again, it is not written.
+WITH off AS (
+    SELECT FROM customers WHERE customer_id = %(customer_id)s AND 'alerts' = ANY (products_off)
+), others AS (
     SELECT channel_id, name FROM alert_channels
      WHERE customer_id = %(customer_id)s AND enabled AND channel_id <> %(channel_id)s
 ), asking AS (
@@ -484,15 +489,19 @@ WITH others AS (
     SELECT %(rule_id)s::uuid, array_agg(channel_id ORDER BY name) FROM others
      WHERE NOT EXISTS (SELECT FROM asking) HAVING count(*) > 0
 ), written AS (
-    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at)
+    INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids, created_at, told_at,
+                        state, held_by, reason)
     SELECT %(customer_id)s, rule_id, 'delivery_trouble', 'open',
            'delivery_trouble' || chr(31) || %(channel_id)s::text, %(subject_id)s, %(content)s, channel_ids,
-           %(now)s, %(now)s
-      FROM addressed
+           %(now)s, CASE WHEN NOT held THEN %(now)s::timestamptz END, CASE WHEN held THEN 'suppressed' ELSE 'pending' END,
+           CASE WHEN held THEN 'product' END, CASE WHEN held THEN %(product_off)s END
+      FROM addressed CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM off) AS held) AS h
+     WHERE NOT held OR rule_id IS NOT NULL
         ON CONFLICT (customer_id, rule_id, subject_id, notice, step) DO NOTHING
     RETURNING customer_id, alert_id, rule_id, channel_ids
 ), message AS MATERIALIZED (
     SELECT w.*, c.channel_id, gen_random_uuid() AS delivery_id FROM written AS w, unnest(w.channel_ids) AS c (channel_id)
+     WHERE NOT EXISTS (SELECT FROM off)
 ), queued AS (
     INSERT INTO deliveries (customer_id, delivery_id, rule_id, channel_id, due_at, created_at)
     SELECT customer_id, delivery_id, rule_id, channel_id, %(now)s, %(now)s FROM message

@@ -26,13 +26,13 @@ from upstream_pipelines.alerts.feedback import Judged, Judgement, judge
 from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.store import AlertState
 from upstream_pipelines.api.authentication import CanManage, CanRead, CanWork
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import Page, named
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.audit import record
 from upstream_pipelines.notes import TEXT_LENGTH
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=OnceRoute)
 
 
 class AlertsQuery(Page):

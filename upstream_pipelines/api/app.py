@@ -19,7 +19,9 @@ from upstream_pipelines.api import (
     health,
     members,
     monitoring,
+    own_password,
     problems,
+    product_flags,
     quality,
     reports,
     silences,
@@ -55,8 +57,8 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
     for module in (
-        auth, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
-        channels, configuration, quality, reports, webhook, uploads, health, monitoring,
+        auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
+        channels, configuration, product_flags, quality, reports, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

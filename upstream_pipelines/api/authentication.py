@@ -1,17 +1,20 @@
 """Who a request speaks for: the bearer ingestion token of a customer's system, or the access token of a person.
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
-`AuthenticatedPerson` (whoever is logged in), or `require(Action...)`, for which `CanRead` and its like stand (a member of
-the customer in the path whose role allows it). Routes without one stand on the list in the structural test. Not here:
+`AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), `require(Action...)`, for which `CanRead` and its like stand
+(a member of the customer in the path whose role allows it), or `CanOperate` (the platform's operator). Routes without one
+stand on the list in the structural test. Not here:
 issuing tokens, checking passwords, what roles allow.
 """
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Protocol
+from uuid import UUID
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -22,8 +25,9 @@ from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
+from upstream_pipelines.customers.store import active_customer
 from upstream_pipelines.customers.tokens import Caller, authenticate
-from upstream_pipelines.db.engine import Connection, connect, customer_transaction
+from upstream_pipelines.db.engine import Connection, connect, principal_transaction
 from upstream_pipelines.settings import Settings
 
 _ingestion = HTTPBearer(
@@ -32,37 +36,86 @@ _ingestion = HTTPBearer(
 _access = HTTPBearer(
     auto_error=False, scheme_name="access_token", description="The access token of a log-in: `upa_...`."
 )
+_operators = HTTPBearer(
+    auto_error=False,
+    scheme_name="operator_token",
+    description="UPSTREAM_OPERATOR_TOKEN, of the platform's operator.",
+)
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="upstream"'}
 
 
-@dataclass(frozen=True)
-class Acting:
-    """A member at work in a customer: who, in which role, and the customer's transaction.
+class Held(Protocol):
+    """A transaction that outlives the route's use of it (once.py)."""
+
+    def transaction(self, principal: Principal) -> AbstractContextManager[Connection]:
+        """The transaction, opened where it is not open yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Principal:
+    """Whoever asks for something to be changed: a person or, without `person_id`, an operator; in a customer or in none.
 
     The transaction is opened inside the route, in one thread, and is committed before the answer is made. A dependency
     that held it open would hold a connection while its route waits for a thread, and all threads may be waiting for one.
+    Of a request with an Idempotency-Key it is `held` until the answer is kept, in that same thread.
     """
+
+    customer_id: int | None
+    person_id: UUID | None
+    actor: Actor
+    settings: Settings
+    held: Held | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """A connection as upstream_api in a transaction that sees this customer, or this person, and no other."""
+        with self.held.transaction(self) if self.held is not None else self.own_transaction() as conn:
+            yield conn
+
+    @contextmanager
+    def own_transaction(self) -> Iterator[Connection]:
+        """The same, of nobody else."""
+        with (
+            connect(self.settings, "upstream_api") as conn,
+            principal_transaction(conn, self.customer_id, self.person_id),
+        ):
+            yield conn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acting(Principal):
+    """A member at work in a customer: who, and in which role."""
 
     customer_id: int
     slug: str
     role: Role
-    actor: Actor
     who: LoggedIn
-    settings: Settings
 
     @property
     def customer(self) -> CustomerKey:
         """The customer, as the domain's functions take it."""
         return CustomerKey(self.customer_id, self.slug)
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
-        """A connection as upstream_api in a transaction that sees this customer and no other."""
-        with (
-            connect(self.settings, "upstream_api") as conn,
-            customer_transaction(conn, self.customer_id, self.who.person_id),
-        ):
-            yield conn
+
+@dataclass(frozen=True, kw_only=True)
+class Operating(Principal):
+    """The platform's operator at work in a customer, of which no operator is a member."""
+
+    customer_id: int
+    slug: str
+
+    @property
+    def customer(self) -> CustomerKey:
+        """The customer, as the domain's functions take it."""
+        return CustomerKey(self.customer_id, self.slug)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Oneself(Principal):
+    """A person at work on their own log-in, in no customer."""
+
+    person_id: UUID
+    who: LoggedIn
 
 
 def _token(rate: RateClass) -> Callable[..., Caller]:
@@ -96,6 +149,20 @@ def _require_person(
 
 
 _require_person.rule = "person"  # type: ignore[attr-defined]
+
+
+def _require_oneself(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)]
+) -> Oneself:
+    """The same, who changes something of their own."""
+    who = _logged_in(request, credentials, None, RateClass.WRITE)
+    actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
+    return Oneself(
+        customer_id=None, person_id=who.person_id, actor=actor, settings=request.app.state.settings, who=who
+    )
+
+
+_require_oneself.rule = "person"  # type: ignore[attr-defined]
 
 
 def _logged_in(
@@ -143,19 +210,73 @@ def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acti
             )
         settings: Settings = request.app.state.settings
         actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
-        return Acting(who.customer_id, slug, who.role, actor, who, settings)
+        return Acting(
+            customer_id=who.customer_id, person_id=who.person_id, actor=actor, settings=settings, slug=slug,
+            role=who.role, who=who,
+        )  # fmt: skip
 
     # What the structural test reads.
     member.rule = action  # type: ignore[attr-defined]
     return member
 
 
+def _operator(
+    request: Request, slug: str, credentials: HTTPAuthorizationCredentials | None, rate: RateClass
+) -> Operating | None:
+    """Who sends the operator's token, for the active customer of that slug; None for everybody else."""
+    settings: Settings = request.app.state.settings
+    if credentials is None or settings.operator_token is None:
+        return None
+    if not hmac.compare_digest(
+        credentials.credentials.encode(), settings.operator_token.get_secret_value().encode()
+    ):
+        return None
+    limits_of(request).spend(request, rate, "operator")
+    with connect(settings, "upstream_api") as conn:
+        customer_id = active_customer(conn, slug.replace("\0", " "))
+    if customer_id is None:
+        raise ProblemError(404, "not_found", "There is no active customer of that slug.")
+    actor = Actor("operator", "api", "UPSTREAM_OPERATOR_TOKEN", request.state.request_id)
+    return Operating(customer_id=customer_id, person_id=None, actor=actor, settings=settings, slug=slug)
+
+
+def _require_operator(
+    request: Request,
+    slug: Annotated[str, Path(description="The customer's slug.")],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_operators)],
+) -> Operating:
+    """The platform's operator; a member of the customer is told whom to ask, all others what they are told everywhere."""
+    operating = _operator(request, slug, credentials, RateClass.WRITE)
+    if operating is None:
+        _require_reader(request, slug, credentials)
+        raise ProblemError(403, "forbidden", "This is the platform operator's to set. Ask them.")
+    return operating
+
+
+def _require_reader_or_operator(
+    request: Request,
+    slug: Annotated[str, Path(description="The customer's slug.")],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
+) -> Acting | Operating:
+    """A member of the customer who may read, or the platform's operator."""
+    return _operator(request, slug, credentials, RateClass.READ) or _require_reader(request, slug, credentials)
+
+
+_require_reader = require(Action.READ)
+# What the structural test reads.
+_require_operator.rule = "operator"  # type: ignore[attr-defined]
+_require_reader_or_operator.rule = Action.READ  # type: ignore[attr-defined]
+
+
 AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
 IngestingCaller = Annotated[Caller, Depends(_token(RateClass.INGEST))]
 UploadingCaller = Annotated[Caller, Depends(_token(RateClass.BULK))]
 AuthenticatedPerson = Annotated[LoggedIn, Depends(_require_person)]
+ChangingOneself = Annotated[Oneself, Depends(_require_oneself)]
 CanRead = Annotated[Acting, Depends(require(Action.READ))]
 CanExport = Annotated[Acting, Depends(require(Action.READ, RateClass.BULK))]
+CanReadOrOperate = Annotated[Acting | Operating, Depends(_require_reader_or_operator)]
+CanOperate = Annotated[Operating, Depends(_require_operator)]
 CanWork = Annotated[Acting, Depends(require(Action.WORK))]
 CanReport = Annotated[Acting, Depends(require(Action.WORK, RateClass.REPORT))]
 CanManage = Annotated[Acting, Depends(require(Action.MANAGE))]

@@ -88,6 +88,7 @@ class JsonRoute(APIRoute):
 
         async def bounded(request: Request) -> Response:
             body = await whole_body(request, _MODEL_BYTES)
+            request.state.body = body
 
             async def receive() -> Message:
                 return {"type": "http.request", "body": body, "more_body": False}

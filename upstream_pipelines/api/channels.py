@@ -16,14 +16,14 @@ from upstream_pipelines.alerts.channel_changes import ChannelInFull, add_webhook
 from upstream_pipelines.alerts.overview import ChannelState, channel_states
 from upstream_pipelines.alerts.store import enable_channel
 from upstream_pipelines.api.authentication import CanManage, CanRead
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute, ShownOnce
 from upstream_pipelines.api.parameters import TEXT, named
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.audit import record
 from upstream_pipelines.delivery.rotation import OVERLAP, rotate_secret
 from upstream_pipelines.delivery.trial_message import ask_for_test
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=OnceRoute)
 
 
 class NewWebhook(BaseModel):
@@ -33,11 +33,17 @@ class NewWebhook(BaseModel):
     url: Annotated[str, Field(min_length=1, max_length=2000, description="https, at a public address.")]
 
 
-class IssuedSecret(BaseModel):
+class IssuedSecret(ShownOnce):
     """A channel with its new signing secret, which is not shown again."""
 
+    secrets = ("secret",)
+    instead = (
+        "The secret was in the first answer alone. Replace it: POST /channels/{channel_id}/rotate-secret with a new "
+        'Idempotency-Key and {"at_once": true}.'
+    )
+
     channel: ChannelInFull
-    secret: str = Field(description="`whsec_...`, as Standard Webhooks has it.")
+    secret: str | None = Field(description="`whsec_...`, as Standard Webhooks has it.")
 
 
 class Rotation(BaseModel):

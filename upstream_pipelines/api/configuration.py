@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import Acting, CanManage, CanRead, CanWork
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import Name
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.claims.merge import names_applied
@@ -21,7 +21,7 @@ from upstream_pipelines.customers.parts import PartName, Replaced, part_of, repl
 from upstream_pipelines.customers.store import get_customer, lock_to_configure
 from upstream_pipelines.quality.rules import Grade
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["configuration"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["configuration"], route_class=OnceRoute)
 
 # The body ends at 64 KiB before that.
 _MOST = 5000

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import Acting, AuthenticatedPerson, CanManage, CanRead
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.members import Membership, memberships
 from upstream_pipelines.customers.roles import Role
@@ -20,7 +20,7 @@ from upstream_pipelines.customers.store import get_customer, rename_customer
 from upstream_pipelines.db.engine import Connection, connect, person_transaction
 
 router = APIRouter(tags=["customers"])
-_customer = APIRouter(prefix="/api/v1/customers/{slug}", route_class=JsonRoute)
+_customer = APIRouter(prefix="/api/v1/customers/{slug}", route_class=OnceRoute)
 
 
 class Me(BaseModel):

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import CanManage, CanRead, CanWork
-from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.drift_answers import Accepted, EventDetail, EventsPage, accepted, event_detail
+from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import TEXT, Name, Page, named
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.claims.listing import count_lines_of
@@ -27,7 +27,7 @@ from upstream_pipelines.drift.settings import LabelledDays, Signal
 from upstream_pipelines.drift.verdicts import accept_event
 from upstream_pipelines.notes import TEXT_LENGTH
 
-router = APIRouter(prefix="/api/v1/customers/{slug}/drift", tags=["drift"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}/drift", tags=["drift"], route_class=OnceRoute)
 
 Label = Annotated[str, Field(min_length=1, max_length=100, pattern=TEXT)]
 

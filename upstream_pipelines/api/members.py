@@ -9,12 +9,15 @@ from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import CanManage, CanRead
 from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute, ShownOnce
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers import members
 from upstream_pipelines.customers.members import Member
 from upstream_pipelines.customers.roles import Role
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["members"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["members"], route_class=OnceRoute)
+# Who has left is told nothing about the customer any more, not even that they left.
+_leaving = APIRouter(route_class=JsonRoute)
 
 
 class Invitation(BaseModel):
@@ -25,11 +28,17 @@ class Invitation(BaseModel):
     display_name: str = Field(default="", max_length=200)
 
 
-class Invited(BaseModel):
+class Invited(ShownOnce):
     """The member to be, and the token to hand over; it is not shown again."""
 
+    secrets = ("token",)
+    instead = (
+        "The token was in the first answer alone. Invite again, with a new Idempotency-Key: that makes a new token and ends "
+        "this one."
+    )
+
     member: Member
-    token: str = Field(description="For POST /api/v1/auth/password; good once, for 24 hours.")
+    token: str | None = Field(description="For POST /api/v1/auth/password; good once, for 24 hours.")
 
 
 class RoleChange(BaseModel):
@@ -83,7 +92,7 @@ def delete_member(acting: CanManage, person_id: UUID) -> None:
         members.remove(conn, acting.actor, acting.customer_id, person_id)
 
 
-@router.delete(
+@_leaving.delete(
     "/membership",
     status_code=204,
     summary="Leave a customer",
@@ -93,3 +102,6 @@ def delete_membership(acting: CanRead) -> None:
     """End one's own membership, whatever the role; the last owner stays."""
     with acting.transaction() as conn:
         members.leave(conn, acting.actor, acting.customer_id, acting.who.person_id)
+
+
+router.include_router(_leaving)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
+from upstream_pipelines.customers.idempotency import IdempotencyKeyReusedError
 from upstream_pipelines.customers.passwords import BusyError
 from upstream_pipelines.errors import (
     ConflictError,
@@ -30,7 +31,6 @@ from upstream_pipelines.errors import (
     NotFoundError,
     UpstreamError,
 )
-from upstream_pipelines.ingest.inbox import IdempotencyKeyReusedError
 
 # The standard library's logger: structlog's, where nobody configured it, prints the locals of every frame.
 _log = logging.getLogger(__name__)

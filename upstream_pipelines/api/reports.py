@@ -13,7 +13,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import CanExport, CanRead, CanReport
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import Page, named
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.reports.models import Format, checked_period, file_stem
@@ -26,7 +26,7 @@ from upstream_pipelines.reports.store import (
     request_report,
 )
 
-router = APIRouter(prefix="/api/v1/customers/{slug}/reports", tags=["reports"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}/reports", tags=["reports"], route_class=OnceRoute)
 
 MEDIA_TYPES: dict[Format, str] = {
     "html": "text/html; charset=utf-8",

@@ -13,13 +13,13 @@ from upstream_pipelines.alerts import feedback
 from upstream_pipelines.alerts.feedback import Silence
 from upstream_pipelines.alerts.rules import Signal
 from upstream_pipelines.api.authentication import CanManage, CanRead
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import Name, named
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.audit import record
 from upstream_pipelines.notes import TEXT_LENGTH
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=OnceRoute)
 
 _MOST_HOURS = 24 * 366
 

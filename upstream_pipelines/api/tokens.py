@@ -10,13 +10,13 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from upstream_pipelines.api.authentication import CanManage
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.once import OnceRoute, ShownOnce
 from upstream_pipelines.api.parameters import TEXT, named
 from upstream_pipelines.api.problems import documented
 from upstream_pipelines.customers.audit import record
 from upstream_pipelines.customers.tokens import TokenInfo, list_tokens, make_token, revoke_token
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["tokens"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["tokens"], route_class=OnceRoute)
 
 
 class NewToken(BaseModel):
@@ -26,11 +26,14 @@ class NewToken(BaseModel):
     expires_at: datetime | None = Field(default=None, description="Without a zone, UTC.")
 
 
-class IssuedToken(BaseModel):
+class IssuedToken(ShownOnce):
     """A token, which is not shown again, and what is shown of it later."""
 
+    secrets = ("token",)
+    instead = "The token was in the first answer alone. Revoke it by its token_id, and issue another with a new Idempotency-Key."
+
     info: TokenInfo
-    token: str
+    token: str | None
 
 
 @router.get("/tokens", summary="Ingestion tokens", responses=documented(401, 403, 404, 422, 429, 503))

@@ -17,8 +17,10 @@ from upstream_pipelines.api.incoming_file import IncomingFile, unwritable
 from upstream_pipelines.api.multipart import FileForm
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.webhook import Receipt
+from upstream_pipelines.customers.flags import require
+from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.tokens import Caller
-from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.engine import connect, customer_transaction
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.ingest.inbox import UploadStatus, find_upload, register_uploaded_file
 from upstream_pipelines.ingest.landing import upload_path
@@ -51,7 +53,7 @@ _BODY: dict[str, Any] = {
     "/api/v1/uploads/",
     status_code=202,
     summary="Upload a file of claims: CSV, or an X12 835 remittance",
-    responses=documented(400, 401, 408, 413, 415, 422, 429, 503),
+    responses=documented(400, 401, 403, 408, 413, 415, 422, 429, 503),
     openapi_extra=_BODY,
 )
 @router.post("/api/v1/uploads", status_code=202, include_in_schema=False)
@@ -59,6 +61,7 @@ async def receive_file(request: Request, caller: UploadingCaller) -> Receipt:
     """Answers 202 once the file is wholly stored and registered; loading it follows."""
     settings: Settings = request.app.state.settings
     form = FileForm(request.headers.get("content-type"))
+    await run_in_threadpool(_require_on, settings, caller)
     upload_id = uuid4()
     incoming: IncomingFile | None = None
     waiting = bytearray()
@@ -90,6 +93,11 @@ def read_upload(request: Request, caller: AuthenticatedCaller, upload_id: UUID) 
     """Status and counts of one of the customer's own uploads, by file or by webhook."""
     with connect(request.app.state.settings, "upstream_api") as conn:
         return find_upload(conn, caller, upload_id)
+
+
+def _require_on(settings: Settings, caller: Caller) -> None:
+    with connect(settings, "upstream_api") as conn, customer_transaction(conn, caller.customer_id):
+        require(conn, CustomerKey(caller.customer_id, caller.slug), "csv_upload")
 
 
 def _open(settings: Settings, caller: Caller, upload_id: UUID, file_name: str) -> IncomingFile:

@@ -74,7 +74,7 @@ class Receipt(BaseModel):
     "/api/v1/ingest/webhook/",
     status_code=202,
     summary="Send a batch of claims",
-    responses=documented(400, 401, 408, 409, 413, 415, 422, 429, 503),
+    responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     openapi_extra=_BODY,
 )
 @router.post("/api/v1/ingest/webhook", status_code=202, include_in_schema=False)

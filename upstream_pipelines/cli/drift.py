@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
+from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
@@ -76,6 +77,7 @@ def look(
             raise ConflictError(
                 f"Customer {slug} is disabled. `upstream customers enable {slug}` takes it up again."
             )
+        require(conn, customer, "drift")
         with progress(f"Looking at {len(days)} day{'s' if len(days) > 1 else ''} …", quiet=json):
             refresh_activity(conn, customer.customer_id)
             made = look_at(conn, settings, customer, days)

@@ -24,6 +24,7 @@ from upstream_pipelines.cli import (
     keeping,
     people,
     platform,
+    product_flags,
     reports,
     status,
     tokens,
@@ -69,6 +70,7 @@ app.add_typer(customers.app, name="customers")
 customers.app.command("token")(tokens.token)
 customers.app.command("tokens")(tokens.tokens)
 customers.app.command("revoke-token")(tokens.revoke)
+customers.app.command("flags")(product_flags.flags)
 customers.app.command("delete")(customer_data.delete)
 app.add_typer(people.members, name="members")
 app.add_typer(people.people, name="people")

@@ -7,8 +7,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from upstream_pipelines.cli.output import Json, out, print_fields, print_json, print_table, short_command_settings
+from upstream_pipelines.customers.flags import customers_without
+from upstream_pipelines.customers.store import active_customers
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
+from upstream_pipelines.ingest.landing_watch import left_files
 from upstream_pipelines.operations.status import Status, read_status
 
 _WHY = {
@@ -26,10 +29,20 @@ def status(*, json: Json = False) -> None:
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         found = read_status(conn)
+        untaken = customers_without(conn, "csv_upload")
+        left = left_files(
+            settings, [customer.slug for customer in active_customers(conn) if customer.customer_id in untaken]
+        )
     if json:
-        print_json(asdict(found))
+        print_json({**asdict(found), "left_in_landing_zone": [asdict(one) for one in left]})
     else:
         _print(found)
+        if left:
+            print_table(
+                "Files left in the landing zone: csv_upload is off",
+                ("customer", "files", "what"),
+                ((one.slug, one.files, f"`upstream customers flags {one.slug} --on csv_upload`") for one in left),
+            )
 
 
 def _print(found: Status) -> None:

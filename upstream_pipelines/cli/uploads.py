@@ -19,6 +19,7 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
@@ -74,6 +75,7 @@ def upload(
             raise ConflictError(
                 f"Customer {slug} is disabled. `upstream customers enable {slug}` takes it up again."
             )
+        require(conn, customer, "csv_upload")
         upload_id = send_file(conn, settings, customer, file)
         with progress(f"Reading {file.name} …", quiet=json):
             source = get_upload(conn, customer.customer_id, upload_id)["source"]

@@ -113,9 +113,14 @@ def record(
             "entity_kind": kind,
             "entity_id": str(entity_id)[:200],
             "request_id": actor.request_id,
-            "details": Jsonb({**(details or {}), **({"sudo_user_said": actor.said} if actor.said else {})}),
+            "details": Jsonb(full_details(actor, details or {})),
         },
     )
+
+
+def full_details(actor: Actor, details: Mapping[str, Detail]) -> dict[str, Detail]:
+    """The details of an act with what its actor adds to them."""
+    return {**details, **({"sudo_user_said": actor.said} if actor.said else {})}
 
 
 def read_acts(

@@ -97,6 +97,15 @@ SELECT person_id, email, password_hash, customer_id FROM find_password_token(%(t
 -- The first password of a person, or a new one by a reset token.
 SELECT person_id FROM set_password(%(person_id)s, %(token_sha256)s, %(password_hash)s);
 
+-- name: change_password
+-- The password of the person of the transaction; false where the checked one is theirs no longer.
+SELECT change_password(%(checked_hash)s, %(new_hash)s);
+
+-- name: end_other_sessions
+-- All log-ins of a person that still run, but one. Served by login_sessions_person.
+UPDATE login_sessions SET ended_at = now(), ending = 'password'
+ WHERE person_id = %(person_id)s AND session_id <> %(session_id)s AND ended_at IS NULL;
+
 -- name: take_up_invitation
 -- A membership that holds from now on; no row where the token was used or the password changed meanwhile.
 SELECT customer_id, person_id, role FROM take_up_invitation(%(token_sha256)s, %(checked_hash)s);
@@ -226,3 +235,39 @@ RETURNING customer_id;
 -- name: customers_of_person
 -- The customers a person is a member of or invited to. Served by members_person.
 SELECT customer_id FROM members WHERE person_id = %(person_id)s ORDER BY customer_id;
+
+
+-- name: hold_key
+-- One request a key at a time, until its transaction ends. No index: a lock in memory.
+SELECT pg_try_advisory_xact_lock(hashtextextended(%(key)s, %(customer_id)s));
+
+-- name: kept_answer
+-- What a request of that key was answered, unless that is so long ago that the key may be used again. Served by the unique key.
+SELECT request_sha256, status, answer, location FROM kept_answers
+ WHERE key_sha256 = %(key_sha256)s AND principal = %(principal)s
+   AND (customer_id = %(customer_id)s OR (%(customer_id)s::bigint IS NULL AND customer_id IS NULL))
+   AND kept_at >= now() - %(days)s * interval '1 day';
+
+-- name: keep_answer
+-- The first answer, in the place of one that is too old to be given again. By the unique key.
+INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status, answer, location)
+VALUES (%(customer_id)s, %(principal)s, %(key_sha256)s, %(request_sha256)s, %(status)s, %(answer)s, %(location)s)
+    ON CONFLICT (key_sha256, principal, customer_id) DO UPDATE
+   SET request_sha256 = excluded.request_sha256, status = excluded.status, answer = excluded.answer,
+       location = excluded.location, kept_at = now();
+
+-- name: products_off
+-- Parts of the product that are off for a customer (primary key).
+SELECT products_off FROM customers WHERE customer_id = %(customer_id)s;
+
+-- name: customers_without
+-- Active customers for which a part is off.
+SELECT customer_id FROM customers WHERE status = 'active' AND %(flag)s = ANY (products_off);
+
+-- name: set_product_flags
+-- Those of the customer of the transaction, by an operator, with a row of the trail.
+SELECT set_product_flags(%(off)s, %(actor_id)s, %(actor_name)s, %(request_id)s, %(details)s);
+
+-- name: customer_of_slug
+-- The active customer of a slug, for an operator over HTTP, who is a member of none.
+SELECT customer_of_slug(%(slug)s);

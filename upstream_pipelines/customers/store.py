@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from psycopg.types.json import Jsonb
 
@@ -79,6 +79,13 @@ def list_customers(conn: Connection) -> list[Customer]:
 def active_customers(conn: Connection) -> list[CustomerKey]:
     """The active customers, by slug."""
     return [CustomerKey(*row) for row in conn.execute(QUERIES.select_active).fetchall()]
+
+
+def active_customer(conn: Connection, slug: str) -> int | None:
+    """The number of the active customer of a slug, for an operator who is a member of none (role upstream_api)."""
+    row = conn.execute(QUERIES.customer_of_slug, {"slug": slug}).fetchone()
+    assert row is not None
+    return cast(int | None, row[0])
 
 
 def count_active(conn: Connection) -> int:

@@ -165,18 +165,24 @@ def name_customer(conn: Connection, customer_id: int) -> None:
 @contextmanager
 def customer_transaction(conn: Connection, customer_id: int, person_id: UUID | None = None) -> Iterator[None]:
     """A transaction in which the API role sees this customer and no other, and writes the acts of that person."""
-    with conn.transaction():
-        # set_config(..., true) is SET LOCAL: a session-level SET would stay on the pooled connection.
-        conn.execute(
-            "SELECT set_config('app.customer_id', %s, true), set_config('app.person_id', %s, true)",
-            (str(customer_id), str(person_id or "")),
-        )
+    with principal_transaction(conn, customer_id, person_id):
         yield
 
 
 @contextmanager
 def person_transaction(conn: Connection, person_id: UUID) -> Iterator[None]:
     """A transaction in which the API role sees this person, the customers it is a member of, and no claim of any."""
+    with principal_transaction(conn, None, person_id):
+        yield
+
+
+@contextmanager
+def principal_transaction(conn: Connection, customer_id: int | None, person_id: UUID | None) -> Iterator[None]:
+    """A transaction of the API for whoever acts: a person in a customer, a person alone, or an operator (no person)."""
     with conn.transaction():
-        conn.execute("SELECT set_config('app.person_id', %s, true)", (str(person_id),))
+        # set_config(..., true) is SET LOCAL: a session-level SET would stay on the pooled connection.
+        conn.execute(
+            "SELECT set_config('app.customer_id', %s, true), set_config('app.person_id', %s, true)",
+            ("" if customer_id is None else str(customer_id), str(person_id or "")),
+        )
         yield

@@ -11,6 +11,7 @@ import dagster as dg
 
 from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
+from upstream_pipelines.customers.flags import customers_without, require
 from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.customers.store import count_active, customers_of_bucket, get_customer
 from upstream_pipelines.db.engine import Connection
@@ -152,6 +153,7 @@ def payer_drift(
 ) -> dg.MaterializeResult[None]:
     days = look_days(config.as_of, config.from_day)
     with platform.for_customer(context.partition_key) as (settings, conn, customer):
+        require(conn, customer, "drift")
         made = look_at(conn, settings, customer, days, run_id=context.run.run_id)
         metadata = metadata_of(conn, customer, made)
     return dg.MaterializeResult(metadata=metadata)
@@ -195,7 +197,7 @@ def _look_in_sweep(
 
 @dg.op(tags={"dagster/kind": "scipy"})
 def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platform: Platform) -> None:
-    """Look at every active customer of the bucket; one that fails does not stop the others.
+    """Look at every active customer of the bucket whose drift is on; one that fails does not stop the others.
 
     The run fails at its end when any customer failed, names them, and has written a run failure alert
     for each. A re-execution from the UI takes the same bucket; looks already made are made again with the
@@ -204,7 +206,12 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
     days = look_days(config.as_of, config.from_day)
     failed: list[str] = []
     with platform.connect() as (settings, conn):
-        customers = customers_of_bucket(conn, config.bucket, config.buckets)
+        off = customers_without(conn, "drift")
+        bucket = customers_of_bucket(conn, config.bucket, config.buckets)
+        customers = [customer for customer in bucket if customer.customer_id not in off]
+        if len(customers) < len(bucket):
+            left_out = [customer.slug for customer in bucket if customer.customer_id in off]
+            context.log.info("left out, for drift is off: %s", ", ".join(left_out))
         show = count_active(conn) <= _MATERIALISE_ALL_UP_TO
         link = f"{settings.ui_url}/runs/{context.run_id}"
         for customer in customers:

@@ -13,6 +13,7 @@ import dagster as dg
 
 from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery, write_sweep_failure
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
+from upstream_pipelines.customers.flags import customers_without
 from upstream_pipelines.customers.store import active_customers, customers_of_bucket
 from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
@@ -62,10 +63,20 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
         missing = [customer.slug for customer in customers if customer.slug not in known]
         watch = _WATCHED.setdefault(settings.landing_root, LandingWatch())
         due = set(watch.due(settings, (customer.slug for customer in customers)))
+        untaken = customers_without(conn, "csv_upload")
         for customer in customers:
             if customer.slug not in due:
                 continue
             try:
+                if customer.customer_id in untaken:
+                    left = watch.newly_left(settings, customer.slug)
+                    if left is not None:
+                        context.log.warning(
+                            "landing folder of %s: %s files are left where they are, csv_upload is off. `upstream customers "
+                            "flags %s --on csv_upload` has them taken.", customer.slug, left, customer.slug,
+                        )  # fmt: skip
+                    continue
+                watch.taken_again(customer.slug)
                 register_landed_files(conn, settings, customer)
                 watch.looked(settings, customer.slug)
             except OSError as error:
@@ -193,7 +204,12 @@ def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.S
                 if left <= 0:
                     told_to[run.run_id], unfinished = after, True
                     continue
-                bucket = customers_of_bucket(conn, sweep.bucket, sweep.buckets)
+                off = customers_without(conn, "drift")
+                bucket = [
+                    one
+                    for one in customers_of_bucket(conn, sweep.bucket, sweep.buckets)
+                    if one.customer_id not in off
+                ]
                 told, asked, stopped = write_sweep_failure(
                     conn, [one.customer_id for one in bucket if one.customer_id > after], sweep,
                     read_end(context.instance, run), link=f"{settings.ui_url}/runs/{run.run_id}", most=left,

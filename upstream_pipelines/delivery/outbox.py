@@ -14,6 +14,7 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from upstream_pipelines.alerts.life import PRODUCT_OFF
 from upstream_pipelines.alerts.notices import channel_disabled_content, channel_disabled_subject
 from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
 from upstream_pipelines.db.engine import Connection
@@ -210,6 +211,7 @@ class Outbox:
             ALERT_QUERIES.write_channel_trouble,
             {
                 **key,
+                "product_off": PRODUCT_OFF,
                 "subject_id": channel_disabled_subject(leased.channel_id, now),
                 "content": Jsonb({**content, "customer": leased.contents[0]["customer"]}),
             },

@@ -53,6 +53,7 @@ def try_channel(
 
     Raises:
         NotFoundError: there is no such channel.
+        ProductOffError: alerts are off for the customer.
         ConflictError: it is switched off; the message says why, and how to switch it on.
     """
     asked = ask_for_test(conn, customer_id, name)

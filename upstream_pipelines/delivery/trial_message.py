@@ -9,6 +9,8 @@ import shlex
 from dataclasses import dataclass
 from uuid import UUID, uuid4
 
+from upstream_pipelines.customers.flags import require
+from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.db.engine import Connection, name_customer
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError, NotFoundError
@@ -31,6 +33,7 @@ def ask_for_test(conn: Connection, customer_id: int, name: str) -> AskedTest:
 
     Raises:
         NotFoundError: there is no such channel.
+        ProductOffError: alerts are off for the customer.
         ConflictError: it is switched off; the message says why, and how to switch it on.
     """
     with conn.transaction():
@@ -40,6 +43,7 @@ def ask_for_test(conn: Connection, customer_id: int, name: str) -> AskedTest:
                 f"There is no channel {name}. `upstream customers configure` lists channels in a file."
             )
         channel_id, kind, enabled, reason, slug = found
+        require(conn, CustomerKey(customer_id, slug), "alerts")
         asked = AskedTest(uuid4(), uuid4(), kind, slug)
         key = {"channel_id": channel_id, "alert_id": asked.alert_id, "delivery_id": asked.delivery_id}
         name_customer(conn, customer_id)

@@ -347,13 +347,13 @@ HAVING bool_or(c.failing >= c.usual + CASE WHEN c.what = 'score' THEN 0.05 ELSE 
  ORDER BY 3, 2;
 
 -- name: select_placebo_due
--- Customers to measure on a night: this night's seventh, and those not measured for a week, the longest unmeasured
+-- Customers whose drift is on to measure on a night: this night's seventh, and those not measured for a week, the longest unmeasured
 -- first (customers read whole; primary key of drift_placebo).
 SELECT c.customer_id, c.slug
   FROM customers AS c
   LEFT JOIN LATERAL (SELECT max(measured_on) AS measured_on FROM drift_placebo AS p
                       WHERE p.customer_id = c.customer_id) AS last ON true
- WHERE c.status = 'active' AND last.measured_on IS DISTINCT FROM %(night)s
+ WHERE c.status = 'active' AND 'drift' <> ALL (c.products_off) AND last.measured_on IS DISTINCT FROM %(night)s
    AND (mod(hashtextextended(c.slug, 0) & 9223372036854775807, %(nights)s) = %(turn)s
         OR last.measured_on IS NULL OR last.measured_on <= %(night)s::date - %(nights)s::integer)
  ORDER BY last.measured_on NULLS FIRST, c.customer_id

@@ -13,26 +13,16 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.customers.flags import switched_off
+from upstream_pipelines.customers.idempotency import IdempotencyKeyReusedError, KeyInFlightError
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, customer_transaction
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.recognise import FileSource
 from upstream_pipelines.ingest.uploads import rejections
 
 _QUERIES = "upstream_pipelines.ingest"
-
-
-class IdempotencyKeyReusedError(ConflictError):
-    """The key was used for another body in the last 7 days."""
-
-    code = "idempotency_key_reused"
-
-
-class BatchInFlightError(ConflictError):
-    """A request with the same key has not been answered yet."""
-
-    code = "idempotency_key_in_flight"
 
 
 @dataclass(frozen=True)
@@ -101,7 +91,8 @@ def accept_batch(
 
     Raises:
         IdempotencyKeyReusedError: same key, another body.
-        BatchInFlightError: a request with the same key is being stored right now.
+        KeyInFlightError: a request with the same key is being stored right now.
+        ProductOffError: batches are switched off for the customer; one that was accepted before is answered again.
     """
     queries = load_queries(_QUERIES)
     digest = hashlib.sha256(body).digest()
@@ -122,7 +113,7 @@ def accept_batch(
     with customer_transaction(conn, caller.customer_id):
         if idempotency_key is not None:
             if conn.execute(queries.hold_idempotency_key, values).fetchone() != (True,):
-                raise BatchInFlightError(
+                raise KeyInFlightError(
                     "A request with this Idempotency-Key is being stored. Send it again in a second."
                 )
             first = conn.execute(queries.batch_of_idempotency_key, values).fetchone()
@@ -134,7 +125,8 @@ def accept_batch(
                         "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
                     )
                 return Accepted(upload_id=first[0], request_id=first[2], replayed=True)
-        conn.execute(queries.add_batch, values)
+        if conn.execute(queries.add_batch, values).rowcount == 0:
+            raise switched_off(caller.slug, "webhook_ingest")
     return Accepted(upload_id, request_id, replayed=False)
 
 

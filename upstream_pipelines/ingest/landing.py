@@ -67,6 +67,25 @@ def settled_files(settings: Settings, slug: str) -> Iterator[LandedFile]:
     yield from sorted(landed, key=lambda file: (file.written_at, file.path.name))
 
 
+def count_left(settings: Settings, slug: str) -> int:
+    """How many files lie in a customer's folder and would be taken, now or when they stand still.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    folder = UPath(settings.landing_root) / slug
+    if not folder.exists():
+        return 0
+    return sum(
+        1
+        for path in folder.iterdir()
+        if not path.name.startswith(".")
+        and not path.name.lower().endswith(_UNFINISHED)
+        and not path.is_symlink()
+        and path.is_file()
+    )
+
+
 def upload_path(settings: Settings, slug: str, upload_id: UUID, file_name: str) -> UPath:
     """Where an uploaded file is streamed to; its folder is made."""
     folder = customer_folder(settings, slug) / ".uploads" / str(upload_id)

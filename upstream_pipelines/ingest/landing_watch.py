@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from upath import UPath
 
-from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.ingest.landing import count_left, customer_folder
 from upstream_pipelines.settings import Settings
 
 
@@ -27,6 +28,7 @@ class LandingWatch:
         self._changed: dict[str, int] = {}
         self._empty_once: dict[str, int] = {}
         self._empty: dict[str, int] = {}
+        self._left: dict[str, int] = {}
 
     def due(self, settings: Settings, slugs: Iterable[str]) -> list[str]:
         """The customers whose folder may hold something, or is not there yet.
@@ -53,6 +55,39 @@ class LandingWatch:
         if self._empty_once.get(slug) == changed:
             self._empty[slug] = changed
         self._empty_once[slug] = changed
+
+    def newly_left(self, settings: Settings, slug: str) -> int | None:
+        """How many files lie in the folder of a customer whose files are not taken (`csv_upload` is off); None where that
+        was said already, or there are none.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        count = count_left(settings, slug)
+        said, self._left[slug] = self._left.get(slug, 0), count
+        return count if count not in {0, said} else None
+
+    def taken_again(self, slug: str) -> None:
+        """Its files are taken: what is left later is said anew."""
+        self._left.pop(slug, None)
+
+
+@dataclass(frozen=True)
+class LeftFiles:
+    """A customer whose files are not taken, and how many lie in its folder."""
+
+    slug: str
+    files: int
+
+
+def left_files(settings: Settings, customers: Iterable[str]) -> list[LeftFiles]:
+    """Those of the customers, by slug, in whose folder files lie.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+    counted = [LeftFiles(slug, count_left(settings, slug)) for slug in customers]
+    return [one for one in counted if one.files]
 
 
 def _times_of_change(root: UPath) -> dict[str, int]:

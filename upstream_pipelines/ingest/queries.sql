@@ -208,11 +208,12 @@ SELECT i.upload_id, i.body_sha256, u.request_id, i.received_at < now() - interva
 
 -- name: add_batch
 -- A received batch as its upload and the body as sent; the loader counts its rows. One statement, since each round trip of a
--- request takes as long as the insert.
+-- request takes as long as the insert; nothing where batches are switched off for the customer.
 WITH added AS (
     INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id, token_id)
-    VALUES (%(customer_id)s, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
-            jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s, %(token_id)s)
+    SELECT customer_id, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
+           jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s, %(token_id)s
+      FROM customers WHERE customer_id = %(customer_id)s AND 'webhook_ingest' <> ALL (products_off)
     RETURNING customer_id, upload_id
 )
 INSERT INTO webhook_inbox (customer_id, upload_id, idempotency_key, body, body_sha256)
@@ -259,7 +260,7 @@ SELECT EXISTS (
 
 -- name: arrivals
 -- The last day on which customers sent, a silence that goes on, and the days on which they sent from `since` on; of the
--- active ones, or of one. Of all, the days are read only where nothing came after `quiet_since` and no cadence is set:
+-- active ones that may send at all, or of one. Of all, the days are read only where nothing came after `quiet_since` and no cadence is set:
 -- nobody else can have gone silent (10,000 customers with 180 days each: 22 s for all of them). From day to day by
 -- uploads_arrivals: a customer's thousands of batches a day are not read.
 WITH RECURSIVE watched AS (
@@ -271,7 +272,8 @@ WITH RECURSIVE watched AS (
       FROM customers AS c
       LEFT JOIN LATERAL (SELECT (u.received_at AT TIME ZONE 'UTC')::date AS day FROM uploads AS u
                           WHERE u.customer_id = c.customer_id ORDER BY u.received_at DESC LIMIT 1) AS last ON true
-     WHERE CASE WHEN %(customer_id)s::bigint IS NULL THEN c.status = 'active' ELSE c.customer_id = %(customer_id)s END
+     WHERE CASE WHEN %(customer_id)s::bigint IS NULL THEN c.status = 'active' AND NOT c.products_off @> '{csv_upload,webhook_ingest}'
+                ELSE c.customer_id = %(customer_id)s END
 ), sent AS (
     SELECT w.customer_id, first.day
       FROM watched AS w CROSS JOIN LATERAL (

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
 
+from upstream_pipelines.customers.idempotency import KEPT_DAYS
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import UpstreamError
@@ -44,7 +45,7 @@ class Cleaned:
 @dataclass(frozen=True)
 class _Rows:
     kind: str
-    setting: str
+    setting: str | int
     count: LiteralString
     delete: LiteralString
     at_once: int = BATCH_ROWS
@@ -61,6 +62,8 @@ _ROWS = (
         QUERIES.count_deliveries,
         QUERIES.delete_deliveries,
     ),
+    # No setting: it is promised.
+    _Rows("answers kept for idempotency keys", KEPT_DAYS, QUERIES.count_kept_answers, QUERIES.delete_kept_answers),
     _Rows(
         "files of reports",
         "retain_reports_days",
@@ -87,7 +90,7 @@ def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bo
     """
     cleaned = []
     for rows in _ROWS:
-        days = getattr(settings, rows.setting)
+        days = rows.setting if isinstance(rows.setting, int) else getattr(settings, rows.setting)
         before = oldest_kept(now, days)
         older = 0
         if before is not None:

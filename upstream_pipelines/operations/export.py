@@ -63,7 +63,8 @@ EXPORTED = (
     "webhook_inbox",
 )
 LEFT_OUT: Mapping[str, str] = {
-    "touched_days": "days that wait to be counted again; counted, they are in payer_activity"
+    "kept_answers": "answers given again for an Idempotency-Key; what was done is in the other tables",
+    "touched_days": "days that wait to be counted again; counted, they are in payer_activity",
 }
 # Columns of another table, by its key: a member is known to the customer by the e-mail, not by the id.
 ADDED: Mapping[str, tuple[str, str, str]] = {"members": ("people", "person_id", "email")}

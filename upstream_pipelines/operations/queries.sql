@@ -101,6 +101,15 @@ DELETE FROM webhook_inbox AS d USING (
      LIMIT %(limit)s FOR UPDATE OF i SKIP LOCKED) AS old
  WHERE d.customer_id = old.customer_id AND d.upload_id = old.upload_id;
 
+-- name: count_kept_answers
+-- What delete_kept_answers would delete (kept_answers_old).
+SELECT count(*) FROM kept_answers WHERE kept_at < %(before)s;
+
+-- name: delete_kept_answers
+-- First answers that are given again no more; a batch. As above.
+DELETE FROM kept_answers WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM kept_answers WHERE kept_at < %(before)s LIMIT %(limit)s FOR UPDATE SKIP LOCKED));
+
 -- name: count_deliveries
 -- What delete_deliveries would delete: messages that ended, of which no alert is of an event that goes on, ended lately
 -- or whose end is still owed to a channel: whether it goes there rests on them. All deliveries are read, their alerts by the

@@ -12,6 +12,7 @@ from uuid import UUID, uuid4
 from psycopg.rows import class_row, dict_row
 
 from upstream_pipelines.customers.audit import Actor, record
+from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.ids import id_pattern
@@ -103,8 +104,10 @@ def request_report(conn: Connection, actor: Actor, customer: CustomerKey, period
     act stands in the trail where it makes a report.
 
     Raises:
+        ProductOffError: reports are off for the customer; those that wait are made all the same.
         ConflictError: reports of this period end as fast as they are asked for.
     """
+    require(conn, customer, "reports")
     values = {
         "customer_id": customer.customer_id, "first": period.first, "until": period.until, "actor_kind": actor.kind,
         "actor_id": actor.id, "actor_name": actor.name, "request_id": actor.request_id,

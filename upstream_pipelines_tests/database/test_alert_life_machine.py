@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import HealthCheck
@@ -28,6 +28,9 @@ from upstream_pipelines.alerts.store import (
     sync_rules,
     write_drift_alerts,
 )
+from upstream_pipelines.customers.audit import operator
+from upstream_pipelines.customers.flag_changes import replace_flags
+from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.channels import WebhookChannel
@@ -112,11 +115,13 @@ class Life(RuleBasedStateMachine):
         self.gone: list[Event] = []
         self.alerts: list[Written] = []
         self.quiet: list[Quiet] = []
-        self.off = False
+        # Why nobody can be told, as what is held back for it says.
+        self.off: Literal["channel", "product"] | None = None
         self.noise: dict[tuple[uuid.UUID, str, int], tuple[str, datetime]] = {}
         self.got: Counter[tuple[str, str, str]] = Counter()
+        self.slug = next(_slugs)
         row = self.conn.execute(
-            "INSERT INTO customers (slug, name) VALUES (%s, 'C') RETURNING customer_id", (next(_slugs),)
+            "INSERT INTO customers (slug, name) VALUES (%s, 'C') RETURNING customer_id", (self.slug,)
         ).fetchone()
         assert row is not None
         self.customer = int(row[0])
@@ -171,7 +176,7 @@ class Life(RuleBasedStateMachine):
 
     def _why_not(self, name: str, subject: tuple[str, str], severity: int) -> tuple[str, datetime | None] | None:
         if self.off:
-            return "channel", None
+            return self.off, None
         lately = self._of(name, subject, since=self.now - MONTH)
         if lately and severity >= max(alert.severity for alert in lately) + 2:
             return None
@@ -198,7 +203,7 @@ class Life(RuleBasedStateMachine):
         alert = Written(name, event, notice, step, severity, self.now)
         why = None if notice == "escalated" else self._why_not(name, event.subject, severity)
         if notice == "resolved":
-            why = (("channel", None) if self.off else None) if self._is_owed(name, event) else ("opening", None)
+            why = ((self.off, None) if self.off else None) if self._is_owed(name, event) else ("opening", None)
         if why is None:
             alert.told = self.now
         else:
@@ -331,21 +336,43 @@ class Life(RuleBasedStateMachine):
     @rule()
     def its_channel_goes_off(self) -> None:
         """Where nothing waits: what waits for a channel that goes off is dead, and resent by hand."""
-        self.off = self.conn.execute(
-            """UPDATE alert_channels SET enabled = false, disabled_at = %(now)s
-                WHERE customer_id = %(c)s AND NOT EXISTS (
-                      SELECT FROM deliveries WHERE customer_id = %(c)s AND state NOT IN ('sent', 'dead'))""",
-            {"c": self.customer, "now": self.now},
-        ).rowcount == 1  # fmt: skip
+        if self._nothing_waits():
+            self.off = "channel"
+            self.conn.execute(
+                "UPDATE alert_channels SET enabled = false, disabled_at = %s WHERE customer_id = %s",
+                (self.now, self.customer),
+            )
+
+    @precondition(lambda self: not self.off)
+    @rule()
+    def its_alerts_are_switched_off(self) -> None:
+        """Where nothing waits: what waits would go out all the same."""
+        if self._nothing_waits():
+            self.off = "product"
+            self._switch_alerts(on=False)
 
     @precondition(lambda self: self.off)
     @rule()
-    def its_channel_is_on_again(self) -> None:
-        self.off = False
+    def what_is_off_is_on_again(self) -> None:
         for alert in self.alerts:
-            if alert.held == "channel" and (not alert.over or alert.notice == "resolved"):
+            if alert.held == self.off and (not alert.over or alert.notice == "resolved"):
                 alert.until = self.now
-        enable_channel(self.conn, self.customer, "hook", self.now)
+        if self.off == "channel":
+            enable_channel(self.conn, self.customer, "hook", self.now)
+        else:
+            self._switch_alerts(on=True)
+        self.off = None
+
+    def _switch_alerts(self, *, on: bool) -> None:
+        key = CustomerKey(self.customer, self.slug)
+        replace_flags(self.conn, operator(), key, {"alerts": on}, now=self.now)
+
+    def _nothing_waits(self) -> bool:
+        waiting = self.conn.execute(
+            "SELECT 1 FROM deliveries WHERE customer_id = %s AND state NOT IN ('sent', 'dead') LIMIT 1",
+            (self.customer,),
+        )
+        return waiting.fetchone() is None
 
     @rule(passes=st.sampled_from([timedelta(minutes=1), HOUR, 4 * HOUR, 24 * HOUR, timedelta(days=31)]))
     def time_passes(self, passes: timedelta) -> None:
@@ -449,7 +476,7 @@ class Life(RuleBasedStateMachine):
         ]  # fmt: skip
         verdicts = [
             ("opening", None) if a.notice == "resolved" and not self._is_owed(a.rule, a.event, a)
-            else ("channel", None) if self.off
+            else (self.off, None) if self.off
             else None if a.notice == "resolved"
             else self._why_not(a.rule, a.event.subject, a.severity)
             for a in due

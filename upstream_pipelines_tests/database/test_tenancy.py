@@ -59,6 +59,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
         ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
         ("upload_runs", "step"): "read",
         ("upload_measures", "state"): "first",
+        ("kept_answers", "principal"): "operator", ("kept_answers", "key_sha256"): "0" * 64, ("kept_answers", "status"): 201,
         ("report_runs", "state"): "waiting", ("report_runs", "period_until"): date(2026, 1, 2), ("report_files", "format"): "html",
     }  # fmt: skip
     # Columns that may be null where others are not.

@@ -11,14 +11,13 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from upstream_pipelines.customers.idempotency import IdempotencyKeyReusedError, KeyInFlightError
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.inbox import (
     Accepted,
-    BatchInFlightError,
-    IdempotencyKeyReusedError,
     accept_batch,
     find_upload,
     read_batch_body,
@@ -147,7 +146,7 @@ def test_a_request_in_flight_is_told_apart_at_once(
         blocker.execute("LOCK TABLE uploads IN SHARE MODE")
         first = pool.submit(_accept, settings, callers[0], key="k1")
         _wait_until_blocked(pipeline)
-        with pytest.raises(BatchInFlightError):
+        with pytest.raises(KeyInFlightError):
             _accept(settings, callers[0], key="k1")
         blocker.rollback()
         assert not first.result(timeout=10).replayed
@@ -173,7 +172,7 @@ def test_twenty_at_once_with_one_key_make_one_batch(
         while True:
             try:
                 accepted = _accept(settings, callers[0], key="k1")
-            except BatchInFlightError:
+            except KeyInFlightError:
                 continue
             return accepted.upload_id, accepted.replayed
 

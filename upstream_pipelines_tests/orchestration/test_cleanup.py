@@ -112,6 +112,12 @@ def _fill(conn: Connection, settings: Settings) -> None:
            SELECT customer_id, sha256('1'), 'upi_1', now() - interval '89 days' FROM customers
            UNION ALL SELECT customer_id, sha256('2'), 'upi_2', NULL FROM customers"""
     )
+    conn.execute(
+        """INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status, kept_at)
+           SELECT customer_id, 'operator', encode(sha256(days::text::bytea), 'hex'), sha256('x'), 204,
+                  now() - days * interval '1 day'
+             FROM customers, (VALUES (6), (8)) AS v (days)"""
+    )
     # Messages that ended 401 days ago: of an event that is over as long, of one that goes on, of one that ended lately, of
     # one whose end is owed to a channel that is off, and one that is not sent yet.
     conn.execute(
@@ -188,7 +194,8 @@ def _fill(conn: Connection, settings: Settings) -> None:
 
 OLDER = {
     "rejected rows": 1, "webhook bodies": 1, "messages with their attempts": 1, "expired tokens": 1, "ended log-ins": 2,
-    "expired invitations": 1, "people who left": 1, "files that were read": 2, "files of reports": 2,
+    "answers kept for idempotency keys": 1, "expired invitations": 1, "people who left": 1, "files that were read": 2,
+    "files of reports": 2,
 }  # fmt: skip
 
 
@@ -212,6 +219,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     assert {table: _count(pipeline, table) for table in ("rejected_rows", "webhook_inbox", "ingestion_tokens", "report_files")} == {
         "rejected_rows": 1, "webhook_inbox": 2, "ingestion_tokens": 2, "report_files": 2,
     }  # fmt: skip
+    assert _count(pipeline, "kept_answers") == 1
     people = pipeline.execute("SELECT array_agg(split_part(email, '@', 1) ORDER BY email) FROM people").fetchone()
     assert people == (["asked", "lately", "member", "new"],)
     assert (_count(pipeline, "login_sessions"), _count(pipeline, "session_tokens")) == (2, 2)
@@ -239,7 +247,8 @@ def test_nothing_goes_where_the_settings_say_for_ever(settings: Settings, pipeli
     for_ever = settings.model_copy(
         update={name: 0 for name in type(settings).model_fields if name.startswith("retain_")}
     )
-    assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC))} == {0}
+    gone = {one.kind: one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC)) if one.older}
+    assert gone == {"answers kept for idempotency keys": 1}, "for which there is no setting"
     assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC), dry_run=True)} == {0}
     assert (_count(pipeline, "deliveries"), _count(pipeline, "report_files")) == (5, 4)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from upstream_pipelines.alerts.life import (
     NOISE_LASTS,
+    PRODUCT_OFF,
     STEP,
     TOLD,
     Notice,
@@ -38,6 +39,7 @@ pasts = st.builds(
     silenced_until=instants,
     silence_reason=st.sampled_from(["", "code-set release"]),
     channels_off=st.sampled_from([None, "channel hook is switched off"]),
+    product_off=st.booleans(),
 )
 notices = st.sampled_from(get_args(Notice))
 
@@ -111,6 +113,18 @@ def test_while_no_channel_is_on_nothing_breaks_through_and_nothing_escalates() -
     assert _decide(Past(channels_off="channel a is off"), notice="resolved") == "opening"
 
 
+def test_while_alerts_are_switched_off_whatever_would_be_told_is_held_back_for_that_before_all_else() -> None:
+    off = Past(
+        last_told=NOW - HOUR, highest=0.1, event_told=True, event_highest=0.1, silenced_until=NOW + HOUR,
+        channels_off="channel a is off", product_off=True,
+    )  # fmt: skip
+    for notice in get_args(Notice):
+        verdict = decide(notice, 0.9, off, NOW, COOLDOWN)
+        assert (verdict.held_by, verdict.until, verdict.reason) == ("product", None, PRODUCT_OFF)
+    assert not escalates(0.9, off)
+    assert _decide(Past(product_off=True), notice="resolved") == "opening"
+
+
 def test_channels_that_are_off_are_named_with_the_time_since_when_none_is_on() -> None:
     assert channels_off(["hook"], NOW) == "channel hook is switched off since 2026-05-01 12:00 UTC"
     assert channels_off(["bell", "hook"], None) == "channels bell, hook are switched off"
@@ -156,7 +170,8 @@ def test_a_suppression_never_renews_itself(notice: Notice, severity: float | Non
         causes.append(verdict.held_by)
         now = verdict.until
     assert len(causes) == len(set(causes))
-    assert verdict.held_by in {None, "noise", "opening", "channel"}
+    assert verdict.held_by in {None, "noise", "opening", "channel", "product"}
+    assert (verdict.held_by == "product") <= past.product_off
     assert (verdict.held_by == "channel") <= (past.channels_off is not None)
     if verdict.held_by == "noise":
         assert past.noise_until is not None
