@@ -25,7 +25,7 @@ from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
-from upstream_pipelines.drift.store import read_activity, refresh_activity
+from upstream_pipelines.drift.store import activity_columns, refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file
@@ -74,7 +74,7 @@ def main() -> None:
             stage_waiting(conn, settings, customer, source="csv", run_id="bench")
             merge_staged(conn, settings, customer, "bench")
             timed("the SQL aggregate pass", lambda: refresh_activity(conn, customer.customer_id))
-            frames = timed("read the activity", lambda: read_activity(conn, customer.customer_id))
+            frames = timed("read the activity", lambda: activity_columns(conn, customer.customer_id))
         embedded.leave(home / "home")
     detector = timed("lay out its arrays", lambda: Detector(*frames))
 
@@ -87,7 +87,7 @@ def main() -> None:
     timed("one look", lambda: looks(SINGLE_LOOKS), SINGLE_LOOKS)
     timed("a year of daily looks", lambda: looks(YEAR))
     base = seconds["the SQL aggregate pass"]
-    rows = sum(len(frame) for frame in frames)
+    rows = sum(len(columns["payer"]) for columns in frames)
     print(f"{len(claims):,} claim lines of {4 * SETS} payers on {DAYS} days, {rows:,} rows of activity\n")
     print(f"{'step':28} {'seconds':>8} {'processor':>10} {'ratio':>7}")
     for name, value in seconds.items():

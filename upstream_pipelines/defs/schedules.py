@@ -11,9 +11,9 @@ from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.drift.placebo_store import due_customers
 
 # A customer takes 0.05 to 0.1 s, a run 2.5 s to start (8 s on busy cores): of 50 customers a run starts for as long as it looks,
-# and above 32 runs two cores have nothing left to share.
+# and above 16 runs two cores have nothing left to share.
 _CUSTOMERS_A_BUCKET = 250
-_MOST_BUCKETS = 32
+_MOST_BUCKETS = 16
 
 
 def sweep_buckets(customers: int) -> int:

@@ -20,7 +20,7 @@ from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
 from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ingest, ingest_assets, reports
-from upstream_pipelines.defs.partitions import customer_partitions
+from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_ends import looked_as_far, read_end, read_sweep
 from upstream_pipelines.defs.run_tags import report_tags, upload_tags
@@ -39,8 +39,9 @@ _PARTITION_TAG = "dagster/partition"
 _DELIVERY_RUN_LIMIT = timedelta(minutes=5)
 # Silence is told in days; a watch reads the days of every customer's uploads.
 _SILENCE_EVERY = timedelta(hours=1)
-# Of this process, by landing zone: what was found empty.
+# Of this process, by landing zone: what was found empty, and who has a key.
 _WATCHED: dict[str, LandingWatch] = {}
+_KEYS: dict[str, KnownKeys] = {}
 _ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -59,8 +60,8 @@ _ACTIVE = [
 def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     with platform.connect() as (settings, conn):
         customers = active_customers(conn)
-        known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))
-        missing = [customer.slug for customer in customers if customer.slug not in known]
+        keys = _KEYS.setdefault(settings.landing_root, KnownKeys())
+        missing = keys.missing(context.instance, (customer.slug for customer in customers))
         watch = _WATCHED.setdefault(settings.landing_root, LandingWatch())
         due = set(watch.due(settings, (customer.slug for customer in customers)))
         untaken = customers_without(conn, "csv_upload")

@@ -31,7 +31,7 @@ from upstream_pipelines.drift.events import (
     event_id_for,
     sign_of,
 )
-from upstream_pipelines.drift.facts import Facts, day_number, day_of, facts_from_frames
+from upstream_pipelines.drift.facts import Columns, Facts, day_number, day_of, facts_from_frames
 from upstream_pipelines.drift.flow import dollars_per_month
 from upstream_pipelines.drift.labels import exclusions, has_labels, is_labelled
 from upstream_pipelines.drift.life_table import usual_decision_days
@@ -60,9 +60,9 @@ class Detector:
 
     def __init__(
         self,
-        activity: pd.DataFrame,
-        prices: pd.DataFrame,
-        codes: pd.DataFrame,
+        activity: pd.DataFrame | Columns,
+        prices: pd.DataFrame | Columns,
+        codes: pd.DataFrame | Columns,
         settings: DriftSettings | None = None,
     ) -> None:
         self.settings = settings or DriftSettings()

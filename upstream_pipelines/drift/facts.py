@@ -5,6 +5,7 @@ Belongs here: reading the frames, known days, lateness. Not here: what a look co
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -86,9 +87,20 @@ class Facts:
     code_cell: Ints
 
 
-def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.DataFrame) -> Facts:
-    """The frames of `activity_from_claims` (or the same three read from the database) as arrays."""
-    of_payer = [_coded(frame["payer"]) for frame in (activity, prices, codes)]
+Columns = Mapping[str, Any]
+"""The columns of a frame as arrays: texts as objects or a list, days as datetime64, numbers; an age is -1 where nothing was decided."""
+
+
+def facts_from_frames(
+    activity: pd.DataFrame | Columns, prices: pd.DataFrame | Columns, codes: pd.DataFrame | Columns
+) -> Facts:
+    """The frames of `activity_from_claims` as arrays, or the same three read from the database as columns: to make frames of a
+    small customer's few thousand rows costs as much as a look at them.
+    """
+    activity, prices, codes = (
+        _columns_of(one) if isinstance(one, pd.DataFrame) else one for one in (activity, prices, codes)
+    )
+    of_payer = [_coded(columns["payer"]) for columns in (activity, prices, codes)]
     payers = sorted({name for _, names in of_payer for name in names})
     price_code, code_code, modifiers = _coded(prices["cpt"]), _coded(codes["cpt"]), _coded(prices["modifiers"])
     code_names = sorted({*price_code[1], *code_code[1]})
@@ -99,12 +111,11 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
     strata, stratum_names = _numbered(
         stratum, [f"{price_code[1][pair // width]} {modifiers[1][pair % width]}" for pair in pairs.tolist()]
     )
-    aged = _numbers(activity["decision_age"])
     columns: dict[str, Any] = {
         "payer": _positions(payers, of_payer[0]),
         "group": groups,
         "submitted": _day_numbers(activity["submitted_day"]),
-        "age": np.where(np.isnan(aged), UNDECIDED, aged).astype(np.int64),
+        "age": np.asarray(activity["decision_age"], dtype=np.int64),
         "submitted_known": _day_numbers(activity["submitted_known_day"]),
         "decision_known": _day_numbers(activity["decision_known_day"], missing=NEVER),
         **{
@@ -131,7 +142,9 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
     priced["price_cell"] = priced["price_payer"] * max(len(stratum_names), 1) + priced["price_stratum"]
     priced["price_precision"] = np.sqrt(priced["price_lines"])
     price_from, newest = (
-        (int(day) for day in (priced["price_day"].min(), priced["price_day"].max())) if len(prices) else (0, 0)
+        (int(day) for day in (priced["price_day"].min(), priced["price_day"].max()))
+        if len(price_code[0])
+        else (0, 0)
     )
     price_span = newest - price_from + 1
     cells = max(len(payers), 1) * max(len(stratum_names), 1)
@@ -160,6 +173,7 @@ def facts_from_frames(activity: pd.DataFrame, prices: pd.DataFrame, codes: pd.Da
     )
 
 
+_TEXTS = frozenset({"payer", "cpt", "modifiers", "cpt_group"})
 _TIMES = ("submitted", "age", "submitted_known", "decision_known")
 
 
@@ -196,9 +210,9 @@ def _lateness(submitted: Ints, age: Ints, submitted_known: Ints, decision_known:
 _Coded = tuple[Ints, list[str]]
 
 
-def _coded(texts: pd.Series) -> _Coded:
+def _coded(texts: Any) -> _Coded:
     """Each text as a number, and the texts by number: all that follows handles the few distinct ones."""
-    codes, names = pd.factorize(texts.astype("str"))
+    codes, names = pd.factorize(np.asarray(texts, dtype=object))
     return codes.astype(np.int64), [str(name) for name in names]
 
 
@@ -214,15 +228,29 @@ def _positions(ordered: list[str], coded: _Coded) -> Ints:
     return np.array([place[name] for name in names], dtype=np.int64)[codes]
 
 
-def _day_numbers(values: pd.Series, missing: int = 0) -> Ints:
-    days = values if values.dtype.kind == "M" else pd.to_datetime(values)
-    stamps = days.to_numpy(dtype="datetime64[D]")
+def _day_numbers(values: Any, missing: int = 0) -> Ints:
+    stamps = np.asarray(values).astype("datetime64[D]")
     return np.where(np.isnat(stamps), missing, stamps.astype(np.int64))
 
 
-def _numbers(values: pd.Series) -> Floats:
-    known = values if pd.api.types.is_numeric_dtype(values.dtype) else values.astype("Float64")
-    return np.asarray(known.to_numpy(dtype="float64", na_value=np.nan), dtype=np.float64)
+def _numbers(values: Any) -> Floats:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for name in map(str, frame.columns):
+        values = frame[name]
+        if name in _TEXTS:
+            made[name] = values.astype("str").to_numpy(dtype=object)
+        elif name.endswith("day"):
+            days = values if values.dtype.kind == "M" else pd.to_datetime(values)
+            made[name] = days.to_numpy(dtype="datetime64[D]")
+        else:
+            known = values if pd.api.types.is_numeric_dtype(values.dtype) else values.astype("Float64")
+            numbers = known.to_numpy(dtype="float64", na_value=np.nan)
+            made[name] = np.where(np.isnan(numbers), UNDECIDED, numbers) if name == "decision_age" else numbers
+    return made
 
 
 def day_number(value: Any) -> int:

@@ -21,7 +21,7 @@ from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.explaining import StoredEvent, explain_rows
 from upstream_pipelines.drift.rows import plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
-from upstream_pipelines.drift.store import every_event, read_activity
+from upstream_pipelines.drift.store import activity_columns, every_event
 from upstream_pipelines.drift.upload_troubles import read_troubles
 from upstream_pipelines.errors import ConflictError, NotFoundError
 
@@ -66,7 +66,7 @@ def recompute(conn: Connection, customer_id: int, stored: StoredEvent) -> Recomp
     settings = DriftSettings.model_validate(used.settings)
     known = _known_then(conn, customer_id, event.opened_on, settings)
     troubles = read_troubles(conn, customer_id, (event.opened_on, event.opened_on), settings)
-    detector = Detector(*read_activity(conn, customer_id), settings)
+    detector = Detector(*activity_columns(conn, customer_id), settings)
     rows = [plain_row(row) for row in detector.look(event.opened_on, known, troubles).rows.to_dict("records")]
     found = [row for row in rows if row["event_id"] == str(event.event_id)]
     of_payer = [row for row in rows if row["payer"] == event.payer]

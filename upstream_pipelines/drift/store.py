@@ -32,6 +32,7 @@ from upstream_pipelines.drift.event_series import event_points
 from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
+from upstream_pipelines.drift.facts import Columns
 from upstream_pipelines.drift.figures import figures_of
 from upstream_pipelines.drift.rows import frame_of, plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
@@ -116,13 +117,20 @@ def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:
 
 def read_activity(conn: Connection, customer_id: int) -> Activity:
     """A customer's activity, prices and codes, the same frames as `drift.activity.activity_from_claims` makes."""
-    activity, prices, codes = (
-        _frame(read_columns(conn, statement, {"customer_id": customer_id}))
-        for statement in (QUERIES.activity_columns, QUERIES.price_columns, QUERIES.code_columns)
-    )
+    activity, prices, codes = map(_frame, activity_columns(conn, customer_id))
     age = activity["decision_age"].to_numpy(dtype=np.int64)
     activity["decision_age"] = pd.arrays.IntegerArray(age, age < 0)
     return Activity(activity, prices, codes)
+
+
+def activity_columns(conn: Connection, customer_id: int) -> tuple[Columns, Columns, Columns]:
+    """The same as arrays of columns, for a detector alone."""
+    key = {"customer_id": customer_id}
+    return (
+        read_columns(conn, QUERIES.activity_columns, key),
+        read_columns(conn, QUERIES.price_columns, key),
+        read_columns(conn, QUERIES.code_columns, key),
+    )
 
 
 def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
@@ -155,7 +163,7 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
     alerts stay as they are: a look back is for seeing, not for alarming again. The last day itself may be
     looked at again when more data came: what it finds then is the present, and told where it is news.
     """
-    detector = Detector(*read_activity(conn, subject.customer_id), subject.settings)
+    detector = Detector(*activity_columns(conn, subject.customer_id), subject.settings)
     troubles = read_troubles(conn, subject.customer_id, (days[0], days[-1]), subject.settings)
     records: list[dict[str, Any]] = []
     last: list[dict[str, Any]] = []

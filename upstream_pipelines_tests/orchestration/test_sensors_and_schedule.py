@@ -23,7 +23,7 @@ from upstream_pipelines.defs.drift_assets import look_days
 from upstream_pipelines.defs.home import project_file
 from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep
 from upstream_pipelines.defs.orphans import fail_orphaned_runs, in_process_tags
-from upstream_pipelines.defs.partitions import customer_partitions
+from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK, RunQueue
 from upstream_pipelines.defs.schedules import daily_drift
@@ -94,8 +94,7 @@ def test_failed_runs_without_a_customer_move_the_cursor_and_alert_nobody(
 def test_the_schedule_asks_for_one_run_a_bucket_with_the_day(
     pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
 ) -> None:
-    for number in range(51):
-        create_customer(pipeline, f"c{number}", "C")
+    pipeline.execute("INSERT INTO customers (slug, name) SELECT 'c' || n, 'C' FROM generate_series(1, 251) AS n")
     context = dg.build_schedule_context(
         instance=instance, scheduled_execution_time=datetime(2026, 6, 1, 6, tzinfo=UTC)
     )
@@ -224,3 +223,16 @@ def test_a_run_whose_process_is_gone_is_ended_and_a_living_one_is_left(instance:
     status = {run.run_id: run.status for run in instance.get_runs()}
     assert status[living] == dg.DagsterRunStatus.STARTED
     assert status[gone] == status[lost] == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_key_is_missed_at_once_where_a_customer_is_new_and_after_a_minute_where_somebody_took_it_away() -> None:
+    clock = [1000.0]
+    known = KnownKeys(lambda: clock[0])
+    with dg.DagsterInstance.ephemeral() as instance:
+        assert known.missing(instance, ["acme"]) == ["acme"]
+        instance.add_dynamic_partitions("customer", ["acme"])
+        assert known.missing(instance, ["acme", "lakeside"]) == ["lakeside"]
+        instance.delete_dynamic_partition("customer", "acme")
+        assert known.missing(instance, ["acme"]) == []
+        clock[0] += 61
+        assert known.missing(instance, ["acme"]) == ["acme"]
