@@ -163,6 +163,7 @@ def _peak_of_child(home: Path, file: Path) -> int:
 
 def memory(home: Path, counts: Sequence[int]) -> dict[str, int]:
     """Peak memory in MB of the ingest of files of so many lines, each a process of its own, by the number of lines."""
+    assert not any(count % min(counts) for count in counts), "Give multiples of the smallest number of lines."
     lines = claim_lines(min(counts), datetime.now(UTC).date())
     bench, peaks = _open(home / "home"), {}
     for count in counts:

@@ -130,11 +130,19 @@ PARTS: dict[str, Callable[[Any], list[Row]]] = {
 }
 
 
+def _part(row: Row) -> float:
+    """How much of its bound a figure takes; within the picture where that is nothing, or beyond all measure."""
+    above, below = (row.least, row.value) if row.most is None else (row.value, row.most)
+    if not above:
+        return 2.0**-7
+    return above / below if below else 2.0**5
+
+
 def picture(rows: Sequence[Row]) -> Figure:
     """The figures with a bound as parts of it, on a scale where both twice and half are a step."""
     mpl.use("Agg")
-    bound = [row for row in rows if row.verdict and (row.most or row.least)]
-    parts = [row.value / row.most if row.most else (row.least or 0.0) / row.value for row in bound]
+    bound = [row for row in rows if row.verdict]
+    parts = [_part(row) for row in bound]
     figure = Figure(figsize=(9, 0.36 * len(bound) + 1.2), layout="constrained")
     axes = figure.subplots()
     colours = [GOOD if row.verdict == "met" else BAD for row in bound]

@@ -9,7 +9,8 @@ import re
 import unicodedata
 
 # What a spreadsheet takes for a formula where a cell begins with it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The wide forms are taken for the narrow ones where Chinese or Japanese is written.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SUSPECT = re.compile(r"[^\x20-\x7e\n]")
 
 

@@ -32,8 +32,7 @@ NUMBERS = frozenset({"claim_id", "authorization_number"})
 """Texts that are numbers as a rule: what a spreadsheet makes of digits is no part of them."""
 IDENTITY = frozenset({"claim_id", "cpt"})
 """Without one of these a line is another line: it is rejected where another field would be left empty."""
-CENTS = 2
-MONEY = pa.decimal128(14, CENTS)
+MONEY = pa.decimal128(14, 2)
 UNITS = pa.decimal128(12, 3)
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "text": pa.string(),
@@ -52,7 +51,6 @@ _THOUSANDS = r"^\d{1,3}(?:,\d{3})+(?:\.\d*)?$"
 _DECIMAL_COMMA = r"^(?:\d+|\d{1,3}(?:\.\d{3})+),\d{1,2}$"
 # 1.234 and 12.345.678: thousands where the column writes its decimals after a comma, a number with three decimals elsewhere.
 _DOTTED = r"^\d{1,3}(?:\.\d{3})+$"
-_OPEN = r"^[1-9]\d{0,2}\.\d{3}$"  # one and a bit, or a thousand and a bit
 _SURE_COMMA = r",\d{1,2}$"
 _SURE_POINT = r"\.\d{1,2}$"
 _UNSEEN = r"[\x{FEFF}\x{200B}-\x{200F}\x{2060}\x{00AD}]"
@@ -126,7 +124,7 @@ def _type_column(
         note("date_order_known", verdict == UNKNOWN_ORDER)
         return days
     if definition.kind == "money":
-        cents, bad = parse_amounts(texts, digits=14, scale=CENTS)
+        cents, bad = parse_amounts(texts, digits=14, scale=2)
         note("amount_form", bad)
         negative = _flags(pc.less(cents, pa.scalar(0, MONEY)))
         note("amount_not_negative", negative)
@@ -163,7 +161,7 @@ def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa
 
     Understood: `$`, USD, thousands separators, a decimal comma (1.000 is a thousand where others of the column have one),
     (1.23), 1.23-, -1.23, 1.5E3. More decimals than `scale` are rounded to the nearest: spreadsheets write
-    177.10000000000002. Dollars such as 1.234 are unreadable where no other of the column tells what its point is.
+    177.10000000000002.
     """
     negative = np.zeros(len(texts), dtype=bool)
     bare = texts
@@ -171,9 +169,6 @@ def parse_amounts(texts: pa.StringArray, *, digits: int, scale: int) -> tuple[pa
     if not pc.all(pc.match_substring_regex(texts, _NUMBER)).as_py():
         bare, negative = _strip_amounts(texts)
     good = _flags(pc.match_substring_regex(bare, _NUMBER))
-    unclear = pc.match_substring_regex(bare, _OPEN)
-    if scale == CENTS and pc.any(unclear).as_py() and not _any(bare, _SURE_POINT):
-        good &= ~_flags(unclear)
     numbers = pc.if_else(pa.array(good), bare, "0").cast(pa.float64()).to_numpy(zero_copy_only=False)
     # A double holds every amount below 10^13 to the cent, so scaling and rounding once is exact.
     scaled = np.rint(np.nan_to_num(numbers, posinf=1e300) * 10.0**scale)

@@ -21,6 +21,8 @@ QUERIES = load_queries(__package__)
 
 # Promised in docs/guide/api.md; `upstream cleanup` takes what is older, and a key of that age may be used again before that.
 KEPT_DAYS = 7
+# An answer may have 60 kB: more of them would fill the disk.
+MOST_KEPT = 2_000
 # As much memory as a quarter of a password's own hash (16 MiB), for some 50 ms.
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 # One person's forty requests at once would take 640 MiB and both cores.
@@ -31,6 +33,12 @@ class IdempotencyKeyReusedError(ConflictError):
     """The key was used for something else in the last 7 days."""
 
     code = "idempotency_key_reused"
+
+
+class TooManyKeysError(ConflictError):
+    """As many answers are kept for the person as may be."""
+
+    code = "too_many_idempotency_keys"
 
 
 class KeyInFlightError(ConflictError):
@@ -100,6 +108,7 @@ def hold_key(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:
     Raises:
         IdempotencyKeyReusedError: as above.
         KeyInFlightError: a request with the key is being answered right now.
+        TooManyKeysError: as many answers are kept as may be.
     """
     held = conn.execute(
         QUERIES.hold_key,
@@ -107,7 +116,14 @@ def hold_key(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:
     ).fetchone()
     if held != (True,):
         raise KeyInFlightError("A request with this Idempotency-Key is being answered. Send it again in a second.")
-    return first_answer(conn, asked)
+    first = first_answer(conn, asked)
+    if first is None:
+        values = {**vars(asked), "days": KEPT_DAYS, "most": MOST_KEPT}
+        if conn.execute(QUERIES.count_kept, values).fetchone() == (MOST_KEPT,):
+            raise TooManyKeysError(
+                f"You sent {MOST_KEPT:,} requests with an Idempotency-Key in {KEPT_DAYS} days. Send this one without."
+            )
+    return first
 
 
 def keep_answer(conn: Connection, asked: KeyedRequest, answer: FirstAnswer) -> None:

@@ -248,6 +248,14 @@ SELECT request_sha256, status, answer, location FROM kept_answers
    AND (customer_id = %(customer_id)s OR (%(customer_id)s::bigint IS NULL AND customer_id IS NULL))
    AND kept_at >= now() - %(days)s * interval '1 day';
 
+-- name: count_kept
+-- How many answers to a person's or operators' requests are kept, as far as that matters (kept_answers_customer).
+SELECT count(*) FROM (
+    SELECT 1 FROM kept_answers
+     WHERE customer_id IS NOT DISTINCT FROM %(customer_id)s AND principal = %(principal)s
+       AND kept_at >= now() - %(days)s * interval '1 day'
+     LIMIT %(most)s) AS kept;
+
 -- name: keep_answer
 -- The first answer, in the place of one that is too old to be given again. By the unique key.
 INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status, answer, location)

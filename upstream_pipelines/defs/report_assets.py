@@ -117,7 +117,7 @@ def _is_waiting(conn: Connection, customer: Customer) -> bool:
 def report_metadata(
     settings: Settings, slug: str, made: Sequence[MadeReport], newest: Sequence[ReportRun]
 ) -> dict[str, Any]:
-    """How many reports a run made; the customer's newest, and where the last that succeeded is downloaded.
+    """How many reports a run made; the customer's newest, and how the last that succeeded is fetched.
 
     All and not those of the run: one that finds nothing left to make must not hide what the run before it made.
     """
@@ -126,12 +126,11 @@ def report_metadata(
     metadata: dict[str, Any] = {
         "reports made": sum(one.run.state == "success" for one in made),
         "newest reports": markdown_table(
-            ("report", "from", "to", "state", "why", "by this run", "attempts", "bytes in all", "asked for by", "PDF"),
+            ("report", "from", "to", "state", "why", "by this run", "attempts", "bytes in all", "asked for by"),
             (
                 (
                     str(run.report_id)[:8], run.period.first, run.period.last, run.state, run.error_code,
                     run.report_id in own, run.attempts, sum(file.byte_count for file in run.files), run.actor_kind,
-                    f"{address}/{run.report_id}/files/pdf" if run.files else None,
                 )
                 for run in newest
             ),
@@ -140,8 +139,10 @@ def report_metadata(
     }  # fmt: skip
     last = next((run for run in newest if run.files), None)
     if last is not None:
+        # A browser that follows a link brings no token: the API would answer 401.
         metadata |= {
-            f"download {name}": dg.MetadataValue.url(f"{address}/{last.report_id}/files/{name}")
-            for name in FORMATS
+            "to save it": f"upstream reports save {slug} {str(last.report_id)[:8]} --format pdf --to report.pdf",
+            "over the API, with an access token": f"{address}/{last.report_id}/files/pdf",
+            "formats": ", ".join(FORMATS),
         }
     return metadata

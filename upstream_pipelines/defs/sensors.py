@@ -123,6 +123,11 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
     return dg.RunRequest(tags={"upstream/due": str(due)})
 
 
+def _is_under_way(instance: dg.DagsterInstance, job: str, slug: str) -> bool:
+    wanted = dg.RunsFilter(job_name=job, statuses=_ACTIVE, tags={_PARTITION_TAG: slug})
+    return instance.get_runs_count(wanted) > 0
+
+
 @dg.sensor(
     job=reports,
     # Somebody waits for it; a tick that finds nothing is one look at a small index.
@@ -133,7 +138,9 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
 )
 def waiting_reports(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
     with platform.connect() as (_, conn):
-        requested = request_customers_with_reports(conn, _REQUESTS_A_TICK)
+        waiting = request_customers_with_reports(conn, _REQUESTS_A_TICK)
+    # A run takes all that wait when it begins: a second one in the queue would begin for nothing.
+    requested = [work for work in waiting if not _is_under_way(context.instance, reports.name, work.slug)]
     if not requested:
         return dg.SkipReason("No report is waiting.")
     known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))

@@ -173,7 +173,7 @@ def facts_from_frames(
     )
 
 
-_TEXTS = frozenset({"payer", "cpt", "modifiers", "cpt_group"})
+TEXTS = frozenset({"payer", "cpt", "modifiers", "cpt_group"})
 _TIMES = ("submitted", "age", "submitted_known", "decision_known")
 
 
@@ -213,6 +213,10 @@ _Coded = tuple[Ints, list[str]]
 def _coded(texts: Any) -> _Coded:
     """Each text as a number, and the texts by number: all that follows handles the few distinct ones."""
     codes, names = pd.factorize(np.asarray(texts, dtype=object))
+    if (codes < 0).any():
+        raise ValueError(
+            "A payer, code, group or modifier is missing. Give a text, an empty one where there is none."
+        )
     return codes.astype(np.int64), [str(name) for name in names]
 
 
@@ -241,7 +245,7 @@ def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name in map(str, frame.columns):
         values = frame[name]
-        if name in _TEXTS:
+        if name in TEXTS:
             made[name] = values.astype("str").to_numpy(dtype=object)
         elif name.endswith("day"):
             days = values if values.dtype.kind == "M" else pd.to_datetime(values)

@@ -103,30 +103,42 @@ SELECT count(*), coalesce(sum(lines), 0)::bigint, count(DISTINCT payer), min(sub
   FROM payer_activity WHERE customer_id = %(customer_id)s;
 
 -- name: activity_columns
--- A customer's activity as an array a column, for one whole read; -1 and infinity: not decided (unique key).
+-- A customer's activity of some days as an array a column; -1 and infinity: not decided (unique key).
 SELECT array_agg(payer) AS payer, array_agg(cpt_group) AS cpt_group, array_agg(submitted_day) AS submitted_day,
        array_agg(coalesce(decision_age, -1)) AS decision_age, array_agg(submitted_known_day) AS submitted_known_day,
        array_agg(coalesce(decision_known_day, 'infinity')) AS decision_known_day, array_agg(lines) AS lines,
        array_agg(denied) AS denied, array_agg(denied_authorization) AS denied_authorization,
        array_agg(billed::double precision) AS billed, array_agg(allowed::double precision) AS allowed,
        array_agg(paid::double precision) AS paid
-  FROM payer_activity WHERE customer_id = %(customer_id)s;
+  FROM payer_activity WHERE customer_id = %(customer_id)s AND submitted_day >= %(since)s AND submitted_day < %(until)s;
+
+-- name: activity_slice_end
+-- The day at which a slice of so many rows ends, none where the rest is less (unique key, by customer and day).
+SELECT submitted_day FROM payer_activity WHERE customer_id = %(customer_id)s AND submitted_day >= %(since)s ORDER BY submitted_day OFFSET %(rows)s LIMIT 1;
 
 -- name: price_columns
--- A customer's prices as an array a column (unique key).
+-- Its prices as an array a column (unique key).
 SELECT array_agg(payer) AS payer, array_agg(cpt) AS cpt, array_agg(modifiers) AS modifiers,
        array_agg(cpt_group) AS cpt_group, array_agg(decided_day) AS decided_day,
        array_agg(decision_known_day) AS decision_known_day, array_agg(lines) AS lines,
        array_agg(sum_log_allowed) AS sum_log_allowed, array_agg(sum_log_allowed_sq) AS sum_log_allowed_sq,
        array_agg(allowed::double precision) AS allowed
-  FROM payer_prices WHERE customer_id = %(customer_id)s;
+  FROM payer_prices WHERE customer_id = %(customer_id)s AND decided_day >= %(since)s AND decided_day < %(until)s;
+
+-- name: price_slice_end
+-- The day at which a slice of so many rows ends, none where the rest is less (unique key, by customer and day).
+SELECT decided_day FROM payer_prices WHERE customer_id = %(customer_id)s AND decided_day >= %(since)s ORDER BY decided_day OFFSET %(rows)s LIMIT 1;
 
 -- name: code_columns
--- A customer's submitted lines by code as an array a column (unique key).
+-- Its submitted lines by code as an array a column (unique key).
 SELECT array_agg(payer) AS payer, array_agg(cpt) AS cpt, array_agg(cpt_group) AS cpt_group,
        array_agg(submitted_day) AS submitted_day, array_agg(submitted_known_day) AS submitted_known_day,
        array_agg(lines) AS lines
-  FROM payer_codes WHERE customer_id = %(customer_id)s;
+  FROM payer_codes WHERE customer_id = %(customer_id)s AND submitted_day >= %(since)s AND submitted_day < %(until)s;
+
+-- name: code_slice_end
+-- The day at which a slice of so many rows ends, none where the rest is less (unique key, by customer and day).
+SELECT submitted_day FROM payer_codes WHERE customer_id = %(customer_id)s AND submitted_day >= %(since)s ORDER BY submitted_day OFFSET %(rows)s LIMIT 1;
 
 -- name: lock_customer
 -- Looks at one customer one after the other (primary key). Rows that refer to the customer may be written meanwhile.

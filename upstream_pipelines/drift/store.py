@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
-from typing import Any, Literal
+from datetime import date, timedelta
+from typing import Any, Literal, LiteralString
 from uuid import UUID
 
 import numpy as np
@@ -32,7 +32,7 @@ from upstream_pipelines.drift.event_series import event_points
 from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
-from upstream_pipelines.drift.facts import Columns
+from upstream_pipelines.drift.facts import TEXTS, Columns
 from upstream_pipelines.drift.figures import figures_of
 from upstream_pipelines.drift.rows import frame_of, plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
@@ -42,6 +42,7 @@ from upstream_pipelines.drift.upload_troubles import read_troubles
 QUERIES = load_queries(__package__)
 _Told = tuple[dict[str, Any], Literal["open", "late", "resolved", "escalated"], Cause]
 Show = Literal["always", "events", "news"]
+ROWS_A_SLICE = 100_000
 SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 
@@ -125,20 +126,37 @@ def read_activity(conn: Connection, customer_id: int) -> Activity:
 
 def activity_columns(conn: Connection, customer_id: int) -> tuple[Columns, Columns, Columns]:
     """The same as arrays of columns, for a detector alone."""
-    key = {"customer_id": customer_id}
     return (
-        read_columns(conn, QUERIES.activity_columns, key),
-        read_columns(conn, QUERIES.price_columns, key),
-        read_columns(conn, QUERIES.code_columns, key),
+        _in_slices(conn, customer_id, QUERIES.activity_columns, QUERIES.activity_slice_end),
+        _in_slices(conn, customer_id, QUERIES.price_columns, QUERIES.price_slice_end),
+        _in_slices(conn, customer_id, QUERIES.code_columns, QUERIES.code_slice_end),
     )
+
+
+def _in_slices(conn: Connection, customer_id: int, columns: LiteralString, slice_end: LiteralString) -> Columns:
+    """Whole columns, read by days: of a million rows at once the server made arrays of 1.6 GB, and of ten million none at all."""
+    parts: list[dict[str, Any]] = []
+    since: date | None = date.min
+    while since is not None:
+        key = {"customer_id": customer_id, "since": since, "rows": ROWS_A_SLICE}
+        row = conn.execute(slice_end, key).fetchone()
+        # A day of more rows is a slice of its own.
+        until = None if row is None else max(row[0], since + timedelta(days=1))
+        parts.append(read_columns(conn, columns, {**key, "until": until or date.max}))
+        since = until
+    if len(parts) == 1:
+        return parts[0]
+    return {
+        name: np.concatenate(
+            [np.asarray(part[name], dtype=object if isinstance(part[name], list) else None) for part in parts]
+        )
+        for name in parts[0]
+    }
 
 
 def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     # Told: of no rows the texts would be of another type.
-    arrays = {
-        name: pd.array(values, dtype="str") if isinstance(values, list) else values
-        for name, values in columns.items()
-    }
+    arrays = {name: pd.array(values, dtype="str") if name in TEXTS else values for name, values in columns.items()}
     return pd.DataFrame(arrays, copy=False)
 
 

@@ -27,6 +27,10 @@ _QUIET = {
     "alembic.runtime.migration": logging.WARNING,
     # A warning for every malformed byte of an upload; the answer to its sender says it once.
     "python_multipart": logging.ERROR,
+    # Fifty lines a report on the tables of a font; and letters of payers' names that a font has not.
+    "fontTools": logging.ERROR,
+    "fpdf": logging.ERROR,
+    "matplotlib": logging.ERROR,
 }
 
 

@@ -246,7 +246,7 @@ READING_RULES: tuple[Rule, ...] = (
         "amount_form", (), "error", "validity",
         "Amounts are numbers below 1,000,000,000,000.",
         "An amount that is guessed changes a price.",
-        "The cell is not an amount, or could be two (1.234 alone may be a thousand). Write amounts as 1234.56.",
+        "The cell is not an amount. Write amounts as 1234.56.",
     ),
     Rule(
         "amount_not_negative", (), "error", "validity",

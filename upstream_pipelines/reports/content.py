@@ -6,8 +6,8 @@ rules as they were judged. Nothing of a single claim is read.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import fields
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
@@ -19,13 +19,11 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.explanation import ENDINGS, NAMES, headline, sentences_of
-from upstream_pipelines.drift.payer_summary import PayerMonth, payer_months
 from upstream_pipelines.drift.units import brief_change, brief_figure, brief_money, number_of, since_text
 from upstream_pipelines.operations.backup import standing_still
 from upstream_pipelines.quality.rules import RULES
 from upstream_pipelines.quality.scores import rounded, score_of
 from upstream_pipelines.reports.models import (
-    NOTHING,
     EventPart,
     MonthPart,
     PayerPart,
@@ -40,6 +38,7 @@ from upstream_pipelines.reports.models import (
 QUERIES = load_queries(__package__)
 # Of more the rest is one row: a payer of less than a hundredth of the lines is no news of a month.
 MOST_PAYERS = 100
+MOST_EVENTS = 100
 MOST_UPLOADS = 200
 MOST_RULES = 10
 _UNKNOWN = "-"
@@ -50,24 +49,25 @@ def read_content(conn: Connection, customer: Customer, period: Period, made_at: 
     instants = {"since": _midnight(period.first), "before": _midnight(period.until)}
     values: dict[str, Any] = {
         "customer_id": customer.customer_id, **instants, "first": period.first, "until": period.until,
-        "fewest": FEWEST_LINES_OF_A_NAME,
+        "fewest": FEWEST_LINES_OF_A_NAME, "payers": MOST_PAYERS, "events": MOST_EVENTS,
     }  # fmt: skip
     with standing_still(conn), conn.cursor(row_factory=dict_row) as cursor:
         events = cursor.execute(QUERIES.events_of_period, values).fetchall()
-        few = frozenset(row["payer"] for row in cursor.execute(QUERIES.payers_of_few_lines, values))
+        payers = cursor.execute(QUERIES.payers_of_period, values).fetchall()
+        months = cursor.execute(QUERIES.months_of_period, values).fetchall()
         uploads = cursor.execute(QUERIES.uploads_of_period, {**values, "limit": MOST_UPLOADS}).fetchall()
         sources = cursor.execute(QUERIES.sources_of_period, values).fetchall()
         rules = cursor.execute(QUERIES.rules_of_period, {**values, "limit": MOST_RULES}).fetchall()
-        # All of them: which are shown is said below.
-        months = payer_months(conn, customer.customer_id, first=period.first, last=period.last, payers=2**31)
     return ReportContent(
         customer_slug=customer.slug,
         customer_name=customer.name,
         period=period,
         made_at=made_at.astimezone(UTC).replace(microsecond=0),
         events=tuple(_event(row, period) for row in events),
-        payers=_payers(months, few),
-        months=_months(months),
+        events_found=events[0]["found"] if events else 0,
+        events_began=events[0]["began"] if events else 0,
+        payers=tuple(PayerPart(_payer_name(row), _sums(row)) for row in payers),
+        months=tuple(MonthPart(row["month"], _sums(row)) for row in months),
         uploads=tuple(
             sorted((UploadPart(**row) for row in uploads), key=lambda one: (one.received_at, one.upload_id), reverse=True)
         ),
@@ -129,30 +129,17 @@ def _cents(amount: Any) -> Decimal | None:
     return None if amount is None else Decimal(f"{amount:.2f}")
 
 
-def _sums(month: PayerMonth) -> Sums:
-    return Sums(month.lines, month.decided, month.denied, month.billed, month.allowed, month.paid)
+def _sums(row: Mapping[str, Any]) -> Sums:
+    return Sums(**{field.name: row[field.name] for field in fields(Sums)})
 
 
-def _payers(months: Sequence[PayerMonth], few: frozenset[str]) -> tuple[PayerPart, ...]:
-    """The largest by name, the others together, those of few lines without a name."""
-    by_payer: dict[str, Sums] = defaultdict(lambda: NOTHING)
-    for month in months:  # a payer and month each, the payers with the most lines first
-        by_payer[month.payer] += _sums(month)
-    named = [PayerPart(payer, sums) for payer, sums in by_payer.items() if payer not in few]
-    unnamed = [sums for payer, sums in by_payer.items() if payer in few]
-    parts, rest = named[:MOST_PAYERS], [part.sums for part in named[MOST_PAYERS:]]
-    if rest:
-        parts.append(PayerPart(f"({len(rest):,} further payers)", sum(rest, NOTHING)))
-    if unnamed:
-        parts.append(PayerPart(unnamed_payers(len(unnamed)), sum(unnamed, NOTHING)))
-    return tuple(parts)
-
-
-def _months(months: Sequence[PayerMonth]) -> tuple[MonthPart, ...]:
-    by_month: dict[date, Sums] = defaultdict(lambda: NOTHING)
-    for month in months:
-        by_month[month.month] += _sums(month)
-    return tuple(MonthPart(month, by_month[month]) for month in sorted(by_month))
+def _payer_name(row: Mapping[str, Any]) -> str:
+    match row["kind"]:
+        case "few":
+            return unnamed_payers(row["payers"])
+        case "further":
+            return f"({row['payers']:,} further payers)"
+    return str(row["payer"])
 
 
 def _rule(row: Mapping[str, Any]) -> RulePart:

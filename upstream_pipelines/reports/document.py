@@ -91,9 +91,8 @@ def document_of(content: ReportContent) -> Document:
     """Lay a content out."""
     period, total = content.period, content.total
     rejected = sum(part.rejected for part in content.sources)
-    began = sum(event.began_in_period for event in content.events)
     facts = (
-        ("Changes open in the period", f"{len(content.events):,}, {began:,} of them found in it"),
+        ("Changes open in the period", f"{content.events_found:,}, {content.events_began:,} of them found in it"),
         ("Claim lines submitted", f"{total.lines:,}, {total.decided:,} of them decided by now"),
         ("Denied", f"{_share(total)} of the lines decided"),
         ("Dollars", f"{_dollars(total.allowed)} allowed, {_dollars(total.paid)} paid"),
@@ -113,7 +112,14 @@ def document_of(content: ReportContent) -> Document:
 def _changes(content: ReportContent) -> Section:
     title = "What changed in how payers treat claims"
     if not content.events:
-        return Section(title, (Paragraph("No payer's behaviour was found to have changed in this period."),))
+        return Section(
+            title,
+            (
+                Paragraph(
+                    "No payer's behaviour was found to have changed in this period. Of payers with few lines none can be: `upstream drift` says what is missing."
+                ),
+            ),
+        )
     blocks: list[Block] = [
         Paragraph(
             "Changes that were open on any day of the period, also those that began earlier. Their figures are those of the "
@@ -132,7 +138,13 @@ def _changes(content: ReportContent) -> Section:
     ]
     blocks += [Story(event.headline, (*_status(event), *event.sentences)) for event in content.events]
     if len(content.events) > SHOWN:
-        blocks.insert(2, Paragraph(f"The picture shows the first {SHOWN} of {len(content.events)}."))
+        blocks.insert(2, Paragraph(f"The picture shows the first {SHOWN} of {content.events_found:,}."))
+    if content.events_found > len(content.events):
+        blocks.append(
+            Paragraph(
+                f"Listed are {len(content.events)} of {content.events_found:,}: the live ones first, then the newest."
+            )
+        )
     return Section(title, tuple(blocks))
 
 
@@ -200,7 +212,7 @@ def _sums_row(sums: Sums) -> tuple[str, ...]:
 def _quality(content: ReportContent) -> Section:
     title = "Quality of what was sent"
     if not content.sources:
-        return Section(title, (Paragraph("Nothing was sent in this period."),))
+        return Section(title, (Paragraph("No upload was received in this period."),))
     blocks: list[Block] = [
         Paragraph(
             "Each upload is judged by fixed rules; its score is 100 where no row broke one and none was rejected. Rows that "

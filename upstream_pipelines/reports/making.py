@@ -23,6 +23,8 @@ from upstream_pipelines.reports.store import (
 
 # A report whose run was killed as often, with no end of its own, kills it again: memory, mostly.
 MOST_ATTEMPTS = 3
+# Of one run; the next takes more. Who goes on asking would keep one of three places for work for hours.
+MOST_A_RUN = 20
 KILLED = "run_killed"
 
 
@@ -35,14 +37,14 @@ class MadeReport:
 
 
 def make_waiting(conn: Connection, customer: Customer, run_id: str) -> list[MadeReport]:
-    """Make all reports of a customer that wait, or that a killed run had begun, the oldest first.
+    """Make the reports of a customer that wait, or that a killed run had begun, the oldest first, at most 20.
 
     One that fails is stored as such with a code, and the next is made. Where the database is lost the report stays begun,
     and the next attempt takes it up.
     """
-    made = []
+    made: list[MadeReport] = []
     with reports_lock(conn, customer.customer_id):
-        while (begun := take_report(conn, customer.customer_id, run_id)) is not None:
+        while len(made) < MOST_A_RUN and (begun := take_report(conn, customer.customer_id, run_id)) is not None:
             trouble = _make(conn, customer, begun, run_id)
             made.append(MadeReport(get_report(conn, customer.customer_id, begun.report_id), trouble))
     return made

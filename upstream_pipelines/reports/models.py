@@ -201,7 +201,7 @@ class ReportContent:
     """All that a report says, read at one moment (`made_at`, UTC, whole seconds): sums and counts, nothing of a single claim.
 
     Equal contents give equal files. `uploads` are at most the 200 with the most trouble, the newest first; `sources` count
-    all of them.
+    all of them. `events` are at most 100, the live ones first; there are `events_found`, of which `events_began` in the period.
     """
 
     customer_slug: str
@@ -209,6 +209,8 @@ class ReportContent:
     period: Period
     made_at: datetime
     events: tuple[EventPart, ...]
+    events_found: int
+    events_began: int
     payers: tuple[PayerPart, ...]
     months: tuple[MonthPart, ...]
     uploads: tuple[UploadPart, ...]

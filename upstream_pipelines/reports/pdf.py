@@ -20,6 +20,8 @@ from upstream_pipelines.visible import visible
 _FONT = "DejaVu"
 _INK, _NOTE, _LINE = (28, 36, 48), (91, 102, 117), (223, 227, 232)
 _TEXT, _SMALL = 9.5, 7.5
+# Stands for the number of pages until that is known. Of letters that `visible` leaves in no name; {nb}, as the library has it, may be one.
+_PAGES = "\u2060pages\u2060"
 
 
 class _Page(FPDF):
@@ -29,7 +31,7 @@ class _Page(FPDF):
         self.set_y(-12)
         self.set_font(_FONT, size=_SMALL)
         self.set_text_color(*_NOTE)
-        self.cell(0, 5, f"{self.page_no()} / {{nb}}", align=Align.R)
+        self.cell(0, 5, f"{self.page_no()} / {_PAGES}", align=Align.R)
 
 
 def render_pdf(document: Document, made_at: datetime) -> bytes:
@@ -38,6 +40,7 @@ def render_pdf(document: Document, made_at: datetime) -> bytes:
 
     fonts = Path(get_data_path()) / "fonts" / "ttf"
     page = _Page(format="letter", unit="mm")
+    page.alias_nb_pages(_PAGES)
     page.add_font(_FONT, fname=fonts / "DejaVuSans.ttf")
     page.add_font(_FONT, "B", fonts / "DejaVuSans-Bold.ttf")
     page.set_creation_date(made_at)

@@ -2,8 +2,8 @@
 
 -- name: events_of_period
 -- Events that were open at some time of the period, the live ones first, then the newest; each with its newest look that compares
--- two periods. A customer has tens a year (primary keys of drift_events and drift_results, by customer and day).
-SELECT e.event_id::text, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause, e.started_on, e.opened_on, e.resolved_on,
+-- two periods, and how many there are; a customer has tens a year (primary keys of drift_events and drift_results, by customer and day).
+SELECT count(*) OVER () AS found, count(*) FILTER (WHERE e.opened_on >= %(first)s) OVER () AS began, e.event_id::text, e.payer, e.cpt_group, e.signal, e.direction, e.state, e.cause, e.started_on, e.opened_on, e.resolved_on,
        e.memory ->> 'reason' AS reason, to_jsonb(r) AS row
   FROM drift_events AS e
   LEFT JOIN LATERAL (
@@ -14,11 +14,37 @@ SELECT e.event_id::text, e.payer, e.cpt_group, e.signal, e.direction, e.state, e
         ORDER BY d.as_of DESC LIMIT 1) AS r ON true
  WHERE e.customer_id = %(customer_id)s AND e.opened_on < %(until)s
    AND (e.resolved_on IS NULL OR e.resolved_on >= %(first)s)
- ORDER BY e.state = 'resolved', e.opened_on DESC, e.event_id;
+ ORDER BY e.state = 'resolved', e.opened_on DESC, e.event_id
+ LIMIT %(events)s;
 
--- name: payers_of_few_lines
--- Payers with fewer lines than a name needs, of all that is known of the customer (unique key of payer_activity, by customer).
-SELECT payer FROM payer_activity WHERE customer_id = %(customer_id)s GROUP BY payer HAVING sum(lines) < %(fewest)s;
+-- name: payers_of_period
+-- Sums of the lines submitted in the period: the payers with the most lines each by name, the others as one row, and as one those
+-- with fewer lines in it than a name needs: the sums of one line are a claim's (unique key of payer_activity, by customer and day).
+WITH sums AS (
+    SELECT payer, sum(lines)::bigint AS lines, coalesce(sum(lines) FILTER (WHERE decision_age IS NOT NULL), 0)::bigint AS decided,
+           sum(denied)::bigint AS denied, sum(billed) AS billed, sum(allowed) AS allowed, sum(paid) AS paid
+      FROM payer_activity
+     WHERE customer_id = %(customer_id)s AND submitted_day >= %(first)s AND submitted_day < %(until)s
+     GROUP BY payer
+), placed AS (
+    SELECT s.*, CASE WHEN lines < %(fewest)s THEN 'few'
+                     WHEN row_number() OVER (PARTITION BY lines < %(fewest)s ORDER BY lines DESC, payer) <= %(payers)s THEN 'named'
+                     ELSE 'further' END AS kind
+      FROM sums AS s
+)
+SELECT kind, min(payer) AS payer, count(*) AS payers, sum(lines)::bigint AS lines, sum(decided)::bigint AS decided,
+       sum(denied)::bigint AS denied, sum(billed) AS billed, sum(allowed) AS allowed, sum(paid) AS paid
+  FROM placed GROUP BY kind, CASE WHEN kind = 'named' THEN payer END
+ ORDER BY array_position(ARRAY['named', 'further', 'few'], kind), sum(lines) DESC, min(payer);
+
+-- name: months_of_period
+-- The same by month of submission.
+SELECT date_trunc('month', submitted_day)::date AS month, sum(lines)::bigint AS lines,
+       coalesce(sum(lines) FILTER (WHERE decision_age IS NOT NULL), 0)::bigint AS decided, sum(denied)::bigint AS denied,
+       sum(billed) AS billed, sum(allowed) AS allowed, sum(paid) AS paid
+  FROM payer_activity
+ WHERE customer_id = %(customer_id)s AND submitted_day >= %(first)s AND submitted_day < %(until)s
+ GROUP BY date_trunc('month', submitted_day) ORDER BY 1;
 
 -- name: uploads_of_period
 -- Uploads of the period, those with the most trouble first: refused, in part, by score, then the newest (uploads_arrivals, primary

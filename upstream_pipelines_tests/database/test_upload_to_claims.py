@@ -432,6 +432,25 @@ def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
         )
 
 
+def test_activity_read_in_slices_is_the_same_as_read_at_once(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = [f"2026-02-{day:02}" for day in range(2, 20)]
+    ingest.load(
+        _file(
+            *(_row(f"{day}{n}", decided="2026-02-25").replace("2026-01-05", day) for day in days for n in range(3))
+        )
+    )
+    refresh_activity(ingest.conn, ingest.customer.customer_id)
+    at_once = read_activity(ingest.conn, ingest.customer.customer_id)
+    monkeypatch.setattr("upstream_pipelines.drift.store.ROWS_A_SLICE", 4)
+    for slices, whole in zip(read_activity(ingest.conn, ingest.customer.customer_id), at_once, strict=True):
+        keys = list(whole.columns)
+        pd.testing.assert_frame_equal(
+            slices.sort_values(keys, ignore_index=True), whole.sort_values(keys, ignore_index=True)
+        )
+
+
 def test_a_denial_paid_later_and_a_corrected_decision_stay_what_they_were_first(ingest: Ingest) -> None:
     """Counted by its latest version a denial leaves the old cohorts only, and every payer seems to deny more of late."""
     ingest.load(_file(_row("A", "DENIED", "2026-02-03", allowed=""), _row("B", "PAID", "2026-02-03")))

@@ -79,10 +79,13 @@ def test_a_request_becomes_one_run_that_makes_the_report_and_shows_where_it_is(
     assert event.partition == "acme"
     assert metadata["reports made"].value == 1
     assert (
-        metadata["download pdf"].value
+        metadata["to save it"].value == f"upstream reports save acme {report_id[:8]} --format pdf --to report.pdf"
+    )
+    assert (
+        metadata["over the API, with an access token"].value
         == f"http://127.0.0.1:8020/api/v1/customers/acme/reports/{report_id}/files/pdf"
     )
-    assert report_id in str(metadata["newest reports"].value)
+    assert report_id[:8] in str(metadata["newest reports"].value)
     assert "ann@" not in str(metadata["newest reports"].value)
     pipeline.execute("UPDATE report_runs SET asked_at = now() - interval '1 day'")
     assert isinstance(_tick(instance, platform), dg.SkipReason)
@@ -92,7 +95,7 @@ def test_a_request_becomes_one_run_that_makes_the_report_and_shows_where_it_is(
     assert len(_reports(pipeline)) == 1
     (event,) = idle.get_asset_materialization_events()
     assert event.materialization.metadata["reports made"].value == 0
-    assert event.materialization.metadata["download pdf"] == metadata["download pdf"]
+    assert event.materialization.metadata["to save it"] == metadata["to save it"]
 
 
 def test_by_hand_it_is_the_last_full_months_or_that_of_the_days_given(

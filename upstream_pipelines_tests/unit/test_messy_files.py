@@ -270,14 +270,6 @@ def test_dots_are_thousands_where_the_column_writes_its_decimals_after_a_comma()
     assert list(accepted["allowed_amount"]) == [Decimal("1234.56"), Decimal("12.50"), Decimal("1500.00")]
 
 
-def test_a_point_before_three_digits_is_no_guess_where_the_column_does_not_tell_what_it_is() -> None:
-    amounts = ("1.234", "12", "0.005", "1.2345")
-    rows = [line(claim_id=f"C{n}", allowed_amount=cell) for n, cell in enumerate(amounts)]
-    accepted, rejected, _, _ = read_file("\n".join([HEADER, *rows]))
-    assert list(accepted["allowed_amount"]) == [Decimal("12.00"), Decimal("0.00"), Decimal("1.23")]
-    assert rejected == {1: "amount_form"}
-
-
 def test_marks_that_nobody_sees_make_no_other_claim() -> None:
     rows = [line(claim_id=claim_id) for claim_id in ("A2", "\ufeffA2", "A\u200b2")]
     accepted, _, _, _ = read_file("\n".join([HEADER, *rows]))

@@ -61,7 +61,7 @@ def _content(payer: str = HOSTILE) -> ReportContent:
         customer_slug="acme", customer_name="Acme & Söhne", period=Period(date(2026, 4, 1), date(2026, 6, 1)), made_at=MADE,
         events=(event, replace(event, state="resolved", resolved_on=date(2026, 5, 30), cause="data", as_of=None, before=None,
                                now=None, change=None, dollars=None, dollars_low=None, dollars_high=None)),
-        payers=(PayerPart(payer, sums), PayerPart("(1 payer with fewer than 11 lines)", none)),
+        events_found=2, events_began=2, payers=(PayerPart(payer, sums), PayerPart("(1 payer with fewer than 11 lines)", none)),
         months=(MonthPart(date(2026, 4, 1), sums), MonthPart(date(2026, 5, 1), none)),
         uploads=tuple(
             UploadPart(f"{number}daaba3-44aa", MADE.replace(month=5, day=number), source, status, 10, 9, 1, 0, score, code)
@@ -206,7 +206,7 @@ def test_what_is_empty_is_said_in_words() -> None:
         "events", "payers", "months", "uploads", "sources", "rules"}}  # fmt: skip
     content = replace(_content(), **empty)
     text = render(content)["html"].decode()
-    for said in ("No payer&#39;s behaviour was found", "No claim line was submitted", "Nothing was sent"):
+    for said in ("No payer&#39;s behaviour was found", "No claim line was submitted", "No upload was received"):
         assert said in text
     assert "<img" not in text
     assert document_of(content).facts[2] == ("Denied", "- of the lines decided")

@@ -21,6 +21,8 @@ CREATE TABLE report_runs (
     ended_at     timestamptz,
     PRIMARY KEY (customer_id, report_id),
     CHECK (period_until > period_from AND period_until - period_from <= 400),
+    -- What is far outside no program reads back.
+    CHECK (period_from >= '1970-01-01' AND period_until < '3000-01-01'),
     CHECK ((state = 'failed') = (error_code IS NOT NULL)),
     CHECK ((state IN ('success', 'failed')) = (ended_at IS NOT NULL)),
     CHECK (state = 'waiting' OR started_at IS NOT NULL)

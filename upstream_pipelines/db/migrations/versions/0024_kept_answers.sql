@@ -10,13 +10,13 @@ CREATE TABLE kept_answers (
     answer         text,
     -- The header Location, where there was one.
     location       text CHECK (length(location) <= 500),
-    kept_at        timestamptz NOT NULL DEFAULT now() CHECK (isfinite(kept_at)),
+    kept_at        timestamptz NOT NULL DEFAULT now() CHECK (kept_at < '3000-01-01'),
     -- The key comes first: a customer that is null is found by no index that begins with it.
     UNIQUE NULLS NOT DISTINCT (key_sha256, principal, customer_id)
 );
 CREATE INDEX kept_answers_old ON kept_answers (kept_at);
--- By which a deletion of a customer finds its own.
-CREATE INDEX kept_answers_customer ON kept_answers (customer_id);
+-- By which a deletion of a customer finds its own, and a person's are counted.
+CREATE INDEX kept_answers_customer ON kept_answers (customer_id, principal, kept_at);
 
 ALTER TABLE kept_answers ENABLE ROW LEVEL SECURITY;
 -- Without FORCE the owner of a table passes by its policies.

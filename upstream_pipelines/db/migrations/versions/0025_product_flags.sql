@@ -1,6 +1,7 @@
 -- Which parts of the product are switched off for a customer; of a new one, and of a part that comes with a later release, none is.
 ALTER TABLE customers ADD COLUMN products_off text[] NOT NULL DEFAULT '{}'
-    CHECK (products_off <@ '{csv_upload,webhook_ingest,drift,alerts,reports}'::text[]);
+    CHECK (products_off <@ '{csv_upload,webhook_ingest,drift,alerts,reports}'::text[]
+           AND coalesce(array_ndims(products_off), 1) = 1 AND cardinality(products_off) <= 5);
 
 -- What is held back because alerts are off is told, like what no channel could be told, when they are on again.
 ALTER TABLE alerts
