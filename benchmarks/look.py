@@ -25,7 +25,8 @@ from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
-from upstream_pipelines.drift.store import activity_columns, refresh_activity
+from upstream_pipelines.drift.reading import activity_columns
+from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file

@@ -15,8 +15,9 @@ from datetime import date, timedelta
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.placebo import Placebo, placebo
+from upstream_pipelines.drift.reading import read_activity
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
-from upstream_pipelines.drift.store import every_event, read_activity
+from upstream_pipelines.drift.store import every_event
 
 QUERIES = load_queries(__package__)
 PUBLISHED_DAYS = 90

@@ -19,9 +19,10 @@ from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.explaining import StoredEvent, explain_rows
+from upstream_pipelines.drift.reading import activity_columns
 from upstream_pipelines.drift.rows import plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
-from upstream_pipelines.drift.store import activity_columns, every_event
+from upstream_pipelines.drift.store import every_event
 from upstream_pipelines.drift.upload_troubles import read_troubles
 from upstream_pipelines.errors import ConflictError, NotFoundError
 

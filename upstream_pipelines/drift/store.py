@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any, Literal, LiteralString
+from datetime import date
+from typing import Any, Literal
 from uuid import UUID
 
-import numpy as np
 import pandas as pd
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
@@ -19,10 +18,8 @@ from psycopg.types.json import Jsonb
 from upstream_pipelines.alerts.notices import DriftNotice, drift_facts
 from upstream_pipelines.alerts.outbox import grown_events
 from upstream_pipelines.alerts.store import late_openings, write_drift_alerts
-from upstream_pipelines.db.columns import read_columns
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.drift.activity import Activity
 from upstream_pipelines.drift.breakdown import listed_codes
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.data_trouble import Trouble, announcements
@@ -32,8 +29,8 @@ from upstream_pipelines.drift.event_series import event_points
 from upstream_pipelines.drift.events import Cause, Direction, DriftEvent
 from upstream_pipelines.drift.explaining import OpenedWith, explain_rows, is_explained, opened_with
 from upstream_pipelines.drift.explanation import facts_of, headline, sentences_of, title_of
-from upstream_pipelines.drift.facts import TEXTS, Columns
 from upstream_pipelines.drift.figures import figures_of
+from upstream_pipelines.drift.reading import activity_columns
 from upstream_pipelines.drift.rows import frame_of, plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.traced import look_span
@@ -42,7 +39,6 @@ from upstream_pipelines.drift.upload_troubles import read_troubles
 QUERIES = load_queries(__package__)
 _Told = tuple[dict[str, Any], Literal["open", "late", "resolved", "escalated"], Cause]
 Show = Literal["always", "events", "news"]
-ROWS_A_SLICE = 100_000
 SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 
@@ -114,50 +110,6 @@ def refresh_activity(conn: Connection, customer_id: int) -> Refreshed:
 def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:
     """Size and span of a customer's activity, for people."""
     return ActivityTotals(*(conn.execute(QUERIES.count_activity, {"customer_id": customer_id}).fetchone() or ()))
-
-
-def read_activity(conn: Connection, customer_id: int) -> Activity:
-    """A customer's activity, prices and codes, the same frames as `drift.activity.activity_from_claims` makes."""
-    activity, prices, codes = map(_frame, activity_columns(conn, customer_id))
-    age = activity["decision_age"].to_numpy(dtype=np.int64)
-    activity["decision_age"] = pd.arrays.IntegerArray(age, age < 0)
-    return Activity(activity, prices, codes)
-
-
-def activity_columns(conn: Connection, customer_id: int) -> tuple[Columns, Columns, Columns]:
-    """The same as arrays of columns, for a detector alone."""
-    return (
-        _in_slices(conn, customer_id, QUERIES.activity_columns, QUERIES.activity_slice_end),
-        _in_slices(conn, customer_id, QUERIES.price_columns, QUERIES.price_slice_end),
-        _in_slices(conn, customer_id, QUERIES.code_columns, QUERIES.code_slice_end),
-    )
-
-
-def _in_slices(conn: Connection, customer_id: int, columns: LiteralString, slice_end: LiteralString) -> Columns:
-    """Whole columns, read by days: of a million rows at once the server made arrays of 1.6 GB, and of ten million none at all."""
-    parts: list[dict[str, Any]] = []
-    since: date | None = date.min
-    while since is not None:
-        key = {"customer_id": customer_id, "since": since, "rows": ROWS_A_SLICE}
-        row = conn.execute(slice_end, key).fetchone()
-        # A day of more rows is a slice of its own.
-        until = None if row is None else max(row[0], since + timedelta(days=1))
-        parts.append(read_columns(conn, columns, {**key, "until": until or date.max}))
-        since = until
-    if len(parts) == 1:
-        return parts[0]
-    return {
-        name: np.concatenate(
-            [np.asarray(part[name], dtype=object if isinstance(part[name], list) else None) for part in parts]
-        )
-        for name in parts[0]
-    }
-
-
-def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
-    # Told: of no rows the texts would be of another type.
-    arrays = {name: pd.array(values, dtype="str") if name in TEXTS else values for name, values in columns.items()}
-    return pd.DataFrame(arrays, copy=False)
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.drift.activity import activity_from_claims
-from upstream_pipelines.drift.store import read_activity, refresh_activity
+from upstream_pipelines.drift.reading import read_activity
+from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines.ingest import staging
 from upstream_pipelines.ingest.landing import customer_folder
 from upstream_pipelines.ingest.merging import merge_staged
@@ -443,7 +444,7 @@ def test_activity_read_in_slices_is_the_same_as_read_at_once(
     )
     refresh_activity(ingest.conn, ingest.customer.customer_id)
     at_once = read_activity(ingest.conn, ingest.customer.customer_id)
-    monkeypatch.setattr("upstream_pipelines.drift.store.ROWS_A_SLICE", 4)
+    monkeypatch.setattr("upstream_pipelines.drift.reading.ROWS_A_SLICE", 4)
     for slices, whole in zip(read_activity(ingest.conn, ingest.customer.customer_id), at_once, strict=True):
         keys = list(whole.columns)
         pd.testing.assert_frame_equal(
