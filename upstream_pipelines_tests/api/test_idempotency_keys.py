@@ -217,3 +217,17 @@ def test_the_document_names_the_header_and_what_it_may_be_answered(anonymous: ht
     assert (header["name"].lower(), header["required"]) == ("idempotency-key", False)
     assert "7 days" in header["description"]
     assert {"409", "422"} <= operation["delete"]["responses"].keys()
+
+
+def test_who_has_too_many_answers_kept_is_told_to_go_on_without_a_key(
+    log_in: LogIn, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may have 60 kB: without an end one person fills the disk in a week."""
+    monkeypatch.setattr("upstream_pipelines.customers.idempotency.MOST_KEPT", 2)
+    admin, other = log_in("acme", Role.ADMIN), log_in("acme", Role.OWNER)
+    assert [_send(admin, key).status_code for key in ("K1", "K2")] == [201, 201]
+    assert _code(_send(admin, "K3")) == (409, "too_many_idempotency_keys")
+    assert _count(pipeline, "silences") == 2
+    assert (_send(admin, "K1").status_code, _replayed(_send(admin, "K2"))) == (201, True)
+    assert admin.post(SILENCES, json=SILENCE).status_code == 201
+    assert _send(other, "K1").status_code == 201

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import UTC, date, datetime
 from uuid import UUID, uuid4
 
 import psycopg
@@ -17,6 +17,7 @@ from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFoundError
 from upstream_pipelines.reports import making
+from upstream_pipelines.reports.content import read_content
 from upstream_pipelines.reports.making import make_waiting
 from upstream_pipelines.reports.models import FORMATS, Period, ReportContent
 from upstream_pipelines.reports.rendering import render
@@ -225,3 +226,22 @@ def test_pages_leave_none_out_and_a_tick_asks_for_fifty_customers_at_most(
     assert (len(first), len(second)) == (50, 2)
     assert (first[0].slug, first[0].count, len(first[0].report_ids)) == ("acme", 5, 5)
     assert "c1" not in {work.slug for work in (*first, *second)}
+
+
+def test_who_has_few_lines_in_the_period_has_no_name_in_it_and_who_comes_after_the_largest_neither(
+    pipeline: Connection, acme: Customer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most likely wrong: lines of other months count, and the sums beside the name are those of one claim."""
+    monkeypatch.setattr("upstream_pipelines.reports.content.MOST_PAYERS", 1)
+    pipeline.execute(
+        "INSERT INTO payer_activity (customer_id, payer, cpt_group, submitted_day, submitted_known_day, lines, denied,"
+        " denied_authorization, billed, allowed, paid) SELECT %s, payer, 'OTHER', day::date, day::date, lines, 0, 0, 150, 92, 92"
+        "   FROM (VALUES ('Tiny', '2026-04-06', 40), ('Tiny', '2026-05-04', 1), ('Aetna', '2026-05-04', 30),"
+        "                ('Cigna', '2026-05-05', 20), ('Molina', '2026-05-31', 11), ('Late', '2026-06-01', 90)) AS t (payer, day, lines)",
+        (acme.customer_id,),
+    )
+    content = read_content(pipeline, acme, MAY, datetime(2026, 6, 2, tzinfo=UTC))
+    assert [(part.payer, part.sums.lines) for part in content.payers] == [
+        ("Aetna", 30), ("(2 further payers)", 31), ("(1 payer with fewer than 11 lines)", 1),
+    ]  # fmt: skip
+    assert [(part.month.isoformat(), part.sums.lines) for part in content.months] == [("2026-05-01", 62)]
