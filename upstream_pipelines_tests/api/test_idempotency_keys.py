@@ -227,7 +227,7 @@ def test_who_has_too_many_answers_kept_is_told_to_go_on_without_a_key(
     admin, other = log_in("acme", Role.ADMIN), log_in("acme", Role.OWNER)
     assert [_send(admin, key).status_code for key in ("K1", "K2")] == [201, 201]
     assert _code(_send(admin, "K3")) == (409, "too_many_idempotency_keys")
-    assert _count(pipeline, "silences") == 2
+    assert _count(pipeline, "alert_silences") == 2
     assert (_send(admin, "K1").status_code, _replayed(_send(admin, "K2"))) == (201, True)
     assert admin.post(SILENCES, json=SILENCE).status_code == 201
     assert _send(other, "K1").status_code == 201
