@@ -38,7 +38,7 @@ class BusyError(UpstreamError):
 
 
 class WeakPasswordError(InvalidInputError):
-    """The password is too short or too long."""
+    """The password is too short, too long, or no text."""
 
     code = "password_unfit"
 
@@ -47,8 +47,12 @@ def require_form(password: str) -> None:
     """Refuse what can be nobody's password, as it was typed and in its one form: one character, \ufdfa, becomes eighteen.
 
     Raises:
-        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes.
+        WeakPasswordError: it has fewer than 12 characters or more than 1,000 bytes, or a letter that no text can hold.
     """
+    if any("\ud800" <= letter <= "\udfff" for letter in password):
+        raise WeakPasswordError(
+            "The password has letters that no text can hold: halves of a surrogate pair. Choose another."
+        )
     for text in (password, _one_form(password)):
         if len(text) < LEAST_CHARACTERS or len(text.encode()) > MOST_BYTES:
             raise WeakPasswordError(
@@ -75,13 +79,14 @@ def password_fits(password: str, stored: str | None, familiar: bool = False) -> 
     Raises:
         BusyError: too many passwords are at work already.
     """
-    text = _one_form(password)
+    # JSON can hold half of a surrogate pair, and UTF-8 cannot: its bytes are those of no password, and are tried like others.
+    tried = _one_form(password).encode("utf-8", "surrogatepass")
     # Asked for whether it is needed or not, so that the first log-in under an unknown e-mail takes no longer than others.
     nobody = _nobody()
-    if len(text.encode()) > MOST_BYTES:
+    if len(tried) > MOST_BYTES:
         return False
     with _place(familiar):
-        fits = _hasher().verify(text, stored or nobody)
+        fits = _hasher().verify(tried, stored or nobody)
     return fits and stored is not None
 
 

@@ -75,6 +75,27 @@ def test_a_wrong_current_password_is_answered_like_a_wrong_log_in_and_an_unfit_n
     assert _log_in(anonymous, OLD).status_code == 200
 
 
+def test_half_a_surrogate_pair_is_no_new_password_and_fits_nobody_as_a_given_one(
+    owner: httpx.Client, anonymous: httpx.Client, pipeline: Connection
+) -> None:
+    """JSON can hold it, UTF-8 cannot."""
+    headers = {"Content-Type": "application/json"}
+    half = "four words make \ud800"
+    token = let_reset_password(pipeline, operator(), EMAIL)
+
+    def sent(client: httpx.Client, method: str, path: str, **body: str) -> tuple[int, str]:
+        answer = client.request(method, path, content=json.dumps(body), headers=headers)
+        return answer.status_code, answer.json()["code"]
+
+    unfit, wrong = (422, "password_unfit"), (401, "unauthorized")
+    assert sent(owner, "PUT", OWN, current_password=OLD, new_password=half) == unfit
+    assert sent(anonymous, "POST", "/api/v1/auth/password", token=token, password=half) == unfit
+    assert sent(owner, "PUT", OWN, current_password=half, new_password=NEW) == wrong
+    for email in (EMAIL, "nobody@acme.example"):
+        assert sent(anonymous, "POST", LOG_IN, email=email, password=half) == wrong
+    assert _log_in(anonymous, OLD).status_code == 200
+
+
 def test_sent_again_with_its_key_it_is_done_once_and_nothing_kept_tells_the_password(
     owner: httpx.Client, pipeline: Connection
 ) -> None:
