@@ -20,7 +20,7 @@ from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from upstream_pipelines.api.problems import ProblemError
-from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address
+from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address, spend_log_in
 from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
@@ -154,8 +154,11 @@ _require_person.rule = "person"  # type: ignore[attr-defined]
 def _require_oneself(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)]
 ) -> Oneself:
-    """The same, who changes something of their own."""
+    """The same, who changes what only they know. Each request is a password tried, also one that is sent again with its
+    Idempotency-Key: that answers whether the passwords in it are those of the first.
+    """
     who = _logged_in(request, credentials, None, RateClass.WRITE)
+    spend_log_in(request, who.email)
     actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
     return Oneself(
         customer_id=None, person_id=who.person_id, actor=actor, settings=request.app.state.settings, who=who

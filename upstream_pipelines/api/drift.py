@@ -59,8 +59,8 @@ class DaysToLabel(BaseModel):
 
     label: Label
     kind: Literal["incident", "calendar"] = "calendar"
-    first_day: date
-    last_day: date
+    first_day: Annotated[date, Field(ge=date(1970, 1, 1))]
+    last_day: Annotated[date, Field(le=date(2999, 12, 31))]
     payers: Annotated[list[Name], Field(min_length=1, max_length=100)] | None = None
     signals: Annotated[list[Signal], Field(min_length=1, max_length=6)] | None = None
 

@@ -11,7 +11,7 @@ from upstream_pipelines.api.authentication import CHALLENGE, ChangingOneself
 from upstream_pipelines.api.familiar import LatelyLoggedIn
 from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.problems import ProblemError, documented
-from upstream_pipelines.api.rate_limits import account_of, address_of, spend_log_in
+from upstream_pipelines.api.rate_limits import account_of, address_of
 from upstream_pipelines.customers.own_password import change_password
 from upstream_pipelines.db.engine import connect
 
@@ -39,7 +39,6 @@ def put_password(request: Request, oneself: ChangingOneself, body: PasswordChang
     counted as one.
     """
     who = oneself.who
-    spend_log_in(request, who.email)
     familiar: LatelyLoggedIn = request.app.state.familiar
     changed = change_password(
         partial(connect, oneself.settings, "upstream_api"), oneself.transaction, who, oneself.actor,

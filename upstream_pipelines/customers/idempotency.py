@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from threading import BoundedSemaphore
 from typing import Self
 from uuid import UUID
 
+from upstream_pipelines.customers.passwords import place_at_work
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError
@@ -25,8 +25,6 @@ KEPT_DAYS = 7
 MOST_KEPT = 2_000
 # As much memory as a quarter of a password's own hash (16 MiB), for some 50 ms.
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
-# One person's forty requests at once would take 640 MiB and both cores.
-_AT_ONCE = BoundedSemaphore(2)
 
 
 class IdempotencyKeyReusedError(ConflictError):
@@ -65,10 +63,13 @@ class KeyedRequest:
     ) -> Self:
         """`request`: method, address and body; `has_secret`: it holds a password, which a plain digest would let somebody who
         reads the database guess at leisure. Without a person it is an operator's.
+
+        Raises:
+            BusyError: too many passwords are at work already.
         """
         principal = "operator" if person_id is None else f"person {person_id}"
         if has_secret:
-            with _AT_ONCE:
+            with place_at_work():
                 digest = hashlib.scrypt(request, salt=f"{principal} {key}".encode(), dklen=32, **_SCRYPT)
         else:
             digest = hashlib.sha256(request).digest()

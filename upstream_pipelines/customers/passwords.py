@@ -68,7 +68,7 @@ def hash_password(password: str) -> str:
         BusyError: too many passwords are at work already.
     """
     require_form(password)
-    with _place():
+    with place_at_work():
         return _hasher().hash(_one_form(password))
 
 
@@ -85,13 +85,18 @@ def password_fits(password: str, stored: str | None, familiar: bool = False) -> 
     nobody = _nobody()
     if len(tried) > MOST_BYTES:
         return False
-    with _place(familiar):
+    with place_at_work(familiar):
         fits = _hasher().verify(tried, stored or nobody)
     return fits and stored is not None
 
 
 @contextmanager
-def _place(familiar: bool = False) -> Iterator[None]:
+def place_at_work(familiar: bool = False) -> Iterator[None]:
+    """A place for hashing a password, or a text that holds one.
+
+    Raises:
+        BusyError: too many passwords are at work already.
+    """
     place = _KEPT if familiar and _KEPT.acquire(blocking=False) else _place_of_the_line()
     try:
         with _AT_ONCE:

@@ -10,7 +10,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import psycopg
@@ -49,6 +49,9 @@ class TokenInfo:
     last_used_at: datetime | None
 
 
+_LONGEST = timedelta(days=36525)
+
+
 def issue_token(conn: Connection, customer_id: int, label: str = "", expires_at: datetime | None = None) -> str:
     """Make a token for a customer and return it; errors as for `make_token`."""
     return make_token(conn, customer_id, label, expires_at)[1]
@@ -61,10 +64,13 @@ def make_token(
 
     Raises:
         NotFoundError: there is no such customer.
-        InvalidInputError: `expires_at` has no time zone or is past.
+        InvalidInputError: `expires_at` has no time zone, is past, or more than 100 years ahead.
     """
     if expires_at is not None and (expires_at.tzinfo is None or expires_at <= datetime.now(UTC)):
         raise InvalidInputError("A token must expire in the future, at a time with a time zone. Give a later one.")
+    # In another zone 9999 is the year 10000, which no program reads back.
+    if expires_at is not None and expires_at > datetime.now(UTC) + _LONGEST:
+        raise InvalidInputError("A token expires within 100 years, or never. Give an earlier time, or none.")
     token = f"upi_{secrets.token_urlsafe(32)}"
     try:
         with conn.cursor(row_factory=class_row(TokenInfo)) as cursor:

@@ -123,6 +123,8 @@ class DriftSettings(BaseModel):
         for label in sorted(self.calendar, key=lambda one: one.first_day):
             holds = label.holds_for(payer) and (label.signals is None or signal in label.signals)
             if holds and label.first_day <= day <= label.last_day:
+                if label.last_day >= last:
+                    return True  # also where it is the last day that there is
                 day = label.last_day + timedelta(days=1)
         return day > last
 

@@ -128,3 +128,11 @@ class TestLimits:
         monkeypatch.setattr("upstream_pipelines.customers.own_password.password_fits", lambda *_: False)
         assert [owner.put(OWN, json=CHANGE).status_code for _ in range(4)] == [401, 401, 401, 429]
         assert _log_in(anonymous, OLD).status_code == 429
+
+    def test_a_request_that_is_sent_again_with_its_key_counts_too(self, owner: httpx.Client) -> None:
+        """Answered 422 or not it would tell, uncounted, whether a guessed password is that of the first request."""
+        keyed = {"Idempotency-Key": "K1"}
+        assert owner.put(OWN, json=CHANGE, headers=keyed).status_code == 204
+        guesses = [{**CHANGE, "current_password": f"a guess of many {number}"} for number in range(3)]
+        answers = [owner.put(OWN, json=guess, headers=keyed).status_code for guess in guesses]
+        assert answers == [422, 422, 429]

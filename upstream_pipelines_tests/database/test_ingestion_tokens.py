@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from upstream_pipelines.customers.tokens import Caller, authenticate, issue_token, list_tokens, revoke_token
 from upstream_pipelines.db.engine import Connection, connect, customer_transaction
-from upstream_pipelines.errors import ConfigurationError, NotFoundError
+from upstream_pipelines.errors import ConfigurationError, InvalidInputError, NotFoundError
 from upstream_pipelines.settings import Settings
 
 
@@ -104,6 +104,8 @@ def test_a_token_needs_a_customer_and_a_future(pipeline: Connection, customer_id
         issue_token(pipeline, customer_id, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     with pytest.raises(ConfigurationError):
         issue_token(pipeline, customer_id, expires_at=datetime(2099, 1, 1))
+    with pytest.raises(InvalidInputError, match="100 years"):
+        issue_token(pipeline, customer_id, expires_at=datetime.fromisoformat("9999-12-31T23:59:59-14:00"))
     assert list_tokens(pipeline, customer_id) == []
 
 

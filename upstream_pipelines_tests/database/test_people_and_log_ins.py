@@ -349,7 +349,7 @@ def test_of_many_passwords_at_once_some_wait_and_some_are_sent_away(monkeypatch:
     monkeypatch.setattr(passwords, "_PLACES", BoundedSemaphore(1))
     monkeypatch.setattr(passwords, "_LINE", BoundedSemaphore(1))
     with ThreadPoolExecutor(1) as pool:
-        with passwords._place():
+        with passwords.place_at_work():
             waits = pool.submit(password_fits, PASSWORD, stored)
             while passwords._LINE._value:
                 time.sleep(0.005)
@@ -358,7 +358,7 @@ def test_of_many_passwords_at_once_some_wait_and_some_are_sent_away(monkeypatch:
             assert password_fits(PASSWORD, stored, True)
         assert waits.result(timeout=30)
     monkeypatch.setattr(passwords, "_LONGEST_WAIT_SECONDS", 0.01)
-    with passwords._place(), pytest.raises(BusyError):
+    with passwords.place_at_work(), pytest.raises(BusyError):
         password_fits(PASSWORD, stored)
 
 

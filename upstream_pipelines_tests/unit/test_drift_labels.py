@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 
@@ -41,3 +41,10 @@ def test_an_event_whose_baseline_is_labelled_ends_as_labelled_and_is_not_called_
     look = Detector(*frames, DriftSettings(calendar=(before,))).look(START + timedelta(days=day + 1), live)
     (ended,) = (each for each in look.events if each.event_id == event.event_id)
     assert (ended.state, ended.memory.reason) == ("resolved", "days_labelled")
+
+
+def test_a_label_without_an_end_reaches_to_the_last_day_that_there_is() -> None:
+    for_good = LabelledDays(label="closed", kind="incident", first_day=date.min, last_day=date.max)
+    labelled = DriftSettings(calendar=(for_good,)).all_labelled
+    assert labelled("Aetna", "denial_rate", START, date.max)
+    assert not DriftSettings().all_labelled("Aetna", "denial_rate", START, START)
