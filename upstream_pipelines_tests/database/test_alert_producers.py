@@ -13,6 +13,7 @@ from psycopg.types.json import Jsonb
 from upstream_pipelines.alerts import notices, occurrences
 from upstream_pipelines.alerts.content import Alert, build_message
 from upstream_pipelines.alerts.feedback import judge
+from upstream_pipelines.alerts.life import PRODUCT_OFF
 from upstream_pipelines.alerts.notices import DriftNotice, channel_disabled_content, drift_entry
 from upstream_pipelines.alerts.occurrences import (
     quality_entry,
@@ -222,6 +223,7 @@ def _trouble(conn: Connection, customer_id: int, disabled: str) -> list[tuple[st
     conn.execute(
         QUERIES.write_channel_trouble,
         {
+            "product_off": PRODUCT_OFF,
             "customer_id": customer_id, "channel_id": channel_id, "rule_id": rule_id, "now": NOW,
             "subject_id": uuid.uuid4(), "content": Jsonb({"type": "channel.disabled", "data": {}}),
         },
