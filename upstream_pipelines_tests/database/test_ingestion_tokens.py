@@ -104,7 +104,7 @@ def test_a_token_needs_a_customer_and_a_future(pipeline: Connection, customer_id
         issue_token(pipeline, customer_id, expires_at=datetime.now(UTC) - timedelta(seconds=1))
     with pytest.raises(ConfigurationError):
         issue_token(pipeline, customer_id, expires_at=datetime(2099, 1, 1))
-    with pytest.raises(InvalidInputError, match="100 years"):
+    with pytest.raises(InvalidInputError, match="year 9000"):
         issue_token(pipeline, customer_id, expires_at=datetime.fromisoformat("9999-12-31T23:59:59-14:00"))
     assert list_tokens(pipeline, customer_id) == []
 
