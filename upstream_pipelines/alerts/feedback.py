@@ -16,7 +16,7 @@ from psycopg.rows import class_row, dict_row
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.rules import Kind, Signal
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.ids import id_pattern
+from upstream_pipelines.db.ids import id_pattern, the_one
 from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFoundError
 from upstream_pipelines.notes import checked_note
 
@@ -186,10 +186,4 @@ def _alert(conn: Connection, customer_id: int, begins: str) -> dict[str, Any]:
         found = cursor.execute(
             QUERIES.alerts_beginning, {"customer_id": customer_id, "begins": id_pattern(begins)}
         ).fetchall()
-    if not found:
-        raise NotFoundError(
-            f"There is no alert {begins!r}. `upstream alerts list SLUG` shows a customer's alerts."
-        )
-    if len(found) > 1:
-        raise ConflictError(f"More than one alert begins with {begins}. Give more of its id.")
-    return found[0]
+    return the_one(found, "alert", begins, "upstream alerts list SLUG")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.ids import id_pattern
+from upstream_pipelines.db.ids import id_pattern, the_one
 from upstream_pipelines.errors import ConflictError, NotFoundError
 
 
@@ -39,14 +39,8 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
         found = conn.execute(
             QUERIES.deliveries_beginning, {"customer_id": customer_id, "begins": id_pattern(delivery)}
         ).fetchall()
-        if not found:
-            raise NotFoundError(
-                f"There is no delivery {delivery!r}. `upstream alerts list SLUG` shows a customer's deliveries."
-            )
-        if len(found) > 1:
-            raise ConflictError(f"More than one delivery begins with {delivery}. Give more of its id.")
-        delivery_id: uuid.UUID = found[0][0]
-        _, state, enabled, channel = found[0]
+        delivery_id: uuid.UUID
+        delivery_id, state, enabled, channel = the_one(found, "delivery", delivery, "upstream alerts list SLUG")
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
         if _resend(conn, customer_id, [delivery_id], now) == 0:

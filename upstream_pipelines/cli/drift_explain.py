@@ -6,6 +6,7 @@ Not here: looks (drift.py), what people say of events (drift_events.py).
 from __future__ import annotations
 
 import csv
+import io
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -15,6 +16,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
+from upstream_pipelines.cli.new_file import new_file
 from upstream_pipelines.cli.output import (
     Json,
     out,
@@ -27,7 +29,7 @@ from upstream_pipelines.cli.output import (
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
-from upstream_pipelines.errors import ConfigurationError, ConflictError
+from upstream_pipelines.errors import ConflictError
 from upstream_pipelines.visible import guarded
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
@@ -134,20 +136,8 @@ def _to_pipe(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _to_file(rows: Iterable[Mapping[str, Any]], file: Path) -> int:
-    try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise ConflictError(f"{file} is there already. Name a new file.") from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"{file} cannot be written: {error.strerror}. Name a new file in a folder of yours."
-        ) from None
-    try:
-        with os.fdopen(handle, "w", newline="", encoding="utf-8") as target:
-            return _write(rows, target)
-    except OSError as error:
-        file.unlink()
-        raise ConfigurationError(f"{file} was not written: {error.strerror}. Nothing of it is kept.") from None
+    with new_file(file) as content, io.TextIOWrapper(content, encoding="utf-8", newline="") as target:
+        return _write(rows, target)
 
 
 def _write(rows: Iterable[Mapping[str, Any]], target: TextIO) -> int:

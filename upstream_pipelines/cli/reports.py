@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
-from uuid import UUID
+from typing import Annotated, Any
 
 import typer
 
+from upstream_pipelines.cli.new_file import new_file
 from upstream_pipelines.cli.operator import acting
 from upstream_pipelines.cli.output import (
     Json,
-    err,
     out,
     print_fields,
     print_json,
@@ -22,12 +19,12 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.cli.run_here import run_here
 from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConfigurationError, ConflictError
-from upstream_pipelines.operations.archive import create_file
 from upstream_pipelines.reports.models import FORMATS, Format, checked_period, last_full_month
 from upstream_pipelines.reports.store import (
     ReportRun,
@@ -38,7 +35,6 @@ from upstream_pipelines.reports.store import (
     reports_page,
     request_report,
 )
-from upstream_pipelines.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True, help="Reports of a customer: what changed, what payers did, how good uploads were."
@@ -90,6 +86,8 @@ def make(
     json: Json = False,
 ) -> None:
     """Make the report of a period: the same asset as in production, for this customer's partition, here and now."""
+    from upstream_pipelines.defs.run_tags import report_tags
+
     settings = short_command_settings()
     prepare(settings)
     today = datetime.now(UTC).date()
@@ -109,7 +107,10 @@ def make(
         report_id = request_report(conn, operator(), customer, period)
         hold_back(conn, customer.customer_id, report_id)
     with progress(f"Making the report of {period.first} to {period.last} …", quiet=json):
-        _run(settings, slug, report_id)
+        run_here(
+            settings, "reports", slug, report_tags([report_id], [], 1),
+            config={"drift_report": {"config": {"only_waiting": True}}},
+        )  # fmt: skip
     with connect(settings, "upstream_pipeline") as conn:
         run = get_report(conn, customer.customer_id, report_id)
     _report(slug, run, json=json)
@@ -132,7 +133,7 @@ def save(
     name: Format | None = next((known for known in FORMATS if known == format_), None)
     if name is None:
         raise ConfigurationError(f"--format is one of {', '.join(FORMATS)}.")
-    with _new_file(to) as file:
+    with new_file(to) as file:
         # The trail has the act before anything is written: what was copied cannot be taken back.
         with acting(settings) as conn:
             customer = get_customer(conn, slug)
@@ -158,62 +159,6 @@ def _day(text: str, option: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise ConfigurationError(f"{option} is a day, such as 2026-06-01.") from None
-
-
-@contextmanager
-def _new_file(target: Path) -> Iterator[BinaryIO]:
-    """A file that is there only if all goes well."""
-    try:
-        file = create_file(target)
-    except FileExistsError:
-        raise ConflictError(f"{target} is there already. Name a new file.") from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"{target} cannot be written: {error.strerror}. Name a new file in a folder of yours."
-        ) from None
-    try:
-        with file:
-            yield file
-    except OSError as error:
-        target.unlink()
-        raise ConfigurationError(f"{target} was not written: {error.strerror}. Nothing of it is kept.") from None
-    except BaseException:
-        target.unlink()
-        raise
-
-
-def _run(settings: Settings, slug: str, report_id: UUID) -> None:
-    """The job `reports` for one partition, in this process, recorded in Dagster like any other run."""
-    from upstream_pipelines.definitions import build_definitions
-    from upstream_pipelines.defs.home import dagster_instance
-    from upstream_pipelines.defs.orphans import in_process_tags
-    from upstream_pipelines.defs.partitions import customer_partitions
-    from upstream_pipelines.defs.run_tags import report_tags
-
-    with dagster_instance(settings) as instance:
-        instance.add_dynamic_partitions(customer_partitions.name or "", [slug])
-        result = (
-            build_definitions()
-            .resolve_job_def("reports")
-            .execute_in_process(
-                instance=instance,
-                partition_key=slug,
-                tags={**in_process_tags(), **report_tags([report_id], [], 1)},
-                run_config={
-                    "ops": {"drift_report": {"config": {"only_waiting": True}}},
-                    "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
-                },
-                raise_on_error=False,
-            )
-        )
-    if not result.success:
-        err.print(f"The run {result.run_id} failed; the Dagster UI shows it (`upstream up`).")
-        for event in result.all_events:
-            if event.is_step_failure and event.step_failure_data.user_failure_data is not None:
-                err.print(event.step_failure_data.user_failure_data.description, markup=False)
-            elif event.is_step_failure and event.step_failure_data.error is not None:
-                trouble = event.step_failure_data.error
-                err.print(trouble.cls_name or "error", trouble.message, markup=False)
 
 
 def _plain(run: ReportRun) -> dict[str, Any]:

@@ -11,7 +11,6 @@ import typer
 
 from upstream_pipelines.cli.output import (
     Json,
-    err,
     out,
     print_fields,
     print_json,
@@ -19,6 +18,7 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.cli.run_here import run_here
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
@@ -133,34 +133,11 @@ def uploads(
 
 
 def run_ingest(settings: Settings, slug: str, source: str, upload_id: UUID) -> None:
-    """The job `ingest` for one partition, in this process, recorded in Dagster like any other run."""
-    from upstream_pipelines.definitions import build_definitions
-    from upstream_pipelines.defs.home import dagster_instance
+    """The job `ingest` for one customer and source, here and now."""
     from upstream_pipelines.defs.jobs import ingest_assets
-    from upstream_pipelines.defs.orphans import in_process_tags
-    from upstream_pipelines.defs.partitions import customer_partitions
     from upstream_pipelines.defs.run_tags import upload_tags
 
-    with dagster_instance(settings) as instance:
-        instance.add_dynamic_partitions(customer_partitions.name or "", [slug])
-        result = (
-            build_definitions()
-            .resolve_job_def("ingest")
-            .execute_in_process(
-                instance=instance,
-                partition_key=slug,
-                asset_selection=ingest_assets([source]),
-                tags={**in_process_tags(), **upload_tags([upload_id], [], 1)},
-                run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-                raise_on_error=False,
-            )
-        )
-    if not result.success:
-        err.print(f"The run {result.run_id} failed; the Dagster UI shows it (`upstream up`).")
-        for event in result.all_events:
-            if event.is_step_failure and event.step_failure_data.error is not None:
-                trouble = event.step_failure_data.error
-                err.print(trouble.cls_name or "error", trouble.message, markup=False)
+    run_here(settings, "ingest", slug, upload_tags([upload_id], [], 1), assets=ingest_assets([source]))
 
 
 def _finished(conn: Connection, customer_id: int, upload_id: UUID) -> dict[str, Any]:

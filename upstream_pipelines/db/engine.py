@@ -186,3 +186,16 @@ def principal_transaction(conn: Connection, customer_id: int | None, person_id: 
             ("" if customer_id is None else str(customer_id), str(person_id or "")),
         )
         yield
+
+
+@contextmanager
+def standing_still(conn: Connection) -> Iterator[None]:
+    """A transaction for reading that sees one moment, however long it lasts. Not within another."""
+    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    try:
+        # Some wait for another program in it (pg_dump) and say nothing meanwhile.
+        conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+        yield
+    finally:
+        if not conn.closed:
+            conn.execute("ROLLBACK")

@@ -42,12 +42,8 @@ _SILENCE_EVERY = timedelta(hours=1)
 # Of this process, by landing zone: what was found empty, and who has a key.
 _WATCHED: dict[str, LandingWatch] = {}
 _KEYS: dict[str, KnownKeys] = {}
-_ACTIVE = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
+_QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
+_ACTIVE = [*_QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
 @dg.sensor(
@@ -123,11 +119,6 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
     return dg.RunRequest(tags={"upstream/due": str(due)})
 
 
-def _is_under_way(instance: dg.DagsterInstance, job: str, slug: str) -> bool:
-    wanted = dg.RunsFilter(job_name=job, statuses=_ACTIVE, tags={_PARTITION_TAG: slug})
-    return instance.get_runs_count(wanted) > 0
-
-
 @dg.sensor(
     job=reports,
     # Somebody waits for it; a tick that finds nothing is one look at a small index.
@@ -137,14 +128,16 @@ def _is_under_way(instance: dg.DagsterInstance, job: str, slug: str) -> bool:
     "begun.",
 )
 def waiting_reports(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
-    with platform.connect() as (_, conn):
-        waiting = request_customers_with_reports(conn, _REQUESTS_A_TICK)
-    # A run takes all that wait when it begins: a second one in the queue would begin for nothing.
-    requested = [work for work in waiting if not _is_under_way(context.instance, reports.name, work.slug)]
+    # A run takes what waits when it begins: a second one in the queue would begin for nothing. One that was killed stays
+    # "started" for hours, and its customer must not wait for that.
+    queued = context.instance.get_runs(dg.RunsFilter(job_name=reports.name, statuses=_QUEUED))
+    in_line = {run.tags[_PARTITION_TAG] for run in queued if _PARTITION_TAG in run.tags}
+    with platform.connect() as (settings, conn):
+        requested = request_customers_with_reports(conn, _REQUESTS_A_TICK, in_line)
+        keys = _KEYS.setdefault(settings.landing_root, KnownKeys())
     if not requested:
         return dg.SkipReason("No report is waiting.")
-    known = set(context.instance.get_dynamic_partitions(customer_partitions.name or ""))
-    missing = [work.slug for work in requested if work.slug not in known]
+    missing = keys.missing(context.instance, (work.slug for work in requested))
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from upstream_pipelines.db.columns import read_columns
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, standing_still
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.activity import Activity
 from upstream_pipelines.drift.facts import TEXTS, Columns
@@ -28,12 +28,13 @@ def read_activity(conn: Connection, customer_id: int) -> Activity:
 
 
 def activity_columns(conn: Connection, customer_id: int) -> tuple[Columns, Columns, Columns]:
-    """The same as arrays of columns, for a detector alone."""
-    return (
-        _in_slices(conn, customer_id, QUERIES.activity_columns, QUERIES.activity_slice_end),
-        _in_slices(conn, customer_id, QUERIES.price_columns, QUERIES.price_slice_end),
-        _in_slices(conn, customer_id, QUERIES.code_columns, QUERIES.code_slice_end),
-    )
+    """The same as arrays of columns, for a detector alone; all of one moment, for an upload may be counted meanwhile."""
+    with standing_still(conn):
+        return (
+            _in_slices(conn, customer_id, QUERIES.activity_columns, QUERIES.activity_slice_end),
+            _in_slices(conn, customer_id, QUERIES.price_columns, QUERIES.price_slice_end),
+            _in_slices(conn, customer_id, QUERIES.code_columns, QUERIES.code_slice_end),
+        )
 
 
 def _in_slices(conn: Connection, customer_id: int, columns: LiteralString, slice_end: LiteralString) -> Columns:

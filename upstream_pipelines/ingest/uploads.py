@@ -19,9 +19,9 @@ from upath import UPath
 
 from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.ids import id_pattern
+from upstream_pipelines.db.ids import id_pattern, the_one
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import ConflictError, NotFoundError
+from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.landing import put_away, settled_files, upload_path
 from upstream_pipelines.ingest.recognise import HEAD_BYTES, FileSource, source_of
 from upstream_pipelines.settings import Settings
@@ -228,11 +228,5 @@ def find_upload_id(conn: Connection, customer_id: int, begins: str) -> UUID:
     found = conn.execute(
         QUERIES.uploads_beginning, {"customer_id": customer_id, "begins": id_pattern(begins)}
     ).fetchall()
-    if not found:
-        raise NotFoundError(
-            f"There is no upload {begins!r}. `upstream uploads SLUG` shows a customer's newest uploads."
-        )
-    if len(found) > 1:
-        raise ConflictError(f"More than one upload begins with {begins}. Give more of its id.")
-    upload_id: UUID = found[0][0]
+    upload_id: UUID = the_one(found, "upload", begins, "upstream uploads SLUG")[0]
     return upload_id

@@ -10,8 +10,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +21,7 @@ from psycopg import sql
 from sqlalchemy.engine import URL
 
 from upstream_pipelines import __version__
-from upstream_pipelines.db.engine import Connection, connect, database_url
+from upstream_pipelines.db.engine import Connection, connect, database_url, standing_still
 from upstream_pipelines.db.migrate import connect_as_login, dagster_url, head_revision, require_current
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConfigurationError, ConflictError
@@ -114,19 +113,6 @@ def _dump_product(settings: Settings, program: Program, url: URL, target: Path) 
         _dump(program, url, target, "--enable-row-security", f"--snapshot={snapshot}")
         waiting = [row[0] for row in conn.execute(QUERIES.waiting_file_uploads).fetchall()]
         return _Moment(count_rows(conn), waiting, began.astimezone(UTC))
-
-
-@contextmanager
-def standing_still(conn: Connection) -> Iterator[None]:
-    """A transaction that sees one moment, however long it lasts."""
-    conn.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-    try:
-        # It waits for pg_dump and says nothing meanwhile.
-        conn.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
-        yield
-    finally:
-        if not conn.closed:
-            conn.execute("ROLLBACK")
 
 
 def _dump(program: Program, url: URL, target: Path, *arguments: str) -> None:

@@ -17,12 +17,11 @@ from psycopg import sql
 
 from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.models import Customer
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, standing_still
 from upstream_pipelines.db.migrate import head_revision
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError
 from upstream_pipelines.operations.archive import create_file
-from upstream_pipelines.operations.backup import standing_still
 
 QUERIES = load_queries(__package__)
 

@@ -16,11 +16,10 @@ from psycopg.rows import dict_row
 
 from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
 from upstream_pipelines.customers.models import Customer
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, standing_still
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.drift.explanation import ENDINGS, NAMES, headline, sentences_of
 from upstream_pipelines.drift.units import brief_change, brief_figure, brief_money, number_of, since_text
-from upstream_pipelines.operations.backup import standing_still
 from upstream_pipelines.quality.rules import RULES
 from upstream_pipelines.quality.scores import rounded, score_of
 from upstream_pipelines.reports.models import (

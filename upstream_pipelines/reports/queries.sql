@@ -131,7 +131,7 @@ WITH held AS (
 ), due AS (
     SELECT r.customer_id, r.report_id, r.requested_at
       FROM report_runs AS r
-      JOIN customers AS c ON c.customer_id = r.customer_id AND c.status = 'active'
+      JOIN customers AS c ON c.customer_id = r.customer_id AND c.status = 'active' AND c.slug <> ALL (%(in_line)s)
      WHERE (r.state = 'waiting' OR r.state = 'running' AND r.customer_id NOT IN (SELECT customer_id FROM held))
        AND (r.asked_at IS NULL OR r.asked_at < now() - interval '30 seconds' * (2 ^ least(greatest(r.asks, 1) - 1, 5)))
 ), chosen AS (

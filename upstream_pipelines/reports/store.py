@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -15,7 +15,7 @@ from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.ids import id_pattern
+from upstream_pipelines.db.ids import id_pattern, the_one
 from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import ConflictError, NotFoundError
@@ -168,13 +168,7 @@ def find_report(conn: Connection, customer_id: int, begins: str) -> ReportRun:
     found = conn.execute(
         QUERIES.find_report_ids, {"customer_id": customer_id, "begins": id_pattern(begins)}
     ).fetchall()
-    if not found:
-        raise NotFoundError(
-            f"There is no report {begins!r}. `upstream reports list SLUG` shows a customer's reports."
-        )
-    if len(found) > 1:
-        raise ConflictError(f"More than one report begins with {begins}. Give more of its id.")
-    return get_report(conn, customer_id, found[0][0])
+    return get_report(conn, customer_id, the_one(found, "report", begins, "upstream reports list SLUG")[0])
 
 
 def report_file(
@@ -208,12 +202,15 @@ def report_file(
     return KeptFile(bytes(content), sha256, Period(first, until))
 
 
-def request_customers_with_reports(conn: Connection, limit: int) -> list[WaitingReports]:
-    """Customers for whose reports a run has to be asked for now, at most `limit`; marks the reports as asked for.
+def request_customers_with_reports(
+    conn: Connection, limit: int, in_line: Collection[str] = ()
+) -> list[WaitingReports]:
+    """Customers for whose reports a run has to be asked for now, at most `limit` and none that is `in_line` (slugs); marks
+    the reports as asked for.
 
     The run key carries the oldest report and the number of the request: a key is spent even when its run failed.
     """
-    values = {"limit": limit, "lock_class": LOCK_CLASS, "named": _NAMED}
+    values = {"limit": limit, "lock_class": LOCK_CLASS, "named": _NAMED, "in_line": list(in_line)}
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES.request_customers_with_reports, values).fetchall()
     return [

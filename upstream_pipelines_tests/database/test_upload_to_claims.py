@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import UUID
 
-import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from upstream_pipelines.claims.merge import merge_upload
-from upstream_pipelines.customers.configuration import parse_configuration
-from upstream_pipelines.customers.models import Customer
-from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
-from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.reading import read_activity
 from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines.ingest import staging
@@ -34,71 +24,14 @@ from upstream_pipelines.ingest.uploads import (
     register_landed_files,
     rejections,
     request_customers_with_work,
-    send_file,
 )
 from upstream_pipelines.quality.store import load_report
-from upstream_pipelines.settings import Settings
-
-HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome,billed_amount,allowed_amount"
-
-
-@dataclass
-class Ingest:
-    """Sends text as a file of one customer and takes it through to claims."""
-
-    conn: Connection
-    settings: Settings
-    folder: Path
-    slug: str = "acme"
-    sent: int = 0
-
-    @property
-    def customer(self) -> Customer:
-        return get_customer(self.conn, self.slug)
-
-    def configure(self, content: dict[str, Any]) -> None:
-        configure_customer(self.conn, self.customer, parse_configuration(content, "test"))
-
-    def send(self, text: str | bytes) -> UUID:
-        self.sent += 1
-        path = self.folder / f"file{self.sent}.csv"
-        path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return send_file(self.conn, self.settings, self.customer, path)
-
-    def run(self) -> None:
-        stage_waiting(self.conn, self.settings, self.customer, source="csv", run_id=f"run{self.sent}")
-        merge_staged(self.conn, self.settings, self.customer, f"run{self.sent}")
-
-    def load(self, text: str | bytes) -> dict[str, Any]:
-        upload_id = self.send(text)
-        self.run()
-        return get_upload(self.conn, self.customer.customer_id, upload_id)
-
-    def claims(self, columns: str = "claim_id, outcome") -> list[tuple[Any, ...]]:
-        return self.conn.execute(f"SELECT {columns} FROM claims ORDER BY claim_id, line_number").fetchall()
-
-
-@pytest.fixture
-def ingest(pipeline: Connection, settings: Settings, tmp_path: Path) -> Ingest:
-    create_customer(pipeline, "acme", "Acme")
-    folder = tmp_path / "sent"
-    folder.mkdir()
-    return Ingest(pipeline, settings, folder)
-
-
-def _row(
-    claim: str, outcome: str = "PAID", decided: str = "2026-02-01", line: str = "1", allowed: str = "80"
-) -> str:
-    return f"{claim},{line},Aetna,99213,2026-01-05,{decided},{outcome},100,{allowed}"
-
-
-def _file(*rows: str) -> str:
-    return "\n".join([HEADER, *rows]) + "\n"
+from upstream_pipelines_tests.database.ingested import HEADER, Ingest, file_of, row
 
 
 def test_good_rows_become_claims_and_bad_ones_are_set_apart_with_field_rule_and_reason(ingest: Ingest) -> None:
     upload = ingest.load(
-        _file(_row("A"), "B,1,,99213,2026-01-05,2026-02-01,PAID,100,80", _row("C", decided="soon"))
+        file_of(row("A"), "B,1,,99213,2026-01-05,2026-02-01,PAID,100,80", row("C", decided="soon"))
     )
     assert (upload["status"], upload["rows"], upload["accepted"], upload["rejected"]) == ("partial", 3, 1, 2)
     found = {(item["field"], item["rows"], tuple(item["row_numbers"])) for item in rejections(
@@ -111,20 +44,20 @@ def test_good_rows_become_claims_and_bad_ones_are_set_apart_with_field_rule_and_
 def test_a_packed_file_is_loaded_like_any_other_and_one_without_header_by_the_numbers_of_its_columns(
     ingest: Ingest,
 ) -> None:
-    upload = ingest.load(gzip.compress(_file(_row("A"), "Total,,,,,,,100,80").encode()))
+    upload = ingest.load(gzip.compress(file_of(row("A"), "Total,,,,,,,100,80").encode()))
     assert (upload["status"], upload["accepted"], upload["rejected"]) == ("partial", 1, 1)
     assert upload["detected"]["compression"] == "gzip"
     (rejected,) = rejections(ingest.conn, ingest.customer.customer_id, upload["upload_id"])
     assert (rejected["rule"], rejected["row_numbers"]) == ("claim_line", [2])
     assert ingest.conn.execute("SELECT count(*) FROM alerts").fetchone() == (0,)
     ingest.configure({"no_header": True, "columns": {field: n for n, field in enumerate(HEADER.split(","), 1)}})
-    assert ingest.load(_row("B") + "\n")["status"] == "success"
+    assert ingest.load(row("B") + "\n")["status"] == "success"
     assert ingest.claims() == [("A", "PAID"), ("B", "PAID")]
 
 
 def test_the_same_bytes_again_are_recognised_and_add_nothing(ingest: Ingest) -> None:
-    first = ingest.load(_file(_row("A"), _row("B")))
-    again = ingest.load(_file(_row("A"), _row("B")))
+    first = ingest.load(file_of(row("A"), row("B")))
+    again = ingest.load(file_of(row("A"), row("B")))
     assert again["duplicate_of"] == first["upload_id"]
     assert (again["status"], again["rows"], again["accepted"], again["duplicates"]) == ("success", 2, 0, 2)
     assert len(ingest.claims()) == 2
@@ -142,16 +75,16 @@ def test_the_same_bytes_are_read_again_when_the_mapping_changed_meanwhile(ingest
 
 
 def test_the_same_lines_in_another_file_add_nothing(ingest: Ingest) -> None:
-    ingest.load(_file(_row("A"), _row("B")))
-    upload = ingest.load(_file(_row("B"), _row("A"), _row("C")))
+    ingest.load(file_of(row("A"), row("B")))
+    upload = ingest.load(file_of(row("B"), row("A"), row("C")))
     assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 0, 2)
     assert [claim for claim, _ in ingest.claims()] == ["A", "B", "C"]
 
 
 def test_duplicates_that_the_merge_finds_are_in_the_quality_report(ingest: Ingest) -> None:
     """The rows are judged before the merge knows which of them are duplicates."""
-    first = ingest.load(_file(_row("A"), _row("B")))
-    second = ingest.load(_file(_row("A"), _row("B"), _row("C"), _row("D")))
+    first = ingest.load(file_of(row("A"), row("B")))
+    second = ingest.load(file_of(row("A"), row("B"), row("C"), row("D")))
     customer_id = ingest.customer.customer_id
     whole = load_report(ingest.conn, customer_id, first["upload_id"])
     half = load_report(ingest.conn, customer_id, second["upload_id"])
@@ -162,9 +95,9 @@ def test_duplicates_that_the_merge_finds_are_in_the_quality_report(ingest: Inges
 
 
 def test_a_pending_line_decided_later_is_updated_in_place_with_its_history(ingest: Ingest) -> None:
-    ingest.load(_file(_row("A", "PENDING", "", allowed="")))
+    ingest.load(file_of(row("A", "PENDING", "", allowed="")))
     before = ingest.claims("first_seen_at, decision_seen_at, version")
-    upload = ingest.load(_file(_row("A", "DENIED", "2026-02-10", allowed="")))
+    upload = ingest.load(file_of(row("A", "DENIED", "2026-02-10", allowed="")))
     assert (upload["accepted"], upload["updated"], upload["duplicates"]) == (1, 1, 0)
     after = ingest.claims("first_seen_at, decision_seen_at, version")
     assert after[0][0] == before[0][0]
@@ -178,7 +111,7 @@ def test_a_pending_line_decided_later_is_updated_in_place_with_its_history(inges
 
 
 def test_of_two_rows_for_one_line_in_a_file_the_last_counts_and_the_counts_add_up(ingest: Ingest) -> None:
-    upload = ingest.load(_file(_row("A", "PENDING", "", allowed=""), _row("A", "PAID", "2026-02-01")))
+    upload = ingest.load(file_of(row("A", "PENDING", "", allowed=""), row("A", "PAID", "2026-02-01")))
     assert (upload["rows"], upload["accepted"], upload["duplicates"]) == (2, 1, 1)
     assert ingest.claims() == [("A", "PAID")]
 
@@ -196,7 +129,7 @@ def test_equal_lines_without_a_claim_id_are_all_kept_and_sending_them_again_adds
 def test_aliases_and_groups_are_applied_and_applied_again_when_they_change(ingest: Ingest) -> None:
     ingest.configure({"payer_aliases": {"AETNA inc": "Aetna"}, "cpt_groups": {"992*": "VISITS"}})
     ingest.load(
-        _file("A,1,Aetna  Inc,99213,2026-01-05,2026-02-01,PAID,1,1", "B,1,Cigna,97110,2026-01-05,,PENDING,1,")
+        file_of("A,1,Aetna  Inc,99213,2026-01-05,2026-02-01,PAID,1,1", "B,1,Cigna,97110,2026-01-05,,PENDING,1,")
     )
     assert ingest.claims("payer, payer_name, cpt_group") == [
         ("Aetna  Inc", "Aetna", "VISITS"),
@@ -213,7 +146,7 @@ def test_aliases_and_groups_are_applied_and_applied_again_when_they_change(inges
 
 def test_a_refused_file_says_what_to_do_is_kept_and_stops_no_other(ingest: Ingest) -> None:
     bad = ingest.send(b"\x00\x01\x02 not text at all \x00")
-    good = ingest.send(_file(_row("A")))
+    good = ingest.send(file_of(row("A")))
     ingest.run()
     customer_id = ingest.customer.customer_id
     refused = get_upload(ingest.conn, customer_id, bad)
@@ -256,7 +189,7 @@ def test_a_refused_file_is_told_to_the_rules_that_ask_for_quality(
 def test_an_attempt_that_dies_half_way_leaves_nothing_and_the_next_one_loads_all(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload_id = ingest.send(_file(_row("A"), _row("B")))
+    upload_id = ingest.send(file_of(row("A"), row("B")))
 
     def fail(*_arguments: object, **_named: object) -> None:
         raise RuntimeError("killed")
@@ -273,7 +206,7 @@ def test_an_attempt_that_dies_half_way_leaves_nothing_and_the_next_one_loads_all
 
 
 def test_an_upload_that_keeps_killing_its_runs_is_given_up_with_a_message(ingest: Ingest) -> None:
-    upload_id = ingest.send(_file(_row("A")))
+    upload_id = ingest.send(file_of(row("A")))
     ingest.conn.execute("UPDATE uploads SET status = 'processing', attempt = %s", (MAX_ATTEMPTS,))
     ingest.run()
     upload = get_upload(ingest.conn, ingest.customer.customer_id, upload_id)
@@ -283,8 +216,8 @@ def test_an_upload_that_keeps_killing_its_runs_is_given_up_with_a_message(ingest
 def test_a_merge_that_dies_is_made_again_and_doubles_nothing(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ingest.load(_file(_row("A", "PENDING", "", allowed="")))
-    upload_id = ingest.send(_file(_row("A"), _row("B")))
+    ingest.load(file_of(row("A", "PENDING", "", allowed="")))
+    upload_id = ingest.send(file_of(row("A"), row("B")))
     customer = ingest.customer
     stage_waiting(ingest.conn, ingest.settings, customer, source="csv", run_id="r")
     with ingest.conn.transaction(force_rollback=True):
@@ -297,12 +230,12 @@ def test_a_merge_that_dies_is_made_again_and_doubles_nothing(
 
 def test_dropped_files_are_registered_once_and_unfinished_ones_are_left_alone(ingest: Ingest) -> None:
     folder = Path(str(customer_folder(ingest.settings, "acme")))
-    (folder / "a.csv").write_text(_file(_row("A")))
+    (folder / "a.csv").write_text(file_of(row("A")))
     (folder / "b.csv.part").write_text("half a fi")
     assert len(register_landed_files(ingest.conn, ingest.settings, ingest.customer)) == 1
     assert register_landed_files(ingest.conn, ingest.settings, ingest.customer) == []
     waiting = ingest.settings.model_copy(update={"landing_quiet_seconds": 60.0})
-    (folder / "c.csv").write_text(_file(_row("C")))
+    (folder / "c.csv").write_text(file_of(row("C")))
     assert register_landed_files(ingest.conn, waiting, ingest.customer) == []
     ingest.run()
     assert ingest.claims() == [("A", "PAID")]
@@ -315,7 +248,7 @@ def test_dropped_files_are_registered_once_and_unfinished_ones_are_left_alone(in
 def test_a_link_in_the_landing_zone_is_not_followed(ingest: Ingest, tmp_path: Path) -> None:
     """Who may write to the folder could read another customer's file through it."""
     secret = tmp_path / "other.csv"
-    secret.write_text(_file(_row("THEIRS")))
+    secret.write_text(file_of(row("THEIRS")))
     folder = Path(str(customer_folder(ingest.settings, "acme")))
     (folder / "link.csv").symlink_to(secret)
     assert register_landed_files(ingest.conn, ingest.settings, ingest.customer) == []
@@ -333,7 +266,7 @@ def test_a_link_in_the_landing_zone_is_not_followed(ingest: Ingest, tmp_path: Pa
 
 def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_it(ingest: Ingest) -> None:
     folder = Path(str(customer_folder(ingest.settings, "acme")))
-    (folder / "a.csv").write_text(_file(_row("A")))
+    (folder / "a.csv").write_text(file_of(row("A")))
     (upload_id,) = register_landed_files(ingest.conn, ingest.settings, ingest.customer)
     assert request_customers_with_work(ingest.conn, 50) == [
         Work("acme", f"{upload_id}:1", ("csv",), 1, (upload_id,), ())
@@ -345,7 +278,7 @@ def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_
 
 def test_an_upload_in_the_hands_of_a_living_run_is_not_asked_for_again(ingest: Ingest) -> None:
     """The customer's lock tells a run at work from one that was killed."""
-    ingest.send(_file(_row("A")))
+    ingest.send(file_of(row("A")))
     ingest.conn.execute("UPDATE uploads SET status = 'processing', requested_at = now() - interval '1 hour'")
     with customer_lock(ingest.conn, ingest.customer.customer_id):
         assert request_customers_with_work(ingest.conn, 50) == []
@@ -379,7 +312,7 @@ def test_accepted_rejected_and_duplicates_add_up_to_the_rows_of_every_upload(
 ) -> None:
     for lines in files:
         upload = ingest.load(
-            _file(*(",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in lines))
+            file_of(*(",".join(f'"{cell}"' if "," in cell else cell for cell in line) for line in lines))
         )
         if upload["error_code"] not in {None, "all_rows_rejected"}:
             assert not lines
@@ -390,100 +323,3 @@ def test_accepted_rejected_and_duplicates_add_up_to_the_rows_of_every_upload(
     kept = ingest.conn.execute("SELECT count(*) FROM claim_history").fetchone()
     assert history is not None
     assert kept == (history[1],)
-
-
-def _comparable(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    frame = frame.copy()
-    for name in frame.columns:
-        if name.endswith("_day"):
-            frame[name] = pd.to_datetime(frame[name]).dt.strftime("%Y-%m-%d")
-        elif name in {"decision_age", "lines", "denied", "denied_authorization"}:
-            frame[name] = frame[name].astype("float64")
-        elif name not in {"payer", "cpt", "modifiers", "cpt_group"}:
-            frame[name] = frame[name].astype("float64").round(6)
-        else:
-            frame[name] = frame[name].astype(str)
-    return frame.sort_values(keys, ignore_index=True)
-
-
-def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
-    ingest: Ingest, real_claims: Callable[[], bytes]
-) -> None:
-    """Production reads what SQL counted, replay what pandas counted; they must not differ in a cell."""
-    ingest.configure({"cpt_groups": {"992*": "VISITS"}})
-    ingest.load(real_claims())
-    refresh_activity(ingest.conn, ingest.customer.customer_id)
-    counted = read_activity(ingest.conn, ingest.customer.customer_id)
-    with ingest.conn.cursor() as cursor:
-        rows = cursor.execute(
-            """SELECT payer_name, cpt, modifiers, cpt_group, submitted_date, decided_date, outcome, billed_amount,
-                      allowed_amount, paid_amount, units, denial_reason_code, first_decided_date, first_outcome,
-                      first_denial_reason_code, first_allowed_amount, first_units FROM claims"""
-        ).fetchall()
-        names = [column.name for column in cursor.description or ()]
-    made = activity_from_claims(pd.DataFrame(rows, columns=names))
-    for sql_frame, pandas_frame in zip(counted, made, strict=True):
-        keys = [name for name in pandas_frame.columns if name in {
-            "payer", "cpt", "modifiers", "cpt_group", "submitted_day", "decision_age", "decided_day"}]  # fmt: skip
-        assert len(sql_frame) > 50
-        pd.testing.assert_frame_equal(
-            _comparable(sql_frame[list(pandas_frame.columns)], keys),
-            _comparable(pandas_frame, keys),
-            check_dtype=False,
-        )
-
-
-def test_activity_read_in_slices_is_the_same_as_read_at_once(
-    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    days = [f"2026-02-{day:02}" for day in range(2, 20)]
-    ingest.load(
-        _file(
-            *(_row(f"{day}{n}", decided="2026-02-25").replace("2026-01-05", day) for day in days for n in range(3))
-        )
-    )
-    refresh_activity(ingest.conn, ingest.customer.customer_id)
-    at_once = read_activity(ingest.conn, ingest.customer.customer_id)
-    monkeypatch.setattr("upstream_pipelines.drift.reading.ROWS_A_SLICE", 4)
-    for slices, whole in zip(read_activity(ingest.conn, ingest.customer.customer_id), at_once, strict=True):
-        keys = list(whole.columns)
-        pd.testing.assert_frame_equal(
-            slices.sort_values(keys, ignore_index=True), whole.sort_values(keys, ignore_index=True)
-        )
-
-
-def test_a_denial_paid_later_and_a_corrected_decision_stay_what_they_were_first(ingest: Ingest) -> None:
-    """Counted by its latest version a denial leaves the old cohorts only, and every payer seems to deny more of late."""
-    ingest.load(_file(_row("A", "DENIED", "2026-02-03", allowed=""), _row("B", "PAID", "2026-02-03")))
-    refresh_activity(ingest.conn, ingest.customer.customer_id)
-    before = read_activity(ingest.conn, ingest.customer.customer_id)
-    assert before.activity["denied"].sum() == 1
-    ingest.load(_file(_row("A", "PAID", "2026-03-20"), _row("B", "PAID", "2026-02-05", allowed="70")))
-    ingest.load(_file(_row("A", "PAID", "2026-03-20", allowed="60"), _row("B", "PENDING", "", allowed="")))
-    refresh_activity(ingest.conn, ingest.customer.customer_id)
-    after = read_activity(ingest.conn, ingest.customer.customer_id)
-    for then, now in zip(before, after, strict=True):
-        columns = [name for name in then.columns if not name.endswith("known_day")]
-        pd.testing.assert_frame_equal(
-            then.sort_values(columns, ignore_index=True), now.sort_values(columns, ignore_index=True)
-        )
-
-
-def test_activity_counted_step_by_step_equals_activity_counted_at_once(ingest: Ingest) -> None:
-    """Only touched days are counted again; a day forgotten would show here."""
-    ingest.load(_file(_row("A", "PENDING", "", allowed=""), _row("B")))
-    refresh_activity(ingest.conn, ingest.customer.customer_id)
-    ingest.load(_file(_row("A", "DENIED", "2026-03-01", allowed=""), _row("B", "PAID", "2026-02-03"), _row("C")))
-    assert refresh_activity(ingest.conn, ingest.customer.customer_id).submitted_days == 1
-    stepwise = read_activity(ingest.conn, ingest.customer.customer_id)
-    ingest.conn.execute(
-        """INSERT INTO touched_days SELECT DISTINCT customer_id, 'submitted', submitted_date FROM claims
-           UNION SELECT DISTINCT customer_id, 'decided', decided_date FROM claims WHERE decided_date IS NOT NULL"""
-    )
-    refresh_activity(ingest.conn, ingest.customer.customer_id)
-    at_once = read_activity(ingest.conn, ingest.customer.customer_id)
-    for step, once in zip(stepwise, at_once, strict=True):
-        pd.testing.assert_frame_equal(
-            step.sort_values(list(step.columns), ignore_index=True),
-            once.sort_values(list(once.columns), ignore_index=True),
-        )

@@ -98,6 +98,22 @@ def test_a_request_becomes_one_run_that_makes_the_report_and_shows_where_it_is(
     assert event.materialization.metadata["to save it"] == metadata["to save it"]
 
 
+def test_one_run_in_the_queue_is_enough_and_one_that_was_killed_is_not_waited_for(
+    pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    create_customer(pipeline, "acme", "Acme")
+    _ask(pipeline, operator())
+    job = build_definitions({"platform": platform}).resolve_job_def("reports")
+    tags = {"dagster/partition": "acme"}
+    run = instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.NOT_STARTED)
+    assert isinstance(_tick(instance, platform), dg.SkipReason)
+    (waiting,) = pipeline.execute("SELECT asks FROM report_runs").fetchall()
+    assert waiting == (0,), "it is asked for at once when the queue is empty"
+    instance.delete_run(run.run_id)
+    instance.create_run_for_job(job, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert len(_tick(instance, platform).run_requests) == 1
+
+
 def test_by_hand_it_is_the_last_full_months_or_that_of_the_days_given(
     pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
 ) -> None:
