@@ -74,7 +74,7 @@ class Chart:
     @cached_property
     def testable(self) -> Bools:
         """Payers for which any comparison could be made. Not to be written into."""
-        return np.asarray(np.any([valid.any(axis=1) for valid in self.valid], axis=0), dtype=np.bool_)
+        return reduce(np.logical_or, [np.asarray(valid.any(axis=1), dtype=np.bool_) for valid in self.valid])
 
     def strongest(self, sign: int) -> tuple[Floats, Ints, Ints]:
         """Per payer the largest evidence in the direction of `sign`, its scan and its candidate; -inf if none."""

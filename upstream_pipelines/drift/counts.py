@@ -2,29 +2,42 @@
 
 Belongs here: time. Which facts count at a look, and up to which day they are complete. Not here: statistics.
 
-A look a day later adds the rows that became known since; a look at an earlier day counts from the beginning. Both
-give the same arrays: the counts are whole numbers, whose sums do not depend on their order.
+A look a day later adds the rows that became known since, and moves the arrays on where their end is reached; a look at an
+earlier day counts from the beginning. All give the same arrays: the counts are whole numbers, whose sums do not depend on their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from upstream_pipelines.drift.arrays import add_at, moved_on
 from upstream_pipelines.drift.facts import NEVER, UNDECIDED, Bools, Facts, Floats, Floats32, Ints
+from upstream_pipelines.drift.lateness import LONGEST_SETTLING, Lateness
 from upstream_pipelines.drift.open_lines import OpenLines
 
 LONGEST_AGE = 120  # days; older open lines say nothing about this month, and cost a plane of the cube each
 SHORTEST_AGES = 14  # days of age looked at even where all is decided at once
-LONGEST_SETTLING = 30  # days; a source later than that is late by habit and cannot be waited for
-SLACK = 64  # days counted forward before the arrays are laid out anew; with 400 each look is a fifth slower
+SLACK = 64  # days counted forward before the arrays are moved on; with 400 each look is a fifth slower
 RECENT_DAYS = 90  # days whose billed amounts say how much of the money is a payer's
 SILENT_DAYS = 14
 EMPTY_DAYS = 28  # days before a customer's first line that stay in view: a step is told by the days before it
 SILENT_FACTS = 20.0
+
+
+_BY_COLUMN = {
+    "_total": 1,
+    "_cubes": 2,
+    "_aged_on": 1,
+    "_on": 2,
+    "_of": 2,
+    "_group_on": 3,
+    "_group_of": 2,
+    "_age_on": 0,
+}
+"""Where the days stand in each array that `Counts` carries forward."""
 
 
 @dataclass(frozen=True)
@@ -170,18 +183,14 @@ class Counts:
         self._seen_lines = int(np.searchsorted(facts.submitted_known, as_of))
         self._seen_decisions = int(np.searchsorted(self._decision_visible, as_of))
         lines, decisions = slice(0, self._seen_lines), self._decisions[: self._seen_decisions]
-        # Lateness by the fact's own day: the window of `days` before a look moves on with it.
-        self._late_origin = as_of - self._days - SLACK
-        width = self._days + 2 * SLACK + 1
-        self._late_decisions = np.zeros((width, LONGEST_SETTLING + 2))
-        self._late_lines = np.zeros((width, LONGEST_SETTLING + 2))
+        self._lateness = Lateness(as_of, self._days, SLACK)
         self._seen_prices = 0
         self._of_code = np.zeros((2, len(facts.code_names)))
         self._add_prices(as_of)
-        self._add_lateness(lines, decisions)
+        self._lateness.add(facts, lines, decisions)
         self._first_lines = np.full(len(facts.payers), NEVER)
         np.minimum.at(self._first_lines, facts.payer[lines], facts.submitted[lines])
-        horizon = self._complete_to(self._late_decisions)
+        horizon = self._complete_to(self._lateness.decisions)
         day = facts.submitted[decisions] + facts.age[decisions]
         counted = decisions[day <= horizon]
         recent = counted[facts.submitted[counted] + facts.age[counted] > horizon - self._days]
@@ -213,14 +222,16 @@ class Counts:
         facts = self._facts
         lines_to = int(np.searchsorted(facts.submitted_known, as_of))
         decisions_to = int(np.searchsorted(self._decision_visible, as_of))
-        if as_of + 1 - self._late_origin > len(self._late_lines):
-            return False
         new_lines = slice(self._seen_lines, lines_to)
         new_decisions = self._decisions[self._seen_decisions : decisions_to]
-        self._add_lateness(new_lines, new_decisions)
+        self._lateness.make_room(as_of)
+        self._lateness.add(facts, new_lines, new_decisions)
         self._as_of, self._seen_lines, self._seen_decisions = as_of, lines_to, decisions_to
-        horizon = self._complete_to(self._late_decisions)
-        if horizon < self._horizon or as_of - self._origin > self._width:
+        horizon = self._complete_to(self._lateness.decisions)
+        if horizon < self._horizon:
+            return False
+        self._make_room(as_of)
+        if as_of - self._origin > self._width:
             return False
         self._horizon = horizon
         self._add_prices(as_of)
@@ -233,20 +244,19 @@ class Counts:
         ages = self._ages()
         return ages <= self._planes - 1 and horizon - self._days - ages + 1 >= self._origin
 
-    def _add_lateness(self, lines: slice, decisions: Ints) -> None:
-        facts = self._facts
-        for late, day, weight, into in (
-            (facts.submission_lateness[lines], facts.submitted[lines], facts.lines[lines], self._late_lines),
-            (
-                facts.decision_lateness[decisions],
-                facts.submitted[decisions] + facts.age[decisions],
-                facts.lines[decisions],
-                self._late_decisions,
-            ),
-        ):
-            at = day - self._late_origin
-            usable = (late >= 0) & (at >= 0) & (at < len(into))
-            np.add.at(into, (at[usable], np.minimum(late[usable], LONGEST_SETTLING + 1)), weight[usable])
+    def _make_room(self, as_of: int) -> None:
+        """Forget days so old that no look from here on counts them, where there is no room for new ones.
+
+        What remains is what a count from the beginning would give, at a fifteenth of its time.
+        """
+        by = self._horizon - self._days - self._planes - LONGEST_SETTLING + 2 - self._origin
+        if as_of - self._origin <= self._width or not 0 < by < self._width:
+            return
+        for name, axis in _BY_COLUMN.items():
+            setattr(self, name, moved_on(getattr(self, name), by, axis))
+        self._open.move_on(by)
+        self._by_age_from -= by
+        self._origin += by
 
     def _add_prices(self, as_of: int) -> None:
         """Sum dollars and lines by code over all prices known before `as_of`, in the order in which they became known."""
@@ -257,26 +267,21 @@ class Counts:
         self._seen_prices = new.stop
 
     def _complete_to(self, late: Floats) -> int:
-        """The last day of which 95 % of the facts are in by now; the days after it are not judged yet."""
+        """The last day that is judged of lines or decisions, told by how late they come (see `Lateness`)."""
         assert self._as_of is not None
         newest = self._as_of - 1
         if self._seen_lines:
             newest = int(self._facts.submitted_known[self._seen_lines - 1])
         if self._seen_decisions:
             newest = max(newest, int(self._decision_visible[self._seen_decisions - 1]))
-        newest = min(newest, self._as_of - 1)
-        by_days = late[self._as_of - self._days + 1 - self._late_origin :].sum(axis=0)
-        if not by_days[1:].any():
-            return newest
-        share = np.cumsum(by_days) / by_days.sum()
-        return newest - min(int(np.searchsorted(share, 0.95)), LONGEST_SETTLING)
+        return self._lateness.complete_to(late, self._as_of, newest)
 
     def _add_lines(self, rows: Ints) -> None:
         facts = self._facts
         column = facts.submitted[rows] - self._origin
         inside = (column >= 0) & (column < self._width)
         where, weight = (facts.payer[rows][inside], column[inside]), facts.lines[rows][inside]
-        np.add.at(self._total, where, weight)
+        add_at(self._total[None], where, [weight])
         self._open.add_lines(where[1])
 
     def _add_decisions(self, rows: Ints) -> None:
@@ -289,7 +294,7 @@ class Counts:
         plane = np.minimum(age, self._planes - 1)
         on_day, of_day = (payer[shown], on[shown]), (payer[inside], of[inside])
         summed = inside & (of >= self._by_age_from)
-        _add(self._age_on[None], (on[shown], np.minimum(age[shown], LONGEST_AGE)), [values[0][shown]])
+        add_at(self._age_on[None], (on[shown], np.minimum(age[shown], LONGEST_AGE)), [values[0][shown]])
         for which, into, where in (
             (shown, self._on, on_day),
             (shown, self._group_on, (payer[shown], group[shown], on[shown])),
@@ -297,10 +302,10 @@ class Counts:
             (summed, self._by_age, (plane[summed], payer[summed])),
             (inside, self._cubes, (plane[inside], of[inside], payer[inside])),
         ):
-            _add(into, where, [value[which] for value in values])
-        _add(self._aged_on[None], (plane[shown], on[shown], payer[shown]), [values[0][shown]])
+            add_at(into, where, [value[which] for value in values])
+        add_at(self._aged_on[None], (plane[shown], on[shown], payer[shown]), [values[0][shown]])
         self._open.add_decisions(plane[inside], payer[inside], of[inside], values[0][inside])
-        _add(self._group_of[None], (payer[inside], group[inside], of[inside]), [values[0][inside]])
+        add_at(self._group_of[None], (payer[inside], group[inside], of[inside]), [values[0][inside]])
 
     def _ages(self) -> int:
         last = self._horizon - self._origin + 1
@@ -314,7 +319,7 @@ class Counts:
     def _view(self) -> View:
         assert self._as_of is not None
         facts, horizon, ages = self._facts, self._horizon, self._ages()
-        submitted_to = self._complete_to(self._late_lines)
+        submitted_to = self._complete_to(self._lateness.lines)
         days = self._days_since_first_line(max(horizon, submitted_to))
         start = horizon - days - ages + 1
         first, last = start - self._origin, horizon - self._origin + 1
@@ -360,20 +365,13 @@ class Counts:
             group_denied_on=self._group_on[1][:, :, on],
             group_denied_authorization_on=self._group_on[2][:, :, on],
             submissions=self._total[:, upto - days : upto],
-            late_lines=self._late_lines,
-            late_decisions=self._late_decisions,
-            late_from=self._late_origin,
+            late_lines=self._lateness.lines,
+            late_decisions=self._lateness.decisions,
+            late_from=self._lateness.origin,
             first_lines=self._first_lines,
             code_allowed=self._of_code[0],
             code_lines=self._of_code[1],
         )
-
-
-def _add(into: Floats | Floats32, where: tuple[Ints, ...], values: Sequence[Floats]) -> None:
-    """Add each of `values` to its layer of `into`, at the same places: by one flat index, a third of the time of several."""
-    at = np.ravel_multi_index(where, into.shape[1:])
-    for layer, weight in zip(into, values, strict=True):
-        np.add.at(layer.reshape(-1), at, weight.astype(into.dtype, copy=False))
 
 
 def _longest_age(by_age: Floats) -> int:

@@ -18,7 +18,7 @@ from math import fsum
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import by_payer, days_together, in_rows, ratio
+from upstream_pipelines.drift.arrays import by_payer, for_rows, in_rows, ratio, rows_of_stretches
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
 from upstream_pipelines.drift.open_lines import KINDS, kinds_of_days, sums_by_kind
@@ -127,14 +127,14 @@ def lag_series(view: View, cube: Cube) -> tuple[Series, Series]:
     factor, by_age = cube.by_day.astype(np.float32), cube.by_age.astype(np.float32)
     # Nowhere to be cut is the rule, and a pass over all days of an age to see it is a fifth of this.
     cut = by_age.max(axis=1, initial=0.0) * factor.max(initial=0.0) > LARGEST_HAZARD
-    of_row = np.tile(by_age, days_together(payers))
     # Ages one by one: the days of one fit into the processor's nearest cache, those of all do not.
     expected = np.empty((days, payers), dtype=np.float32)
     expected_rows = in_rows(expected, payers)
+    of_row, factor_rows = for_rows(by_age), rows_of_stretches(factor, days)
     expected_on, expected_of = (np.zeros((days, payers), dtype=np.float32) for _ in range(2))
     for age in range(ages):
-        for rows, into in zip(in_rows(factor[age : age + days], payers), expected_rows, strict=True):
-            np.multiply(rows, of_row[age, : rows.shape[1]], out=into)
+        for rows, into in zip(factor_rows, expected_rows, strict=True):
+            np.multiply(rows[age], of_row[age, : into.shape[1]], out=into)
         if cut[age]:
             np.minimum(expected, np.float32(LARGEST_HAZARD), out=expected)
         np.multiply(expected, cube.open[age], out=expected)
@@ -259,7 +259,7 @@ def denial_series(
     at hand for the second.
     """
     counted = [decided_of(view, signal, excluded[signal]) for signal in DENIALS]
-    weights = [_share_by_age(item, view.ages) for item in counted]
+    weights = [for_rows(_share_by_age(item, view.ages)) for item in counted]
     plain_on = _usual_shares([item.aged_on for item in counted], weights, [item.lines_on for item in counted])
     plain_of = _usual_shares(
         [item.aged_of[:, -view.days :] for item in counted], weights, [item.lines_of for item in counted]
@@ -298,12 +298,13 @@ def _share_by_age(counted: Decided, ages: int) -> Floats32:
 def _usual_shares(cells: Sequence[Floats32], weights: Sequence[Floats32], lines: Sequence[Floats]) -> list[Floats]:
     """For each signal the share denied that is usual at the ages of a day's decisions, payers by days.
 
-    `cells` by age, day and payer, `weights` the usual share by age and payer, `lines` the decisions by payer and day.
+    `cells` by age, day and payer, `weights` the usual share by age and payer (`for_rows`), `lines` the
+    decisions by payer and day.
     """
     ages, (days, payers) = len(weights[0]) - 1, cells[0].shape[1:]
     result = []
-    for every, weight, decided in zip(cells, weights, lines, strict=True):
-        known, of_row = np.empty((days, payers), dtype=np.float32), np.tile(weight, days_together(payers))
+    for every, of_row, decided in zip(cells, weights, lines, strict=True):
+        known = np.empty((days, payers), dtype=np.float32)
         for rows, into in zip(in_rows(every, payers), in_rows(known, payers), strict=True):
             of_day = of_row[:, : into.shape[1]]
             np.einsum("akq,aq->kq", rows[:ages], of_day[:-1], out=into)

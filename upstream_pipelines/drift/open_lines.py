@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from upstream_pipelines.drift.arrays import moved_on
 from upstream_pipelines.drift.calendar import decision_days
 from upstream_pipelines.drift.facts import Floats, Floats32, Ints
 
@@ -48,6 +49,7 @@ class OpenLines:
         planes, columns, payers = shape
         self.still: Floats32 = np.zeros(shape, dtype=np.float32)
         self.by_kind: Floats = np.zeros((2, planes, KINDS, payers))
+        self._origin, self._country = origin, country
         self._kind = kinds_of_days(origin, columns + planes, country)
         self._start = 0
         self._horizon = -1
@@ -86,6 +88,13 @@ class OpenLines:
             self._day_over(day, total, decided)
         self._horizon = horizon
         self._move_start(start, decided)
+
+    def move_on(self, by: int) -> None:
+        """Forget the first `by` days, which belong to no sum, and make room for as many."""
+        self.still, self._late = moved_on(self.still, by, 1), moved_on(self._late, by, 0)
+        self._origin += by
+        self._kind = kinds_of_days(self._origin, len(self._kind), self._country)
+        self._start, self._horizon = self._start - by, self._horizon - by
 
     def _day_over(self, day: int, total: Floats, decided: Floats32) -> None:
         """Lines of that day have reached age 0 and those of each day before it one age more: of one kind all of them."""

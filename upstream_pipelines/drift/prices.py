@@ -10,7 +10,7 @@ from math import fsum
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import ratio
+from upstream_pipelines.drift.arrays import of_cells, ratio
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_DECISION, Exclusion
 from upstream_pipelines.drift.facts import SCATTER_DAYS, Bools, Floats, Ints
@@ -60,13 +60,13 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     usual = fsum(within) / max(fsum(freedom), 1.0)
     scatter = (within + PRICE_PRIOR * usual) / (freedom + PRICE_PRIOR)
     scatter = np.maximum(scatter, SMALLEST_PRICE_SCATTER**2)
-    reach = (4 * np.sqrt(scatter))[cell]
+    reach = of_cells(4 * np.sqrt(scatter), cell)
     reach /= facts.price_precision[rows]
     np.maximum(reach, 0.25, out=reach)
     least = -reach
 
     def within_reach(centre: Floats) -> Floats:
-        apart: Floats = centre[cell]
+        apart = of_cells(centre, cell)
         np.subtract(level, apart, out=apart)
         # Half of the time that `clip` takes with bounds of its own for each value.
         np.maximum(apart, least, out=apart)
@@ -78,7 +78,7 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     # Once more with the centre of what was held within bounds.
     held = within_reach(mean + ratio(_counts(cell, apart, size), count))
     known = count >= FEWEST_CODE_LINES
-    information_of = np.where(known, 1.0 / scatter, 0.0)[cell]
+    information_of = of_cells(np.where(known, 1.0 / scatter, 0.0), cell)
     information_of *= weight
     held *= information_of
     on, span = facts.price_on[rows], facts.price_span

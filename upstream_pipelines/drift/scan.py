@@ -185,7 +185,9 @@ def windows(around: Around, series: Sequence[Series]) -> Windows:
     for name in every[0]:
         place = around.sums.places([fields[name] for fields in every])
         # Candidates by series by payers.
-        result[name] = tuple(part[:, place].reshape(len(around.length), -1).T for part in (earlier, around.since))
+        result[name] = tuple(
+            part.take(place, axis=1).reshape(len(around.length), -1).T for part in (earlier, around.since)
+        )
     return Windows(length=around.length, **result)
 
 
@@ -271,7 +273,7 @@ def dispersion(sums: RunningSums, series: Sequence[Series], block: int = 7) -> l
     by_week = np.empty((len(sums.total) - block, *sums.total.shape[1:]), dtype=np.float32)
     np.subtract(sums.total[block:], sums.total[:-block], out=by_week, casting="same_kind")
     observed, expected, variance = (
-        by_week[:, sums.places([getattr(item, name) for item in series])]
+        by_week.take(sums.places([getattr(item, name) for item in series]), axis=1)
         for name in ("observed", "expected", "variance")
     )
     one = np.float32(1.0)

@@ -209,9 +209,10 @@ def alike(one: str, other: str) -> bool:
 
 def _holes(total: Floats, start: int, by: By) -> list[Trouble]:
     """Runs of days without a line of any payer that are busy otherwise."""
-    weeks = np.stack([np.concatenate([np.full(7 * back, np.nan), total[: -7 * back]]) for back in range(1, 9)])
-    known = np.isfinite(weeks).sum(axis=0)
-    usual = np.where(known >= 4, np.nansum(weeks, axis=0) / np.maximum(known, 1), 0.0)
+    known, lines = np.minimum(np.arange(len(total)) // 7, 8), np.zeros(len(total))
+    for back in range(1, 9):
+        lines[7 * back :] += total[: -7 * back]
+    usual = np.where(known >= 4, lines / np.maximum(known, 1), 0.0)
     busy = (usual >= BUSY_LINES) & (usual >= BUSY_SHARE * total.mean())
     found, run = [], []
     for day in np.flatnonzero(busy):

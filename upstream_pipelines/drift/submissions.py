@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upstream_pipelines.drift.arrays import log_terms, ratio, running_sums_of
+from upstream_pipelines.drift.arrays import log_terms, of_cells, ratio, running_sums_of
 from upstream_pipelines.drift.calendar import working_calendar
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_SUBMISSION, Exclusion
@@ -74,7 +74,9 @@ def _calendar(lines: Floats, counts: Bools, weekday: Ints, edge: Ints) -> Floats
     )
     plain = factor[:, weekday] * exposed
     level = ratio(lines.sum(axis=1), plain.sum(axis=1))
-    expected = np.bincount(np.tile(edge, len(lines)), (plain * level[:, None]).ravel(), minlength=3)
+    expected = np.bincount(
+        np.broadcast_to(edge, lines.shape).ravel(), (plain * level[:, None]).ravel(), minlength=3
+    )
     edges = (np.bincount(edge, lines.sum(axis=0), minlength=3) + EDGE_PRIOR) / (expected + EDGE_PRIOR)
     result: Floats = plain * edges[edge]
     return result
@@ -175,7 +177,7 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     followed = np.take_along_axis(total, order, axis=1) >= FEWEST_OF_KIND
     place = np.full((payers, codes), KINDS - 1, dtype=np.int64)
     np.put_along_axis(place, order, np.where(followed, np.arange(order.shape[1]), KINDS - 1), axis=1)
-    column = (np.arange(payers)[:, None] * KINDS + place).ravel()[cell]
+    column = of_cells((np.arange(payers)[:, None] * KINDS + place).ravel(), cell)
     column += (day - first) * (payers * KINDS)
     counts = np.bincount(column, lines, minlength=days * payers * KINDS)
     by_day: Floats = counts[: days * payers * KINDS].reshape(days, payers, KINDS).astype(np.float64, copy=False)

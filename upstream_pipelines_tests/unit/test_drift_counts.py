@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import date, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ import pandas as pd
 import pytest
 
 from upstream_pipelines.drift.activity import activity_from_claims
-from upstream_pipelines.drift.counts import Counts
+from upstream_pipelines.drift.counts import Counts, View
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.factors import _of_groups
@@ -84,6 +85,52 @@ def test_open_lines_carried_from_look_to_look_are_those_counted_anew() -> None:
         before = np.concatenate([np.zeros_like(decided[:1]), np.cumsum(decided[:-1], axis=0)])
         there = view.start + np.arange(decided.shape[1])[None, :] + np.arange(view.ages)[:, None] <= view.horizon
         assert np.array_equal(view.open[ages], (view.total.T[None] - before) * there[:, :, None]), look
+
+
+def test_arrays_moved_on_with_the_looks_are_those_counted_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A year of daily looks moves them three times; a decision long after its line must not come back into what was cut off."""
+    rng = np.random.default_rng(7)
+    sent, lag = np.sort(rng.integers(0, 520, 3000)), np.minimum(rng.geometric(0.1, 3000), 90)
+    day = np.datetime64(START) + sent
+    claims = pd.DataFrame(
+        {
+            "payer": rng.choice(["A", "B", "C"], 3000),
+            "cpt": rng.choice(["1", "2"], 3000),
+            "submitted_date": day,
+            "decided_date": day + lag,
+            "first_seen_at": day + np.where(rng.random(3000) < 0.02, rng.integers(1, 20, 3000), 0),
+            "decision_seen_at": day + lag + np.where(rng.random(3000) < 0.02, rng.integers(1, 20, 3000), 0),
+            "outcome": np.where(rng.random(3000) < 0.2, "DENIED", "PAID"),
+            "denial_code": "197",
+            "allowed_amount": 1.0,
+        }
+    )
+    facts = facts_from_frames(*activity_from_claims(claims))
+    carried, origins, laid_out = Counts(facts, 120, 60, "US"), set(), []
+    lay_out = carried._lay_out
+
+    def counted(as_of: int) -> None:
+        laid_out.append(as_of)
+        lay_out(as_of)
+
+    monkeypatch.setattr(carried, "_lay_out", counted)
+    for look in range(150, 515):
+        as_of = day_number(START + timedelta(days=look))
+        view, anew = carried.at(as_of), Counts(facts, 120, 60, "US").at(as_of)
+        origins.add(carried._origin)
+        for field in fields(View):
+            one, other = getattr(view, field.name), getattr(anew, field.name)
+            if field.name in ("decided", "aged_on", "open"):
+                one, other = one[: view.ages], other[: view.ages]
+            elif field.name == "by_kind":
+                one, other = one[:, : view.ages], other[:, : view.ages]
+            elif field.name.endswith("_by_age"):
+                one, other = one[: view.ages - 1], other[: view.ages - 1]
+            elif field.name in ("late_lines", "late_decisions"):
+                one, other = one[as_of - 120 - view.late_from :][:120], other[as_of - 120 - anew.late_from :][:120]
+            if field.name not in ("facts", "late_from"):
+                assert np.array_equal(one, other), (look, field.name)
+    assert len(origins) - len(laid_out) >= 3, (origins, laid_out)
 
 
 def test_days_before_the_first_line_change_no_figure_of_a_look() -> None:
