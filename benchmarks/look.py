@@ -1,8 +1,8 @@
 """Times looks at one customer with 20 payers and 400 days, as ratios to the SQL aggregate pass they rest on.
 
 `make bench` prints the table and writes benchmarks/look.json. The SQL pass counts the activity of every day anew; a look
-is what the sweep does after the activity is read, without storing it. Processor time beside wall time, since machines
-are noisy.
+is what the sweep does after the activity is read, without storing it. Of looks the least of three is taken, since other programs
+of a machine can only add to it; processor time stands beside wall time.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ DAYS = 400
 SETS = 5  # of the generator's four payers
 SINGLE_LOOKS = 40
 YEAR = 365
+REPEATS = 3
 Result = TypeVar("Result")
 
 
@@ -58,8 +59,8 @@ def main() -> None:
     def timed(name: str, step: Callable[[], Result], times: int = 1) -> Result:
         wall, cpu = time.perf_counter(), time.process_time()
         result = step()
-        seconds[name] = (time.perf_counter() - wall) / times
-        processor[name] = (time.process_time() - cpu) / times
+        taken = (time.perf_counter() - wall) / times, (time.process_time() - cpu) / times
+        seconds[name], processor[name] = min(taken, (seconds.get(name, taken[0]), processor.get(name, taken[1])))
         return result
 
     with tempfile.TemporaryDirectory() as folder:
@@ -84,9 +85,10 @@ def main() -> None:
         for back in range(count, 0, -1):
             live = detector.look(today - timedelta(days=back), live).events
 
-    detector.look(today - timedelta(days=SINGLE_LOOKS + 1))
-    timed("one look", lambda: looks(SINGLE_LOOKS), SINGLE_LOOKS)
-    timed("a year of daily looks", lambda: looks(YEAR))
+    for _ in range(REPEATS):
+        detector.look(today - timedelta(days=SINGLE_LOOKS + 1))
+        timed("one look", lambda: looks(SINGLE_LOOKS), SINGLE_LOOKS)
+        timed("a year of daily looks", lambda: looks(YEAR))
     base = seconds["the SQL aggregate pass"]
     rows = sum(len(columns["payer"]) for columns in frames)
     print(f"{len(claims):,} claim lines of {4 * SETS} payers on {DAYS} days, {rows:,} rows of activity\n")
