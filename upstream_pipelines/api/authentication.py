@@ -265,10 +265,21 @@ def _require_reader_or_operator(
     return _operator(request, slug, credentials, RateClass.READ) or _require_reader(request, slug, credentials)
 
 
+def _require_sender_or_operator(
+    request: Request,
+    slug: Annotated[str, Path(description="The customer's slug.")],
+    credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
+) -> Acting | Operating:
+    """A member of the customer who may send files, or the platform's operator."""
+    return _operator(request, slug, credentials, RateClass.BULK) or _require_sender(request, slug, credentials)
+
+
 _require_reader = require(Action.READ)
+_require_sender = require(Action.WORK, RateClass.BULK)
 # What the structural test reads.
 _require_operator.rule = "operator"  # type: ignore[attr-defined]
 _require_reader_or_operator.rule = Action.READ  # type: ignore[attr-defined]
+_require_sender_or_operator.rule = Action.WORK  # type: ignore[attr-defined]
 
 
 AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
@@ -281,6 +292,7 @@ CanExport = Annotated[Acting, Depends(require(Action.READ, RateClass.BULK))]
 CanReadOrOperate = Annotated[Acting | Operating, Depends(_require_reader_or_operator)]
 CanOperate = Annotated[Operating, Depends(_require_operator)]
 CanWork = Annotated[Acting, Depends(require(Action.WORK))]
+CanSendOrOperate = Annotated[Acting | Operating, Depends(_require_sender_or_operator)]
 CanReport = Annotated[Acting, Depends(require(Action.WORK, RateClass.REPORT))]
 CanManage = Annotated[Acting, Depends(require(Action.MANAGE))]
 CanAudit = Annotated[Acting, Depends(require(Action.AUDIT))]

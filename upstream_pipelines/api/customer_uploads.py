@@ -1,6 +1,6 @@
 """/api/v1/customers/{slug}/uploads: what came, what became of it, how good it was, which rows were rejected and why.
 
-Not here: sending files and batches, for which systems have tokens (uploads.py, webhook.py).
+Not here: sending files and batches (uploads.py, webhook.py).
 """
 
 from __future__ import annotations

@@ -1,32 +1,43 @@
-"""POST /api/v1/uploads/ streams a file, CSV or X12 835, into the landing zone; GET tells what became of an upload.
+"""POST /api/v1/uploads/ and /api/v1/customers/{slug}/uploads: a file, CSV or X12 835, streams into the landing zone, from a
+customer's system or a person. GET /api/v1/uploads/{upload_id} tells a system what became of one.
 
-Not here: reading the file (the loader does), writing it (incoming_file.py).
+Not here: reading the file (the loader does), writing it (incoming_file.py), what people ask of uploads (customer_uploads.py).
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID, uuid4
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from upstream_pipelines.api.authentication import AuthenticatedCaller, UploadingCaller
+from upstream_pipelines.api.authentication import (
+    Acting,
+    AuthenticatedCaller,
+    CanSendOrOperate,
+    Operating,
+    UploadingCaller,
+)
 from upstream_pipelines.api.bodies import chunks
 from upstream_pipelines.api.incoming_file import IncomingFile, unwritable
 from upstream_pipelines.api.multipart import FileForm
+from upstream_pipelines.api.once import REPLAYED, IdempotencyKey
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.webhook import Receipt
 from upstream_pipelines.customers.flags import require
+from upstream_pipelines.customers.idempotency import FirstAnswer, KeyedRequest, hold_key, keep_answer
 from upstream_pipelines.customers.models import CustomerKey
-from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import connect, customer_transaction
-from upstream_pipelines.errors import DatabaseUnavailableError
-from upstream_pipelines.ingest.inbox import UploadStatus, find_upload, register_uploaded_file
+from upstream_pipelines.errors import ConflictError, DatabaseUnavailableError, ForbiddenError
+from upstream_pipelines.ingest.inbox import StoredFile, UploadStatus, find_upload, register_uploaded_file
 from upstream_pipelines.ingest.landing import upload_path
 from upstream_pipelines.settings import Settings
 
 router = APIRouter(tags=["uploads"])
+_of_people = APIRouter(prefix="/api/v1/customers/{slug}", tags=["uploads"])
 
 # What a form may hold beside its file: two boundaries and the part's headers.
 _FORM_BYTES = 64 * 1024
@@ -60,30 +71,51 @@ _BODY: dict[str, Any] = {
 async def receive_file(request: Request, caller: UploadingCaller) -> Receipt:
     """Answers 202 once the file is wholly stored and registered; loading it follows."""
     settings: Settings = request.app.state.settings
-    form = FileForm(request.headers.get("content-type"))
-    await run_in_threadpool(_require_on, settings, caller)
-    upload_id = uuid4()
-    incoming: IncomingFile | None = None
-    waiting = bytearray()
-    try:
-        async for chunk in chunks(request, settings.max_upload_bytes + _FORM_BYTES):
-            waiting += form.feed(chunk)
-            if incoming is None and form.file_name is not None:
-                incoming = await run_in_threadpool(_open, settings, caller, upload_id, form.file_name)
-            if incoming is not None and len(waiting) >= _WRITE_BYTES:
-                await run_in_threadpool(incoming.write, bytes(waiting))
-                waiting.clear()
-        form.finish()
-        assert incoming is not None
-        await run_in_threadpool(_complete, incoming, bytes(waiting))
-    except BaseException:
-        # A refused file, a broken connection, a full disk, a shutdown: whatever it was, no part of it stays.
-        if incoming is not None:
-            incoming.discard()
-        raise
-    await run_in_threadpool(_register, settings, caller, upload_id, incoming, request.state.request_id)
-    request.state.upload_id = upload_id
-    return Receipt(upload_id=upload_id, request_id=request.state.request_id)
+    customer = CustomerKey(caller.customer_id, caller.slug)
+    form = _form(request)
+    await run_in_threadpool(_require_on, settings, customer)
+    sent = await _received(request, form, customer)
+
+    def register() -> None:
+        with (
+            _kept_if_registered(sent),
+            connect(settings, "upstream_api") as conn,
+            customer_transaction(conn, caller.customer_id),
+        ):
+            register_uploaded_file(
+                conn, customer, caller.actor(request.state.request_id), sent.stored, caller.token_id
+            )
+
+    await run_in_threadpool(register)
+    request.state.upload_id = sent.upload_id
+    return Receipt(upload_id=sent.upload_id, request_id=request.state.request_id)
+
+
+@_of_people.post(
+    "/uploads",
+    status_code=202,
+    summary="Upload a file as a person: CSV, or an X12 835 remittance",
+    responses=documented(400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 503),
+    openapi_extra=_BODY,
+)
+async def post_upload(
+    request: Request, response: Response, sender: CanSendOrOperate, idempotency_key: IdempotencyKey = None
+) -> Receipt:
+    """Answers 202 once the file is wholly stored and registered; loading it follows. Who sent it stands in the trail, also an
+    operator. With an Idempotency-Key the request is the same where the file's name and bytes are.
+    """
+    form = _form(request)
+    if idempotency_key is None:
+        # With a key it is asked at the end alone: what was accepted before it was switched off is answered again.
+        await run_in_threadpool(_require_on, sender.settings, sender.customer)
+    sent = await _received(request, form, sender.customer)
+    made = Receipt(upload_id=sent.upload_id, request_id=request.state.request_id)
+    asked = _asked(request, sender, sent, idempotency_key) if idempotency_key is not None else None
+    receipt = await run_in_threadpool(_register_once, sender, sent, asked, made)
+    request.state.upload_id = receipt.upload_id
+    if receipt is not made:
+        response.headers.update(REPLAYED)
+    return receipt
 
 
 @router.get(
@@ -95,44 +127,101 @@ def read_upload(request: Request, caller: AuthenticatedCaller, upload_id: UUID) 
         return find_upload(conn, caller, upload_id)
 
 
-def _require_on(settings: Settings, caller: Caller) -> None:
-    with connect(settings, "upstream_api") as conn, customer_transaction(conn, caller.customer_id):
-        require(conn, CustomerKey(caller.customer_id, caller.slug), "csv_upload")
+router.include_router(_of_people)
 
 
-def _open(settings: Settings, caller: Caller, upload_id: UUID, file_name: str) -> IncomingFile:
+class _SentFile:
+    """A file of a request while it is written, under the id that its upload will have."""
+
+    def __init__(self, settings: Settings, customer: CustomerKey, file_name: str) -> None:
+        self.upload_id = uuid4()
+        try:
+            path = upload_path(settings, customer.slug, self.upload_id, file_name)
+        except OSError as error:
+            raise unwritable() from error
+        self.incoming = IncomingFile(path, settings.max_upload_bytes)
+
+    @property
+    def stored(self) -> StoredFile:
+        """The same, once it is complete."""
+        incoming = self.incoming
+        return StoredFile(
+            self.upload_id, incoming.source, incoming.path.name, str(incoming.path), incoming.sha256,
+            incoming.byte_count,
+        )  # fmt: skip
+
+    def complete(self, rest: bytes) -> None:
+        """Write the last of it, and make it durable."""
+        self.incoming.write(rest)
+        if self.incoming.byte_count == 0:
+            raise ProblemError(422, "file_empty", "The file is empty. Send one with claims in it.")
+        self.incoming.close()
+
+
+def _form(request: Request) -> FileForm:
+    return FileForm(request.headers.get("content-type"))
+
+
+async def _received(request: Request, form: FileForm, customer: CustomerKey) -> _SentFile:
+    """The file of the request, whole in the landing zone; or an error, and no part of it."""
+    settings: Settings = request.app.state.settings
+    sent: _SentFile | None = None
+    waiting = bytearray()
     try:
-        path = upload_path(settings, caller.slug, upload_id, file_name)
-    except OSError as error:
-        raise unwritable() from error
-    return IncomingFile(path, settings.max_upload_bytes)
-
-
-def _complete(incoming: IncomingFile, rest: bytes) -> None:
-    incoming.write(rest)
-    if incoming.byte_count == 0:
-        raise ProblemError(422, "file_empty", "The file is empty. Send one with claims in it.")
-    incoming.close()
-
-
-def _register(
-    settings: Settings, caller: Caller, upload_id: UUID, incoming: IncomingFile, request_id: str
-) -> None:
-    try:
-        with connect(settings, "upstream_api") as conn:
-            register_uploaded_file(
-                conn,
-                caller,
-                upload_id=upload_id,
-                source=incoming.source,
-                file_name=incoming.path.name,
-                location=str(incoming.path),
-                sha256=incoming.sha256,
-                byte_count=incoming.byte_count,
-                request_id=request_id,
-            )
-    except DatabaseUnavailableError:
-        # Nothing was sent to the database yet. After any later error the commit may have happened,
-        # and a registered upload must not lose its file.
-        incoming.discard()
+        async for chunk in chunks(request, settings.max_upload_bytes + _FORM_BYTES):
+            waiting += form.feed(chunk)
+            if sent is None and form.file_name is not None:
+                sent = await run_in_threadpool(_SentFile, settings, customer, form.file_name)
+            if sent is not None and len(waiting) >= _WRITE_BYTES:
+                await run_in_threadpool(sent.incoming.write, bytes(waiting))
+                waiting.clear()
+        form.finish()
+        assert sent is not None
+        await run_in_threadpool(sent.complete, bytes(waiting))
+    except BaseException:
+        # A refused file, a broken connection, a full disk, a shutdown: whatever it was, no part of it stays.
+        if sent is not None:
+            sent.incoming.discard()
         raise
+    return sent
+
+
+def _require_on(settings: Settings, customer: CustomerKey) -> None:
+    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer.customer_id):
+        require(conn, customer, "csv_upload")
+
+
+@contextmanager
+def _kept_if_registered(sent: _SentFile) -> Iterator[None]:
+    """Removes a file that is certainly no upload: nothing was sent to the database yet, or it refused the upload.
+
+    After any other error the commit may have happened, and a registered upload must not lose its file.
+    """
+    try:
+        yield
+    except (DatabaseUnavailableError, ConflictError, ForbiddenError):
+        sent.incoming.discard()
+        raise
+
+
+def _asked(request: Request, sender: Acting | Operating, sent: _SentFile, key: str) -> KeyedRequest:
+    """Name and digest of the file stand for the body: it is not held in memory, and its boundary is another each time."""
+    file = sent.stored
+    same = f"{request.method} {request.url.path}?{request.url.query}\n{file.file_name}\n{file.sha256.hex()}"
+    return KeyedRequest.of(sender.customer_id, sender.person_id, key, same.encode(), has_secret=False)
+
+
+def _register_once(
+    sender: Acting | Operating, sent: _SentFile, asked: KeyedRequest | None, made: Receipt
+) -> Receipt:
+    """`made`, or the first answer to a request of that key, for which the file that came again is removed."""
+    with _kept_if_registered(sent), sender.transaction() as conn:
+        first = hold_key(conn, asked) if asked is not None else None
+        if first is None:
+            register_uploaded_file(conn, sender.customer, sender.actor, sent.stored)
+            if asked is not None:
+                keep_answer(conn, asked, FirstAnswer(202, made.model_dump_json(), None))
+            return made
+    sent.incoming.discard()
+    assert first.answer is not None
+    return Receipt.model_validate_json(first.answer)

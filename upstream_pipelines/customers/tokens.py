@@ -16,6 +16,7 @@ from uuid import UUID
 import psycopg
 from psycopg.rows import class_row
 
+from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import InvalidInputError, NotFoundError
@@ -29,11 +30,16 @@ _PREFIX_LENGTH = 12
 
 @dataclass(frozen=True)
 class Caller:
-    """Who a request speaks for, as the token says."""
+    """Who a request speaks for, as the token says; `prefix` is what may be shown of it."""
 
     customer_id: int
     token_id: UUID
     slug: str
+    prefix: str
+
+    def actor(self, request_id: str) -> Actor:
+        """The same, for the trail."""
+        return Actor("token", str(self.token_id), self.prefix, request_id)
 
 
 @dataclass(frozen=True)
@@ -131,10 +137,11 @@ def authenticate(conn: Connection, token: str) -> Caller | None:
     """The caller a token stands for; None when it is unknown, expired, revoked, or its customer disabled."""
     if not _FORM.fullmatch(token):
         return None
-    with conn.cursor(row_factory=class_row(Caller)) as cursor:
-        return cursor.execute(
-            load_queries(_QUERIES).authenticate_token, {"token_sha256": _sha256(token)}
-        ).fetchone()
+    found = conn.execute(load_queries(_QUERIES).authenticate_token, {"token_sha256": _sha256(token)}).fetchone()
+    if found is None:
+        return None
+    customer_id, token_id, slug = found
+    return Caller(customer_id, token_id, slug, token_prefix(token))
 
 
 def _sha256(token: str) -> bytes:

@@ -1,6 +1,6 @@
 """What arrives over HTTP: webhook batches stored with their body, uploaded files registered, their status.
 
-Runs as upstream_api, each call in a transaction of its own that sees one customer. Not here: HTTP,
+Runs as upstream_api, in a transaction that sees one customer; what is accepted stands in the trail with it. Not here: HTTP,
 what a batch must hold (batch_reader.py), loading it, files found in the landing zone.
 """
 
@@ -13,8 +13,10 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.flags import switched_off
 from upstream_pipelines.customers.idempotency import IdempotencyKeyReusedError, KeyInFlightError
+from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, customer_transaction
 from upstream_pipelines.db.queries import load_queries
@@ -32,6 +34,18 @@ class Accepted:
     upload_id: UUID
     request_id: str
     replayed: bool
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """A file that lies whole in the landing zone, at `location`."""
+
+    upload_id: UUID
+    source: FileSource
+    file_name: str
+    location: str
+    sha256: bytes
+    byte_count: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ def accept_batch(
     idempotency_key: str | None,
     request_id: str,
 ) -> Accepted:
-    """Store a batch and its upload in one transaction; it is committed when this returns.
+    """Store a batch, its upload and its row of the trail in one transaction; it is committed when this returns.
 
     The key is held by an advisory lock while the transaction runs, and the second of two requests at
     once is refused instead of made to wait: a retry storm must not hold every database connection.
@@ -109,6 +123,7 @@ def accept_batch(
         "claim_count": claim_count,
         "request_id": request_id,
         "token_id": caller.token_id,
+        "token_prefix": caller.prefix,
     }
     with customer_transaction(conn, caller.customer_id):
         if idempotency_key is not None:
@@ -145,33 +160,22 @@ def read_batch_body(conn: Connection, customer_id: int, upload_id: UUID) -> byte
 
 
 def register_uploaded_file(
-    conn: Connection,
-    caller: Caller,
-    *,
-    upload_id: UUID,
-    source: FileSource,
-    file_name: str,
-    location: str,
-    sha256: bytes,
-    byte_count: int,
-    request_id: str,
+    conn: Connection, customer: CustomerKey, actor: Actor, file: StoredFile, token_id: UUID | None = None
 ) -> None:
-    """Make a wholly stored file known to the loader; it is committed when this returns."""
-    with customer_transaction(conn, caller.customer_id):
-        conn.execute(
-            load_queries(_QUERIES).add_file_upload,
-            {
-                "customer_id": caller.customer_id,
-                "upload_id": upload_id,
-                "source": source,
-                "file_name": file_name,
-                "location": location,
-                "sha256": sha256,
-                "byte_count": byte_count,
-                "request_id": request_id,
-                "token_id": caller.token_id,
-            },
-        )
+    """Make a wholly stored file known to the loader, and write into the trail who sent it; inside a transaction of the customer.
+
+    `token_id`: the ingestion token that it came with, if any. The file's name is not in the trail, for it may name a patient.
+
+    Raises:
+        ProductOffError: files are switched off for the customer.
+    """
+    values = {
+        "customer_id": customer.customer_id, "request_id": actor.request_id, "token_id": token_id, **vars(file),
+    }  # fmt: skip
+    if conn.execute(load_queries(_QUERIES).add_file_upload, values).rowcount == 0:
+        raise switched_off(customer.slug, "csv_upload")
+    record(conn, actor, "upload.accepted", ("upload", file.upload_id), customer_id=customer.customer_id,
+           details={"source": file.source})  # fmt: skip
 
 
 def find_upload(conn: Connection, caller: Caller, upload_id: UUID) -> UploadStatus:

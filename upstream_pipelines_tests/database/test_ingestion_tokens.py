@@ -47,7 +47,7 @@ def test_the_api_role_recognises_a_token_and_notes_its_use(
     token = issue_token(pipeline, customer_id)
     caller = _authenticate(settings, token)
     (info,) = list_tokens(pipeline, customer_id)
-    assert caller == Caller(customer_id, info.token_id, "acme")
+    assert caller == Caller(customer_id, info.token_id, "acme", info.prefix)
     assert info.prefix == token[:12]
     assert info.last_used_at is not None
     # Once a minute: with each request the token's row would make all of a customer's requests wait for each other.

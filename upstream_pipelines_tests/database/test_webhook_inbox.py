@@ -34,7 +34,7 @@ def callers(pipeline: Connection) -> tuple[Caller, Caller]:
     rows = pipeline.execute(
         "INSERT INTO customers (slug, name) VALUES ('acme', 'Acme'), ('beta', 'Beta') RETURNING customer_id, slug"
     ).fetchall()
-    acme, beta = (Caller(customer_id, uuid4(), slug) for customer_id, slug in rows)
+    acme, beta = (Caller(customer_id, uuid4(), slug, "upi_12345678") for customer_id, slug in rows)
     return acme, beta
 
 

@@ -90,6 +90,7 @@ RIGHTS = {
     ("POST", "/api/v1/customers/{slug}/tokens"): "manage",
     ("DELETE", "/api/v1/customers/{slug}/tokens/{token_id}"): "manage",
     ("GET", "/api/v1/customers/{slug}/uploads"): "read",
+    ("POST", "/api/v1/customers/{slug}/uploads"): "work",
     ("GET", "/api/v1/customers/{slug}/uploads/{upload_id}"): "read",
     ("GET", "/api/v1/customers/{slug}/uploads/{upload_id}/rejected.csv"): "read",
     ("GET", "/api/v1/docs"): "public",

@@ -1,0 +1,6 @@
+-- An operator over HTTP, who is a member of no customer, sends a file for one. Beside what functions write (product flags) it is
+-- the one act of an operator that the API's role writes into the trail, and never in the name of an account at the command line.
+CREATE POLICY operator ON audit_log FOR INSERT TO upstream_api
+    WITH CHECK (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint
+                AND nullif(current_setting('app.person_id', true), '') IS NULL
+                AND actor_kind = 'operator' AND actor_id = 'api' AND action = 'upload.accepted' AND entity_kind = 'upload');

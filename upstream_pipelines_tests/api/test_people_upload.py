@@ -1,0 +1,141 @@
+"""POST /api/v1/customers/{slug}/uploads: people and operators send files like systems do, and the trail says who sent what."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import SecretStr
+
+from upstream_pipelines.customers.audit import operator as operator_at_command
+from upstream_pipelines.customers.flag_changes import replace_flags
+from upstream_pipelines.customers.flags import Flag
+from upstream_pipelines.customers.roles import Role
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.settings import Settings
+
+LogIn = Callable[[str, Role], httpx.Client]
+PEOPLES, SYSTEMS, WEBHOOK = "/api/v1/customers/acme/uploads", "/api/v1/uploads/", "/api/v1/ingest/webhook/"
+CSV = b"payer,cpt,submitted_date,outcome\nAetna,99213,2026-03-02,PENDING\n"
+BATCH = b'{"claims": [{"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}]}'
+TOKEN = "an operator's token of 32 letters and more"
+KEY = {"Idempotency-Key": "march"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"operator_token": SecretStr(TOKEN)})
+
+
+@pytest.fixture
+def operator(anonymous: httpx.Client) -> Iterator[httpx.Client]:
+    """A client with the operator's token."""
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=anonymous.base_url, headers=headers, trust_env=False, timeout=30) as client:
+        yield client
+
+
+def _form(content: bytes = CSV, name: str = "march.csv") -> dict[str, Any]:
+    return {"file": (name, content)}
+
+
+def _files(settings: Settings) -> list[Path]:
+    return [path for path in Path(settings.landing_root).rglob("*") if path.is_file()]
+
+
+def _acts(pipeline: Connection) -> list[tuple[Any, ...]]:
+    return pipeline.execute(
+        "SELECT actor_kind, actor_id, actor_name, entity_id, details FROM audit_log WHERE action = 'upload.accepted'"
+        " ORDER BY at"
+    ).fetchall()
+
+
+def _switch(pipeline: Connection, **wanted: bool) -> None:
+    flags: dict[Flag, bool] = {"csv_upload": wanted["csv_upload"]}
+    replace_flags(pipeline, operator_at_command(), get_customer(pipeline, "acme"), flags)
+
+
+def test_people_and_an_operator_send_files_and_the_trail_says_who(
+    acme: httpx.Client, operator: httpx.Client, log_in: LogIn, settings: Settings, pipeline: Connection
+) -> None:
+    """More than the 64 KiB that other bodies may have, and more than one write."""
+    content = os.urandom(1_500_000)
+    analyst = log_in("acme", Role.ANALYST)
+    sent = [client.post(PEOPLES, files=_form(content, "John Smith.csv")) for client in (analyst, operator)]
+    assert [answer.status_code for answer in sent] == [202, 202], [answer.text for answer in sent]
+    ids = [answer.json()["upload_id"] for answer in sent]
+    assert [path.read_bytes() for path in sorted(_files(settings))] == [content, content]
+    me = analyst.get("/api/v1/me").json()
+    assert _acts(pipeline) == [
+        ("person", me["person_id"], me["email"], ids[0], {"source": "csv"}),
+        ("operator", "api", "UPSTREAM_OPERATOR_TOKEN", ids[1], {"source": "csv"}),
+    ]
+    trail = pipeline.execute("SELECT string_agg(a::text, ' ') FROM audit_log AS a").fetchone()
+    assert trail is not None
+    assert "Smith" not in trail[0], "a file's name may be a patient's"
+    assert {upload["upload_id"] for upload in analyst.get(PEOPLES).json()["uploads"]} == set(ids)
+    assert log_in("acme", Role.VIEWER).post(PEOPLES, files=_form()).status_code == 403
+    assert acme.post(PEOPLES, files=_form()).status_code == 401, "systems have a route of their own"
+    assert operator.post("/api/v1/customers/unknown/uploads", files=_form()).status_code == 404
+    for form, status, code in (
+        ({"file": ("a.csv", b"")}, 422, "file_empty"), ({"other": ("a.csv", CSV)}, 422, "unexpected_part"),
+    ):  # fmt: skip
+        refused = analyst.post(PEOPLES, files=form)
+        assert (refused.status_code, refused.json()["code"]) == (status, code)
+    assert analyst.post(PEOPLES, json={}).status_code == 415
+    assert len(_files(settings)) == len(_acts(pipeline)) == 2, "of what was refused nothing stays"
+
+
+def test_a_file_sent_again_with_its_key_is_one_upload_and_another_file_is_refused(
+    acme: httpx.Client, operator: httpx.Client, log_in: LogIn, settings: Settings, pipeline: Connection
+) -> None:
+    """Each form has a boundary of its own: it is the same request all the same."""
+    owner = log_in("acme", Role.OWNER)
+    for client in (owner, operator):
+        first, again = (client.post(PEOPLES, files=_form(), headers=KEY) for _ in range(2))
+        assert (first.status_code, again.status_code) == (202, 202), again.text
+        assert again.json() == first.json()
+        assert "Idempotent-Replayed" not in first.headers
+        assert again.headers["Idempotent-Replayed"] == "true"
+    for form in (_form(CSV + b"x"), _form(name="april.csv")):
+        other = owner.post(PEOPLES, files=form, headers=KEY)
+        assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert len(_files(settings)) == len(_acts(pipeline)) == 2, "the owner's and the operator's"
+    _switch(pipeline, csv_upload=False)
+    assert owner.post(PEOPLES, files=_form(), headers=KEY).json()["upload_id"] in str(_acts(pipeline)), (
+        "it was accepted"
+    )
+    for headers in ({}, {"Idempotency-Key": "new"}):
+        refused = owner.post(PEOPLES, files=_form(), headers=headers)
+        assert (refused.status_code, refused.json()["code"]) == (403, "product_off")
+    assert len(_files(settings)) == len(_acts(pipeline)) == 2
+    _switch(pipeline, csv_upload=True)
+    assert owner.post(PEOPLES, files=_form(), headers={"Idempotency-Key": "new"}).status_code == 202, (
+        "the key was free"
+    )
+
+
+def test_files_and_batches_of_a_token_stand_in_the_trail_once(acme: httpx.Client, pipeline: Connection) -> None:
+    json = {"Content-Type": "application/json"}
+    ids = [
+        acme.post(SYSTEMS, files=_form()).json()["upload_id"],
+        acme.post(WEBHOOK, content=BATCH, headers=json | KEY).json()["upload_id"],
+    ]
+    assert acme.post(WEBHOOK, content=BATCH, headers=json | KEY).headers["Idempotent-Replayed"] == "true"
+    assert acme.post(WEBHOOK, content=b"[]", headers=json).status_code == 422
+    token = acme.headers["Authorization"].removeprefix("Bearer ")
+    rows = pipeline.execute("SELECT token_id::text, prefix FROM ingestion_tokens").fetchall()
+    assert [row[1] for row in rows] == [token[:12]]
+    assert _acts(pipeline) == [
+        ("token", *rows[0], ids[0], {"source": "csv"}), ("token", *rows[0], ids[1], {"source": "webhook"}),
+    ]  # fmt: skip
+    requests = pipeline.execute(
+        "SELECT count(*) FROM audit_log AS a JOIN uploads AS u ON u.upload_id::text = a.entity_id"
+        " WHERE a.request_id = u.request_id AND a.customer_id = u.customer_id"
+    ).fetchone()
+    assert requests == (2,)
