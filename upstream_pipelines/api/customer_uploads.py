@@ -18,6 +18,7 @@ from upstream_pipelines.api.authentication import Acting, CanExport, CanRead
 from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.api.parameters import Page, named
 from upstream_pipelines.api.problems import documented
+from upstream_pipelines.customers.audit import record
 from upstream_pipelines.ingest.inbox import UploadStatus, upload_status
 from upstream_pipelines.ingest.upload_pages import (
     RejectedRow,
@@ -133,9 +134,10 @@ _CSV: dict[int | str, dict[str, Any]] = {
     responses=_CSV | documented(401, 403, 404, 422, 429, 503),
 )
 def read_rejected(acting: CanExport, upload_id: UUID) -> StreamingResponse:
-    """Row number in the file, field, rule and reason of each; no value of a row, for none is kept."""
+    """Row number in the file, field, rule and reason of each; no value of a row, for none is kept. That it was taken is an act."""
     with acting.transaction() as conn, named("upload"):
         upload_status(conn, acting.customer_id, upload_id)
+        record(conn, acting.actor, "rejected_rows.exported", ("upload", upload_id), customer_id=acting.customer_id)
     return StreamingResponse(
         _pages(acting, upload_id),
         media_type="text/csv; charset=utf-8",

@@ -19,6 +19,7 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.configuration import read_configuration_file
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
@@ -119,7 +120,7 @@ def try_channel(
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
         with progress("Sending …", quiet=json):
-            tested = send_test(conn, settings, customer.customer_id, channel)
+            tested = send_test(conn, settings, customer.customer_id, channel, actor=operator())
     if json:
         print_json(vars(tested))
     else:

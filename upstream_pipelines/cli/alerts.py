@@ -102,6 +102,7 @@ def deliver(slug: Slug, *, json: Json = False) -> None:
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
+        audited(conn, customer, "delivery.requested", ("customer", slug))
         with progress("Sending …", quiet=json):
             report = deliver_due(settings, customer_id=customer.customer_id)
         alerts = list_alerts(conn, customer.customer_id)

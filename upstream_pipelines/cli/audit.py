@@ -11,7 +11,15 @@ import typer
 
 from upstream_pipelines.cli.instants import instant
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, short_command_settings
-from upstream_pipelines.customers.audit import Act, ActFilter, acts_as_csv, deleted_customer, read_acts
+from upstream_pipelines.customers.audit import (
+    Act,
+    ActFilter,
+    acts_as_csv,
+    deleted_customer,
+    operator,
+    read_acts,
+    record,
+)
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import prepare
@@ -44,6 +52,9 @@ def audit(
     mark: str | None = None
     with connect(settings, "upstream_pipeline") as conn:
         customer_id = _customer_id(conn, slug) if slug is not None else None
+        if csv:
+            of = ("customer", slug) if slug is not None else ("platform", "")
+            record(conn, operator(), "audit.exported", of, customer_id=customer_id)
         while csv:
             acts, mark = read_acts(conn, customer_id, wanted, after=mark, limit=_PAGE)
             sys.stdout.write(acts_as_csv(acts, header=not found))

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upstream_pipelines.cli.operator import audited
 from upstream_pipelines.cli.output import Json, out, print_json, print_table, progress, short_command_settings
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.store import get_customer
@@ -78,6 +79,7 @@ def look(
                 f"Customer {slug} is disabled. `upstream customers enable {slug}` takes it up again."
             )
         require(conn, customer, "drift")
+        audited(conn, customer, "look.requested", ("customer", slug), first=str(days[0]), last=str(days[-1]))
         with progress(f"Looking at {len(days)} day{'s' if len(days) > 1 else ''} …", quiet=json):
             refresh_activity(conn, customer.customer_id)
             made = look_at(conn, settings, customer, days)

@@ -232,6 +232,7 @@ def placebo(
     with connect(settings, "upstream_pipeline") as conn:
         customer = get_customer(conn, slug)
         drift = customer.configuration.drift
+        audited(conn, customer, "placebo.requested", ("customer", slug), night=str(day), looks=looks)
         with progress(f"Looking {looks} times at a shuffled history …", quiet=json):
             result = measure(conn, customer.customer_id, drift, day, looks)
         rate = published_rate(conn, customer.customer_id, day)

@@ -9,14 +9,16 @@ import csv
 import io
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
 
 from upstream_pipelines.cli.new_file import new_file
+from upstream_pipelines.cli.operator import audited
 from upstream_pipelines.cli.output import (
     Json,
     out,
@@ -116,14 +118,21 @@ def lines(
     settings = short_command_settings()
     prepare(settings)
     with connect(settings, "upstream_pipeline") as conn:
-        customer_id = get_customer(conn, slug).customer_id
-        stored = find_event(conn, customer_id, event, slug=slug)
-        with closing(event_lines(conn, customer_id, stored)) as rows:
+        customer = get_customer(conn, slug)
+        stored = find_event(conn, customer.customer_id, event, slug=slug)
+        note = partial(audited, conn, customer, "claim_lines.exported", ("drift_event", stored.event.event_id))
+        with closing(event_lines(conn, customer.customer_id, stored)) as rows:
             if file is None:
-                _to_pipe(rows)
+                _to_pipe(_noted(note, rows))
                 return
-            count = _to_file(rows, file)
+            count = _to_file(_noted(note, rows), file)
     out.print(f"{count:,} claim lines written to {file}.")
+
+
+def _noted(note: Callable[[], None], rows: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The lines, written down before the first one leaves: whoever ends the command has what it told until then."""
+    note()
+    yield from rows
 
 
 def _to_pipe(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -19,6 +19,7 @@ from upstream_pipelines.cli.output import (
     short_command_settings,
 )
 from upstream_pipelines.cli.run_here import run_here
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection, connect
@@ -76,7 +77,7 @@ def upload(
                 f"Customer {slug} is disabled. `upstream customers enable {slug}` takes it up again."
             )
         require(conn, customer, "csv_upload")
-        upload_id = send_file(conn, settings, customer, file)
+        upload_id = send_file(conn, settings, customer, file, operator())
         with progress(f"Reading {file.name} …", quiet=json):
             source = get_upload(conn, customer.customer_id, upload_id)["source"]
             run_ingest(settings, slug, source, upload_id)

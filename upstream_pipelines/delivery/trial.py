@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from upstream_pipelines.alerts.outbox import QUERIES as ALERT_QUERIES
+from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.delivery.advice import advice_for
@@ -46,17 +47,20 @@ def try_channel(
     customer_id: int,
     name: str,
     *,
+    actor: Actor,
     patience_seconds: float = _PATIENCE_SECONDS,
     deliver: Callable[..., object] = deliver_due,
 ) -> TrialResult:
-    """Write the test, send what is due for this customer, and wait for the test's first attempt to end.
+    """Write the test, send what is due for this customer, and wait for the test's first attempt to end. `actor` asks for it.
 
     Raises:
         NotFoundError: there is no such channel.
         ProductOffError: alerts are off for the customer.
         ConflictError: it is switched off; the message says why, and how to switch it on.
     """
-    asked = ask_for_test(conn, customer_id, name)
+    with conn.transaction():
+        asked = ask_for_test(conn, customer_id, name)
+        record(conn, actor, "channel.tested", ("channel", name), customer_id=customer_id)
     key: dict[str, object] = {"customer_id": customer_id, "delivery_id": asked.delivery_id}
     end = time.monotonic() + patience_seconds
     while True:

@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 from psycopg.rows import dict_row
 from upath import UPath
 
+from upstream_pipelines.customers.audit import Actor, record
 from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.ids import id_pattern, the_one
@@ -81,16 +82,23 @@ def register_landed_files(conn: Connection, settings: Settings, customer: Custom
     return registered
 
 
-def send_file(conn: Connection, settings: Settings, customer: Customer, file: Path) -> UUID:
+def send_file(
+    conn: Connection, settings: Settings, customer: Customer, file: Path, actor: Actor | None = None
+) -> UUID:
     """Copy a local file into the landing zone and make it an upload whose run is about to start.
 
-    The sensor asks for a run of its own only when that one has not taken it after half a minute.
+    The sensor asks for a run of its own only when that one has not taken it after half a minute. `actor`: who sends it, for the
+    trail; a program that sends files by itself has none.
     """
     upload_id = uuid4()
     target = upload_path(settings, customer.slug, upload_id, file.name)
     with file.open("rb") as source, target.open("wb") as copy:
         shutil.copyfileobj(source, copy, 1024 * 1024)
-    _register(conn, customer.customer_id, upload_id, target, file.stat().st_size, requested=True)
+    with conn.transaction():
+        _register(conn, customer.customer_id, upload_id, target, file.stat().st_size, requested=True)
+        if actor is not None:
+            record(conn, actor, "upload.accepted", ("upload", upload_id), customer_id=customer.customer_id,
+                   details={"source": _source(target)})  # fmt: skip
     return upload_id
 
 

@@ -297,6 +297,12 @@ def test_uploads_are_listed_and_told_in_full_with_their_rejected_rows(
     assert "submitted_date" in {row[1] for row in rows[2:]}
     assert len(rows) == _one(pipeline, "SELECT count(*) FROM rejected_rows") > 2
     assert "2026-13-45" not in page.text
+    acts = (
+        log_in("acme", Role.OWNER).get(f"{ACME}/audit", params={"action": "rejected_rows.exported"}).json()["acts"]
+    )
+    assert [(act["entity_id"], act["actor_name"]) for act in acts] == [
+        (uploads[0]["upload_id"], "viewer@acme.example")
+    ]
 
     stranger = log_in("beta", Role.OWNER)
     theirs = [

@@ -16,6 +16,7 @@ from upstream_pipelines.alerts.store import (
     list_alerts,
     sync_rules,
 )
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery import sending
 from upstream_pipelines.delivery.outcome import Outcome
@@ -49,7 +50,7 @@ def test_trouble_that_a_test_met_is_seen_and_sent_again_and_the_test_is_not(
     monkeypatch.setattr(
         sending, "send_webhook", lambda *_, url, **__: gone if url.endswith("hook") else Outcome("dead", "no", 404)
     )
-    assert not try_channel(pipeline, settings, acme, "hook").sent
+    assert not try_channel(pipeline, settings, acme, "hook", actor=operator()).sent
     now = datetime.now(UTC)
     health = outbox_health(pipeline, now)
     assert (health.dead, list(health.dead_of)) == (1, ["acme"])

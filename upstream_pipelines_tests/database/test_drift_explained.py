@@ -390,3 +390,7 @@ def test_the_commands_tell_an_event_and_write_its_lines_for_one_account_only(
     assert len(file.read_text().splitlines()) > 100
     with pytest.raises(UpstreamError, match="there already"):
         runner.invoke(app, ["drift", "lines", "acme", event, "--csv", str(file)], catch_exceptions=False)
+    assert len(runner.invoke(app, ["drift", "lines", "acme", event]).output.splitlines()) > 100
+    with connect(settings, "upstream_pipeline") as conn:
+        acts = conn.execute("SELECT entity_id FROM audit_log WHERE action = 'claim_lines.exported'").fetchall()
+    assert acts == [(str(opened["event_id"]),)] * 2, "what was refused is no act"

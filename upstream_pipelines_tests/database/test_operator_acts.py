@@ -6,6 +6,8 @@ import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
@@ -14,6 +16,7 @@ from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.audit import operator, record
 from upstream_pipelines.customers.people import set_password
 from upstream_pipelines.customers.sessions import log_in
+from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.customers.tokens import authenticate
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import ConfigurationError, InvalidInputError, NotFoundError, UpstreamError
@@ -72,7 +75,7 @@ def test_a_first_owner_is_invited_logs_in_and_is_disabled(pipeline: Connection) 
     assert {act["actor_kind"] for act in acts} == {"operator", "person"}
     assert _read("audit")[0]["action"] == "person.logged_in"
     assert "role: admin, before: viewer" in _said("audit", "acme", "--action", "member.role_changed")
-    assert len(_said("audit", "acme", "--csv").splitlines()) == 9
+    assert len(_said("audit", "acme", "--csv").splitlines()) == 10, "that it was taken is the newest act"
     assert _read("audit", "acme", "--since", "2999-01-01") == []
     with pytest.raises(ConfigurationError):
         _said("audit", "acme", "--since", "yesterday")
@@ -122,6 +125,47 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
     assert acts[2][2] == acts[3][2] == info["token_id"]
     assert f'"prefix": "{made[:12]}"' in acts[2][3]
     assert made not in repr(acts)
+
+
+def test_what_is_sent_looked_at_and_taken_by_command_stands_in_the_trail(
+    pipeline: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run of an upload and Dagster's note of a look are others' tests."""
+
+    def loaded(_settings: Settings, _slug: str, _source: str, upload_id: UUID) -> None:
+        pipeline.execute("UPDATE uploads SET status = 'success' WHERE upload_id = %s", (upload_id,))
+
+    monkeypatch.setattr("upstream_pipelines.cli.uploads.run_ingest", loaded)
+    monkeypatch.setattr("upstream_pipelines.defs.home.dagster_instance", lambda _: nullcontext(MagicMock()))
+    create_customer(pipeline, "acme", "Acme")
+    pipeline.execute(
+        "INSERT INTO alert_channels (customer_id, name, kind, configuration, secret) SELECT customer_id, 'hook', 'webhook',"
+        " '{\"url\": \"https://nowhere.invalid/hook\"}', 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw' FROM customers"
+    )
+    file = tmp_path / "John Smith.csv"
+    file.write_text("payer,cpt,submitted_date,outcome\nAetna,99213,2026-03-02,PENDING\n")
+    upload_id = _read("upload", "acme", str(file))["upload_id"]
+    tested = CliRunner().invoke(app, ["alerts", "test", "acme", "hook"])
+    assert (tested.exit_code, tested.exception.__class__) == (1, SystemExit), "nobody is there"
+    _said("alerts", "deliver", "acme")
+    _said("drift", "acme", "--from", "2026-05-01", "--to", "2026-05-02")
+    _said("drift", "placebo", "acme", "--night", "2026-05-02", "--looks", "14")
+    _said("audit", "acme", "--csv")
+    for failing in (
+        ("upload", "acme", str(tmp_path / "none.csv")),
+        ("alerts", "test", "acme", "no"),
+        ("drift", "none"),
+    ):
+        with pytest.raises(UpstreamError):
+            _said(*failing)
+    acts = pipeline.execute("SELECT action, entity_kind, entity_id, details FROM audit_log ORDER BY at").fetchall()
+    assert acts == [
+        ("upload.accepted", "upload", upload_id, {"source": "csv"}), ("channel.tested", "channel", "hook", {}),
+        ("delivery.requested", "customer", "acme", {}),
+        ("look.requested", "customer", "acme", {"first": "2026-05-01", "last": "2026-05-02"}),
+        ("placebo.requested", "customer", "acme", {"night": "2026-05-02", "looks": 14}),
+        ("audit.exported", "customer", "acme", {}),
+    ]  # fmt: skip
 
 
 def test_the_trail_of_a_deleted_customer_is_found_by_its_slug(pipeline: Connection) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from upstream_pipelines.alerts.store import conservation, list_alerts, sync_channels
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.advice import advice_for
 from upstream_pipelines.delivery.channels import EmailChannel, WebhookChannel
@@ -25,7 +26,7 @@ def hook(loopback: Settings, pipeline: Connection, customer: int, receiver: Any)
 
 
 def _try(conn: Connection, settings: Settings, customer: int, name: str) -> TrialResult:
-    tested = try_channel(conn, settings, customer, name)
+    tested = try_channel(conn, settings, customer, name, actor=operator())
     counts = conservation(conn, customer)
     problems = ("missing_places", "unexpected_places", "empty_deliveries", "lost_attempts", "wrong_states")
     assert {name: counts[name] for name in problems} == dict.fromkeys(problems, 0)
@@ -78,7 +79,7 @@ def test_a_test_that_meets_410_switches_the_channel_off_and_tells_the_others(
     with pytest.raises(
         ConflictError, match=r"switched off: the receiver answered 410 Gone.*upstream alerts enable"
     ):
-        try_channel(pipeline, loopback, customer, "gone")
+        try_channel(pipeline, loopback, customer, "gone", actor=operator())
 
 
 def test_a_missing_mail_server_is_named_with_the_setting(
@@ -100,7 +101,9 @@ def _nobody_delivers(*_: object, **__: object) -> None:
 def test_a_channel_that_is_busy_is_waited_for_and_then_the_test_is_given_up_and_not_sent_later(
     loopback: Settings, pipeline: Connection, customer: int, hook: str
 ) -> None:
-    tested = try_channel(pipeline, loopback, customer, hook, patience_seconds=0.5, deliver=_nobody_delivers)
+    tested = try_channel(
+        pipeline, loopback, customer, hook, actor=operator(), patience_seconds=0.5, deliver=_nobody_delivers
+    )
     assert (tested.sent, tested.detail) == (
         False,
         "it was not sent: a message to this channel is under way, or its receiver asked for a pause",
@@ -118,7 +121,7 @@ def test_a_test_that_is_under_way_when_its_asker_loses_patience_is_left_to_its_w
             "UPDATE deliveries SET state = 'sending', attempt = 1, due_at = now() + interval '1 minute'"
         )
 
-    tested = try_channel(pipeline, loopback, customer, hook, patience_seconds=0.5, deliver=take)
+    tested = try_channel(pipeline, loopback, customer, hook, actor=operator(), patience_seconds=0.5, deliver=take)
     assert (tested.sent, tested.detail) == (False, "it is under way, and its receiver has not answered yet")
     assert pipeline.execute("SELECT state FROM deliveries").fetchone() == ("sending",)
 
@@ -132,7 +135,7 @@ def _ask_and_die(conn: Connection, settings: Settings, customer: int, name: str)
         raise _KilledError
 
     with pytest.raises(_KilledError):
-        try_channel(conn, settings, customer, name, deliver=die)
+        try_channel(conn, settings, customer, name, actor=operator(), deliver=die)
 
 
 def test_a_test_whose_asker_died_is_tried_once_by_the_worker_and_never_again(
@@ -171,7 +174,7 @@ def test_a_test_that_is_too_late_is_given_up_unsent(
 
 def test_an_unknown_channel_is_named(loopback: Settings, pipeline: Connection, customer: int) -> None:
     with pytest.raises(NotFoundError, match="no channel nowhere"):
-        try_channel(pipeline, loopback, customer, "nowhere")
+        try_channel(pipeline, loopback, customer, "nowhere", actor=operator())
 
 
 @pytest.mark.parametrize(
