@@ -14,6 +14,10 @@ SELECT set_config('lock_timeout', %(milliseconds)s::text, true)
 -- A customer's channels as they are; by the unique key (customer_id, name). Secrets stay in the database.
 SELECT name, kind, secret IS NOT NULL AS has_secret FROM alert_channels WHERE customer_id = %(customer_id)s
 
+-- name: channel_names
+-- Names of a customer's channels, on and off, without asking for their secrets; by the unique key (customer_id, name).
+SELECT name FROM alert_channels WHERE customer_id = %(customer_id)s
+
 -- name: lock_customers_channels
 -- Before they are written in a file's order: in the order of their ids, in which a worker locks them when it judges them,
 -- so that neither waits for the other. By the key's first column.
@@ -138,6 +142,23 @@ SELECT %(customer_id)s, r.name, r.kinds, r.signals, r.payers, r.cpt_groups, r.di
 -- Rules the file no longer names: kept, because their alerts refer to them.
 UPDATE alert_rules SET enabled = false
  WHERE customer_id = %(customer_id)s AND enabled AND name <> ALL (%(names)s::text[])
+
+-- name: rename_rule
+-- Before it is written under its new name. By primary key.
+UPDATE alert_rules SET name = %(name)s WHERE customer_id = %(customer_id)s AND rule_id = %(rule_id)s
+
+-- name: switch_off_rule
+-- Kept, because its alerts refer to it. By primary key.
+UPDATE alert_rules SET enabled = false WHERE customer_id = %(customer_id)s AND rule_id = %(rule_id)s
+
+-- name: kept_rules
+-- A customer's rules for people, on and off, or one; by the key's first column. A customer has a handful.
+SELECT rule_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_confidence,
+       minimum_effect, minimum_dollars_per_month, unknown_dollars, channels, quiet_hours, time_zone, cooldown_hours,
+       group_seconds, update_minutes, repeat_hours, enabled
+  FROM alert_rules
+ WHERE customer_id = %(customer_id)s AND (enabled OR %(with_off)s) AND (%(rule_id)s::uuid IS NULL OR rule_id = %(rule_id)s)
+ ORDER BY name
 
 -- name: rules_of
 -- Rules to match events against; by the key's first column. A customer has a handful.

@@ -119,7 +119,7 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
     with conn.transaction():
         conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
         check_channels_of_rules(
-            rules, [row[0] for row in conn.execute(QUERIES.channels_of, {"customer_id": customer_id})]
+            rules, [row[0] for row in conn.execute(QUERIES.channel_names, {"customer_id": customer_id})]
         )
         rows = json.dumps([rule.model_dump(mode="json") for rule in rules])
         conn.execute(QUERIES.upsert_rules, {"customer_id": customer_id, "rules": rows})

@@ -1,20 +1,117 @@
-"""/api/v1/customers/{slug}/alert-rules: who is told of what. Reads only; the configuration sets them. Not here: channels."""
+"""/api/v1/customers/{slug}/alert-rules: who is told of what; rules made, replaced and switched off. Not here: channels, and what
+follows from a rule (alerts/).
+"""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+from uuid import UUID
 
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from upstream_pipelines.alerts.rule_changes import (
+    KeptRule,
+    add_rule,
+    disable_rule,
+    kept_rule,
+    kept_rules,
+    replace_rule,
+)
 from upstream_pipelines.alerts.rules import AlertRule
-from upstream_pipelines.alerts.store import stored_rules
-from upstream_pipelines.api.authentication import CanRead
-from upstream_pipelines.api.bodies import JsonRoute
+from upstream_pipelines.api.authentication import CanManage, CanRead
+from upstream_pipelines.api.configuration import Revision
+from upstream_pipelines.api.once import OnceRoute
+from upstream_pipelines.api.parameters import TEXT, Name, named
 from upstream_pipelines.api.problems import documented
+from upstream_pipelines.customers.audit import record
 
-router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=JsonRoute)
+router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_class=OnceRoute)
+
+_READS = documented(401, 403, 404, 422, 429, 503)
+_WRITES = documented(400, 401, 403, 404, 408, 409, 413, 422, 429, 503)
+_Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
 
 
-@router.get("/alert-rules", summary="Alert rules", responses=documented(401, 403, 404, 422, 429, 503))
-def read_rules(acting: CanRead) -> list[AlertRule]:
-    """The rules that are on: which events, from which size on, to which channels, and when."""
+class NewRule(AlertRule):
+    """A rule as it is sent: which events, from which size on, to which channels, and when."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100, pattern=TEXT)]
+    payers: _Names | None = None
+    cpt_groups: _Names | None = None
+    channels: _Names | None = None
+
+
+class ChangedRule(BaseModel):
+    """A rule, to take the place of the one of that revision."""
+
+    revision: Revision
+    rule: NewRule
+
+
+class RuleView(AlertRule):
+    """A rule as it is kept."""
+
+    rule_id: UUID
+    revision: Revision
+
+
+class RulesQuery(BaseModel):
+    """Which rules."""
+
+    with_off: bool = Field(default=False, description="Also those that are off.")
+
+
+@router.get("/alert-rules", summary="Alert rules", responses=_READS)
+def read_rules(acting: CanRead, wanted: Annotated[RulesQuery, Query()]) -> list[RuleView]:
+    """The rules that are on, by name: which events, from which size on, to which channels, and when."""
     with acting.transaction() as conn:
-        return stored_rules(conn, acting.customer_id)
+        return [_view(kept) for kept in kept_rules(conn, acting.customer_id, with_off=wanted.with_off)]
+
+
+@router.get("/alert-rules/{rule_id}", summary="An alert rule", responses=_READS)
+def read_rule(acting: CanRead, rule_id: UUID) -> RuleView:
+    """Also one that is off."""
+    with acting.transaction() as conn, named("alert rule"):
+        return _view(kept_rule(conn, acting.customer_id, rule_id))
+
+
+@router.post("/alert-rules", status_code=201, summary="Make an alert rule", responses=_WRITES)
+def post_rule(acting: CanManage, body: NewRule) -> RuleView:
+    """It holds for what is found from now on. 409 where the name is taken, also by a rule that is off."""
+    with acting.transaction() as conn:
+        kept = add_rule(conn, acting.customer_id, body)
+        record(
+            conn, acting.actor, "alert_rule.made", ("alert_rule", kept.rule.name), customer_id=acting.customer_id
+        )
+    return _view(kept)
+
+
+@router.put("/alert-rules/{rule_id}", summary="Replace an alert rule", responses=_WRITES)
+def put_rule(acting: CanManage, rule_id: UUID, body: ChangedRule) -> RuleView:
+    """The whole rule; one that is off is on again with `enabled`. 409 where it was changed since that revision, or where another
+    rule has the name.
+    """
+    with acting.transaction() as conn, named("alert rule"):
+        before = kept_rule(conn, acting.customer_id, rule_id)
+        kept = replace_rule(conn, acting.customer_id, rule_id, body.rule, body.revision)
+        changed = [
+            name for name in AlertRule.model_fields if getattr(before.rule, name) != getattr(kept.rule, name)
+        ]
+        if changed:
+            record(conn, acting.actor, "alert_rule.changed", ("alert_rule", kept.rule.name),
+                   customer_id=acting.customer_id, details={"changed": changed})  # fmt: skip
+    return _view(kept)
+
+
+@router.delete("/alert-rules/{rule_id}", status_code=204, summary="Switch an alert rule off", responses=_READS)
+def delete_rule(acting: CanManage, rule_id: UUID) -> None:
+    """It is kept, because its alerts refer to it, and tells of nothing new. Switched off again it stays off."""
+    with acting.transaction() as conn, named("alert rule"):
+        name = disable_rule(conn, acting.customer_id, rule_id)
+        if name is not None:
+            record(conn, acting.actor, "alert_rule.disabled", ("alert_rule", name), customer_id=acting.customer_id)
+
+
+def _view(kept: KeptRule) -> RuleView:
+    return RuleView.model_construct(**dict(kept.rule), rule_id=kept.rule_id, revision=kept.revision)

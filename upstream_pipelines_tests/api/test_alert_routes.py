@@ -220,10 +220,12 @@ def test_the_role_of_the_api_writes_for_the_customer_of_its_transaction_and_no_o
             "INSERT INTO drift_acceptances (customer_id, event_id, accepted_on, accepted_by, note)"
             " VALUES (%(other)s, gen_random_uuid(), now(), 'x', '')"
         ),
+        "INSERT INTO alert_rules (customer_id, name, kinds) VALUES (%(other)s, 'x', '{drift}')",
     )
     never = (
         "UPDATE deliveries SET attempt = 0", "UPDATE alerts SET content = '{}'", "UPDATE customers SET status = 'active'",
         "UPDATE alert_feedback SET note = ''", "DELETE FROM alert_silences", "UPDATE drift_acceptances SET note = ''",
+        "DELETE FROM alert_rules", "UPDATE alert_rules SET customer_id = 0",
     )  # fmt: skip
     with connect(settings, "upstream_api") as conn:
         for statement in (*of_another, *never):
@@ -233,6 +235,7 @@ def test_the_role_of_the_api_writes_for_the_customer_of_its_transaction_and_no_o
             "UPDATE deliveries SET state = 'dead' WHERE customer_id = %(other)s",
             "UPDATE alerts SET held_until = NULL WHERE customer_id = %(other)s",
             "UPDATE customers SET configuration = '{}' WHERE customer_id = %(other)s",
+            "UPDATE alert_rules SET enabled = false WHERE customer_id = %(other)s",
         ):
             with customer_transaction(conn, own):
                 assert conn.execute(statement.encode(), {"other": other}).rowcount == 0, statement

@@ -30,6 +30,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "PATCH {slug}/members/{person_id}": {"role": "analyst"},
     "POST {slug}/drift/events/{event_id}/acceptance": {"note": "new contract"},
     "POST {slug}/alerts/{alert_id}/feedback": {"judgement": "noise"},
+    "POST {slug}/alert-rules": {"name": "large ones", "minimum_dollars_per_month": 5000},
+    "PUT {slug}/alert-rules/{rule_id}": {"revision": "0" * 16, "rule": {"name": "large ones"}},
     "POST {slug}/silences": {"payer": "Aetna", "hours": 1},
     "POST {slug}/tokens": {"label": "practice system"},
     "PUT {slug}/payer-aliases": {"revision": "0" * 16, "payer_aliases": {"AETNA INC": "Aetna"}},

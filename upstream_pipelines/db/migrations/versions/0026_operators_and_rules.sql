@@ -4,3 +4,13 @@ CREATE POLICY operator ON audit_log FOR INSERT TO upstream_api
     WITH CHECK (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint
                 AND nullif(current_setting('app.person_id', true), '') IS NULL
                 AND actor_kind = 'operator' AND actor_id = 'api' AND action = 'upload.accepted' AND entity_kind = 'upload');
+
+-- Alert rules are made, changed and switched off over the API. They are never deleted, and whose they are is never changed: the
+-- policy that is there keeps each to the customer of the transaction.
+GRANT INSERT (customer_id, name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_confidence,
+              minimum_effect, minimum_dollars_per_month, unknown_dollars, channels, quiet_hours, time_zone, cooldown_hours,
+              group_seconds, update_minutes, repeat_hours, enabled),
+      UPDATE (name, kinds, signals, payers, cpt_groups, directions, minimum_severity, minimum_confidence, minimum_effect,
+              minimum_dollars_per_month, unknown_dollars, channels, quiet_hours, time_zone, cooldown_hours, group_seconds,
+              update_minutes, repeat_hours, enabled)
+    ON alert_rules TO upstream_api;

@@ -1,0 +1,138 @@
+"""Alert rules over HTTP: made, replaced at the revision that was read, switched off, and heeded."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
+from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_quality_alert
+from upstream_pipelines.customers.roles import Role
+from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery.channels import WebhookChannel
+
+LogIn = Callable[[str, Role], httpx.Client]
+RULES = "/api/v1/customers/acme/alert-rules"
+LARGE: dict[str, Any] = {
+    "name": "large ones", "minimum_dollars_per_month": 5000, "channels": ["hook"], "payers": ["Aetna"],
+    "quiet_hours": {"from": "20:00", "to": "07:00"}, "time_zone": "America/New_York",
+}  # fmt: skip
+
+
+@pytest.fixture
+def customer(acme: httpx.Client, pipeline: Connection) -> int:
+    """Acme, with a webhook and the rule that sign-up makes."""
+    customer_id = get_customer(pipeline, "acme").customer_id
+    sync_channels(
+        pipeline, customer_id, [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")]
+    )
+    sync_rules(pipeline, customer_id, [DEFAULT_RULE])
+    return customer_id
+
+
+def _names(client: httpx.Client, **wanted: Any) -> list[str]:
+    return [rule["name"] for rule in client.get(RULES, params=wanted).json()]
+
+
+def _sent(kept: dict[str, Any], **changed: Any) -> dict[str, Any]:
+    """What replaces a rule that was read."""
+    rule = {name: value for name, value in kept.items() if name not in {"rule_id", "revision"}}
+    return {"revision": kept["revision"], "rule": rule | changed}
+
+
+def test_a_rule_is_made_replaced_switched_off_and_on_again_and_the_trail_has_it(
+    customer: int, log_in: LogIn
+) -> None:
+    admin, viewer = log_in("acme", Role.ADMIN), log_in("acme", Role.VIEWER)
+    made = admin.post(RULES, json=LARGE)
+    assert made.status_code == 201, made.text
+    kept = made.json()
+    assert {name: kept[name] for name in LARGE} == {**LARGE, "quiet_hours": LARGE["quiet_hours"] | {"days": None}}
+    path = f"{RULES}/{kept['rule_id']}"
+    assert viewer.get(path).json() == kept
+    assert _names(viewer) == ["default", "large ones"]
+    larger = admin.put(path, json=_sent(kept, name="larger ones", minimum_dollars_per_month=9000.5))
+    assert (larger.status_code, larger.json()["rule_id"]) == (200, kept["rule_id"]), larger.text
+    assert larger.json()["minimum_dollars_per_month"] == 9000.5
+    for body in (_sent(kept), _sent(larger.json(), name="default")):
+        refused = admin.put(path, json=body)
+        assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    same = admin.put(path, json=_sent(larger.json()))
+    assert same.json() == larger.json()
+    for _ in range(2):
+        assert admin.delete(path).status_code == 204
+    assert (_names(viewer), _names(viewer, with_off=True)) == (["default"], ["default", "larger ones"])
+    off = viewer.get(path).json()
+    assert off["enabled"] is False
+    assert admin.post(RULES, json=LARGE | {"name": "larger ones"}).status_code == 409, "it is off, and there"
+    assert admin.put(path, json=_sent(off, enabled=True)).json() == larger.json()
+    assert _names(viewer) == ["default", "larger ones"]
+    acts = admin.get("/api/v1/customers/acme/audit", params={"entity_kind": "alert_rule"}).json()["acts"]
+    assert [(act["action"], act["entity_id"], act["details"]) for act in reversed(acts)] == [
+        ("alert_rule.made", "large ones", {}),
+        ("alert_rule.changed", "larger ones", {"changed": ["name", "minimum_dollars_per_month"]}),
+        ("alert_rule.disabled", "larger ones", {}),
+        ("alert_rule.changed", "larger ones", {"changed": ["enabled"]}),
+    ]
+
+
+def test_what_can_be_no_rule_is_refused_and_not_repeated(
+    customer: int, log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, analyst = log_in("acme", Role.OWNER), log_in("acme", Role.ANALYST)
+    wrong: tuple[dict[str, Any], ...] = (
+        {"channels": ["ZEBRAFISH"]}, {"channels": []}, {"name": "ZEBRA\u0000FISH"}, {"name": ""}, {"payers": ["a\u0000b"]},
+        {"kinds": ["ZEBRAFISH"]}, {"time_zone": None}, {"time_zone": "../ZEBRAFISH"}, {"zebra": "ZEBRAFISH"},
+        {"repeat_hours": 1}, {"minimum_severity": 2}, {"quiet_hours": {"from": "20:00", "to": "20:00"}},
+    )  # fmt: skip
+    for change in wrong:
+        answer = owner.post(RULES, json={**LARGE, **change})
+        assert answer.status_code == 422, (change, answer.text)
+        assert "ZEBRA" not in answer.text
+    (default,) = owner.get(RULES).json()
+    changed = owner.put(f"{RULES}/{default['rule_id']}", json=_sent(default, channels=["none"]))
+    assert changed.status_code == 422
+    assert owner.get(RULES).json() == [default]
+    assert (
+        analyst.post(RULES, json=LARGE).status_code
+        == analyst.delete(f"{RULES}/{default['rule_id']}").status_code
+        == 403
+    )
+    monkeypatch.setattr("upstream_pipelines.alerts.rule_changes.MOST_RULES", 1)
+    assert owner.post(RULES, json=LARGE).status_code == 409
+
+
+def test_what_is_told_is_decided_by_the_rules_as_they_were_changed(
+    customer: int, log_in: LogIn, pipeline: Connection
+) -> None:
+    owner = log_in("acme", Role.OWNER)
+    (default,) = owner.get(RULES).json()
+
+    def told() -> int:
+        return write_quality_alert(pipeline, customer, uuid.uuid4(), 71.0, ["payer_present"], None)
+
+    assert told() == 1
+    made = owner.post(RULES, json={"name": "data", "kinds": ["quality"]}).json()
+    assert told() == 2
+    owner.delete(f"{RULES}/{default['rule_id']}")
+    assert told() == 1
+    owner.put(f"{RULES}/{made['rule_id']}", json=_sent(made, kinds=["drift"]))
+    assert told() == 0
+
+
+def test_a_rule_of_another_customer_is_answered_like_one_that_nobody_has(
+    customer: int, beta: httpx.Client, log_in: LogIn
+) -> None:
+    stranger, (default,) = log_in("beta", Role.OWNER), log_in("acme", Role.OWNER).get(RULES).json()
+    for method, body in (("GET", None), ("PUT", _sent(default)), ("DELETE", None)):
+        answers = [
+            stranger.request(method, f"/api/v1/customers/beta/alert-rules/{rule_id}", json=body)
+            for rule_id in (default["rule_id"], uuid.uuid4())
+        ]
+        assert [answer.status_code for answer in answers] == [404, 404]
+        assert len({str(answer.json() | {"request_id": ""}) for answer in answers}) == 1
