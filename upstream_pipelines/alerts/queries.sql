@@ -606,6 +606,31 @@ SELECT a.alert_id, r.name AS rule, a.kind, a.notice, a.state, a.reason, a.held_b
  ORDER BY a.created_at DESC, a.alert_id DESC
  LIMIT %(limit)s
 
+-- name: select_deliveries_page
+-- A page of a customer's messages, the newest first, from a mark on, with the alerts in each and each try; by deliveries_listed,
+-- and the keys of the others. What a filter passes over is read: some thousands a year.
+SELECT d.delivery_id, d.channel_id, c.name AS channel, c.kind AS channel_kind, d.state, d.created_at, d.due_at, d.finished_at,
+       ARRAY(SELECT l.alert_id FROM delivery_alerts AS l
+              WHERE l.customer_id = d.customer_id AND l.delivery_id = d.delivery_id ORDER BY l.alert_id) AS alert_ids,
+       coalesce((SELECT jsonb_agg(jsonb_build_object(
+                            'attempt', t.attempt, 'started_at', t.started_at, 'finished_at', t.finished_at,
+                            'outcome', t.outcome, 'status_code', t.status_code, 'latency_ms', t.latency_ms,
+                            'detail', t.detail, 'answer', t.answer) ORDER BY t.attempt)
+                   FROM delivery_attempts AS t
+                  WHERE t.customer_id = d.customer_id AND t.delivery_id = d.delivery_id), '[]') AS attempts
+  FROM deliveries AS d JOIN alert_channels AS c ON c.customer_id = d.customer_id AND c.channel_id = d.channel_id
+ WHERE d.customer_id = %(customer_id)s
+   AND (d.created_at, d.delivery_id) < (coalesce(%(after_at)s::timestamptz, 'infinity'),
+                                        coalesce(%(after_id)s::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff'))
+   AND d.created_at >= coalesce(%(since)s::timestamptz, '-infinity')
+   AND (%(state)s::text IS NULL OR d.state = %(state)s)
+   AND (%(channel_id)s::uuid IS NULL OR d.channel_id = %(channel_id)s)
+   AND (%(alert_id)s::uuid IS NULL OR EXISTS (
+           SELECT FROM delivery_alerts AS l
+            WHERE l.customer_id = d.customer_id AND l.alert_id = %(alert_id)s AND l.delivery_id = d.delivery_id))
+ ORDER BY d.created_at DESC, d.delivery_id DESC
+ LIMIT %(limit)s
+
 -- name: deliveries_beginning
 -- Deliveries whose id begins so, and whether the channel is on; by the key's first column. Two are enough to know that it is
 -- not unique.

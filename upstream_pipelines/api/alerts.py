@@ -1,12 +1,12 @@
-"""/api/v1/customers/{slug}/alerts: what was told or held back and how it was tried, what it was worth, sending anew.
+"""/api/v1/customers/{slug}/alerts: what was told or held back and how it was tried, and what it was worth.
 
-Not here: silences (silences.py), rules and channels (alert_settings.py), sending (delivery/).
+Not here: messages (deliveries.py), silences (silences.py), rules (alert_settings.py), channels (channels.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 from uuid import UUID
@@ -23,9 +23,9 @@ from upstream_pipelines.alerts.alert_pages import (
 )
 from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.feedback import Judged, Judgement, judge
-from upstream_pipelines.alerts.resending import resend
 from upstream_pipelines.alerts.store import AlertState
-from upstream_pipelines.api.authentication import CanManage, CanRead, CanWork
+from upstream_pipelines.api.authentication import CanRead, CanWork
+from upstream_pipelines.api.deliveries import DeliveryView
 from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import Page, named
 from upstream_pipelines.api.problems import documented
@@ -75,31 +75,6 @@ class AlertsPage(BaseModel):
     next: str | None
 
 
-class Attempt(BaseModel):
-    """One try of a message; `answer` is the beginning of what the receiver said."""
-
-    attempt: int
-    started_at: datetime
-    finished_at: datetime | None
-    outcome: str | None
-    status_code: int | None
-    latency_ms: int | None
-    detail: str | None
-    answer: str | None
-
-
-class DeliveryView(BaseModel):
-    """A message to one channel; several alerts may stand in one."""
-
-    delivery_id: UUID
-    channel: str
-    channel_kind: str
-    state: str
-    due_at: datetime
-    finished_at: datetime | None
-    attempts: list[Attempt]
-
-
 class JudgementView(BaseModel):
     """What somebody said the alert was worth."""
 
@@ -136,13 +111,6 @@ class Feedback(BaseModel):
     note: str = Field(default="", max_length=TEXT_LENGTH)
 
 
-class Resent(BaseModel):
-    """A message that is due again."""
-
-    delivery_id: UUID
-    state: str = "retrying"
-
-
 @router.get("/alerts", summary="Alerts", responses=documented(401, 403, 404, 422, 429, 503))
 def read_alerts(acting: CanRead, wanted: Annotated[AlertsQuery, Query()]) -> AlertsPage:
     """Told and held back, the newest first."""
@@ -176,19 +144,6 @@ def post_feedback(acting: CanWork, alert_id: UUID, body: Feedback) -> Judged:
         record(conn, acting.actor, "alert.judged", ("alert", alert_id), customer_id=acting.customer_id,
                details={"judgement": kept.judgement})  # fmt: skip
     return kept
-
-
-@router.post(
-    "/deliveries/{delivery_id}/resend",
-    summary="Send a dead message again",
-    responses=documented(401, 403, 404, 409, 422, 429, 503),
-)
-def post_resend(acting: CanManage, delivery_id: UUID) -> Resent:
-    """Its retries begin anew. 409 where it is not dead, or its channel is off."""
-    with acting.transaction() as conn, named("delivery"):
-        resend(conn, acting.customer_id, str(delivery_id), datetime.now(UTC))
-        record(conn, acting.actor, "delivery.resent", ("delivery", delivery_id), customer_id=acting.customer_id)
-    return Resent(delivery_id=delivery_id)
 
 
 def _head(alert: KeptAlert) -> AlertHead:

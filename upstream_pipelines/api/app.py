@@ -15,6 +15,7 @@ from upstream_pipelines.api import (
     configuration,
     customer_uploads,
     customers,
+    deliveries,
     drift,
     health,
     members,
@@ -57,7 +58,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
     for module in (
-        auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, silences, alert_settings,
+        auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, deliveries, silences, alert_settings,
         channels, configuration, product_flags, quality, reports, webhook, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)

@@ -107,6 +107,49 @@ def test_a_dead_message_is_sent_again_and_no_other(
     assert [act["entity_id"] for act in acts] == [delivery_id]
 
 
+def test_messages_are_listed_in_pages_by_state_channel_and_alert_without_addresses(
+    told: dict[str, Any], log_in: LogIn, pipeline: Connection
+) -> None:
+    viewer, path = log_in("acme", Role.VIEWER), f"{ACME}/deliveries"
+    pipeline.execute(
+        """WITH dead AS (
+               INSERT INTO deliveries (customer_id, delivery_id, channel_id, state, attempt, created_at, finished_at)
+               SELECT customer_id, gen_random_uuid(), channel_id, 'dead', 1, now() - n * interval '1 day', now()
+                 FROM deliveries, generate_series(1, 2) AS n WHERE delivery_id = %s
+               RETURNING customer_id, delivery_id
+           )
+           INSERT INTO delivery_attempts (customer_id, delivery_id, attempt, started_at, outcome, status_code, detail)
+           SELECT customer_id, delivery_id, 1, now(), 'dead', 410, 'gone' FROM dead""",
+        (told["deliveries"][0]["delivery_id"],),
+    )
+    whole = viewer.get(path).json()["deliveries"]
+    assert [one["state"] for one in whole[-2:]] == ["dead", "dead"]
+    assert [one["created_at"] for one in whole] == sorted((one["created_at"] for one in whole), reverse=True)
+    assert (whole[-1]["attempts"][0]["status_code"], whole[-1]["alert_ids"]) == (410, [])
+    paged: list[dict[str, Any]] = []
+    mark = None
+    for _ in whole:
+        page = viewer.get(path, params={"limit": 1} | ({"after": mark} if mark else {})).json()
+        paged, mark = paged + page["deliveries"], page["next"]
+    assert (paged, mark) == (whole, None)
+    first = next(one for one in whole if one["delivery_id"] == told["deliveries"][0]["delivery_id"])
+    assert (first["channel"], first["channel_kind"], told["alert_id"] in first["alert_ids"]) == (
+        "hook",
+        "webhook",
+        True,
+    )
+    living = len(whole) - 2
+    for wanted, count in (({"state": "dead"}, 2), ({"state": "pending"}, living), ({"channel_id": first["channel_id"]}, len(whole)),
+                          ({"channel_id": str(uuid.uuid4())}, 0), ({"alert_id": told["alert_id"]}, 1),
+                          ({"alert_id": _foreign(pipeline)["alert_id"]}, 0), ({"since": "2999-01-01"}, 0)):  # fmt: skip
+        assert len(viewer.get(path, params=wanted).json()["deliveries"]) == count, wanted
+    assert viewer.get(path, params={"state": "gone"}).status_code == 422
+    assert viewer.get(path, params={"after": "no mark"}).status_code == 422
+    assert "ZEBRAFISH" not in viewer.get(path).text
+    theirs = log_in("beta", Role.VIEWER).get("/api/v1/customers/beta/deliveries").json()["deliveries"]
+    assert not {one["delivery_id"] for one in theirs} & {one["delivery_id"] for one in whole}
+
+
 def test_silences_are_made_listed_and_ended(told: dict[str, Any], log_in: LogIn) -> None:
     admin = log_in("acme", Role.ADMIN)
     one = admin.post(

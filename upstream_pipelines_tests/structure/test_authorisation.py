@@ -62,6 +62,7 @@ RIGHTS = {
     ("GET", "/api/v1/customers/{slug}/claims"): "read",
     ("GET", "/api/v1/customers/{slug}/cpt-groups"): "read",
     ("PUT", "/api/v1/customers/{slug}/cpt-groups"): "work",
+    ("GET", "/api/v1/customers/{slug}/deliveries"): "read",
     ("POST", "/api/v1/customers/{slug}/deliveries/{delivery_id}/resend"): "manage",
     ("GET", "/api/v1/customers/{slug}/drift/events"): "read",
     ("GET", "/api/v1/customers/{slug}/drift/events/{event_id}"): "read",

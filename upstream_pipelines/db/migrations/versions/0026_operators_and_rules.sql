@@ -14,3 +14,6 @@ GRANT INSERT (customer_id, name, kinds, signals, payers, cpt_groups, directions,
               minimum_dollars_per_month, unknown_dollars, channels, quiet_hours, time_zone, cooldown_hours, group_seconds,
               update_minutes, repeat_hours, enabled)
     ON alert_rules TO upstream_api;
+
+-- A customer's messages, the newest first.
+CREATE INDEX deliveries_listed ON deliveries (customer_id, created_at, delivery_id);
