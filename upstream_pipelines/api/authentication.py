@@ -2,9 +2,8 @@
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
 `AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), `require(Action...)`, for which `CanRead` and its like stand
-(a member of the customer in the path whose role allows it), or `CanOperate` (the platform's operator). Routes without one
-stand on the list in the structural test. Not here:
-issuing tokens, checking passwords, what roles allow.
+(a member of the customer in the path whose role allows it), or `CanOperate` and `CanSignUp` (the platform's operator). Routes
+without one stand on the list in the structural test. Not here: issuing tokens, checking passwords, what roles allow.
 """
 
 from __future__ import annotations
@@ -228,19 +227,40 @@ def _operator(
 ) -> Operating | None:
     """Who sends the operator's token, for the active customer of that slug; None for everybody else."""
     settings: Settings = request.app.state.settings
-    if credentials is None or settings.operator_token is None:
-        return None
-    if not hmac.compare_digest(
-        credentials.credentials.encode(), settings.operator_token.get_secret_value().encode()
-    ):
+    if not _is_operator(settings, credentials):
         return None
     limits_of(request).spend(request, rate, "operator")
     with connect(settings, "upstream_api") as conn:
         customer_id = active_customer(conn, slug.replace("\0", " "))
     if customer_id is None:
         raise ProblemError(404, "not_found", "There is no active customer of that slug.")
-    actor = Actor("operator", "api", "UPSTREAM_OPERATOR_TOKEN", request.state.request_id)
-    return Operating(customer_id=customer_id, person_id=None, actor=actor, settings=settings, slug=slug)
+    return Operating(
+        customer_id=customer_id, person_id=None, actor=_operators_actor(request), settings=settings, slug=slug
+    )  # fmt: skip
+
+
+def _is_operator(settings: Settings, credentials: HTTPAuthorizationCredentials | None) -> bool:
+    if credentials is None or settings.operator_token is None:
+        return False
+    return hmac.compare_digest(
+        credentials.credentials.encode(), settings.operator_token.get_secret_value().encode()
+    )
+
+
+def _operators_actor(request: Request) -> Actor:
+    return Actor("operator", "api", "UPSTREAM_OPERATOR_TOKEN", request.state.request_id)
+
+
+def _require_operator_of_no_customer(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_operators)]
+) -> Principal:
+    """The platform's operator, where no customer is named; who is logged in is told whom to ask."""
+    settings: Settings = request.app.state.settings
+    if not _is_operator(settings, credentials):
+        _logged_in(request, credentials, None, RateClass.WRITE)
+        raise ProblemError(403, "forbidden", "This is the platform operator's to do. Ask them.")
+    limits_of(request).spend(request, RateClass.WRITE, "operator")
+    return Principal(customer_id=None, person_id=None, actor=_operators_actor(request), settings=settings)
 
 
 def _require_operator(
@@ -278,6 +298,7 @@ _require_reader = require(Action.READ)
 _require_sender = require(Action.WORK, RateClass.BULK)
 # What the structural test reads.
 _require_operator.rule = "operator"  # type: ignore[attr-defined]
+_require_operator_of_no_customer.rule = "operator"  # type: ignore[attr-defined]
 _require_reader_or_operator.rule = Action.READ  # type: ignore[attr-defined]
 _require_sender_or_operator.rule = Action.WORK  # type: ignore[attr-defined]
 
@@ -291,6 +312,7 @@ CanRead = Annotated[Acting, Depends(require(Action.READ))]
 CanExport = Annotated[Acting, Depends(require(Action.READ, RateClass.BULK))]
 CanReadOrOperate = Annotated[Acting | Operating, Depends(_require_reader_or_operator)]
 CanOperate = Annotated[Operating, Depends(_require_operator)]
+CanSignUp = Annotated[Principal, Depends(_require_operator_of_no_customer)]
 CanWork = Annotated[Acting, Depends(require(Action.WORK))]
 CanSendOrOperate = Annotated[Acting | Operating, Depends(_require_sender_or_operator)]
 CanReport = Annotated[Acting, Depends(require(Action.WORK, RateClass.REPORT))]

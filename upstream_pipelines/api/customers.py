@@ -1,4 +1,4 @@
-"""/api/v1/me and /api/v1/customers: who is logged in, and the customers they are a member of.
+"""/api/v1/me and /api/v1/customers: who is logged in, and the customers they are a member of; an operator signs one up.
 
 Not here: members (members.py), what a customer has (a module each).
 """
@@ -6,20 +6,24 @@ Not here: members (members.py), what a customer has (a module each).
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from upstream_pipelines.api.authentication import Acting, AuthenticatedPerson, CanManage, CanRead
-from upstream_pipelines.api.once import OnceRoute
-from upstream_pipelines.api.problems import documented
+from upstream_pipelines.api.authentication import Acting, AuthenticatedPerson, CanManage, CanRead, CanSignUp
+from upstream_pipelines.api.once import OnceRoute, ShownOnce
+from upstream_pipelines.api.parameters import Name
+from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.customers.members import Membership, memberships
 from upstream_pipelines.customers.roles import Role
-from upstream_pipelines.customers.store import get_customer, rename_customer
+from upstream_pipelines.customers.store import SLUG, get_customer, rename_customer, sign_up
 from upstream_pipelines.db.engine import Connection, connect, person_transaction
+from upstream_pipelines.ingest.landing import customer_folder
 
 router = APIRouter(tags=["customers"])
+_customers = APIRouter(prefix="/api/v1/customers", route_class=OnceRoute)
 _customer = APIRouter(prefix="/api/v1/customers/{slug}", route_class=OnceRoute)
 
 
@@ -44,6 +48,57 @@ class CustomerChange(BaseModel):
     """What an admin may change of the customer itself."""
 
     name: str = Field(min_length=1, max_length=200)
+
+
+class NewCustomer(BaseModel):
+    """A customer to be."""
+
+    slug: Annotated[
+        str,
+        Field(
+            pattern=f"^{SLUG.pattern}$",
+            max_length=63,
+            description="For good: in addresses, and the key of its partition.",
+        ),
+    ]
+    name: Name
+
+
+class SignedUp(ShownOnce):
+    """A customer with its first ingestion token, which is not shown again."""
+
+    secrets = ("token",)
+    instead = (
+        "The token was in the first answer alone. An owner issues another and revokes this one (POST and DELETE /tokens), or the "
+        "operator: `upstream customers token` and `revoke-token`."
+    )
+
+    slug: str
+    name: str
+    created_at: datetime
+    token: str | None
+
+
+@_customers.post(
+    "",
+    status_code=201,
+    summary="Sign a customer up",
+    responses=documented(400, 401, 403, 408, 409, 413, 422, 429, 503),
+)
+def post_customer(operator: CanSignUp, body: NewCustomer) -> SignedUp:
+    """The platform's operator alone. With its landing folder, the rule that tells of everything that worsens, and an ingestion
+    token; its partition is there within half a minute, by the sensor that looks for uploads. 409 where the slug is taken.
+    """
+    with operator.transaction() as conn:
+        customer, token = sign_up(conn, operator.actor, body.slug, body.name)
+        try:
+            customer_folder(operator.settings, customer.slug)
+        except OSError as error:
+            raise ProblemError(
+                503, "storage_unavailable", "The landing folder could not be made; nothing was done. Try again later.",
+                headers={"Retry-After": "60"},
+            ) from error  # fmt: skip
+    return SignedUp(slug=customer.slug, name=customer.name, created_at=customer.created_at, token=token)
 
 
 @router.get("/api/v1/me", summary="Who is logged in", responses=documented(401, 429, 503))
@@ -85,6 +140,7 @@ def patch_customer(acting: CanManage, body: CustomerChange) -> CustomerView:
         return _view(conn, acting)
 
 
+router.include_router(_customers)
 router.include_router(_customer)
 
 

@@ -9,15 +9,16 @@ import typer
 
 from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_fields, print_json, print_table, short_command_settings
+from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.configuration import CustomerConfiguration, read_configuration_file
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import (
     accept_aliases,
     configure_customer,
-    create_customer,
     get_customer,
     list_customers,
     set_status,
+    sign_up,
 )
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
@@ -47,8 +48,7 @@ def create(
     settings = short_command_settings()
     prepare(settings)
     with acting(settings) as conn:
-        customer, token = create_customer(conn, slug, name)
-        audited(conn, customer, "customer.created", ("customer", slug))
+        customer, token = sign_up(conn, operator(), slug, name)
     folder = customer_folder(settings, slug)
     _add_partition(slug)
     if json:

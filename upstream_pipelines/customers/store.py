@@ -15,12 +15,12 @@ from upstream_pipelines.customers.configuration import ConfigurationFile
 from upstream_pipelines.customers.models import Customer, CustomerKey
 from upstream_pipelines.customers.people import checked_name
 from upstream_pipelines.customers.tokens import issue_token
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, as_customer
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
+from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFoundError
 
 QUERIES = load_queries(__package__)
-_SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, str]:
@@ -29,22 +29,35 @@ def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, s
     Returns: the customer and the token, which is stored only as a digest and so is shown once.
 
     Raises:
-        ConfigurationError: the slug or the name cannot be used.
+        InvalidInputError: the slug or the name cannot be used.
         ConflictError: the slug is taken.
     """
-    if not _SLUG.fullmatch(slug):
-        raise ConfigurationError(
+    if not SLUG.fullmatch(slug):
+        raise InvalidInputError(
             f"{slug!r} cannot be a customer's slug: use 1 to 63 of a-z, 0-9 and -, not starting or ending with -."
         )
-    if not name.strip():
-        raise ConfigurationError("A customer needs a name; give it with --name.")
+    checked = checked_name(name)
+    if not checked:
+        raise InvalidInputError("A customer needs a name.")
     with conn.transaction():
-        row = conn.execute(QUERIES.insert_customer, {"slug": slug, "name": name.strip()}).fetchone()
+        row = conn.execute(QUERIES.insert_customer, {"slug": slug, "name": checked}).fetchone()
         if row is None:
             raise ConflictError(f"A customer {slug} exists already. Choose another slug, or configure that one.")
         customer = _customer(row)
-        sync_rules(conn, customer.customer_id, [DEFAULT_RULE])
-        token = issue_token(conn, customer.customer_id, label="first token")
+        with as_customer(conn, customer.customer_id):
+            sync_rules(conn, customer.customer_id, [DEFAULT_RULE])
+            token = issue_token(conn, customer.customer_id, label="first token")
+    return customer, token
+
+
+def sign_up(conn: Connection, actor: Actor, slug: str, name: str) -> tuple[Customer, str]:
+    """The same by an operator, written into the customer's trail; as upstream_pipeline, or as upstream_api in a transaction of no
+    customer and no person.
+    """
+    with conn.transaction():
+        customer, token = create_customer(conn, slug, name)
+        with as_customer(conn, customer.customer_id):
+            record(conn, actor, "customer.created", ("customer", slug), customer_id=customer.customer_id)
     return customer, token
 
 

@@ -163,6 +163,19 @@ def name_customer(conn: Connection, customer_id: int) -> None:
 
 
 @contextmanager
+def as_customer(conn: Connection, customer_id: int) -> Iterator[None]:
+    """The part of a transaction that is for another customer than the rest of it: one that an operator is signing up, whom the
+    transaction does not know when it begins.
+    """
+    row = conn.execute("SELECT coalesce(current_setting('app.customer_id', true), '')").fetchone()
+    assert row is not None
+    name_customer(conn, customer_id)
+    yield
+    # Not after an error: then the transaction is over, and the setting with it.
+    conn.execute("SELECT set_config('app.customer_id', %s, true)", (row[0],))
+
+
+@contextmanager
 def customer_transaction(conn: Connection, customer_id: int, person_id: UUID | None = None) -> Iterator[None]:
     """A transaction in which the API role sees this customer and no other, and writes the acts of that person."""
     with principal_transaction(conn, customer_id, person_id):

@@ -28,11 +28,11 @@ PUBLIC = {
     "/api/v1/docs/static": "files of that page",
 }
 
-# What the platform's operator alone sets in a customer.
-OPERATORS = {("PUT", "/api/v1/customers/{slug}/product-flags")}
+# What the platform's operator alone does: signing customers up, and what is set in one.
+OPERATORS = {("POST", "/api/v1/customers"), ("PUT", "/api/v1/customers/{slug}/product-flags")}
 
-# What each route asks for, written down apart from the routes. Users, alerts' silences, channels, tokens and configuration are
-# for owners and admins, who alone may "manage"; mappings, feedback and reports are "work", for analysts too; leaving a customer
+# What each route asks for, written down apart from the routes. Users, alerts' silences and rules, channels, tokens and configuration are
+# for owners and admins, who alone may "manage"; mappings, feedback, files and reports are "work", for analysts too; leaving a customer
 # is for whoever may read. "person" and "token" are of no role; "*" is a mount, which has no methods.
 RIGHTS = {
     ("POST", "/api/v1/auth/login"): "public",
@@ -40,6 +40,7 @@ RIGHTS = {
     ("POST", "/api/v1/auth/password"): "public",
     ("POST", "/api/v1/auth/refresh"): "public",
     ("GET", "/api/v1/customers"): "person",
+    ("POST", "/api/v1/customers"): "operator",
     ("GET", "/api/v1/customers/{slug}"): "read",
     ("PATCH", "/api/v1/customers/{slug}"): "manage",
     ("GET", "/api/v1/customers/{slug}/alert-rules"): "read",

@@ -1,9 +1,11 @@
--- An operator over HTTP, who is a member of no customer, sends a file for one. Beside what functions write (product flags) it is
--- the one act of an operator that the API's role writes into the trail, and never in the name of an account at the command line.
+-- An operator over HTTP, who is a member of no customer, sends a file for one, or signs one up. Beside what functions write (product
+-- flags) these are the acts of an operator that the API's role writes into the trail, and never in the name of an account at the
+-- command line.
 CREATE POLICY operator ON audit_log FOR INSERT TO upstream_api
     WITH CHECK (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint
                 AND nullif(current_setting('app.person_id', true), '') IS NULL
-                AND actor_kind = 'operator' AND actor_id = 'api' AND action = 'upload.accepted' AND entity_kind = 'upload');
+                AND actor_kind = 'operator' AND actor_id = 'api'
+                AND (action, entity_kind) IN (('upload.accepted', 'upload'), ('customer.created', 'customer')));
 
 -- Alert rules are made, changed and switched off over the API. They are never deleted, and whose they are is never changed: the
 -- policy that is there keeps each to the customer of the transaction.
@@ -17,3 +19,15 @@ GRANT INSERT (customer_id, name, kinds, signals, payers, cpt_groups, directions,
 
 -- A customer's messages, the newest first.
 CREATE INDEX deliveries_listed ON deliveries (customer_id, created_at, delivery_id);
+
+-- A new customer, no row where the slug is taken. The row is seen by no policy of the API's role before the transaction is for it.
+CREATE FUNCTION sign_up_customer(of_slug text, of_name text) RETURNS SETOF customers
+    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+AS $$
+    INSERT INTO customers (slug, name, configuration) VALUES (of_slug, of_name, '{}') ON CONFLICT (slug) DO NOTHING RETURNING *
+$$;
+GRANT CREATE ON SCHEMA public TO upstream_pipeline;  -- an owner-to-be needs it
+REVOKE ALL ON FUNCTION sign_up_customer(text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sign_up_customer(text, text) TO upstream_api, upstream_pipeline;
+ALTER FUNCTION sign_up_customer(text, text) OWNER TO upstream_pipeline;
+REVOKE CREATE ON SCHEMA public FROM upstream_pipeline;
