@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from upstream_pipelines.customers.audit import Actor, record
-from upstream_pipelines.customers.passwords import hash_password, password_fits, require_form
+from upstream_pipelines.customers.passwords import hash_password, password_fits, require_form, same_password
 from upstream_pipelines.customers.sessions import LoggedIn
 from upstream_pipelines.db.engine import Connecting
 from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import InvalidInputError
 
 QUERIES = load_queries(__package__)
+
+
+class SamePasswordError(InvalidInputError):
+    """Who fears that somebody knows their password would go on with it."""
+
+    code = "password_unchanged"
 
 
 def change_password(
@@ -23,6 +30,7 @@ def change_password(
 
     Raises:
         WeakPasswordError: the new password is too short or too long.
+        SamePasswordError: it is the one that they have.
         BusyError: too many passwords are being checked.
     """
     require_form(new)
@@ -31,6 +39,8 @@ def change_password(
     stored = known[2] if known is not None else None
     if not password_fits(current, stored, familiar):
         return False
+    if same_password(current, new):
+        raise SamePasswordError("The new password is the one that you have. Choose another.")
     made = hash_password(new)
     with acting() as conn:
         # Looked at again where it counts: a reset may have come between.

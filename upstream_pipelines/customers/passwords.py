@@ -90,6 +90,11 @@ def password_fits(password: str, stored: str | None, familiar: bool = False) -> 
     return fits and stored is not None
 
 
+def same_password(one: str, other: str) -> bool:
+    """Whether they are the same password, on whichever keyboard they were typed."""
+    return _one_form(one) == _one_form(other)
+
+
 @contextmanager
 def place_at_work(familiar: bool = False) -> Iterator[None]:
     """A place for hashing a password, or a text that holds one.

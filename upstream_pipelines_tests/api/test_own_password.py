@@ -71,6 +71,14 @@ def test_a_wrong_current_password_is_answered_like_a_wrong_log_in_and_an_unfit_n
         answer = owner.put(OWN, json={**CHANGE, "new_password": unfit})
         assert (answer.status_code, answer.json()["code"]) == (422, "password_unfit")
         assert unfit not in answer.text
+    for typed in (OLD, OLD.replace("f", "\uff46")):
+        answer = owner.put(OWN, json={**CHANGE, "new_password": typed})
+        assert (answer.status_code, answer.json()["code"]) == (422, "password_unchanged"), (
+            "typed on another keyboard too"
+        )
+        assert OLD not in answer.text
+    told = owner.put(OWN, json={"current_password": "x" * 12, "new_password": "x" * 12})
+    assert told.status_code == 401, "who does not know the password is told nothing of it"
     assert anonymous.put(OWN, json=CHANGE).status_code == 401
     assert _log_in(anonymous, OLD).status_code == 200
 
