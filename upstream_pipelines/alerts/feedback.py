@@ -29,7 +29,7 @@ _CODES = {*get_args(Kind), *get_args(Signal)}
 class Silence:
     """No alert of one fingerprint, or of a payer, a signal or both, from `created_at` until `ends_at`, or `lifted_at`.
 
-    `payer` is kept in lower case: letter case does not count.
+    Letter case of a payer does not count; `payer` is as the customer's claims spell it, in lower case where they have none of it.
     """
 
     silence_id: UUID
@@ -88,8 +88,8 @@ def silence(
         )
     if ends_at <= now:
         raise InvalidInputError("A silence needs an end that is still ahead. Give hours, or a later end.")
-    with conn.transaction(), conn.cursor(row_factory=class_row(Silence)) as cursor:
-        kept = cursor.execute(
+    with conn.transaction():
+        made = conn.execute(
             QUERIES.insert_silence,
             {
                 "customer_id": customer_id,
@@ -102,8 +102,8 @@ def silence(
                 "now": now,
             },
         ).fetchone()
-    assert kept is not None
-    return kept
+        assert made is not None
+        return next(one for one in silences(conn, customer_id, now) if one.silence_id == made[0])
 
 
 def silences(conn: Connection, customer_id: int, now: datetime | None = None) -> list[Silence]:

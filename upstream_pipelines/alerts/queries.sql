@@ -803,14 +803,23 @@ SELECT alert_id, fingerprint FROM alerts
 -- A silence, with what it holds back.
 INSERT INTO alert_silences (customer_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at)
 VALUES (%(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(reason)s, %(created_by)s, %(now)s)
-RETURNING silence_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at, lifted_at
+RETURNING silence_id
 
 -- name: silences_of
--- The silences that hold now; by the key's first column.
-SELECT silence_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at, lifted_at
-  FROM alert_silences
- WHERE customer_id = %(customer_id)s AND lifted_at IS NULL AND ends_at > %(now)s
- ORDER BY ends_at, silence_id
+-- The silences that hold now; by the key's first column. A payer is kept in lower case and told as its newest event has it, or,
+-- without one, its newest claims: backwards by the unique key of payer_activity, up to the first of that name.
+SELECT s.silence_id, s.fingerprint,
+       coalesce((SELECT e.payer FROM drift_events AS e
+                  WHERE e.customer_id = s.customer_id AND lower(e.payer) = s.payer
+                  ORDER BY e.last_look DESC, e.event_id LIMIT 1),
+                (SELECT a.payer FROM payer_activity AS a
+                  WHERE a.customer_id = s.customer_id AND lower(a.payer) = s.payer
+                  ORDER BY a.submitted_day DESC, a.payer DESC LIMIT 1),
+                s.payer) AS payer,
+       s.signal, s.ends_at, s.reason, s.created_by, s.created_at, s.lifted_at
+  FROM alert_silences AS s
+ WHERE s.customer_id = %(customer_id)s AND s.lifted_at IS NULL AND s.ends_at > %(now)s
+ ORDER BY s.ends_at, s.silence_id
 
 -- name: lift_silence
 -- End a silence by hand; what silences hold back is decided over again now, and stays where another covers it.

@@ -175,6 +175,30 @@ def test_silences_are_made_listed_and_ended(told: dict[str, Any], log_in: LogIn)
     assert [act["action"] for act in acts] == ["silence.ended", "silence.made", "silence.made"]
 
 
+def test_a_silence_names_the_payer_as_the_claims_do(
+    told: dict[str, Any], log_in: LogIn, pipeline: Connection
+) -> None:
+    """Letter case does not count, so that it is kept in lower case; the newest claims are those of the newest day."""
+    admin = log_in("acme", Role.ADMIN)
+    pipeline.execute(
+        """INSERT INTO payer_activity (customer_id, payer, cpt_group, submitted_day, submitted_known_day, lines, denied,
+                                       denied_authorization, billed, allowed, paid)
+           SELECT customer_id, p, 'OTHER', d::date, d::date, 1, 0, 0, 1, 0, 0
+             FROM customers, (VALUES ('AETNA', '2026-05-01'), ('Aetna', '2026-05-02'), ('UnitedHealth', '2026-05-01')) AS v (p, d)
+            WHERE slug = 'acme'"""
+    )
+    pipeline.execute(
+        """INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
+                                     last_look, memory, method_version, settings, opened_method_version, opened_settings)
+           SELECT customer_id, gen_random_uuid(), 'unitedHealth', 'ALL', 'denial_rate', 'worsening', 'updated', '2026-03-02',
+                  '2026-04-01', '2026-05-01', '{}', 1, '{}', 1, '{}' FROM customers WHERE slug = 'acme'"""
+    )
+    wanted = {"AETNA": "Aetna", "unitedhealth": "unitedHealth", "Nobody": "nobody"}
+    made = [admin.post(f"{ACME}/silences", json={"payer": payer, "hours": 1}).json() for payer in wanted]
+    assert [(one["payer"], one["about"]) for one in made] == [(name, name) for name in wanted.values()]
+    assert {one["payer"] for one in admin.get(f"{ACME}/silences").json()} == set(wanted.values())
+
+
 def test_rules_and_channels_are_shown_without_addresses_and_secrets(told: dict[str, Any], log_in: LogIn) -> None:
     viewer = log_in("acme", Role.VIEWER)
     (rule,) = viewer.get(f"{ACME}/alert-rules").json()
