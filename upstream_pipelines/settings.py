@@ -169,8 +169,8 @@ class Settings(BaseSettings):
     operator_token: SecretStr | None = Field(
         default=None,
         min_length=32,
-        description="Bearer token of the platform's operator for the API (product flags), 32 characters and more. Unset: the "
-        "operator has the `upstream` command alone.",
+        description="Bearer token of the platform's operator for the API (new customers, files sent for one, product flags), 32 "
+        "characters and more. Unset: the operator has the `upstream` command alone.",
     )
     otlp_endpoint: str | None = Field(
         default=None,

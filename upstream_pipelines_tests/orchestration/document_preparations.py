@@ -31,6 +31,7 @@ def _customer_with_an_event(running: Any, folder: Path) -> str:
     assert asked("password", token=invitation).status_code == 204
     logged_in, other = (asked("login", email="olive@example.org").json() for _ in range(2))
     running.command("reports", "make", "acme")
+    (folder / "march.csv").write_text("payer,cpt,submitted_date,outcome\nAetna,99213,2026-03-02,PENDING\n")
     of_acme = "FROM {} WHERE customer_id = (SELECT customer_id FROM customers WHERE slug = 'acme')"
     ids = {
         "UPLOAD": running.rows(f"SELECT upload_id {of_acme.format('uploads')} AND rejected > 0"),
@@ -38,6 +39,7 @@ def _customer_with_an_event(running: Any, folder: Path) -> str:
         "ALERT": running.rows(f"SELECT alert_id {of_acme.format('alerts')} AND kind = 'drift'"),
         "CHANNEL": running.rows(f"SELECT channel_id {of_acme.format('alert_channels')} AND name = 'hook'"),
         "REPORT": running.rows(f"SELECT report_id {of_acme.format('report_runs')} AND state = 'success'"),
+        "RULE": running.rows(f"SELECT rule_id {of_acme.format('alert_rules')} AND enabled"),
         "TOKEN_ID": running.rows(f"SELECT token_id {of_acme.format('ingestion_tokens')}"),
     }
     variables = {name: found[0][0] for name, found in ids.items()} | {
