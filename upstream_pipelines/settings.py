@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     rate_limit_bulk: str = Field(
         pattern=_RATE,
         default="120/minute",
-        description="File uploads of one token, exports of one person: three years of daily files in ten minutes.",
+        description="File uploads of one token or person, exports of one person: three years of daily files in ten minutes.",
     )
     rate_limit_report: str = Field(
         pattern=_RATE,
