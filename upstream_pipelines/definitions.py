@@ -59,6 +59,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         ],
         sensors=[
             sensors.waiting_uploads,
+            sensors.changed_names,
             sensors.due_alerts,
             sensors.waiting_reports,
             sensors.failed_runs,

@@ -15,7 +15,7 @@ from upstream_pipelines.api.authentication import Acting, CanManage, CanRead, Ca
 from upstream_pipelines.api.once import OnceRoute
 from upstream_pipelines.api.parameters import Name
 from upstream_pipelines.api.problems import documented
-from upstream_pipelines.claims.merge import names_applied
+from upstream_pipelines.claims.naming import names_applied
 from upstream_pipelines.customers.audit import Detail, record
 from upstream_pipelines.customers.parts import PartName, Replaced, part_of, replace_part
 from upstream_pipelines.customers.store import get_customer, lock_to_configure
@@ -34,7 +34,7 @@ Revision = Annotated[
 ]
 Applied = Annotated[
     bool,
-    Field(description="The stored claims have them; else they get them when `claims` is materialised next."),
+    Field(description="The stored claims have them; else a run that gives them is asked for within a minute."),
 ]
 Aliases = Annotated[dict[Name, Name], Field(max_length=_MOST, description="Spelling as sent → the payer's name.")]
 Groups = Annotated[
@@ -102,8 +102,8 @@ def read_aliases(acting: CanRead) -> PayerAliases:
 
 @router.put("/payer-aliases", summary="Replace the payer aliases", responses=_WRITES)
 def put_aliases(acting: CanWork, body: NewAliases) -> PayerAliases:
-    """All of them at once. 409 where they were changed since that revision. They reach the stored claims when `claims` is
-    materialised next, by a run or with the next upload.
+    """All of them at once. 409 where they were changed since that revision. They reach the stored claims by a run
+    that is asked for within a minute; `applied` says when they have them.
     """
     applied, replaced = _replaced(acting, "payer_aliases", body.payer_aliases, body.revision)
     return PayerAliases(revision=replaced.part.revision, payer_aliases=dict(replaced.part.values), applied=applied)

@@ -1,6 +1,6 @@
 """Merges received lines into claims: latest version wins, history kept, days to recount noted.
 
-Not here: where the lines come from (ingest/), counting activity (drift/store.py).
+Not here: where the lines come from (ingest/), changed names of stored lines (naming.py), counting activity (drift/store.py).
 """
 
 from __future__ import annotations
@@ -12,14 +12,10 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from psycopg.types.json import Jsonb
-
+from upstream_pipelines.claims.naming import QUERIES, names_of
 from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.db.queries import load_queries
-
-QUERIES = load_queries(__package__)
 
 # Rows inserted by one statement; sorted by key they take 25 MB, so that 64 MB sort them in memory (4 MB do not).
 ADDED_ROWS = 100_000
@@ -70,13 +66,13 @@ def merge_upload(conn: Connection, customer: Customer, upload_id: UUID) -> Merge
 
 def _place(conn: Connection, key: dict[str, Any], customer: Customer, unnatural: int) -> None:
     """Make the tables `placed` (keys of lines that are not their line_key) and `named` (names by spelling and code)."""
-    placed = conn.execute(QUERIES.place_remittances, {**key, **_names(customer)}).rowcount
+    placed = conn.execute(QUERIES.place_remittances, {**key, **names_of(customer)}).rowcount
     if unnatural and not placed:
         placed = conn.execute(QUERIES.place_repeats, key).rowcount
     if placed:
         conn.execute(QUERIES.index_placed)
     with _in_hash_tables(conn):
-        conn.execute(QUERIES.name_lines, {**key, **_names(customer)})
+        conn.execute(QUERIES.name_lines, {**key, **names_of(customer)})
     conn.execute("ANALYZE named")
 
 
@@ -115,30 +111,6 @@ def _in_hash_tables(conn: Connection) -> Iterator[None]:
     conn.execute("SET LOCAL enable_nestloop TO DEFAULT; SET LOCAL enable_sort TO DEFAULT")
 
 
-def apply_changed_mapping(conn: Connection, customer: Customer) -> int:
-    """Give the stored claims the customer's aliases and groups when these changed since the last time.
-
-    Returns: how many lines got another payer name or group.
-    """
-    digest = customer.configuration.naming_sha256()
-    key = {"customer_id": customer.customer_id}
-    with conn.transaction():
-        if _one(conn.execute(QUERIES.select_applied_mapping, key).fetchone()) == digest:
-            return 0
-        changed = _one(conn.execute(QUERIES.apply_names, {**key, **_names(customer)}).fetchone())
-        conn.execute(QUERIES.set_applied_mapping, {**key, "sha256": digest})
-    return int(changed)
-
-
-def names_applied(conn: Connection, customer: Customer) -> bool:
-    """Whether the stored claims have the customer's present aliases and groups; else they get them with the next merge."""
-    key = {"customer_id": customer.customer_id}
-    return bool(
-        _one(conn.execute(QUERIES.select_applied_mapping, key).fetchone())
-        == customer.configuration.naming_sha256()
-    )
-
-
 def claim_totals(conn: Connection, customer_id: int) -> ClaimTotals:
     """Counts of a customer's claims, for people."""
     return ClaimTotals(*(conn.execute(QUERIES.count_claims, {"customer_id": customer_id}).fetchone() or ()))
@@ -152,11 +124,6 @@ def payer_summary(conn: Connection, customer_id: int) -> list[tuple[Any, ...]]:
         QUERIES.summarise_payers, {"customer_id": customer_id, "fewest": FEWEST_LINES_OF_A_NAME}
     ).fetchall()
     return [(name if name is not None else unnamed_payers(payers), *counts) for name, payers, *counts in rows]
-
-
-def _names(customer: Customer) -> dict[str, Jsonb]:
-    mapping = customer.configuration.mapping
-    return {"aliases": Jsonb(dict(mapping.payer_aliases)), "groups": Jsonb(dict(mapping.groups()))}
 
 
 def _one(row: tuple[Any, ...] | None) -> Any:

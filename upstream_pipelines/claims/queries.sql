@@ -260,12 +260,33 @@ UPDATE uploads
 RETURNING status;
 
 -- name: select_applied_mapping
--- Digest of the aliases and groups that the stored claims have.
-SELECT applied_mapping_sha256 FROM customers WHERE customer_id = %(customer_id)s;
+-- Digest of the aliases and groups that the stored claims have, and the change that these came with (primary key).
+SELECT applied_mapping_sha256, names_applied FROM customers WHERE customer_id = %(customer_id)s;
 
 -- name: set_applied_mapping
--- As above.
-UPDATE customers SET applied_mapping_sha256 = %(sha256)s WHERE customer_id = %(customer_id)s;
+-- As above. A change made meanwhile has another id, and waits on.
+UPDATE customers SET applied_mapping_sha256 = %(sha256)s, names_applied = %(change)s WHERE customer_id = %(customer_id)s;
+
+-- name: customers_with_new_names
+-- Customers whose claims wait for changed aliases or groups and for whom a run has to be asked for now (customers_names_due). Not
+-- those of whom an upload waits (uploads_waiting): its run applies them. Nor those whom a run holds: it may be about to. Asked for
+-- again after 30 s, doubling, a few times. Those never asked for first, so that a run that fails keeps no other waiting.
+SELECT c.slug
+  FROM customers AS c
+ WHERE c.names_wanted IS DISTINCT FROM c.names_applied AND c.applied_mapping_sha256 IS NOT NULL AND c.status = 'active'
+   AND c.names_asks < %(most_asks)s
+   AND (c.names_asked_at IS NULL OR c.names_asked_at < now() - interval '30 seconds' * 2 ^ (c.names_asks - 1))
+   AND NOT EXISTS (SELECT FROM uploads AS u WHERE u.customer_id = c.customer_id AND u.status IN ('received', 'processing'))
+   AND NOT EXISTS (SELECT FROM pg_locks AS l
+                    WHERE l.locktype = 'advisory' AND l.classid = %(lock_class)s AND l.objid::bigint = c.customer_id AND l.granted
+                      AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+ ORDER BY c.names_asked_at NULLS FIRST, c.customer_id LIMIT %(limit)s;
+
+-- name: ask_for_new_names
+-- Note that a run is asked for (unique key).
+UPDATE customers SET names_asked_at = now(), names_asks = names_asks + 1
+ WHERE slug = ANY (%(slugs)s)
+RETURNING slug, names_wanted, names_asks;
 
 -- name: apply_names
 -- Give all claims of a customer their canonical payer and CPT group. Worked out once per distinct

@@ -26,7 +26,7 @@ from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.landing import customer_folder
 
 app = typer.Typer(help="Who sends claims.", no_args_is_help=True)
-_APPLIED = "Changed aliases and groups reach stored claims when the asset `claims` is materialised next."
+_APPLIED = "Changed aliases and groups reach the stored claims by a run that starts within a minute while `upstream up` runs."
 Slug = Annotated[str, typer.Argument(help="The customer's slug, such as acme.")]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -23,12 +24,16 @@ class CustomerKey:
 
 @dataclass(frozen=True)
 class Customer(CustomerKey):
-    """A provider organisation: the tenant, and the key of the Dagster partition `customer`."""
+    """A provider organisation: the tenant, and the key of the Dagster partition `customer`.
+
+    `names_wanted`: the last change of its payer aliases or CPT groups; None where there was none.
+    """
 
     name: str
     status: str
     stored_configuration: dict[str, Any]
     created_at: datetime
+    names_wanted: UUID | None
 
     @cached_property
     def configuration(self) -> CustomerConfiguration:

@@ -2,11 +2,11 @@
 
 -- name: insert_customer
 -- Sign up a customer; no row where the slug is taken. A function: no policy shows the API's role a customer that is not there yet.
-SELECT customer_id, slug, name, status, configuration, created_at FROM sign_up_customer(%(slug)s, %(name)s);
+SELECT customer_id, slug, name, status, configuration, created_at, names_wanted FROM sign_up_customer(%(slug)s, %(name)s);
 
 -- name: select_customer
 -- One customer by slug (unique key).
-SELECT customer_id, slug, name, status, configuration, created_at FROM customers WHERE slug = %(slug)s;
+SELECT customer_id, slug, name, status, configuration, created_at, names_wanted FROM customers WHERE slug = %(slug)s;
 
 -- name: lock_customer
 -- One change of a configuration at a time (unique key). Rows that refer to the customer may be written meanwhile.
@@ -14,7 +14,7 @@ SELECT 1 FROM customers WHERE slug = %(slug)s FOR NO KEY UPDATE;
 
 -- name: select_customers
 -- All customers, for listing and for the sweep.
-SELECT customer_id, slug, name, status, configuration, created_at FROM customers ORDER BY slug;
+SELECT customer_id, slug, name, status, configuration, created_at, names_wanted FROM customers ORDER BY slug;
 
 -- name: select_active
 -- Active customers without their configuration: one that cannot be read must not stop the others.
@@ -25,10 +25,10 @@ SELECT customer_id, slug FROM customers WHERE status = 'active' ORDER BY slug;
 UPDATE customers
    SET status = %(status)s, disabled_at = CASE WHEN %(status)s = 'disabled' THEN now() END
  WHERE slug = %(slug)s
-RETURNING customer_id, slug, name, status, configuration, created_at;
+RETURNING customer_id, slug, name, status, configuration, created_at, names_wanted;
 
 -- name: set_configuration
--- Replace a customer's configuration.
+-- Replace a customer's configuration; changed aliases or groups are noted by the trigger names_changed.
 UPDATE customers SET configuration = %(configuration)s WHERE customer_id = %(customer_id)s;
 
 -- name: issue_token

@@ -138,7 +138,7 @@ def rename_customer(conn: Connection, actor: Actor, customer: CustomerKey, name:
 def configure_customer(conn: Connection, customer: Customer, file: ConfigurationFile) -> dict[str, str]:
     """Store a checked configuration with its channels and rules, in one transaction.
 
-    Changed aliases and groups reach the stored claims when `claims` is materialised next.
+    Changed aliases and groups reach the stored claims by a run that a sensor asks for.
 
     Returns: secrets that were made for new webhook channels, by channel name; shown once.
     """
@@ -161,7 +161,7 @@ def configure_customer(conn: Connection, customer: Customer, file: Configuration
 def accept_aliases(conn: Connection, customer: Customer, aliases: Mapping[str, str]) -> None:
     """Add payer aliases to a customer's own, in one transaction.
 
-    They reach the stored claims when `claims` is materialised next.
+    They reach the stored claims by a run that a sensor asks for.
     """
     mapping = customer.configuration.mapping
     added = mapping.model_copy(update={"payer_aliases": {**mapping.payer_aliases, **aliases}})

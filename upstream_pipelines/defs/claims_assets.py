@@ -96,8 +96,8 @@ def remittances(context: dg.AssetExecutionContext, platform: Platform) -> dg.Mat
     owners=OWNERS,
     kinds={"postgres", "table"},
     description="The conformed truth: the latest version of each claim line, with canonical payer names and CPT "
-    "groups; replaced versions stay in `claim_history`. Materialise it after changing aliases or groups: they are "
-    "applied to the stored lines without sending a file again.",
+    "groups; replaced versions stay in `claim_history`. Changed aliases and groups are applied to the stored lines "
+    "without sending a file again; a sensor asks for that.",
     metadata=column_schema(claim_line_columns()),
 )
 def claims(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult[None]:

@@ -28,7 +28,8 @@ ingest = dg.define_asset_job(
         csv_claims, webhook_claims, remittances, claims, upload_quality, payer_activity
     )
     | dg.AssetSelection.checks(quality_rules, unusual_uploads, uploads_arrive),
-    description="Takes all waiting uploads of one customer: read, judge, merge, report, count again.",
+    description="Takes all waiting uploads of one customer: read, judge, merge, report, count again. For changed aliases and groups "
+    "the claims are named and counted again alone.",
     tags=WORK,
 )
 
@@ -40,6 +41,11 @@ def ingest_assets(sources: Collection[str]) -> list[dg.AssetKey]:
         *(asset.key for source, asset in staged.items() if source in sources),
         *(asset.key for asset in (claims, upload_quality, payer_activity)),
     ]
+
+
+def names_assets() -> list[dg.AssetKey]:
+    """The job's assets for changed aliases and groups: no upload is read."""
+    return [claims.key, payer_activity.key]
 
 
 drift = dg.define_asset_job(

@@ -1,11 +1,14 @@
 """What a run says of the uploads or reports it was asked for: the first few ids. Which it took is in the database
-(upload_runs, report_runs), for others may have come since. Not here: who asks for runs (sensors.py).
+(upload_runs, report_runs), for others may have come since. And what a run without either is for. Not here: who asks for runs (sensors.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from uuid import UUID
+
+# Of a run without an upload of its own: what it is for.
+NAMES_TAGS = {"upstream/names": "changed"}
 
 
 def upload_tags(upload_ids: Sequence[UUID], request_ids: Sequence[str], count: int) -> Mapping[str, str]:

@@ -13,20 +13,29 @@ import dagster as dg
 
 from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery, write_sweep_failure
 from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
+from upstream_pipelines.claims.naming import ask_for_new_names, customers_with_new_names
 from upstream_pipelines.customers.flags import customers_without
 from upstream_pipelines.customers.store import active_customers, customers_of_bucket
 from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
-from upstream_pipelines.defs.jobs import deliver_alerts, drift, drift_sweep, ingest, ingest_assets, reports
+from upstream_pipelines.defs.jobs import (
+    deliver_alerts,
+    drift,
+    drift_sweep,
+    ingest,
+    ingest_assets,
+    names_assets,
+    reports,
+)
 from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_ends import looked_as_far, read_end, read_sweep
-from upstream_pipelines.defs.run_tags import report_tags, upload_tags
+from upstream_pipelines.defs.run_tags import NAMES_TAGS, report_tags, upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
-from upstream_pipelines.ingest.uploads import register_landed_files, request_customers_with_work
+from upstream_pipelines.ingest.uploads import LOCK_CLASS, register_landed_files, request_customers_with_work
 from upstream_pipelines.observability.tracebacks import safe_message
 from upstream_pipelines.reports.store import request_customers_with_reports
 
@@ -93,6 +102,44 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
                 tags=upload_tags(work.upload_ids, work.request_ids, work.count),
             )
             for work in requested
+        ],
+        dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
+    )
+
+
+@dg.sensor(
+    job=ingest,
+    minimum_interval_seconds=15,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Changed payer aliases and CPT groups become runs that give them to the stored claims and count activity again, one "
+    "a customer; where an upload waits its run does that.",
+)
+def changed_names(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
+    with platform.connect() as (settings, conn):
+        due = customers_with_new_names(conn, LOCK_CLASS, _REQUESTS_A_TICK)
+        if not due:
+            return dg.SkipReason("No changed alias or group waits to be applied.")
+        # Dagster is asked only now: at a burst of uploads its queue is thousands long.
+        queued = context.instance.get_runs(
+            dg.RunsFilter(job_name=ingest.name, statuses=_QUEUED, tags={_PARTITION_TAG: due})
+        )
+        in_line = {run.tags[_PARTITION_TAG] for run in queued}
+        asked = ask_for_new_names(conn, [slug for slug in due if slug not in in_line])
+        keys = _KEYS.setdefault(settings.landing_root, KnownKeys())
+    if not asked:
+        return dg.SkipReason(f"{len(due)} customers have a run in the queue that applies their changed names.")
+    missing = keys.missing(context.instance, (work.slug for work in asked))
+    return dg.SensorResult(
+        run_requests=[
+            dg.RunRequest(
+                run_key=work.run_key,
+                partition_key=work.slug,
+                asset_selection=names_assets(),
+                # They tell of uploads, of which this run has none.
+                asset_check_keys=[],
+                tags=NAMES_TAGS,
+            )
+            for work in asked
         ],
         dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
     )

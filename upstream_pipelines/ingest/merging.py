@@ -1,6 +1,6 @@
 """Takes staged uploads into claims, oldest first, and puts their files away.
 
-Not here: the merge itself (claims/merge.py).
+Not here: the merge itself (claims/merge.py), changed names of stored claims (claims/naming.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from uuid import UUID
 import structlog
 
 from upstream_pipelines.alerts.store import write_quality_alert, write_refused_alert
-from upstream_pipelines.claims.merge import apply_changed_mapping, merge_upload
+from upstream_pipelines.claims.merge import merge_upload
+from upstream_pipelines.claims.naming import apply_changed_mapping
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.ingest.unusual import watch_days, watch_upload

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from upstream_pipelines.claims.merge import apply_changed_mapping
+from upstream_pipelines.claims.naming import apply_changed_mapping
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer

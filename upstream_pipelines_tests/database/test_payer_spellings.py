@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from typer.testing import CliRunner
 
-from upstream_pipelines.claims.merge import apply_changed_mapping
+from upstream_pipelines.claims.naming import apply_changed_mapping
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
@@ -86,7 +86,7 @@ def test_a_spelling_becomes_a_finding_and_once_accepted_one_payer(
     with pytest.raises(NotFoundError, match="Not suggested: Medicare"):
         _aliases("--accept", "Medicare")
     assert (
-        "reach stored claims when the asset `claims` is materialised" in _aliases("--accept", "AETNA INC").stdout
+        "reach the stored claims by a run that starts within a minute" in _aliases("--accept", "AETNA INC").stdout
     )
     customer = get_customer(pipeline, "acme")
     assert customer.configuration.mapping.payer_aliases == {"AETNA INC": "Aetna"}

@@ -95,7 +95,7 @@ def test_sensors_and_the_schedules_run_by_default() -> None:
     definitions = build_definitions()
     repository = definitions.get_repository_def()
     assert {sensor.name for sensor in repository.sensor_defs} == {
-        "waiting_uploads", "waiting_reports", "due_alerts", "failed_runs", "silent_customers", "run_counts",
+        "waiting_uploads", "changed_names", "waiting_reports", "due_alerts", "failed_runs", "silent_customers", "run_counts",
     }  # fmt: skip
     assert all(sensor.default_status == dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     assert {schedule.name for schedule in repository.schedule_defs} == {

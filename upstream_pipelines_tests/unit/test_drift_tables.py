@@ -15,7 +15,7 @@ from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines_tests.unit.drift_rows import ROW
 
 TODAY = date(2026, 5, 1)
-ACME = Customer(1, "acme", "Acme", "active", {}, datetime(2026, 1, 1, tzinfo=UTC))
+ACME = Customer(1, "acme", "Acme", "active", {}, datetime(2026, 1, 1, tzinfo=UTC), None)
 
 
 def _row(event: str, **changes: Any) -> dict[str, Any]:
