@@ -59,14 +59,19 @@ FIGURES: dict[str, Figure] = {
     "customers": Figure("upstream_customers", "Customers.", (("status", ("active", "disabled")),)),
     "customers_failing": Figure(
         "upstream_customers_failing",
-        "Active customers in trouble: newest upload refused, one waiting for 15 minutes, no look for 26 hours, a receiver fails, nothing comes.",
-        (("why", ("upload", "waiting", "look", "channel", "silent")),),
+        "Active customers in trouble: newest upload refused, one waiting for 15 minutes, no look for 26 hours, a receiver fails, nothing "
+        "comes, newest report failed, one waiting for 15 minutes.",
+        (("why", ("upload", "waiting", "look", "channel", "silent", "report", "report_waiting")),),
     ),
     "uploads_waiting": Figure(
         "upstream_uploads_waiting", "Uploads not loaded yet.", (("status", _UPLOAD_STATES), ("source", SOURCES))
     ),
     "upload_oldest_waiting_seconds": Figure(
         "upstream_upload_oldest_waiting_seconds", "How long the oldest upload that is not loaded yet has waited."
+    ),
+    "reports_waiting": Figure("upstream_reports_waiting", "Reports not made yet.", (("state", ("waiting", "running")),)),
+    "report_oldest_waiting_seconds": Figure(
+        "upstream_report_oldest_waiting_seconds", "How long ago the oldest report that is not made yet was asked for."
     ),
     "uploads_last_day": Figure(
         "upstream_uploads_last_day", "Uploads received in the last 24 hours.",

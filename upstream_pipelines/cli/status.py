@@ -20,6 +20,8 @@ _WHY = {
     "look": "no look was made for 26 hours: `upstream drift SLUG`",
     "channel": "a receiver fails: `upstream alerts list SLUG`",
     "silent": "nothing comes any more: ask the sender",
+    "report": "its newest report failed: `upstream reports list SLUG`, then `upstream reports make SLUG`",
+    "report_waiting": "a report was not made for 15 minutes: the runs of reports in the Dagster UI, `upstream reports list SLUG`",
 }
 
 
@@ -51,6 +53,7 @@ def _print(found: Status) -> None:
         {
             "active customers": found.customers_active,
             "uploads waiting": _queue(found.uploads_waiting, found.oldest_upload_seconds),
+            "reports waiting": _queue(found.reports_waiting, found.oldest_report_seconds),
             "messages due": _queue(found.deliveries_due, found.oldest_delivery_seconds),
             "messages for later": found.deliveries_waiting - found.deliveries_due,
             "messages given up": found.deliveries_dead,

@@ -21,7 +21,7 @@ def trace(
         str,
         typer.Argument(
             metavar="ID",
-            help="Id of a request (X-Request-Id), an upload, a run, an alert or a delivery; but for a request or a run, its "
+            help="Id of a request (X-Request-Id), an upload, a report, a run, an alert or a delivery; but for a request or a run, its "
             "first eight digits are enough.",
         ),
     ],
@@ -60,6 +60,20 @@ def _print(found: Trace) -> None:
         )  # fmt: skip
     if found.more_uploads:
         out.print(f"The first {MOST_UPLOADS} uploads; `upstream trace UPLOAD` follows another.")
+    if found.reports:
+        print_table(
+            f"Reports of {found.kind} {found.asked}",
+            ("report", "customer", "from", "until", "state", "why", "attempts", "files", "bytes"),
+            (
+                (
+                    str(one["report_id"]), one["slug"], one["period_from"], one["period_until"], one["state"], one["error_code"],
+                    one["attempts"], one["files"], one["byte_count"],
+                )
+                for one in found.reports
+            ),
+        )  # fmt: skip
+    if found.more_reports:
+        out.print(f"The first {MOST_UPLOADS} reports; `upstream trace REPORT` follows another.")
     print_table(
         "What happened (UTC)",
         ("at", "what", "id", "state", "about"),

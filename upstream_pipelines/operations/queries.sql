@@ -243,7 +243,7 @@ SELECT attname FROM pg_attribute
  ORDER BY attnum;
 
 -- name: find_ids
--- Uploads, alerts and deliveries whose id lies between two; three are enough to know that more than one does. Primary keys.
+-- Uploads, alerts, deliveries and reports whose id lies between two; three are enough to know that more than one does. Primary keys.
 SELECT f.kind, f.customer_id, f.slug, f.id FROM (
     SELECT 'upload' AS kind, c.customer_id, c.slug, u.upload_id AS id
       FROM customers AS c JOIN uploads AS u ON u.customer_id = c.customer_id
@@ -255,7 +255,11 @@ SELECT f.kind, f.customer_id, f.slug, f.id FROM (
      UNION ALL
     SELECT 'delivery', c.customer_id, c.slug, d.delivery_id
       FROM customers AS c JOIN deliveries AS d ON d.customer_id = c.customer_id
-       AND d.delivery_id BETWEEN %(low)s AND %(high)s) AS f
+       AND d.delivery_id BETWEEN %(low)s AND %(high)s
+     UNION ALL
+    SELECT 'report', c.customer_id, c.slug, r.report_id
+      FROM customers AS c JOIN report_runs AS r ON r.customer_id = c.customer_id
+       AND r.report_id BETWEEN %(low)s AND %(high)s) AS f
  LIMIT 3;
 
 -- name: uploads_of_request
@@ -271,6 +275,29 @@ SELECT DISTINCT r.customer_id, c.slug, r.upload_id
   FROM upload_runs AS r JOIN customers AS c ON c.customer_id = r.customer_id
  WHERE r.run_id = %(run_id)s
  ORDER BY r.upload_id LIMIT %(limit)s;
+
+-- name: reports_of_request
+-- Reports that a request asked for, as uploads_of_request (report_runs_request).
+SELECT r.customer_id, c.slug, r.report_id
+  FROM report_runs AS r JOIN customers AS c ON c.customer_id = r.customer_id
+ WHERE r.request_id = ANY(%(request_ids)s)
+ ORDER BY r.requested_at, r.report_id LIMIT %(limit)s;
+
+-- name: reports_of_run
+-- Reports that a run was the last to begin (report_runs_run).
+SELECT r.customer_id, c.slug, r.report_id
+  FROM report_runs AS r JOIN customers AS c ON c.customer_id = r.customer_id
+ WHERE r.run_id = %(run_id)s
+ ORDER BY r.requested_at, r.report_id LIMIT %(limit)s;
+
+-- name: traced_report
+-- One report, without who asked for it by name (primary keys).
+SELECT r.report_id, r.period_from, r.period_until, r.actor_kind, r.request_id, r.state, r.error_code, r.run_id, r.attempts, r.asks,
+       r.requested_at, r.asked_at, r.started_at, r.ended_at, count(f.format) AS files, coalesce(sum(f.byte_count), 0) AS byte_count
+  FROM report_runs AS r
+  LEFT JOIN report_files AS f ON f.customer_id = r.customer_id AND f.report_id = r.report_id
+ WHERE r.customer_id = %(customer_id)s AND r.report_id = %(report_id)s
+ GROUP BY r.customer_id, r.report_id;
 
 -- name: subjects_of_alerts
 -- What some alerts are about: theirs, or those of a delivery (primary keys of alerts and delivery_alerts).
@@ -329,7 +356,7 @@ SELECT l.as_of, l.made_at,
 SELECT set_config('statement_timeout', %(milliseconds)s::text, true);
 
 -- name: totals
--- Counts and ages of the whole platform; which index serves what is said with the function (migration 0018).
+-- Counts and ages of the whole platform; which index serves what is said with the function (migration 0027).
 SELECT name, first, second, value FROM platform_totals();
 
 -- name: failing_customers

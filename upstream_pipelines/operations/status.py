@@ -44,8 +44,9 @@ class NotedRuns(JobRuns):
 
 @dataclass(frozen=True)
 class Trouble:
-    """A customer in trouble since then: `upload` (its newest was refused), `look` (none for 26 hours), `channel` (a receiver
-    fails), `silent` (nothing comes).
+    """A customer in trouble since then: `upload` (its newest was refused), `waiting` (one is not loaded after 15 minutes), `look`
+    (none for 26 hours), `channel` (a receiver fails), `silent` (nothing comes), `report` (its newest failed), `report_waiting`
+    (one is not made after 15 minutes).
     """
 
     slug: str
@@ -66,6 +67,8 @@ class Status:
     customers_active: int
     uploads_waiting: int
     oldest_upload_seconds: float
+    reports_waiting: int
+    oldest_report_seconds: float
     runs: tuple[NotedRuns, ...]
     runs_noted_seconds: float | None
     sweep_seconds: float | None
@@ -105,6 +108,8 @@ def read_status(conn: Connection) -> Status:
         customers_active=int(_sum(totals, "customers", "active")),
         uploads_waiting=int(_sum(totals, "uploads_waiting")),
         oldest_upload_seconds=_sum(totals, "upload_oldest_waiting_seconds"),
+        reports_waiting=int(_sum(totals, "reports_waiting")),
+        oldest_report_seconds=_sum(totals, "report_oldest_waiting_seconds"),
         runs=tuple(runs),
         runs_noted_seconds=_one(totals, "runs_noted_seconds"),
         sweep_seconds=_one(totals, "run_last_success_seconds", "drift_sweep"),

@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.life import minute
 
 What = Literal[
-    "received", "run asked for", "read", "merge", "result", "run", "look", "event", "alert", "delivery", "attempt"
+    "received",
+    "run asked for",
+    "read",
+    "merge",
+    "make",
+    "result",
+    "run",
+    "look",
+    "event",
+    "alert",
+    "delivery",
+    "attempt",
 ]
 # Of what bears the same instant the cause stands first.
 _ORDER: dict[str, int] = {
-    "received": 0, "run asked for": 1, "read": 2, "merge": 3, "result": 4, "run": 5, "look": 6, "event": 7, "alert": 8,
-    "delivery": 9, "attempt": 10,
+    "received": 0, "run asked for": 1, "read": 2, "merge": 3, "make": 4, "result": 5, "run": 6, "look": 7, "event": 8, "alert": 9,
+    "delivery": 10, "attempt": 11,
 }  # fmt: skip
 _SOURCES = {"csv": "CSV file", "webhook": "webhook batch", "x12_835": "remittance (X12 835)"}
 _OUTCOMES = {
@@ -84,6 +95,45 @@ def entries_of_upload(upload: Mapping[str, Any], runs: Sequence[Mapping[str, Any
     if upload["finished_at"] is not None:
         entries.append(Entry(upload["finished_at"], "result", upload_id, upload["status"], _result(upload)))
     return entries
+
+
+def entries_of_report(report: Mapping[str, Any]) -> list[Entry]:
+    """Its request, the run that was asked for, the last attempt, and what became of it."""
+    report_id = str(report["report_id"])
+    request = (
+        f"; request {report['request_id']}"
+        if report["request_id"]
+        else "; without a request (command or Dagster's UI)"
+    )
+    last = report["period_until"] - timedelta(days=1)
+    said = f"report of {report['period_from']} to {last}, asked for by {report['actor_kind']}{request}"
+    entries = [Entry(report["requested_at"], "received", report_id, "accepted", said)]
+    if report["asked_at"] is not None:
+        asked = f"by the sensor, {report['asks']} times; this is the last"
+        if report["asks"] == 1:
+            # A command runs at once what it asks for.
+            asked = "by the command that wanted it" if report["actor_kind"] == "operator" else "by the sensor"
+        # In the transaction of the request its time is the earlier one.
+        at = max(report["asked_at"], report["requested_at"])
+        entries.append(Entry(at, "run asked for", report_id, "asked", asked))
+    if report["started_at"] is not None:
+        ended = report["ended_at"] is not None
+        state, came = (
+            ("ended", "it came to an end") if ended else ("no outcome", "the run is at it, or ended with it")
+        )
+        about = f"attempt {report['attempts']} by run {report['run_id']}: {came}"
+        entries.append(Entry(report["started_at"], "make", report_id, state, about, report["run_id"]))
+    if report["ended_at"] is not None:
+        entries.append(Entry(report["ended_at"], "result", report_id, report["state"], _made(report)))
+    return entries
+
+
+def _made(report: Mapping[str, Any]) -> str:
+    if report["state"] == "failed":
+        return f"failed: {report['error_code']}; the log of its run has the error"
+    if not report["files"]:
+        return "made; its files are not kept any more"
+    return f"{report['files']} files, {report['byte_count']:,} bytes"
 
 
 def _attempt_of_run(upload_id: str, run: Mapping[str, Any]) -> Entry:

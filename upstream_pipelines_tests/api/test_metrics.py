@@ -38,6 +38,13 @@ SELECT customer_id, v.source, 1, '{CANARY}.csv', v.status, v.rows, v.rows, now()
   FROM customers, (VALUES ('csv', 'success', 9, '30 hours'), ('webhook', 'received', 0, '2 hours'),
                           ('webhook', 'received', 0, '30 seconds'), ('csv', 'failed', 0, '1 minute'))
        AS v (source, status, rows, age);
+INSERT INTO report_runs (customer_id, report_id, period_from, period_until, actor_kind, actor_id, actor_name, state, error_code,
+                         requested_at, started_at, ended_at)
+SELECT customer_id, gen_random_uuid(), v.first::date, '2026-06-01', 'person', '1', '{CANARY}', v.state,
+       CASE WHEN v.state = 'failed' THEN '{CANARY}' END, now() - v.age::interval, CASE WHEN v.state <> 'waiting' THEN now() END,
+       CASE WHEN v.state IN ('success', 'failed') THEN now() END
+  FROM customers, (VALUES ('2026-01-01', 'success', '3 days'), ('2026-02-01', 'failed', '2 days'), ('2026-03-01', 'waiting', '1 hour'),
+                          ('2026-04-01', 'running', '1 minute')) AS v (first, state, age);
 INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, last_look, memory,
                           method_version, settings, opened_method_version, opened_settings)
 SELECT customer_id, gen_random_uuid(), '{CANARY}' || v.state || v.signal, 'ALL', v.signal, 'worsening', v.state, now(), now(),
@@ -93,6 +100,7 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     pipeline.execute(
         _FILLED.replace("FROM customers", f"FROM (SELECT * FROM customers WHERE slug = '{CANARY}') AS c")
     )
+    in_trouble = {"upload", "waiting", "look", "channel", "report", "report_waiting"}
     now = datetime.now(UTC)
     note_runs(pipeline, [JobRuns("ingest", 2, 1, 3, "r", "success", now, now, now)], now)
     note_runs(pipeline, [JobRuns(CANARY, 1, 0, 0, None, None, None, None, None),
@@ -108,7 +116,9 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     assert read.call_count == 1, "a storm of scrapes asks the database once"
     assert found["upstream_totals_up"] == {"": 1}
     assert found["upstream_customers"] == {"active": 1, "disabled": 1}
-    assert found["upstream_customers_failing"] == {"upload": 1, "waiting": 1, "look": 1, "channel": 1}
+    assert found["upstream_customers_failing"] == dict.fromkeys(in_trouble, 1)
+    assert found["upstream_reports_waiting"] == {"waiting": 1, "running": 1}
+    assert 3600 <= found["upstream_report_oldest_waiting_seconds"][""] < 3700
     assert found["upstream_uploads_waiting"] == {"webhook received": 2}
     assert found["upstream_uploads_last_day"] == {"webhook received": 2, "csv failed": 1}
     assert 7200 <= found["upstream_upload_oldest_waiting_seconds"][""] < 7300
@@ -128,8 +138,9 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     assert found["upstream_http_requests_in_flight"][""] >= 1
 
     told = acme.get(STATUS).json()
-    assert {one["why"] for one in told["failing"]} == {"upload", "waiting", "look", "channel"}
-    assert (told["uploads_waiting"], told["deliveries_due"], told["deliveries_dead"]) == (2, 1, 1)
+    assert {one["why"] for one in told["failing"]} == in_trouble
+    waiting = told["uploads_waiting"], told["reports_waiting"], told["deliveries_due"], told["deliveries_dead"]
+    assert waiting == (2, 2, 1, 1)
     assert [one["failed"] for one in told["runs"] if one["job_name"] == "ingest"] == [4]
     assert settings.database_url is not None
     monkeypatch.setenv("UPSTREAM_DATABASE_URL", settings.database_url.get_secret_value())
@@ -138,7 +149,9 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     assert {name: said[name] for name in said if "seconds" not in name} == {
         name: _same_times(told[name]) for name in told if "seconds" not in name
     } | {"at": said["at"]}
-    assert f"`upstream uploads {CANARY}`" in CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
+    shown = CliRunner().invoke(app, ["status"], env={"COLUMNS": "200"}).stdout
+    assert f"`upstream uploads {CANARY}`" in shown
+    assert f"`upstream reports make {CANARY}`" in shown
 
     # Totals that take too long are given up, and the API's own figures are told all the same.
     monkeypatch.setattr(totals, "_MOST_MILLISECONDS", 100)

@@ -22,6 +22,7 @@ from upstream_pipelines.defs.report_assets import ReportConfig, report_period
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.sensors import waiting_reports
 from upstream_pipelines.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
+from upstream_pipelines.operations.trace import trace
 from upstream_pipelines.reports import making
 from upstream_pipelines.reports.models import Period, last_full_month
 from upstream_pipelines.reports.store import ReportRun, reports_page, request_report
@@ -87,6 +88,7 @@ def test_a_request_becomes_one_run_that_makes_the_report_and_shows_where_it_is(
     )
     assert report_id[:8] in str(metadata["newest reports"].value)
     assert "ann@" not in str(metadata["newest reports"].value)
+    _is_traced(pipeline, report_id, made.run_id)
     pipeline.execute("UPDATE report_runs SET asked_at = now() - interval '1 day'")
     assert isinstance(_tick(instance, platform), dg.SkipReason)
     # Another run for what was made meanwhile, as one that waited in the queue: it makes nothing.
@@ -96,6 +98,20 @@ def test_a_request_becomes_one_run_that_makes_the_report_and_shows_where_it_is(
     (event,) = idle.get_asset_materialization_events()
     assert event.materialization.metadata["reports made"].value == 0
     assert event.materialization.metadata["to save it"] == metadata["to save it"]
+
+
+def _is_traced(conn: Connection, report_id: str, run_id: str) -> None:
+    """From its request, its own id and its run: who asked, which run made it, how it ended."""
+    ids = {"request": "f" * 32, "report": report_id[:8], "run": run_id}
+    for kind, asked in ids.items():
+        found = trace(conn, asked)
+        assert (found.kind, found.run_ids, [str(one["report_id"]) for one in found.reports]) == (
+            kind, [run_id], [report_id],
+        )  # fmt: skip
+        assert [(one.what, one.state) for one in found.entries] == [
+            ("received", "accepted"), ("run asked for", "asked"), ("make", "ended"), ("result", "success"),
+        ]  # fmt: skip
+        assert "ann@" not in str(found)
 
 
 def test_one_run_in_the_queue_is_enough_and_one_that_was_killed_is_not_waited_for(
