@@ -22,6 +22,8 @@ from upstream_pipelines.defs.home import most_work_at_once
 from upstream_pipelines.delivery.outcome import NotSetUpError
 from upstream_pipelines.delivery.probe import check_smtp
 from upstream_pipelines.errors import UpstreamError
+from upstream_pipelines.observability.tracing import require_tracing
+from upstream_pipelines.operations.api_login import roles_beside_its_own
 from upstream_pipelines.settings import Settings
 
 # Below this a day of uploads and Dagster's own logs may fill the disk.
@@ -35,7 +37,7 @@ _NOT_RUNNING = "not running"
 
 
 class Finding(NamedTuple):
-    """One part: is it well, what is there, what to do."""
+    """One part: is it well, what is there, what to do; of a part that is well the last is advice, and no failure."""
 
     ok: bool
     part: str
@@ -58,9 +60,11 @@ def examine(settings: Settings) -> list[Finding]:
     counters = (
         [_part("rate limits", lambda: _counters(settings))] if settings.rate_limit_storage is not None else []
     )
+    traces = [_part("traces", lambda: _traces(settings))] if settings.otlp_endpoint is not None else []
     workers = [_part("workers", lambda: _workers(settings))] if settings.celery_broker_url is not None else []
     return [
         _part("database", lambda: _database(settings)),
+        _part("login of the API", lambda: _api_login(settings)),
         _part("landing zone", lambda: _landing(settings)),
         _part("disk", lambda: _disk(settings)),
         _part("e-mail", lambda: _email(settings)),
@@ -73,6 +77,7 @@ def examine(settings: Settings) -> list[Finding]:
         _part("sensors", lambda: _sensors(dagster())),
         *workers,
         *counters,
+        *traces,
     ]
 
 
@@ -96,6 +101,42 @@ def _database(settings: Settings) -> tuple[str, str]:
     which = "embedded" if settings.database_url is None else "your own"
     where = database_url(settings).set(password=None, query={}).render_as_string()
     return f"{which}, {where}, schema current, {customers} customers", ""
+
+
+def _api_login(settings: Settings) -> tuple[str, str]:
+    with connect(settings, "upstream_api") as conn:
+        others = roles_beside_its_own(conn)
+    if not others:
+        return "may be upstream_api and nothing else", ""
+    may = f"may become {' and '.join(others)} as well"
+    if settings.api_database_url is not None:
+        raise _NotWellError(
+            f"that of UPSTREAM_API_DATABASE_URL {may}",
+            f"REVOKE {', '.join(others)} from it, or name a login that is a member of upstream_api alone.",
+        )
+    if settings.database_url is None:
+        return (
+            f"that of the embedded server, which {may}",
+            "Where others reach the API, use a PostgreSQL of your own and UPSTREAM_API_DATABASE_URL.",
+        )
+    return (
+        f"that of UPSTREAM_DATABASE_URL, which {may}",
+        "CREATE ROLE NAME LOGIN PASSWORD '...'; GRANT upstream_api TO NAME; and set UPSTREAM_API_DATABASE_URL to it where the API runs.",
+    )
+
+
+def _traces(settings: Settings) -> tuple[str, str]:
+    require_tracing(settings)
+    endpoint = settings.otlp_endpoint or ""
+    try:
+        # As spans go, so that a proxy and certificates are those of the exporter. Whatever it answers, something is there.
+        requests.head(endpoint, timeout=3)
+    except requests.RequestException as error:
+        raise _NotWellError(
+            f"nothing answers at {endpoint} ({type(error).__name__}); spans are lost, the work goes on",
+            "Start the collector, put UPSTREAM_OTLP_ENDPOINT right, or leave it out.",
+        ) from None
+    return f"a collector answers at {endpoint}", ""
 
 
 def _landing(settings: Settings) -> tuple[str, str]:

@@ -384,3 +384,9 @@ ON CONFLICT (job_name) DO UPDATE
        last_status = excluded.last_status, last_started_at = excluded.last_started_at,
        last_ended_at = excluded.last_ended_at,
        last_success_at = coalesce(excluded.last_success_at, platform_runs.last_success_at), noted_at = excluded.noted_at;
+
+-- name: roles_of_login
+-- Roles of the platform beside the API's own that the login of this connection may take. Catalogue.
+SELECT rolname FROM pg_roles
+ WHERE rolname IN ('upstream_owner', 'upstream_pipeline') AND pg_has_role(session_user, oid, 'MEMBER')
+ ORDER BY rolname;

@@ -1,0 +1,65 @@
+"""What `upstream doctor` says of the API's login and of the collector of traces."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+
+import psycopg
+import pytest
+from psycopg import sql
+from pydantic import SecretStr
+from sqlalchemy.engine import make_url
+
+from upstream_pipelines.cli.doctor import _api_login, _part, _traces
+from upstream_pipelines.db.engine import dispose_engines
+from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.unit.otlp_collector import collecting
+
+
+def test_a_login_that_may_become_another_role_is_advised_against_and_one_made_for_the_api_must_not(
+    settings: Settings,
+) -> None:
+    found = _part("login", lambda: _api_login(settings))
+    assert found.ok, "it is how a first evening runs"
+    assert "may become upstream_owner and upstream_pipeline as well" in found.state
+    assert "UPSTREAM_API_DATABASE_URL" in found.advice
+    assert settings.database_url is not None
+    url = make_url(settings.database_url.get_secret_value())
+    login, password = f"api_{secrets.token_hex(8)}", secrets.token_hex(8)
+    own = settings.model_copy(
+        update={
+            "api_database_url": SecretStr(
+                url.set(username=login, password=password).render_as_string(hide_password=False)
+            )
+        }
+    )
+    role = sql.Identifier(login)
+    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as owner:
+        owner.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(password)))
+        owner.execute(sql.SQL("GRANT upstream_api TO {}").format(role))
+        try:
+            assert _part("login", lambda: _api_login(own))[::2] == (True, "may be upstream_api and nothing else")
+            owner.execute(sql.SQL("GRANT upstream_pipeline TO {}").format(role))
+            wrong = _part("login", lambda: _api_login(own))
+            assert not wrong.ok
+            assert "REVOKE upstream_pipeline" in wrong.advice
+        finally:
+            dispose_engines()
+            owner.execute(sql.SQL("DROP ROLE {}").format(role))
+
+
+def test_a_collector_that_answers_is_well_one_that_does_not_and_an_extra_that_is_missing_are_not(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collecting() as collector:
+        set_up = settings.model_copy(update={"otlp_endpoint": collector.endpoint})
+        assert _part("traces", lambda: _traces(set_up)).ok
+    gone = _part("traces", lambda: _traces(set_up))
+    assert not gone.ok
+    assert f"nothing answers at {collector.endpoint} (ConnectionError)" in gone.state
+    assert "UPSTREAM_OTLP_ENDPOINT" in gone.advice
+    monkeypatch.setitem(sys.modules, "upstream_pipelines.observability.otlp", None)
+    missing = _part("traces", lambda: _traces(set_up))
+    assert not missing.ok
+    assert "pip install 'upstream-pipelines[telemetry]'" in missing.advice
