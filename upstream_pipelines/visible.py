@@ -10,13 +10,13 @@ import unicodedata
 
 # What a spreadsheet takes for a formula where a cell begins with it.
 # The wide forms are taken for the narrow ones where Chinese or Japanese is written.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _SUSPECT = re.compile(r"[^\x20-\x7e\n]")
 
 
 def guarded(text: str) -> str:
     """The text as a cell of a CSV file that a spreadsheet may open: no formula, for an apostrophe stands before one."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA_SIGNS) else text
 
 
 def visible(text: str) -> str:

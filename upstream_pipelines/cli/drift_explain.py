@@ -5,7 +5,6 @@ Not here: looks (drift.py), what people say of events (drift_events.py).
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import sys
@@ -28,11 +27,11 @@ from upstream_pipelines.cli.output import (
     progress,
     short_command_settings,
 )
+from upstream_pipelines.csv_lines import CsvLines
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 from upstream_pipelines.errors import ConflictError
-from upstream_pipelines.visible import guarded
 
 Slug = Annotated[str, typer.Argument(help="The customer's slug.")]
 Event = Annotated[str, typer.Argument(help="The event's id, or the beginning of it.")]
@@ -152,15 +151,10 @@ def _to_file(rows: Iterable[Mapping[str, Any]], file: Path) -> int:
 def _write(rows: Iterable[Mapping[str, Any]], target: TextIO) -> int:
     from upstream_pipelines.drift.explaining import LINE_COLUMNS
 
-    writer = csv.DictWriter(target, LINE_COLUMNS)
-    writer.writeheader()
+    written = CsvLines(target)
+    written.write(LINE_COLUMNS)
     count = 0
     for row in rows:
-        writer.writerow({name: _cell(value) for name, value in row.items()})
+        written.write(row[name] for name in LINE_COLUMNS)
         count += 1
     return count
-
-
-def _cell(value: Any) -> Any:
-    """As it is, but for text that a spreadsheet would run: an apostrophe before it makes it text."""
-    return guarded(value) if isinstance(value, str) else value

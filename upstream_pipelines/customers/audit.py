@@ -7,7 +7,6 @@ Belongs here: writing a row in the transaction of the act, reading a customer's 
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -21,10 +20,10 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from upstream_pipelines.csv_lines import CsvLines
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.visible import guarded
 
 QUERIES = load_queries(__package__)
 
@@ -152,11 +151,11 @@ def deleted_customer(conn: Connection, slug: str) -> int | None:
 def acts_as_csv(acts: list[Act], *, header: bool) -> str:
     """Acts as lines of CSV, guarded: what a spreadsheet would take for a formula has an apostrophe before it."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    lines = CsvLines(text)
     if header:
-        writer.writerow(_COLUMNS)
+        lines.write(_COLUMNS)
     for act in acts:
         values = [getattr(act, name) for name in _COLUMNS[:-1]]
         details = json.dumps(act.details, sort_keys=True, ensure_ascii=False) if act.details else ""
-        writer.writerow([guarded("" if value is None else str(value)) for value in (*values, details)])
+        lines.write("" if value is None else str(value) for value in (*values, details))
     return text.getvalue()

@@ -62,7 +62,7 @@ def report_period(config: ReportConfig, today: date) -> Period | None:
     partitions_def=customer_partitions,
     group_name="reports",
     owners=OWNERS,
-    kinds={"pandas", "postgres"},
+    kinds={"postgres"},
     description="Reports for people: what changed in a period, what payers did, and how good the uploads were, as HTML, PDF, "
     "Excel and CSV. A run makes all that were asked for over the API or by `upstream reports make` and are not made yet. "
     "Materialised by hand without any it makes the last full month's; `from_day` and `until_day` in the run's config name "

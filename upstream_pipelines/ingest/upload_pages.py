@@ -5,7 +5,6 @@ Reads only. Not here: one upload's status (inbox.py), its quality (quality/).
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -15,10 +14,10 @@ from uuid import UUID
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.csv_lines import CsvLines
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.marks import page_of, read_mark
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.visible import guarded
 
 QUERIES = load_queries(__package__)
 
@@ -100,8 +99,9 @@ def rejected_rows(
 def rejected_as_csv(rows: Sequence[RejectedRow], *, header: bool) -> str:
     """Rejected rows as lines of CSV, guarded: what a spreadsheet would take for a formula has an apostrophe before it."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    lines = CsvLines(text)
     if header:
-        writer.writerow([field.name for field in fields(RejectedRow)])
-    writer.writerows([guarded(str(value)) for value in astuple(row)] for row in rows)
+        lines.write(field.name for field in fields(RejectedRow))
+    for row in rows:
+        lines.write(astuple(row))
     return text.getvalue()

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from upstream_pipelines.csv_lines import CsvLines
 from upstream_pipelines.reports.tables import Sheet, cell_text
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -83,12 +84,13 @@ def render_csv(sheets: Sequence[Sheet]) -> bytes:
 
     Texts are guarded. What may begin with a sign beside them is a number, written here.
     """
-    import pandas as pd
-
     columns = list(dict.fromkeys(["section", *(name for sheet in sheets for name in sheet.columns)]))
-    # As objects: a column that is empty in some rows would turn whole numbers into floats.
-    frame = pd.DataFrame(list(_records(sheets)), columns=columns, dtype=object)
-    return frame.to_csv(index=False, lineterminator="\r\n").encode()
+    text = io.StringIO(newline="")
+    lines = CsvLines(text)
+    lines.write(columns)
+    for record in _records(sheets):
+        lines.write(record.get(name) for name in columns)
+    return text.getvalue().encode()
 
 
 def _records(sheets: Sequence[Sheet]) -> Iterator[dict[str, Any]]:
