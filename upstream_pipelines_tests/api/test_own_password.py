@@ -144,3 +144,19 @@ class TestLimits:
         guesses = [{**CHANGE, "current_password": f"a guess of many {number}"} for number in range(3)]
         answers = [owner.put(OWN, json=guess, headers=keyed).status_code for guess in guesses]
         assert answers == [422, 422, 429]
+
+
+class TestAddress:
+    """Also where each account has tries left: who holds many access tokens holds one address."""
+
+    @pytest.fixture
+    def settings(self, settings: Settings) -> Settings:
+        return settings.model_copy(update={"rate_limit_address": "2/day"})
+
+    def test_passwords_tried_here_are_counted_with_the_log_ins_of_the_address(
+        self, owner: httpx.Client, anonymous: httpx.Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("upstream_pipelines.customers.own_password.password_fits", lambda *_: False)
+        assert [owner.put(OWN, json=CHANGE).status_code for _ in range(3)] == [401, 401, 429]
+        another = {"email": "another@acme.example", "password": OLD}
+        assert anonymous.post(LOG_IN, json=another).status_code == 429

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +36,7 @@ REFRESH = "/api/v1/auth/refresh"
 PASSWORD = "/api/v1/auth/password"
 MEMBERS = "/api/v1/customers/acme/members"
 JSON = {"Content-Type": "application/json"}
+OPERATOR = "an operator's token of 32 letters and more"
 BATCH = b'{"claims": [{"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}]}'
 
 
@@ -45,6 +47,7 @@ def settings(settings: Settings) -> Settings:
         update={
             "rate_limit_auth": "3/day", "rate_limit_address": "5/day", "rate_limit_read": "4/day",
             "rate_limit_write": "2/day", "rate_limit_ingest": "3/day", "rate_limit_bulk": "1/day",
+            "operator_token": SecretStr(OPERATOR),
         }
     )  # fmt: skip
 
@@ -141,6 +144,27 @@ def test_each_person_and_each_token_has_its_own_allowance_in_each_class(
     assert beta.post("/api/v1/ingest/webhook/", content=BATCH, headers=JSON).status_code == 202
     files = [acme.post("/api/v1/uploads/", files={"file": ("a.csv", BATCH)}) for _ in range(2)]
     assert [answer.status_code for answer in files] == [202, 429]
+
+
+def test_files_that_a_person_takes_away_are_counted_together_as_bulk(acme: httpx.Client, log_in: LogIn) -> None:
+    ann, customer = log_in("acme", Role.OWNER), "/api/v1/customers/acme"
+    first = ann.get(f"{customer}/reports/{uuid.uuid4()}/files/pdf")
+    assert (first.status_code, first.headers["RateLimit-Limit"]) == (404, "1")
+    for path in (f"reports/{uuid.uuid4()}/files/csv", f"uploads/{uuid.uuid4()}/rejected.csv", "audit.csv"):
+        answer = ann.get(f"{customer}/{path}")
+        assert _is_limited(answer), path
+        assert answer.headers["RateLimit-Limit"] == "1", path
+
+
+def test_the_operators_token_is_counted_too(acme: httpx.Client, anonymous: httpx.Client) -> None:
+    bearer = {"Authorization": f"Bearer {OPERATOR}"}
+    flags = "/api/v1/customers/acme/product-flags"
+    read = anonymous.get(flags, headers=bearer)
+    wanted = {name: read.json()[name] for name in ("revision", "flags")}
+    assert [anonymous.get(flags, headers=bearer).status_code for _ in range(4)] == [200, 200, 200, 429]
+    answers = [anonymous.put(flags, json=wanted, headers=bearer) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert _is_limited(answers[-1])
 
 
 def test_a_sender_with_an_ended_token_is_told_to_stop_and_does_not_close_the_door_for_its_neighbours(

@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from typer.testing import CliRunner
 
+from upstream_pipelines.alerts.store import sync_channels
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.audit import Actor, operator
 from upstream_pipelines.customers.store import create_customer, get_customer
@@ -20,7 +21,8 @@ from upstream_pipelines.definitions import build_definitions
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.report_assets import ReportConfig, report_period
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.sensors import waiting_reports
+from upstream_pipelines.defs.sensors import failed_runs, waiting_reports
+from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 from upstream_pipelines.operations.trace import trace
 from upstream_pipelines.reports import making
@@ -151,7 +153,10 @@ def test_by_hand_it_is_the_last_full_months_or_that_of_the_days_given(
 def test_a_report_that_fails_is_kept_as_failed_and_its_run_fails_by_name_and_without_data(
     pipeline: Connection, platform: Platform, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_customer(pipeline, "acme", "Acme")
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    sync_channels(
+        pipeline, customer.customer_id, [EmailChannel(kind="email", name="office", recipients=("a@example.org",))]
+    )
     report_id, patient = _ask(pipeline, operator()), "John Smith"
 
     def broken(_: object) -> None:
@@ -166,6 +171,18 @@ def test_a_report_that_fails_is_kept_as_failed_and_its_run_fails_by_name_and_wit
     assert failure.user_failure_data is not None
     assert f"1 of 1 reports failed: {report_id} (unexpected)" in str(failure.user_failure_data.description)
     assert patient not in str(instance.all_logs(result.run_id))
+    with dg.build_sensor_context(instance=instance, resources={"platform": platform}) as context:
+        assert "1 alerts written" in str(failed_runs.evaluate_tick(context).skip_message)
+    alerts = pipeline.execute(
+        "SELECT alert_id::text, kind, content -> 'data' ->> 'job_name' FROM alerts"
+    ).fetchall()
+    ((alert_id, *told),) = alerts
+    assert told == ["run_failure", "reports"]
+    assert patient not in str(alerts)
+    for asked in (alert_id, report_id):
+        found = trace(pipeline, asked)
+        states = [(one.what, one.state) for one in found.entries if one.what in {"result", "alert"}]
+        assert sorted(states) == [("alert", "pending"), ("result", "failed")]
 
 
 def test_the_command_makes_a_report_lists_it_and_saves_a_file_for_this_account_alone(

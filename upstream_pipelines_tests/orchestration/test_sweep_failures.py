@@ -12,7 +12,9 @@ import pytest
 
 from upstream_pipelines.alerts.runs import RunEnd, Sweep, write_sweep_failure
 from upstream_pipelines.alerts.store import sync_channels
-from upstream_pipelines.customers.store import create_customer, customers_of_bucket, set_status
+from upstream_pipelines.customers.audit import operator
+from upstream_pipelines.customers.flag_changes import replace_flags
+from upstream_pipelines.customers.store import create_customer, customers_of_bucket, get_customer, set_status
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.defs import drift_assets, sensors
 from upstream_pipelines.defs.jobs import drift_sweep
@@ -140,18 +142,19 @@ def test_of_a_dead_sweep_of_many_customers_a_tick_tells_some_and_the_next_goes_o
         assert "0 alerts written" in str(failed_runs.evaluate_tick(context).skip_message)
 
 
-def test_only_the_customers_of_the_dead_sweeps_bucket_that_are_active_are_told(
+def test_only_the_customers_of_the_dead_sweeps_bucket_that_are_active_and_whose_drift_is_on_are_told(
     pipeline: Connection, customers: dict[str, int], platform: Platform, instance: dg.DagsterInstance
 ) -> None:
     for number in range(8):
         sync_channels(pipeline, create_customer(pipeline, f"c{number}", "C")[0].customer_id, [OFFICE])
     its = [customer.slug for customer in customers_of_bucket(pipeline, 1, 3)]
-    assert 1 < len(its) < 10
+    assert 2 < len(its) < 10
     set_status(pipeline, its[0], "disabled")
+    replace_flags(pipeline, operator(), get_customer(pipeline, its[1]), {"drift": False})
     run = _dies(instance, 1, 3)
     instance.report_run_failed(run)
     _tick(instance, platform)
-    assert [slug for slug, _, _ in _told(pipeline)] == sorted(its[1:])
+    assert [slug for slug, _, _ in _told(pipeline)] == sorted(its[2:])
 
 
 def test_a_dead_sweep_whose_retry_looked_at_all_leaves_nothing_open(
