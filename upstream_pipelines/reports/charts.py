@@ -6,6 +6,7 @@ Belongs here: drawing what a content holds. Not here: tables and words (document
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -32,7 +33,7 @@ def payers_chart(payers: Sequence[PayerPart]) -> bytes:
     for place, part, share in zip(at, shown, shares, strict=True):
         told = "no decision yet" if part.sums.denied_share is None else f"{share:.1f} %"
         left.annotate(told, (share, place), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
-    left.set_yticks(at, [_short(part.payer) for part in shown], fontsize=9)
+    left.set_yticks(at, [_label(part.payer) for part in shown], fontsize=9)
     left.set_xlim(0, max([*shares, 1.0]) * 1.25)
     left.set_title("Denied, % of the lines decided", fontsize=10, loc="left")
     right.barh([place + 0.17 for place in at], [float(part.sums.allowed) for part in shown], height=0.3,
@@ -156,6 +157,11 @@ def _dollars(amount: float, _place: Any = None) -> str:
         if abs(amount) >= size:
             return f"\\${amount / size:,.3g}{unit}"
     return f"\\${amount:,.0f}"
+
+
+def _label(name: str) -> str:
+    """On two lines where it is long: the row of payers without a name says of how many lines they are."""
+    return "\n".join(map(plain_text, textwrap.wrap(visible(name), 24, max_lines=2, placeholder="…")))
 
 
 def _short(name: str) -> str:

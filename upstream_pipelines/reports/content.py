@@ -31,6 +31,7 @@ from upstream_pipelines.reports.models import (
     RulePart,
     SourcePart,
     Sums,
+    TooLittle,
     UploadPart,
 )
 
@@ -52,6 +53,7 @@ def read_content(conn: Connection, customer: Customer, period: Period, made_at: 
     }  # fmt: skip
     with standing_still(conn), conn.cursor(row_factory=dict_row) as cursor:
         events = cursor.execute(QUERIES.events_of_period, values).fetchall()
+        thin = cursor.execute(QUERIES.thin_of_period, values).fetchone()
         payers = cursor.execute(QUERIES.payers_of_period, values).fetchall()
         months = cursor.execute(QUERIES.months_of_period, values).fetchall()
         uploads = cursor.execute(QUERIES.uploads_of_period, {**values, "limit": MOST_UPLOADS}).fetchall()
@@ -65,6 +67,7 @@ def read_content(conn: Connection, customer: Customer, period: Period, made_at: 
         events=tuple(_event(row, period) for row in events),
         events_found=events[0]["found"] if events else 0,
         events_began=events[0]["began"] if events else 0,
+        too_little=TooLittle(thin["as_of"], thin["pairs"], thin["payers"]) if thin is not None else None,
         payers=tuple(PayerPart(_payer_name(row), _sums(row)) for row in payers),
         months=tuple(MonthPart(row["month"], _sums(row)) for row in months),
         uploads=tuple(
@@ -137,7 +140,7 @@ def _payer_name(row: Mapping[str, Any]) -> str:
         case "few":
             return unnamed_payers(row["payers"])
         case "further":
-            return f"({row['payers']:,} further payers)"
+            return f"({row['payers']:,} further payer{'s' if row['payers'] > 1 else ''})"
     return str(row["payer"])
 
 

@@ -90,15 +90,13 @@ class Document:
 def document_of(content: ReportContent) -> Document:
     """Lay a content out."""
     period, total = content.period, content.total
-    rejected = sum(part.rejected for part in content.sources)
     facts = (
-        ("Changes open in the period", f"{content.events_found:,}, {content.events_began:,} of them found in it"),
-        ("Claim lines submitted", f"{total.lines:,}, {total.decided:,} of them decided by now"),
-        ("Denied", f"{_share(total)} of the lines decided"),
+        ("Changes open in the period", _part_of(content.events_found, content.events_began, "found in it")),
+        ("Claim lines submitted", _part_of(total.lines, total.decided, "decided by now")),
+        ("Denied", f"{_share(total)} of the lines decided" if total.decided else "no line is decided yet"),
         ("Dollars", f"{_dollars(total.allowed)} allowed, {_dollars(total.paid)} paid"),
-        ("Uploads", (f"{content.uploads_count:,} with {sum(part.rows for part in content.sources):,} rows, {rejected:,} of them "
-                    "rejected")),
-    )  # fmt: skip
+        ("Uploads", _uploads(content)),
+    )
     return Document(
         title=f"Payer report: {content.customer_name}",
         subtitle=f"{day_text(period.first)} to {day_text(period.last)}",
@@ -109,21 +107,34 @@ def document_of(content: ReportContent) -> Document:
     )
 
 
+def _part_of(number: int, part: int, what: str, unit: str = "") -> str:
+    """A number and how many of it, as people say it."""
+    if number == 0:
+        return "none"
+    if number == 1:
+        return f"1{unit}, {what if part else f'not {what}'}"
+    which = "none" if part == 0 else "all" if part == number else f"{part:,}"
+    return f"{number:,}{f'{unit}s' if unit else ''}, {which} of them {what}"
+
+
+def _uploads(content: ReportContent) -> str:
+    if not content.uploads_count:
+        return "none"
+    rows, rejected = (sum(getattr(part, name) for part in content.sources) for name in ("rows", "rejected"))
+    return f"{content.uploads_count:,} with {_part_of(rows, rejected, 'rejected', ' row') if rows else 'no rows'}"
+
+
 def _changes(content: ReportContent) -> Section:
     title = "What changed in how payers treat claims"
     if not content.events:
         return Section(
             title,
-            (
-                Paragraph(
-                    "No payer's behaviour was found to have changed in this period. Of payers with few lines none can be: `upstream drift` says what is missing."
-                ),
-            ),
+            (Paragraph(f"No payer's behaviour was found to have changed in this period. {_too_little(content)}"),),
         )
     blocks: list[Block] = [
         Paragraph(
             "Changes that were open on any day of the period, also those that began earlier. Their figures are those of the "
-            "newest day on which they were looked at."
+            f"newest day on which they were looked at. {_too_little(content)}"
         ),
         Picture(
             events_chart(content.events, content.period),
@@ -146,6 +157,23 @@ def _changes(content: ReportContent) -> Section:
             )
         )
     return Section(title, tuple(blocks))
+
+
+def _too_little(content: ReportContent) -> str:
+    thin = content.too_little
+    if thin is None:
+        return "No day of it was looked at, so that none could be found in it."
+    on = f"On the last day looked at, {day_text(thin.as_of)},"
+    if not thin.pairs:
+        return f"{on} no comparison lacked data."
+    return (
+        f"{on} {_many(thin.pairs, 'comparison')} of a payer in one respect ({_many(thin.payers, 'payer')}) could not be made for want "
+        "of data: a change there is not seen yet."
+    )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _event_row(event: EventPart) -> tuple[str, ...]:

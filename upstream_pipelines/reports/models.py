@@ -104,6 +104,17 @@ class EventPart:
 
 
 @dataclass(frozen=True)
+class TooLittle:
+    """What could not be compared on the last day of the period that was looked at: pairs of a payer and a signal, of so many
+    payers.
+    """
+
+    as_of: date
+    pairs: int
+    payers: int
+
+
+@dataclass(frozen=True)
 class Sums:
     """Lines submitted in a span of days, how many of them were decided and denied by now, and dollars; counted as drift
     counts, by first decisions.
@@ -202,6 +213,7 @@ class ReportContent:
 
     Equal contents give equal files. `uploads` are at most the 200 with the most trouble, the newest first; `sources` count
     all of them. `events` are at most 100, the live ones first; there are `events_found`, of which `events_began` in the period.
+    `too_little`: None where no day of the period was looked at.
     """
 
     customer_slug: str
@@ -211,6 +223,7 @@ class ReportContent:
     events: tuple[EventPart, ...]
     events_found: int
     events_began: int
+    too_little: TooLittle | None
     payers: tuple[PayerPart, ...]
     months: tuple[MonthPart, ...]
     uploads: tuple[UploadPart, ...]

@@ -17,6 +17,15 @@ SELECT count(*) OVER () AS found, count(*) FILTER (WHERE e.opened_on >= %(first)
  ORDER BY e.state = 'resolved', e.opened_on DESC, e.event_id
  LIMIT %(events)s;
 
+-- name: thin_of_period
+-- The last day of the period that was looked at, and how many pairs of payer and signal, of how many payers, had too little data in
+-- it to be compared (primary keys of drift_looks and drift_results).
+SELECT l.as_of, count(r.payer) AS pairs, count(DISTINCT r.payer) AS payers
+  FROM (SELECT as_of FROM drift_looks
+         WHERE customer_id = %(customer_id)s AND as_of >= %(first)s AND as_of < %(until)s ORDER BY as_of DESC LIMIT 1) AS l
+  LEFT JOIN drift_results AS r ON r.customer_id = %(customer_id)s AND r.as_of = l.as_of AND r.state = 'not_enough_data'
+ GROUP BY l.as_of;
+
 -- name: payers_of_period
 -- Sums of the lines submitted in the period: the payers with the most lines each by name, the others as one row, and as one those
 -- with fewer lines in it than a name needs: the sums of one line are a claim's (unique key of payer_activity, by customer and day).

@@ -46,11 +46,21 @@ _RENAMED: Mapping[tuple[str, str], str] = {
 def sheets_of(content: ReportContent) -> tuple[Sheet, ...]:
     """The tables of a report, what it is of as the first."""
     period = content.period
-    about = ("customer", "customer_name", "first_day", "last_day", "made_at")
+    about = (
+        "customer",
+        "customer_name",
+        "first_day",
+        "last_day",
+        "made_at",
+        "last_look",
+        "comparisons_without_data",
+    )
+    thin = content.too_little
+    looked = (None, None) if thin is None else (thin.as_of, thin.pairs)
     return (
         Sheet(
             "report", about,
-            ((content.customer_slug, content.customer_name, period.first, period.last, content.made_at),),
+            ((content.customer_slug, content.customer_name, period.first, period.last, content.made_at, *looked),),
         ),
         _sheet("events", _EVENT, content.events),
         Sheet("payers", ("payer", *_SUMS), tuple((part.payer, *_sums(part.sums)) for part in content.payers)),

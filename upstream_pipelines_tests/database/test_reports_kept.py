@@ -19,7 +19,7 @@ from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFound
 from upstream_pipelines.reports import making
 from upstream_pipelines.reports.content import read_content
 from upstream_pipelines.reports.making import make_waiting
-from upstream_pipelines.reports.models import FORMATS, Period, ReportContent
+from upstream_pipelines.reports.models import FORMATS, Period, ReportContent, TooLittle
 from upstream_pipelines.reports.rendering import render
 from upstream_pipelines.reports.store import (
     find_report,
@@ -245,3 +245,27 @@ def test_who_has_few_lines_in_the_period_has_no_name_in_it_and_who_comes_after_t
         ("Aetna", 30), ("(2 further payers)", 31), ("(1 payer with fewer than 11 lines)", 1),
     ]  # fmt: skip
     assert [(part.month.isoformat(), part.sums.lines) for part in content.months] == [("2026-05-01", 62)]
+
+
+def test_comparisons_that_lacked_data_are_those_of_the_last_look_of_the_period(
+    pipeline: Connection, acme: Customer
+) -> None:
+    made = datetime(2026, 6, 2, tzinfo=UTC)
+    assert read_content(pipeline, acme, MAY, made).too_little is None
+    pipeline.execute(
+        "INSERT INTO drift_looks (customer_id, as_of, method_version, settings)"
+        " SELECT %s, day, '1', '{}' FROM unnest(ARRAY['2026-04-30', '2026-05-29', '2026-05-30', '2026-06-01']::date[]) AS day",
+        (acme.customer_id,),
+    )
+    pipeline.execute(
+        """INSERT INTO drift_results (customer_id, as_of, payer, cpt_group, signal, direction, state, n_baseline, n_current)
+           SELECT %s, as_of::date, payer, 'ALL', signal, 'none', state, 1, 1
+             FROM (VALUES ('2026-05-29', 'Aetna', 'volume', 'not_enough_data'), ('2026-05-30', 'Aetna', 'volume', 'watch'),
+                          ('2026-05-30', 'Cigna', 'volume', 'not_enough_data'),
+                          ('2026-05-30', 'Cigna', 'denial_rate', 'not_enough_data'),
+                          ('2026-05-30', 'Molina', 'volume', 'not_enough_data'),
+                          ('2026-06-01', 'Late', 'volume', 'not_enough_data')) AS t (as_of, payer, signal, state)""",
+        (acme.customer_id,),
+    )
+    assert read_content(pipeline, acme, MAY, made).too_little == TooLittle(date(2026, 5, 30), 3, 2)
+    assert read_content(pipeline, acme, APRIL, made).too_little == TooLittle(date(2026, 4, 30), 0, 0)

@@ -21,7 +21,8 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from upstream_pipelines.errors import InvalidInputError
-from upstream_pipelines.reports.document import document_of
+from upstream_pipelines.reports.charts import _label
+from upstream_pipelines.reports.document import Paragraph, document_of
 from upstream_pipelines.reports.models import (
     EventPart,
     Format,
@@ -32,6 +33,7 @@ from upstream_pipelines.reports.models import (
     RulePart,
     SourcePart,
     Sums,
+    TooLittle,
     UploadPart,
     checked_period,
     last_full_month,
@@ -61,7 +63,7 @@ def _content(payer: str = HOSTILE) -> ReportContent:
         customer_slug="acme", customer_name="Acme & Söhne", period=Period(date(2026, 4, 1), date(2026, 6, 1)), made_at=MADE,
         events=(event, replace(event, state="resolved", resolved_on=date(2026, 5, 30), cause="data", as_of=None, before=None,
                                now=None, change=None, dollars=None, dollars_low=None, dollars_high=None)),
-        events_found=2, events_began=2, payers=(PayerPart(payer, sums), PayerPart("(1 payer with fewer than 11 lines)", none)),
+        events_found=2, events_began=2, too_little=TooLittle(date(2026, 5, 31), 14, 3), payers=(PayerPart(payer, sums), PayerPart("(1 payer with fewer than 11 lines)", none)),
         months=(MonthPart(date(2026, 4, 1), sums), MonthPart(date(2026, 5, 1), none)),
         uploads=tuple(
             UploadPart(f"{number}daaba3-44aa", MADE.replace(month=5, day=number), source, status, 10, 9, 1, 0, score, code)
@@ -209,7 +211,55 @@ def test_what_is_empty_is_said_in_words() -> None:
     for said in ("No payer&#39;s behaviour was found", "No claim line was submitted", "No upload was received"):
         assert said in text
     assert "<img" not in text
-    assert document_of(content).facts[2] == ("Denied", "- of the lines decided")
+    assert [told for _, told in document_of(content).facts] == [
+        "2, all of them found in it", "none", "no line is decided yet", "$0 allowed, $0 paid", "none",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "lines", "rows", "told"),
+    [
+        ((0, 0), (0, 0), (0, 0), ("none", "none", "1 with no rows")),
+        ((1, 0), (1, 1), (1, 0), ("1, not found in it", "1, decided by now", "1 with 1 row, not rejected")),
+        ((3, 0), (1200, 0), (1200, 0), (
+            "3, none of them found in it", "1,200, none of them decided by now", "1 with 1,200 rows, none of them rejected")),
+        ((3, 2), (9, 9), (9, 8), ("3, 2 of them found in it", "9, all of them decided by now", "1 with 9 rows, 8 of them rejected")),
+    ],
+)  # fmt: skip
+def test_figures_and_their_parts_are_said_as_people_say_them(
+    events: tuple[int, int], lines: tuple[int, int], rows: tuple[int, int], told: tuple[str, ...]
+) -> None:
+    sums = Sums(*lines, 0, Decimal(0), Decimal(0), Decimal(0))
+    content = replace(
+        _content(), events_found=events[0], events_began=events[1], payers=(PayerPart("Aetna", sums),),
+        sources=(SourcePart("csv", 1, 0, 0, rows[0], rows[0] - rows[1], rows[1], 0, None),),
+    )  # fmt: skip
+    facts = dict(document_of(content).facts)
+    shown = (facts["Changes open in the period"], facts["Claim lines submitted"], facts["Uploads"])
+    assert shown == told
+
+
+@pytest.mark.parametrize(
+    ("too_little", "said"),
+    [
+        (None, "No day of it was looked at"), (TooLittle(date(2026, 5, 31), 0, 0), "May 31, 2026, no comparison lacked data."),
+        (TooLittle(date(2026, 5, 31), 1, 1), "1 comparison of a payer in one respect (1 payer) could not be made"),
+        (TooLittle(date(2026, 5, 31), 1400, 300), "1,400 comparisons of a payer in one respect (300 payers) could not"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("events", [True, False], ids=["with changes", "without"])
+def test_what_could_not_be_compared_is_said_in_one_sentence(
+    too_little: TooLittle | None, said: str, events: bool
+) -> None:
+    content = replace(_content(), too_little=too_little)
+    changes = document_of(content if events else replace(content, events=())).sections[0]
+    text = " ".join(block.text for block in changes.blocks if isinstance(block, Paragraph))
+    assert text.count(said) == 1
+
+
+def test_a_long_name_beside_its_bar_is_broken_and_not_cut() -> None:
+    assert _label("(2 payers with fewer than 11 lines)") == "(2 payers with fewer\nthan 11 lines)"
+    assert _label("x" * 99) == "x" * 24 + "\n…"
 
 
 def test_a_period_that_cannot_be_is_refused_in_words() -> None:
