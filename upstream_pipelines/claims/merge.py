@@ -12,10 +12,13 @@ from datetime import date
 from typing import Any
 from uuid import UUID
 
-from upstream_pipelines.claims.naming import QUERIES, names_of
+from upstream_pipelines.claims.naming import names_of
 from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.queries import load_queries
+
+QUERIES = load_queries(__package__)
 
 # Rows inserted by one statement; sorted by key they take 25 MB, so that 64 MB sort them in memory (4 MB do not).
 ADDED_ROWS = 100_000
