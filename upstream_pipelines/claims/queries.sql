@@ -273,7 +273,7 @@ UPDATE customers SET applied_mapping_sha256 = %(sha256)s, names_applied = %(chan
 -- again after 30 s, doubling, a few times. Those never asked for first, so that a run that fails keeps no other waiting.
 SELECT c.slug
   FROM customers AS c
- WHERE c.names_wanted IS DISTINCT FROM c.names_applied AND c.applied_mapping_sha256 IS NOT NULL AND c.status = 'active'
+ WHERE c.names_due AND c.status = 'active'
    AND c.names_asks < %(most_asks)s
    AND (c.names_asked_at IS NULL OR c.names_asked_at < now() - interval '30 seconds' * 2 ^ (c.names_asks - 1))
    AND NOT EXISTS (SELECT FROM uploads AS u WHERE u.customer_id = c.customer_id AND u.status IN ('received', 'processing'))

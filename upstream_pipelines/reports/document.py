@@ -162,7 +162,7 @@ def _changes(content: ReportContent) -> Section:
 def _too_little(content: ReportContent) -> str:
     thin = content.too_little
     if thin is None:
-        return "No day of it was looked at, so that none could be found in it."
+        return "No day of the period was looked at, so that no change could be found in it."
     on = f"On the last day looked at, {day_text(thin.as_of)},"
     if not thin.pairs:
         return f"{on} no comparison lacked data."

@@ -242,7 +242,7 @@ def test_figures_and_their_parts_are_said_as_people_say_them(
 @pytest.mark.parametrize(
     ("too_little", "said"),
     [
-        (None, "No day of it was looked at"), (TooLittle(date(2026, 5, 31), 0, 0), "May 31, 2026, no comparison lacked data."),
+        (None, "No day of the period was looked at"), (TooLittle(date(2026, 5, 31), 0, 0), "May 31, 2026, no comparison lacked data."),
         (TooLittle(date(2026, 5, 31), 1, 1), "1 comparison of a payer in one respect (1 payer) could not be made"),
         (TooLittle(date(2026, 5, 31), 1400, 300), "1,400 comparisons of a payer in one respect (300 payers) could not"),
     ],

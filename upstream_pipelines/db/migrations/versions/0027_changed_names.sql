@@ -6,10 +6,13 @@ ALTER TABLE customers
     ADD COLUMN names_wanted   uuid,
     ADD COLUMN names_applied  uuid,
     ADD COLUMN names_asked_at timestamptz,
-    ADD COLUMN names_asks     integer NOT NULL DEFAULT 0;
--- Across all customers the few that wait. One without a digest never had a claim merged: its first upload is given the names.
-CREATE INDEX customers_names_due ON customers (customer_id)
-    WHERE names_wanted IS DISTINCT FROM names_applied AND applied_mapping_sha256 IS NOT NULL;
+    ADD COLUMN names_asks     integer NOT NULL DEFAULT 0,
+    -- One without a digest never had a claim merged: its first upload is given the names. A column, for the planner has no figures of
+    -- such a comparison and expects all customers.
+    ADD COLUMN names_due      boolean GENERATED ALWAYS AS (names_wanted IS DISTINCT FROM names_applied
+                                                           AND applied_mapping_sha256 IS NOT NULL) STORED;
+-- Across all customers the few that wait.
+CREATE INDEX customers_names_due ON customers (customer_id) WHERE names_due;
 
 -- By a trigger: the API and the commands write a configuration whole, and none of them can forget it.
 CREATE FUNCTION want_names() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
