@@ -6,31 +6,27 @@ Not here: reading the file (the loader does), writing it (incoming_file.py), wha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from upstream_pipelines.api.authentication import (
-    Acting,
-    AuthenticatedCaller,
-    CanSendOrOperate,
-    Operating,
-    UploadingCaller,
-)
+from upstream_pipelines.api.authentication import AuthenticatedCaller, CanSendOrOperate, UploadingCaller
 from upstream_pipelines.api.bodies import chunks
 from upstream_pipelines.api.incoming_file import IncomingFile, unwritable
 from upstream_pipelines.api.multipart import FileForm
 from upstream_pipelines.api.once import REPLAYED, IdempotencyKey
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.webhook import Receipt
+from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.idempotency import FirstAnswer, KeyedRequest, hold_key, keep_answer
 from upstream_pipelines.customers.models import CustomerKey
-from upstream_pipelines.db.engine import connect, customer_transaction
+from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.errors import ConflictError, DatabaseUnavailableError, ForbiddenError
 from upstream_pipelines.ingest.inbox import StoredFile, UploadStatus, find_upload, register_uploaded_file
 from upstream_pipelines.ingest.landing import upload_path
@@ -64,31 +60,26 @@ _BODY: dict[str, Any] = {
     "/api/v1/uploads/",
     status_code=202,
     summary="Upload a file of claims: CSV, or an X12 835 remittance",
-    responses=documented(400, 401, 403, 408, 413, 415, 422, 429, 503),
+    responses=documented(400, 401, 403, 408, 409, 413, 415, 422, 429, 503),
     openapi_extra=_BODY,
 )
 @router.post("/api/v1/uploads", status_code=202, include_in_schema=False)
-async def receive_file(request: Request, caller: UploadingCaller) -> Receipt:
-    """Answers 202 once the file is wholly stored and registered; loading it follows."""
+async def receive_file(
+    request: Request, response: Response, caller: UploadingCaller, idempotency_key: IdempotencyKey = None
+) -> Receipt:
+    """Answers 202 once the file is wholly stored and registered; loading it follows. With an Idempotency-Key the request is the
+    same where the file's name and bytes are.
+    """
     settings: Settings = request.app.state.settings
     customer = CustomerKey(caller.customer_id, caller.slug)
-    form = _form(request)
-    await run_in_threadpool(_require_on, settings, customer)
-    sent = await _received(request, form, customer)
 
-    def register() -> None:
-        with (
-            _kept_if_registered(sent),
-            connect(settings, "upstream_api") as conn,
-            customer_transaction(conn, caller.customer_id),
-        ):
-            register_uploaded_file(
-                conn, customer, caller.actor(request.state.request_id), sent.stored, caller.token_id
-            )
+    @contextmanager
+    def transaction() -> Iterator[Connection]:
+        with connect(settings, "upstream_api") as conn, customer_transaction(conn, caller.customer_id):
+            yield conn
 
-    await run_in_threadpool(register)
-    request.state.upload_id = sent.upload_id
-    return Receipt(upload_id=sent.upload_id, request_id=request.state.request_id)
+    sender = _Sender(customer, caller.actor(request.state.request_id), transaction, token_id=caller.token_id)
+    return await _accepted(request, response, sender, idempotency_key)
 
 
 @_of_people.post(
@@ -104,18 +95,8 @@ async def post_upload(
     """Answers 202 once the file is wholly stored and registered; loading it follows. Who sent it stands in the trail, also an
     operator. With an Idempotency-Key the request is the same where the file's name and bytes are.
     """
-    form = _form(request)
-    if idempotency_key is None:
-        # With a key it is asked at the end alone: what was accepted before it was switched off is answered again.
-        await run_in_threadpool(_require_on, sender.settings, sender.customer)
-    sent = await _received(request, form, sender.customer)
-    made = Receipt(upload_id=sent.upload_id, request_id=request.state.request_id)
-    asked = _asked(request, sender, sent, idempotency_key) if idempotency_key is not None else None
-    receipt = await run_in_threadpool(_register_once, sender, sent, asked, made)
-    request.state.upload_id = receipt.upload_id
-    if receipt is not made:
-        response.headers.update(REPLAYED)
-    return receipt
+    one = _Sender(sender.customer, sender.actor, sender.transaction, person_id=sender.person_id)
+    return await _accepted(request, response, one, idempotency_key)
 
 
 @router.get(
@@ -128,6 +109,17 @@ def read_upload(request: Request, caller: AuthenticatedCaller, upload_id: UUID) 
 
 
 router.include_router(_of_people)
+
+
+@dataclass(frozen=True)
+class _Sender:
+    """Who sends a file, for which customer, and what opens a transaction of it. An operator is neither person nor token."""
+
+    customer: CustomerKey
+    actor: Actor
+    transaction: Callable[[], AbstractContextManager[Connection]]
+    person_id: UUID | None = None
+    token_id: UUID | None = None
 
 
 class _SentFile:
@@ -158,8 +150,20 @@ class _SentFile:
         self.incoming.close()
 
 
-def _form(request: Request) -> FileForm:
-    return FileForm(request.headers.get("content-type"))
+async def _accepted(request: Request, response: Response, sender: _Sender, key: str | None) -> Receipt:
+    """Take the file of the request, or give the first answer to the key of the request again."""
+    form = FileForm(request.headers.get("content-type"))
+    if key is None:
+        # With a key it is asked at the end alone: what was accepted before it was switched off is answered again.
+        await run_in_threadpool(_require_on, sender)
+    sent = await _received(request, form, sender.customer)
+    made = Receipt(upload_id=sent.upload_id, request_id=request.state.request_id)
+    asked = _asked(request, sender, sent, key) if key is not None else None
+    receipt = await run_in_threadpool(_register_once, sender, sent, asked, made)
+    request.state.upload_id = receipt.upload_id
+    if receipt is not made:
+        response.headers.update(REPLAYED)
+    return receipt
 
 
 async def _received(request: Request, form: FileForm, customer: CustomerKey) -> _SentFile:
@@ -186,9 +190,9 @@ async def _received(request: Request, form: FileForm, customer: CustomerKey) -> 
     return sent
 
 
-def _require_on(settings: Settings, customer: CustomerKey) -> None:
-    with connect(settings, "upstream_api") as conn, customer_transaction(conn, customer.customer_id):
-        require(conn, customer, "csv_upload")
+def _require_on(sender: _Sender) -> None:
+    with sender.transaction() as conn:
+        require(conn, sender.customer, "csv_upload")
 
 
 @contextmanager
@@ -204,21 +208,23 @@ def _kept_if_registered(sent: _SentFile) -> Iterator[None]:
         raise
 
 
-def _asked(request: Request, sender: Acting | Operating, sent: _SentFile, key: str) -> KeyedRequest:
+def _asked(request: Request, sender: _Sender, sent: _SentFile, key: str) -> KeyedRequest:
     """Name and digest of the file stand for the body: it is not held in memory, and its boundary is another each time."""
     file = sent.stored
-    same = f"{request.method} {request.url.path}?{request.url.query}\n{file.file_name}\n{file.sha256.hex()}"
-    return KeyedRequest.of(sender.customer_id, sender.person_id, key, same.encode(), has_secret=False)
+    # One of its two addresses is as good as the other.
+    address = f"{request.method} {request.url.path.rstrip('/')}?{request.url.query}"
+    same = f"{address}\n{file.file_name}\n{file.sha256.hex()}"
+    return KeyedRequest.of(
+        sender.customer.customer_id, sender.person_id, key, same.encode(), token_id=sender.token_id
+    )
 
 
-def _register_once(
-    sender: Acting | Operating, sent: _SentFile, asked: KeyedRequest | None, made: Receipt
-) -> Receipt:
+def _register_once(sender: _Sender, sent: _SentFile, asked: KeyedRequest | None, made: Receipt) -> Receipt:
     """`made`, or the first answer to a request of that key, for which the file that came again is removed."""
     with _kept_if_registered(sent), sender.transaction() as conn:
         first = hold_key(conn, asked) if asked is not None else None
         if first is None:
-            register_uploaded_file(conn, sender.customer, sender.actor, sent.stored)
+            register_uploaded_file(conn, sender.customer, sender.actor, sent.stored, sender.token_id)
             if asked is not None:
                 keep_answer(conn, asked, FirstAnswer(202, made.model_dump_json(), None))
             return made

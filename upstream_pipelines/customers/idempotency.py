@@ -1,4 +1,4 @@
-"""Requests of people and operators that come with an Idempotency-Key: done once, and answered again for 7 days.
+"""Requests of people and operators, and files of tokens, that come with an Idempotency-Key: done once, and answered again for 7 days.
 
 The first answer is written in the transaction of what it did, so that neither is there without the other. Failures are not
 kept: nothing was done, and the key is free. Not here: HTTP (api/once.py), batches of the webhook (ingest/inbox.py), which are
@@ -59,15 +59,24 @@ class KeyedRequest:
 
     @classmethod
     def of(
-        cls, customer_id: int | None, person_id: UUID | None, key: str, request: bytes, *, has_secret: bool
+        cls,
+        customer_id: int | None,
+        person_id: UUID | None,
+        key: str,
+        request: bytes,
+        *,
+        token_id: UUID | None = None,
+        has_secret: bool = False,
     ) -> Self:
         """`request`: method, address and body; `has_secret`: it holds a password, which a plain digest would let somebody who
-        reads the database guess at leisure. Without a person it is an operator's.
+        reads the database guess at leisure. With neither person nor ingestion token it is an operator's.
 
         Raises:
             BusyError: too many passwords are at work already.
         """
         principal = "operator" if person_id is None else f"person {person_id}"
+        if token_id is not None:
+            principal = f"token {token_id}"
         if has_secret:
             with place_at_work():
                 digest = hashlib.scrypt(request, salt=f"{principal} {key}".encode(), dklen=32, **_SCRYPT)
@@ -118,7 +127,8 @@ def hold_key(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:
     if held != (True,):
         raise KeyInFlightError("A request with this Idempotency-Key is being answered. Send it again in a second.")
     first = first_answer(conn, asked)
-    if first is None:
+    # A token's requests are files, each of which takes far more than its answer.
+    if first is None and not asked.principal.startswith("token "):
         values = {**vars(asked), "days": KEPT_DAYS, "most": MOST_KEPT}
         if conn.execute(QUERIES.count_kept, values).fetchone() == (MOST_KEPT,):
             raise TooManyKeysError(

@@ -1,6 +1,6 @@
 """What arrives over HTTP: webhook batches stored with their body, uploaded files registered, their status.
 
-Runs as upstream_api, in a transaction that sees one customer; what is accepted stands in the trail with it. Not here: HTTP,
+Runs as upstream_api, in a transaction that sees one customer; a file that is accepted stands in the trail with it. Not here: HTTP,
 what a batch must hold (batch_reader.py), loading it, files found in the landing zone.
 """
 
@@ -96,7 +96,7 @@ def accept_batch(
     idempotency_key: str | None,
     request_id: str,
 ) -> Accepted:
-    """Store a batch, its upload and its row of the trail in one transaction; it is committed when this returns.
+    """Store a batch and its upload in one transaction; it is committed when this returns.
 
     The key is held by an advisory lock while the transaction runs, and the second of two requests at
     once is refused instead of made to wait: a retry storm must not hold every database connection.
@@ -123,7 +123,6 @@ def accept_batch(
         "claim_count": claim_count,
         "request_id": request_id,
         "token_id": caller.token_id,
-        "token_prefix": caller.prefix,
     }
     with customer_transaction(conn, caller.customer_id):
         if idempotency_key is not None:

@@ -207,18 +207,14 @@ SELECT i.upload_id, i.body_sha256, u.request_id, i.received_at < now() - interva
  WHERE i.customer_id = %(customer_id)s AND i.idempotency_key = %(idempotency_key)s;
 
 -- name: add_batch
--- A received batch as its upload, the body as sent, and a row of the trail; the loader counts its rows. One statement, since each
--- round trip of a request takes as long as the insert; nothing where batches are switched off for the customer.
+-- A received batch as its upload and the body as sent; the loader counts its rows. One statement, since each round trip of a
+-- request takes as long as the insert; nothing where batches are switched off for the customer.
 WITH added AS (
     INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id, token_id)
     SELECT customer_id, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
            jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s, %(token_id)s
       FROM customers WHERE customer_id = %(customer_id)s AND 'webhook_ingest' <> ALL (products_off)
     RETURNING customer_id, upload_id
-), acted AS (
-    INSERT INTO audit_log (customer_id, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id, details)
-    SELECT customer_id, 'token', %(token_id)s::text, %(token_prefix)s, 'upload.accepted', 'upload', upload_id::text,
-           %(request_id)s, '{"source": "webhook"}' FROM added
 )
 INSERT INTO webhook_inbox (customer_id, upload_id, idempotency_key, body, body_sha256)
 SELECT customer_id, upload_id, %(idempotency_key)s, %(body)s, %(sha256)s FROM added;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -120,22 +121,37 @@ def test_a_file_sent_again_with_its_key_is_one_upload_and_another_file_is_refuse
     )
 
 
-def test_files_and_batches_of_a_token_stand_in_the_trail_once(acme: httpx.Client, pipeline: Connection) -> None:
+def test_files_of_a_token_stand_in_the_trail_and_batches_in_uploads_alone(
+    acme: httpx.Client, pipeline: Connection
+) -> None:
     json = {"Content-Type": "application/json"}
-    ids = [
-        acme.post(SYSTEMS, files=_form()).json()["upload_id"],
-        acme.post(WEBHOOK, content=BATCH, headers=json | KEY).json()["upload_id"],
-    ]
-    assert acme.post(WEBHOOK, content=BATCH, headers=json | KEY).headers["Idempotent-Replayed"] == "true"
-    assert acme.post(WEBHOOK, content=b"[]", headers=json).status_code == 422
-    token = acme.headers["Authorization"].removeprefix("Bearer ")
-    rows = pipeline.execute("SELECT token_id::text, prefix FROM ingestion_tokens").fetchall()
-    assert [row[1] for row in rows] == [token[:12]]
-    assert _acts(pipeline) == [
-        ("token", *rows[0], ids[0], {"source": "csv"}), ("token", *rows[0], ids[1], {"source": "webhook"}),
-    ]  # fmt: skip
-    requests = pipeline.execute(
-        "SELECT count(*) FROM audit_log AS a JOIN uploads AS u ON u.upload_id::text = a.entity_id"
-        " WHERE a.request_id = u.request_id AND a.customer_id = u.customer_id"
-    ).fetchone()
-    assert requests == (2,)
+    upload_id = acme.post(SYSTEMS, files=_form()).json()["upload_id"]
+    assert acme.post(WEBHOOK, content=BATCH, headers=json).status_code == 202
+    (token,) = pipeline.execute("SELECT token_id::text, prefix FROM ingestion_tokens").fetchall()
+    assert acme.headers["Authorization"].removeprefix("Bearer ").startswith(token[1])
+    assert _acts(pipeline) == [("token", *token, upload_id, {"source": "csv"})]
+    sent = pipeline.execute(
+        "SELECT u.source, u.token_id::text, a.action FROM uploads AS u"
+        "  LEFT JOIN audit_log AS a ON a.request_id = u.request_id ORDER BY u.source"
+    ).fetchall()
+    assert sent == [("csv", token[0], "upload.accepted"), ("webhook", token[0], None)]
+
+
+def test_a_file_of_a_token_is_one_upload_for_its_key_whichever_address_it_comes_to(
+    acme: httpx.Client, operator: httpx.Client, settings: Settings, pipeline: Connection
+) -> None:
+    def send(_: int) -> httpx.Response:
+        return acme.post(SYSTEMS, files=_form(), headers=KEY)
+
+    with ThreadPoolExecutor(50) as many:
+        answers = list(many.map(send, range(50)))
+    assert {answer.status_code for answer in answers} <= {202, 409}, [answer.text for answer in answers]
+    accepted = [answer for answer in answers if answer.status_code == 202]
+    again = acme.post(SYSTEMS.rstrip("/"), files=_form(), headers=KEY)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert {answer.json()["upload_id"] for answer in (*accepted, again)} == {again.json()["upload_id"]}
+    assert len(_files(settings)) == len(_acts(pipeline)) == 1
+    other = acme.post(SYSTEMS, files=_form(b"another"), headers=KEY)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
+    assert operator.post(PEOPLES, files=_form(), headers=KEY).status_code == 202, "the key of somebody else"
+    assert len(_files(settings)) == 2

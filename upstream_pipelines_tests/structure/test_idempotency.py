@@ -22,7 +22,7 @@ WITHOUT = {
     "DELETE /api/v1/customers/{slug}/membership": "who has left is told nothing of the customer, not even that",
     "POST /api/v1/ingest/webhook/": "a batch has its own (ingest/inbox.py): the key leads to the upload",
     "POST /api/v1/ingest/webhook": "the same",
-    "POST /api/v1/uploads/": "a file sent again is known by its bytes",
+    "POST /api/v1/uploads/": "the same as that of people",
     "POST /api/v1/uploads": "the same",
 }
 # Names of what is shown once, or is somebody's to know alone.

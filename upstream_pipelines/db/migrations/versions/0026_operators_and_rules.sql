@@ -31,3 +31,13 @@ REVOKE ALL ON FUNCTION sign_up_customer(text, text) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sign_up_customer(text, text) TO upstream_api, upstream_pipeline;
 ALTER FUNCTION sign_up_customer(text, text) OWNER TO upstream_pipeline;
 REVOKE CREATE ON SCHEMA public FROM upstream_pipeline;
+
+-- Files of tokens are answered again for their key as well. Of a transaction without a person: tokens are no more to be kept apart
+-- from each other than the customer's uploads are.
+ALTER TABLE kept_answers DROP CONSTRAINT kept_answers_principal_check,
+    ADD CHECK (principal = 'operator' OR principal ~ '^(person|token) [0-9a-f-]{36}$');
+ALTER POLICY principal ON kept_answers
+    USING (customer_id IS NOT DISTINCT FROM nullif(current_setting('app.customer_id', true), '')::bigint
+           AND (principal = coalesce('person ' || nullif(current_setting('app.person_id', true), ''), 'operator')
+                OR principal LIKE 'token %' AND customer_id IS NOT NULL
+                   AND nullif(current_setting('app.person_id', true), '') IS NULL));
