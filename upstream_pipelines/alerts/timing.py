@@ -60,17 +60,23 @@ class QuietHours:
     def end_after(self, instant: datetime) -> datetime:
         """The instant itself outside of quiet hours, else the first minute after them.
 
-        Minute by minute, at most a week of them (about 10 ms): where clocks change a wall clock time may come twice or
-        not at all, and this is right in each of these cases. All weekdays with a whole day have no end; then the
-        message goes out a week later.
+        They can end at `end` by the wall clock alone, which is gone to at once; through a day on which clocks change it goes
+        minute by minute, since a wall clock time may come twice then or not at all. All weekdays with a whole day have no
+        end; then the message goes out a week later.
         """
         if not self.covers(instant):
             return instant
         at = instant.astimezone(UTC).replace(second=0, microsecond=0)
-        for _ in range(7 * _DAY):
-            at += _MINUTE
-            if not self.covers(at):
-                break
+        last = at + 7 * _DAY * _MINUTE
+        while at < last and self.covers(at):
+            local = at.astimezone(self.zone)
+            ahead = (self.end - local.hour * 60 - local.minute) % _DAY or _DAY
+            then = min(at + ahead * _MINUTE, last)
+            if local.utcoffset() == then.astimezone(self.zone).utcoffset():
+                at = then
+                continue
+            while at < then and self.covers(at):
+                at += _MINUTE
         return at
 
 

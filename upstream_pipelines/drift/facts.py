@@ -41,9 +41,8 @@ class Facts:
     and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` is the mean
     over a row's lines of the logarithm of the allowed amount, `price_total` and `price_squares` are their sums of it and
     of its square, as exact as the mean; `price_precision` is the root of its lines. A `cell` is a payer's stratum of prices, or code: payer times their
-    number, plus its own. `price_on` is the payer's day likewise, of `price_span` days from `price_from` on;
-    `price_block` is the cell within its `SCATTER_DAYS` days, the blocks before the cells. All four are of the rows
-    alone, and would cost a look an eighth of its time.
+    number, plus its own. `price_on` is the payer within its day, the days before the payers; `price_block` the cell within its
+    `SCATTER_DAYS` days, the blocks before the cells. All four are of the rows alone, and would cost a look an eighth of its time.
     """
 
     payers: list[str]
@@ -74,8 +73,6 @@ class Facts:
     price_allowed: Floats
     price_cell: Ints
     price_precision: Floats
-    price_from: int
-    price_span: int
     price_on: Ints
     price_block: Ints
     code_names: list[str]
@@ -141,17 +138,9 @@ def facts_from_frames(
     )
     priced["price_cell"] = priced["price_payer"] * max(len(stratum_names), 1) + priced["price_stratum"]
     priced["price_precision"] = np.sqrt(priced["price_lines"])
-    price_from, newest = (
-        (int(day) for day in (priced["price_day"].min(), priced["price_day"].max()))
-        if len(price_code[0])
-        else (0, 0)
-    )
-    price_span = newest - price_from + 1
     cells = max(len(payers), 1) * max(len(stratum_names), 1)
-    priced["price_block"] = (priced["price_day"] // SCATTER_DAYS - price_from // SCATTER_DAYS) * cells + priced[
-        "price_cell"
-    ]
-    priced["price_on"] = priced["price_payer"] * price_span + priced["price_day"] - price_from
+    priced["price_block"] = priced["price_day"] // SCATTER_DAYS * cells + priced["price_cell"]
+    priced["price_on"] = priced["price_day"] * len(payers) + priced["price_payer"]
     coded: dict[str, Any] = {
         "code_payer": _positions(payers, of_payer[2]),
         "code_code": _positions(code_names, code_code),
@@ -164,8 +153,6 @@ def facts_from_frames(
         payers=payers,
         groups=group_names,
         price_strata=len(stratum_names),
-        price_from=price_from,
-        price_span=price_span,
         code_names=code_names,
         **_sorted(columns, ("submitted_known", "decision_known", "payer", "group", "submitted", "age")),
         **_sorted(priced, ("price_known", "price_payer", "price_stratum", "price_day")),

@@ -40,16 +40,23 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     weight, total, squares = (
         values[rows] for values in (facts.price_lines, facts.price_total, facts.price_squares)
     )
+    payers = len(facts.payers)
+    size = payers * max(facts.price_strata, 1)
+    cell = facts.price_cell[rows]
+    # Days and blocks in view alone: one line decided in 1970 would give each cell 740 blocks.
+    first_block = view.first_decision_day // SCATTER_DAYS
+    blocks = view.horizon // SCATTER_DAYS - first_block + 1
+    block, on = (
+        facts.price_block[rows] - first_block * size,
+        facts.price_on[rows] - view.first_decision_day * payers,
+    )
     if not counts.all():
         # Rows that do not count weigh nothing: that is cheaper than to copy all the others, at 100,000 rows a look.
         weight, total, squares = (np.where(counts, values, 0.0) for values in (weight, total, squares))
-    size = len(facts.payers) * max(facts.price_strata, 1)
-    cell = facts.price_cell[rows]
+        block, on = np.where(counts, block, 0), np.where(counts, on, 0)
     # Scatter within four weeks: around one mean for the whole year a cut would count as the scatter of just those codes
     # that were cut, and they would weigh least.
-    blocks = facts.price_span // SCATTER_DAYS + 2
     # Blocks first: their sums are added up one after the other, so that more blocks of later days change no digit.
-    block = facts.price_block[rows]
     in_block, sum_of_block = (
         _counts(block, values, size * blocks).reshape(blocks, size) for values in (weight, total)
     )
@@ -81,18 +88,9 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
     information_of = of_cells(np.where(known, 1.0 / scatter, 0.0), cell)
     information_of *= weight
     held *= information_of
-    on, span = facts.price_on[rows], facts.price_span
-    # Columns of the days in view that have prices; the others stay empty.
-    first, last = max(view.first_decision_day, facts.price_from), min(view.horizon, facts.price_from + span - 1)
 
     def by_day(values: Floats) -> Floats:
-        every = _counts(on, values, len(facts.payers) * span).reshape(-1, span)
-        shown = np.zeros((len(facts.payers), view.days))
-        if first <= last:
-            shown[:, first - view.first_decision_day : last - view.first_decision_day + 1] = every[
-                :, first - facts.price_from : last - facts.price_from + 1
-            ]
-        return shown
+        return np.ascontiguousarray(_counts(on, values, view.days * payers).reshape(view.days, payers).T)
 
     information = by_day(information_of)
     return Series(

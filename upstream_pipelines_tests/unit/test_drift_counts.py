@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import fields
 from datetime import date, timedelta
 from typing import Any
@@ -211,3 +212,32 @@ def test_expected_denials_of_groups_are_those_of_shares_of_at_most_one() -> None
     expected, variance = _of_groups(plain, by_group, lines)
     assert expected == pytest.approx((share * lines).sum(axis=1))
     assert variance == pytest.approx((share * (1 - share) * lines).sum(axis=1))
+
+
+def test_one_line_decided_in_1970_costs_a_look_no_memory_and_changes_none_of_its_prices() -> None:
+    rng = np.random.default_rng(11)
+    sent = np.sort(rng.integers(0, 300, 8000))
+    claims = pd.DataFrame(
+        {
+            "payer": rng.choice([f"P{number:02}" for number in range(40)], 8000),
+            "cpt": rng.choice([f"9{number:04}" for number in range(200)], 8000),
+            "submitted_date": np.datetime64(START) + sent,
+            "decided_date": np.datetime64(START) + sent + rng.integers(5, 30, 8000),
+            "outcome": "PAID",
+            "allowed_amount": rng.lognormal(4.5, 0.1, 8000).round(2),
+        }
+    )
+    old = claims.iloc[:1].assign(
+        submitted_date=np.datetime64("1970-01-01", "s"), decided_date=np.datetime64("1970-01-02", "s")
+    )
+    series, peaks = [], []
+    for known in (claims, pd.concat([old, claims], ignore_index=True)):
+        detector = Detector(*activity_from_claims(known))
+        tracemalloc.start()
+        series.append(detector.charts(START + timedelta(days=310)).by_signal["allowed_amount"].series[0])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0], peaks
+    days = series[0].observed.shape[1]
+    for name in ("observed", "expected", "lines"):
+        assert np.array_equal(getattr(series[0], name), getattr(series[1], name)[:, -days:]), name
