@@ -51,6 +51,16 @@ class ConflictError(UpstreamError):
     exit_code = 4
 
 
+class AlertsUndecidedError(UpstreamError):
+    """Held-back alerts of some customers could not be decided over; those of all others (`told`) were."""
+
+    code = "alerts_undecided"
+
+    def __init__(self, message: str, told: int) -> None:
+        super().__init__(message)
+        self.told = told
+
+
 class DatabaseUnavailableError(UpstreamError):
     """PostgreSQL cannot be reached or started."""
 

@@ -32,6 +32,7 @@ from upstream_pipelines.alerts.notices import Entry, drift_subject
 from upstream_pipelines.alerts.placing import Told, place
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.errors import AlertsUndecidedError
 
 QUERIES = load_queries(__package__)
 # Waited for customers in all: a look has one for 0.1 s, 0.2 s at most; of a look back over 200 days each has it anew.
@@ -169,11 +170,15 @@ def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -
     active customers or one, each customer in a transaction of its own. Returns: number of alerts told.
 
     Who is not free is waited for, together two seconds, then left for the next call: nobody's messages wait for others' looks.
+
+    Raises:
+        AlertsUndecidedError: it failed for some customers, after all others had their turn.
     """
     at = {"customer_id": customer_id, "now": now}
     held = [row[0] for row in conn.execute(QUERIES.customers_with_held, at)]
     repeating = {row[0] for row in conn.execute(QUERIES.reminders_due, at)}
     told, end = 0, time.monotonic() + _LOCK_SECONDS
+    failed: dict[int, str] = {}
     for owner in sorted({*held, *repeating}):
         try:
             with conn.transaction():
@@ -184,7 +189,20 @@ def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -
                 released = _release(conn, owner, now) + _remind(conn, owner, now)
         except LockNotAvailable:
             continue
+        except Exception as error:
+            if conn.closed:
+                raise
+            # Without its words, which may quote a row.
+            failed[owner] = type(error).__name__
+            continue
         told += released
+    if failed:
+        raise AlertsUndecidedError(
+            f"Alerts held back until now could not be decided over for {len(failed)} customers (customer_id: error): "
+            f"{', '.join(f'{owner}: {name}' for owner, name in failed.items())}. They wait; look at these customers' alert rules "
+            "(`upstream alerts rules`). All others were told.",
+            told,
+        )
     return told
 
 

@@ -18,14 +18,14 @@ from datetime import UTC, datetime
 import psycopg
 
 from upstream_pipelines.alerts.outbox import tell_what_waited
-from upstream_pipelines.db.engine import connect
+from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.outbox import Ending, Outbox
 from upstream_pipelines.delivery.outcome import random_jitter
 from upstream_pipelines.delivery.sending import Attempted, Leased, Sender
 from upstream_pipelines.delivery.traced import attempt_span
 from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.delivery.turns import Turn, Turns
-from upstream_pipelines.errors import DatabaseUnavailableError
+from upstream_pipelines.errors import AlertsUndecidedError, DatabaseUnavailableError
 from upstream_pipelines.observability.tracing import is_on
 from upstream_pipelines.settings import Settings
 
@@ -74,20 +74,22 @@ def deliver_due(
 
     Raises:
         DatabaseUnavailableError: the outbox cannot be reached; leased rows come back by themselves.
+        AlertsUndecidedError: alerts of some customers could not be decided over; what was due of all others was sent.
     """
     started = time.monotonic()
+    undecided: list[AlertsUndecidedError] = []
     sender = Sender(settings, clock)
     try:
         with connect(settings, "upstream_pipeline") as conn:
             outbox = Outbox(conn, customer_id, jitter)
             outbox.forget_secrets(clock())
             buried = outbox.bury(clock())
-            tell_what_waited(conn, customer_id, clock())
+            _tell_what_waited(conn, customer_id, clock(), undecided)
             with ThreadPoolExecutor(worker_threads, thread_name_prefix="deliver") as threads:
                 worker = _Worker(outbox, sender, threads, Turns(worker_threads), clock, limit)
                 endings = worker.run()
                 # The end of an event follows the message of it that has just arrived.
-                while tell_what_waited(conn, customer_id, clock()):
+                while _tell_what_waited(conn, customer_id, clock(), undecided):
                     endings.update(worker.run())
             buried += outbox.bury(clock())  # of channels that were disabled meanwhile
     except psycopg.OperationalError as error:
@@ -100,10 +102,23 @@ def deliver_due(
         ) from None
     finally:
         sender.close()
+    if undecided:
+        raise undecided[-1]
     return DeliveryReport(
         taken=endings.total(), sent=endings["sent"], retrying=endings["retrying"], dead=endings["dead"],
         lost=endings["lost"], buried=buried, seconds=time.monotonic() - started,
     )  # fmt: skip
+
+
+def _tell_what_waited(
+    conn: Connection, customer_id: int | None, now: datetime, undecided: list[AlertsUndecidedError]
+) -> int:
+    """How many alerts were told; what failed goes to `undecided`, to be raised when all is sent."""
+    try:
+        return tell_what_waited(conn, customer_id, now)
+    except AlertsUndecidedError as error:
+        undecided.append(error)
+        return error.told
 
 
 class _Worker:
