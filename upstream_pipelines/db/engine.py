@@ -61,10 +61,13 @@ def role_url(url: URL, role: Role | None) -> URL:
 
     As start-up options they survive RESET and the pool's rollbacks; a SET would not. UTC: a server of one's own may keep
     another zone, and instants that PostgreSQL writes into JSON are in the session's. The look at the client: a statement of a
-    run that was killed would go on to its end, and keep the customer's lock until then.
+    run that was killed would go on to its end, and keep the customer's lock until then. A statement of a request ends after
+    20 s: whoever finds a slow one would else hold all connections of the API with a few requests.
     """
     given = cast(str, url.query.get("options", ""))
     own = "-c timezone=UTC -c client_connection_check_interval=10s" + ("" if role is None else f" -c role={role}")
+    if role == "upstream_api":
+        own += " -c statement_timeout=20s"
     url = url.set(drivername="postgresql+psycopg")
     return url.update_query_dict({"options": f"{given} {own}".strip()})
 

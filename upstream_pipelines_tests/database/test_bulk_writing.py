@@ -200,6 +200,13 @@ def test_a_statement_of_a_killed_run_ends_soon_and_with_it_the_lock_of_its_custo
             assert conn.execute("SHOW client_connection_check_interval").fetchone() == ("10s",)
 
 
+def test_a_statement_of_a_request_ends_and_one_of_a_run_may_take_its_time(settings: Settings) -> None:
+    with connect(settings, "upstream_pipeline") as conn:
+        assert conn.execute("SHOW statement_timeout").fetchone() == ("0",)
+    with connect(settings, "upstream_api") as conn:
+        assert conn.execute("SHOW statement_timeout").fetchone() == ("20s",)
+
+
 def test_only_the_pipeline_may_ask_for_the_look(settings: Settings) -> None:
     with connect(settings, "upstream_api") as conn, pytest.raises(psycopg.errors.InsufficientPrivilege):
         conn.execute("SELECT analyze_claims()")
