@@ -7,11 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 import uvicorn
+from psycopg.rows import dict_row
 
+from upstream_pipelines.alerts.rules import DEFAULT_RULE
+from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_quality_alert
 from upstream_pipelines.api.app import create_app
 from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.members import Member, invite
@@ -20,9 +25,11 @@ from upstream_pipelines.customers.sessions import open_session
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import Connection, connect
+from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.settings import Settings
 
 UNHASHED = "$argon2id$ of no password"
+Things = Callable[[str, httpx.Client, httpx.Client], dict[str, Any]]
 
 
 @contextmanager
@@ -139,3 +146,54 @@ def log_in(
             )
 
         yield make
+
+
+@pytest.fixture
+def things(member: Callable[[str, Role], Member], pipeline: Connection) -> Things:
+    """One of everything that a path can name, made by the quickest way there is: of the customer with that slug, by its system and
+    its owner; gives the ids by the names that they have in paths.
+    """
+
+    def make(slug: str, system: httpx.Client, owner: httpx.Client) -> dict[str, Any]:
+        customer_id, path = get_customer(pipeline, slug).customer_id, f"/api/v1/customers/{slug}"
+        sync_channels(
+            pipeline, customer_id, [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")]
+        )
+        sync_rules(pipeline, customer_id, [DEFAULT_RULE])
+        write_quality_alert(pipeline, customer_id, uuid4(), 71.0, ["payer_present"], None)
+        pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
+        event_id, report_id = uuid4(), uuid4()
+        pipeline.execute(
+            """INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
+                                         last_look, memory, method_version, settings, opened_method_version, opened_settings)
+               VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', 'worsening', 'updated', '2026-03-02', '2026-04-01', '2026-05-01',
+                       '{}', 1, '{}', 1, '{}')""",
+            (customer_id, event_id),
+        )
+        pipeline.execute(
+            """WITH made AS (
+                   INSERT INTO report_runs (customer_id, report_id, period_from, period_until, actor_kind, actor_id, state,
+                                            started_at, ended_at)
+                   VALUES (%s, %s, '2026-04-01', '2026-05-01', 'operator', 'x', 'success', now(), now()) RETURNING *
+               )
+               INSERT INTO report_files (customer_id, report_id, format, content)
+               SELECT customer_id, report_id, f, 'x' FROM made, unnest(ARRAY['html', 'pdf', 'xlsx', 'csv']) AS f""",
+            (customer_id, report_id),
+        )
+        with pipeline.cursor(row_factory=dict_row) as cursor:
+            ids = cursor.execute(
+                "SELECT a.alert_id, d.delivery_id, d.channel_id, r.rule_id"
+                " FROM alerts AS a JOIN deliveries AS d USING (customer_id) JOIN alert_rules AS r USING (customer_id)"
+                " WHERE customer_id = %s",
+                (customer_id,),
+            ).fetchone()
+        assert ids is not None
+        return ids | {
+            "event_id": event_id, "report_id": report_id, "person_id": member(slug, Role.VIEWER).person_id,
+            "upload_id": system.post("/api/v1/uploads/", files={"file": ("a.csv", b"payer\n")}).json()["upload_id"],
+            "silence_id": owner.post(f"{path}/silences", json={"payer": "Aetna", "hours": 1}).json()["silence_id"],
+            # Not that of the requests with a token.
+            "token_id": owner.post(f"{path}/tokens", json={}).json()["info"]["token_id"],
+        }  # fmt: skip
+
+    return make

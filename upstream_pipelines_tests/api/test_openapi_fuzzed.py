@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
 import pytest
@@ -16,7 +16,6 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
-from psycopg.rows import dict_row
 from pydantic import SecretStr
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
@@ -27,16 +26,11 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_quality_alert
-from upstream_pipelines.customers.members import Member
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.sessions import open_session
-from upstream_pipelines.customers.store import get_customer
-from upstream_pipelines.db.engine import Connection, connect
-from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.db.engine import connect
 from upstream_pipelines.settings import Settings
-from upstream_pipelines_tests.api.conftest import UNHASHED
+from upstream_pipelines_tests.api.conftest import UNHASHED, Things
 from upstream_pipelines_tests.api.test_people_routes import BODIES
 
 _CHECKS = [
@@ -100,48 +94,11 @@ _FITTING: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def prepared(
-    acme: httpx.Client, log_in: Callable[[str, Role], httpx.Client], member: Callable[[str, Role], Member],
-    pipeline: Connection,
+    acme: httpx.Client, log_in: Callable[[str, Role], httpx.Client], things: Things
 ) -> Prepared:  # fmt: skip
-    """One of everything, made by the quickest way there is."""
-    owner, path = log_in("acme", Role.OWNER), "/api/v1/customers/acme"
-    customer_id = get_customer(pipeline, "acme").customer_id
-    sync_channels(
-        pipeline, customer_id, [WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")]
-    )
-    sync_rules(pipeline, customer_id, [DEFAULT_RULE])
-    write_quality_alert(pipeline, customer_id, uuid4(), 71.0, ["payer_present"], None)
-    pipeline.execute("UPDATE deliveries SET state = 'dead', finished_at = now()")
-    event_id, report_id = uuid4(), uuid4()
-    pipeline.execute(
-        """INSERT INTO drift_events (customer_id, event_id, payer, cpt_group, signal, direction, state, started_on, opened_on,
-                                     last_look, memory, method_version, settings, opened_method_version, opened_settings)
-           VALUES (%s, %s, 'Aetna', 'ALL', 'denial_rate', 'worsening', 'updated', '2026-03-02', '2026-04-01', '2026-05-01',
-                   '{}', 1, '{}', 1, '{}')""",
-        (customer_id, event_id),
-    )
-    pipeline.execute(
-        """WITH made AS (
-               INSERT INTO report_runs (customer_id, report_id, period_from, period_until, actor_kind, actor_id, state,
-                                        started_at, ended_at)
-               VALUES (%s, %s, '2026-04-01', '2026-05-01', 'operator', 'x', 'success', now(), now()) RETURNING *
-           )
-           INSERT INTO report_files (customer_id, report_id, format, content)
-           SELECT customer_id, report_id, f, 'x' FROM made, unnest(ARRAY['html', 'pdf', 'xlsx', 'csv']) AS f""",
-        (customer_id, report_id),
-    )
-    with pipeline.cursor(row_factory=dict_row) as cursor:
-        ids = cursor.execute(
-            "SELECT a.alert_id, d.delivery_id, d.channel_id, r.rule_id FROM alerts AS a, deliveries AS d, alert_rules AS r"
-        ).fetchone()
-    assert ids is not None
-    ids |= {
-        "event_id": event_id, "report_id": report_id, "person_id": member("acme", Role.VIEWER).person_id,
-        "upload_id": acme.post("/api/v1/uploads/", files={"file": ("a.csv", b"payer\n")}).json()["upload_id"],
-        "silence_id": owner.post(f"{path}/silences", json={"payer": "Aetna", "hours": 1}).json()["silence_id"],
-        # Not that of the requests with a token.
-        "token_id": owner.post(f"{path}/tokens", json={}).json()["info"]["token_id"],
-    }  # fmt: skip
+    """One of everything."""
+    owner = log_in("acme", Role.OWNER)
+    ids = things("acme", acme, owner)
     return Prepared(owner, UUID(owner.get("/api/v1/me").json()["person_id"]), ids)
 
 
