@@ -2,7 +2,7 @@
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
 `AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), `require(Action...)`, for which `CanRead` and its like stand
-(a member of the customer in the path whose role allows it), or `CanOperate` and `CanSignUp` (the platform's operator). Routes
+(a member of the customer in the path whose role allows it), `CanOperate` and `CanSignUp` (the platform's operator), or `CanReadOrOperate` and `CanSendOrOperate` (either). Routes
 without one stand on the list in the structural test. Not here: issuing tokens, checking passwords, what roles allow.
 """
 
@@ -107,6 +107,17 @@ class Operating(Principal):
     def customer(self) -> CustomerKey:
         """The customer, as the domain's functions take it."""
         return CustomerKey(self.customer_id, self.slug)
+
+
+@dataclass(frozen=True)
+class OrOperator:
+    """The rule of a route that the platform's operator may use beside the members whose role allows the action."""
+
+    action: Action
+
+    def __str__(self) -> str:
+        """As the structural test has it written down."""
+        return f"{self.action} or operator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,18 +291,20 @@ def _require_reader_or_operator(
     request: Request,
     slug: Annotated[str, Path(description="The customer's slug.")],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
+    operators: Annotated[HTTPAuthorizationCredentials | None, Security(_operators)],
 ) -> Acting | Operating:
     """A member of the customer who may read, or the platform's operator."""
-    return _operator(request, slug, credentials, RateClass.READ) or _require_reader(request, slug, credentials)
+    return _operator(request, slug, operators, RateClass.READ) or _require_reader(request, slug, credentials)
 
 
 def _require_sender_or_operator(
     request: Request,
     slug: Annotated[str, Path(description="The customer's slug.")],
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_access)],
+    operators: Annotated[HTTPAuthorizationCredentials | None, Security(_operators)],
 ) -> Acting | Operating:
     """A member of the customer who may send files, or the platform's operator."""
-    return _operator(request, slug, credentials, RateClass.BULK) or _require_sender(request, slug, credentials)
+    return _operator(request, slug, operators, RateClass.BULK) or _require_sender(request, slug, credentials)
 
 
 _require_reader = require(Action.READ)
@@ -299,8 +312,8 @@ _require_sender = require(Action.WORK, RateClass.BULK)
 # What the structural test reads.
 _require_operator.rule = "operator"  # type: ignore[attr-defined]
 _require_operator_of_no_customer.rule = "operator"  # type: ignore[attr-defined]
-_require_reader_or_operator.rule = Action.READ  # type: ignore[attr-defined]
-_require_sender_or_operator.rule = Action.WORK  # type: ignore[attr-defined]
+_require_reader_or_operator.rule = OrOperator(Action.READ)  # type: ignore[attr-defined]
+_require_sender_or_operator.rule = OrOperator(Action.WORK)  # type: ignore[attr-defined]
 
 
 AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]

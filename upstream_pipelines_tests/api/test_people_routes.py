@@ -11,6 +11,7 @@ import httpx
 from fastapi.routing import iter_route_contexts
 
 from upstream_pipelines.api.app import create_app
+from upstream_pipelines.api.authentication import OrOperator
 from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.flags import FLAGS
 from upstream_pipelines.customers.members import invite
@@ -51,6 +52,7 @@ def _customer_routes() -> list[tuple[str, str, Action | Literal["operator"]]]:
     for route in iter_route_contexts(create_app(Settings()).routes):
         if str(route.path).startswith("/api/v1/customers/{slug}"):
             (action,) = [inner.call.rule for inner in route.dependant.dependencies if hasattr(inner.call, "rule")]
+            action = action.action if isinstance(action, OrOperator) else action
             found += [(method, str(route.path), action) for method in route.methods or ()]
     return sorted(found, key=lambda route: route[:2])
 

@@ -9,6 +9,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.routing import RouteContext, iter_route_contexts
 
 from upstream_pipelines.api.app import create_app
+from upstream_pipelines.api.authentication import OrOperator
 from upstream_pipelines.api.bodies import JsonRoute
 from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.settings import Settings
@@ -33,7 +34,7 @@ OPERATORS = {("POST", "/api/v1/customers"), ("PUT", "/api/v1/customers/{slug}/pr
 
 # What each route asks for, written down apart from the routes. Users, alerts' silences and rules, channels, tokens and configuration are
 # for owners and admins, who alone may "manage"; mappings, feedback, files and reports are "work", for analysts too; leaving a customer
-# is for whoever may read. "person" and "token" are of no role; "*" is a mount, which has no methods.
+# is for whoever may read. "... or operator" takes the operator's token beside those of members. "person" and "token" are of no role; "*" is a mount, which has no methods.
 RIGHTS = {
     ("POST", "/api/v1/auth/login"): "public",
     ("POST", "/api/v1/auth/logout"): "person",
@@ -79,7 +80,7 @@ RIGHTS = {
     ("GET", "/api/v1/customers/{slug}/payer-aliases"): "read",
     ("PUT", "/api/v1/customers/{slug}/payer-aliases"): "work",
     ("GET", "/api/v1/customers/{slug}/payers"): "read",
-    ("GET", "/api/v1/customers/{slug}/product-flags"): "read",
+    ("GET", "/api/v1/customers/{slug}/product-flags"): "read or operator",
     ("PUT", "/api/v1/customers/{slug}/product-flags"): "operator",
     ("GET", "/api/v1/customers/{slug}/quality"): "read",
     ("GET", "/api/v1/customers/{slug}/quality-rules"): "read",
@@ -96,7 +97,7 @@ RIGHTS = {
     ("POST", "/api/v1/customers/{slug}/tokens"): "manage",
     ("DELETE", "/api/v1/customers/{slug}/tokens/{token_id}"): "manage",
     ("GET", "/api/v1/customers/{slug}/uploads"): "read",
-    ("POST", "/api/v1/customers/{slug}/uploads"): "work",
+    ("POST", "/api/v1/customers/{slug}/uploads"): "work or operator",
     ("GET", "/api/v1/customers/{slug}/uploads/{upload_id}"): "read",
     ("GET", "/api/v1/customers/{slug}/uploads/{upload_id}/rejected.csv"): "read",
     ("GET", "/api/v1/docs"): "public",
@@ -156,6 +157,25 @@ def test_each_route_asks_for_the_right_that_is_written_down_for_it() -> None:
     assert asked == RIGHTS
 
 
+def test_the_document_names_the_tokens_that_each_route_takes() -> None:
+    """Any of those named opens it: a client made from the document knows no other way in."""
+    schemes = {
+        "person": ["access_token"],
+        "token": ["ingestion_token"],
+        "operator": ["operator_token"],
+        "public": [],
+    }
+    for path, operations in create_app(Settings()).openapi()["paths"].items():
+        for method, operation in operations.items():
+            right = RIGHTS[method.upper(), path]
+            wanted = (
+                ["access_token", "operator_token"]
+                if "or operator" in right
+                else schemes.get(right, ["access_token"])
+            )
+            assert sorted(name for one in operation.get("security", ()) for name in one) == wanted, (method, path)
+
+
 def test_each_body_that_is_read_into_a_model_is_bounded() -> None:
     """FastAPI reads it to its end before it asks who sends it."""
     for route in _routes():
@@ -170,7 +190,9 @@ def test_what_belongs_to_a_customer_asks_for_a_role_in_it_and_nothing_else_does(
         of_customer = path.startswith("/api/v1/customers/{slug}")
         operators = bool({(method, path) for method in route.methods or ()} & OPERATORS)
         assert ("operator" in _rules(route)) == operators, path
-        assert any(isinstance(rule, Action) for rule in _rules(route)) == (of_customer and not operators), path
+        assert any(isinstance(rule, Action | OrOperator) for rule in _rules(route)) == (
+            of_customer and not operators
+        ), path
 
 
 def test_what_changes_something_asks_for_more_than_reading_and_the_trail_for_its_own_right() -> None:
@@ -184,7 +206,7 @@ def test_what_changes_something_asks_for_more_than_reading_and_the_trail_for_its
         if "/audit" in path:
             assert rules == {Action.AUDIT}, path
         elif not reads:
-            assert rules <= {Action.WORK, Action.MANAGE, "operator"}, path
+            assert rules <= {Action.WORK, OrOperator(Action.WORK), Action.MANAGE, "operator"}, path
         if "/members/" in path or path.endswith("{slug}"):
             assert reads or rules == {Action.MANAGE}, path
 
