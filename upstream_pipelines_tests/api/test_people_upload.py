@@ -30,7 +30,7 @@ KEY = {"Idempotency-Key": "march"}
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return settings.model_copy(update={"operator_token": SecretStr(TOKEN)})
+    return settings.model_copy(update={"operator_token": SecretStr(TOKEN), "rate_limit_bulk": "1000/minute"})
 
 
 @pytest.fixture
@@ -119,6 +119,23 @@ def test_a_file_sent_again_with_its_key_is_one_upload_and_another_file_is_refuse
     assert owner.post(PEOPLES, files=_form(), headers={"Idempotency-Key": "new"}).status_code == 202, (
         "the key was free"
     )
+
+
+def test_fifty_clients_with_one_key_make_one_upload_one_act_and_one_file(
+    acme: httpx.Client, log_in: LogIn, settings: Settings, pipeline: Connection, uploads: Callable[[], int]
+) -> None:
+    """Each writes its file before the key is asked for: of 49 nothing stays, nor the folder that was made for it."""
+    analyst = log_in("acme", Role.ANALYST)
+    with ThreadPoolExecutor(50) as pool:
+        answers = list(pool.map(lambda _: analyst.post(PEOPLES, files=_form(), headers=KEY), range(50)))
+    made = [answer for answer in answers if answer.status_code == 202]
+    assert len({answer.content for answer in made}) == 1
+    assert sum("Idempotent-Replayed" not in answer.headers for answer in made) == 1
+    refused = {(answer.status_code, answer.json()["code"]) for answer in answers if answer not in made}
+    assert refused <= {(409, "idempotency_key_in_flight")}
+    (file,) = _files(settings)
+    assert [path.name for path in file.parent.parent.iterdir()] == [made[0].json()["upload_id"]]
+    assert (uploads(), len(_acts(pipeline))) == (1, 1)
 
 
 def test_files_of_a_token_stand_in_the_trail_and_batches_in_uploads_alone(
