@@ -103,15 +103,13 @@ def silence(
             },
         ).fetchone()
         assert made is not None
-        return next(one for one in silences(conn, customer_id, now) if one.silence_id == made[0])
+        (kept,) = _silences(conn, customer_id, now, made[0])
+        return kept
 
 
 def silences(conn: Connection, customer_id: int, now: datetime | None = None) -> list[Silence]:
     """The silences that hold now, the one that ends first first."""
-    with conn.cursor(row_factory=class_row(Silence)) as cursor:
-        return cursor.execute(
-            QUERIES.silences_of, {"customer_id": customer_id, "now": now or datetime.now(UTC)}
-        ).fetchall()
+    return _silences(conn, customer_id, now or datetime.now(UTC), None)
 
 
 def lift_silence(conn: Connection, customer_id: int, begins: str, now: datetime | None = None) -> Silence:
@@ -178,6 +176,13 @@ def judge(
         },
     )
     return Judged(found["alert_id"], judgement, recovered, note.strip())
+
+
+def _silences(conn: Connection, customer_id: int, now: datetime, silence_id: UUID | None) -> list[Silence]:
+    with conn.cursor(row_factory=class_row(Silence)) as cursor:
+        return cursor.execute(
+            QUERIES.silences_of, {"customer_id": customer_id, "now": now, "silence_id": silence_id}
+        ).fetchall()
 
 
 def _alert(conn: Connection, customer_id: int, begins: str) -> dict[str, Any]:

@@ -806,19 +806,25 @@ VALUES (%(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(
 RETURNING silence_id
 
 -- name: silences_of
--- The silences that hold now; by the key's first column. A payer is kept in lower case and told as its newest event has it, or,
--- without one, its newest claims: backwards by the unique key of payer_activity, up to the first of that name.
+-- The silences that hold now, or one of them; by the key's first column. A payer is kept in lower case and told as its newest event
+-- has it, or, without one, its newest claims. Those are read once for all silences, and only where a payer without an event is among
+-- them: all rows of the customer into one row per spelling (unique key of payer_activity, by customer; 0.07 s at 300,000).
+WITH spellings AS MATERIALIZED (
+    SELECT payer, max(submitted_day) AS newest FROM payer_activity WHERE customer_id = %(customer_id)s GROUP BY payer
+)
 SELECT s.silence_id, s.fingerprint,
-       coalesce((SELECT e.payer FROM drift_events AS e
-                  WHERE e.customer_id = s.customer_id AND lower(e.payer) = s.payer
-                  ORDER BY e.last_look DESC, e.event_id LIMIT 1),
-                (SELECT a.payer FROM payer_activity AS a
-                  WHERE a.customer_id = s.customer_id AND lower(a.payer) = s.payer
-                  ORDER BY a.submitted_day DESC, a.payer DESC LIMIT 1),
-                s.payer) AS payer,
+       CASE WHEN s.payer IS NOT NULL THEN
+            coalesce((SELECT e.payer FROM drift_events AS e
+                       WHERE e.customer_id = s.customer_id AND lower(e.payer) = s.payer
+                       ORDER BY e.last_look DESC, e.event_id LIMIT 1),
+                     (SELECT n.payer FROM spellings AS n WHERE lower(n.payer) = s.payer
+                       ORDER BY n.newest DESC, n.payer DESC LIMIT 1),
+                     s.payer)
+       END AS payer,
        s.signal, s.ends_at, s.reason, s.created_by, s.created_at, s.lifted_at
   FROM alert_silences AS s
  WHERE s.customer_id = %(customer_id)s AND s.lifted_at IS NULL AND s.ends_at > %(now)s
+   AND (%(silence_id)s::uuid IS NULL OR s.silence_id = %(silence_id)s)
  ORDER BY s.ends_at, s.silence_id
 
 -- name: lift_silence

@@ -6,6 +6,7 @@ import threading
 import uuid
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -300,6 +301,28 @@ def test_a_silence_of_an_alert_is_of_its_trouble_and_ends_by_hand(pipeline: Conn
     assert _held(pipeline, acme) == [None] * 4
     with pytest.raises(NotFoundError):
         lift_silence(pipeline, acme, str(kept.silence_id), NOW + 10 * HOUR)
+
+
+def test_claims_are_asked_for_spellings_once_for_all_silences_and_only_where_a_payer_is_named(
+    pipeline: Connection, acme: int
+) -> None:
+    """They are all the customer's activity, and hundreds of thousands of rows."""
+
+    def scans() -> int:
+        row = pipeline.execute(
+            "SELECT seq_scan + idx_scan FROM pg_stat_xact_user_tables WHERE relname = 'payer_activity'"
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    with pipeline.transaction():
+        counts = [scans()]
+        for about in ({"signal": "volume"}, {"payer": "nobody"}, {"payer": "no one"}, {"signal": "denial_rate"}):
+            silence(pipeline, acme, ends_at=NOW + HOUR, reason="", created_by="ann", now=NOW, **about)
+            counts.append(scans())
+        assert {one.payer for one in silences(pipeline, acme, NOW)} == {None, "nobody", "no one"}
+        counts.append(scans())
+    assert [after - before for before, after in pairwise(counts)] == [0, 1, 1, 0, 1]
 
 
 @pytest.mark.parametrize(
