@@ -44,7 +44,7 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
         if _resend(conn, customer_id, [delivery_id], now) == 0:
-            raise ConflictError(f"Delivery {delivery_id} is {state}; only a dead one is resent.")
+            raise ConflictError(f"This delivery is {state}; only a dead one is resent.")
     return delivery_id
 
 

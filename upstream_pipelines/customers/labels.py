@@ -55,7 +55,7 @@ def label_days(conn: Connection, customer: Customer, made: LabelledDays) -> tupl
     calendar = customer.configuration.drift.calendar
     if any(days.label == made.label for days in calendar):
         raise ConflictError(
-            f"There are days labelled {made.label!r} already, and both would be taken back together. Give another label, "
+            "There are days of that label already, and both would be taken back together. Give another label, "
             "or take the old one back first."
         )
     if len(calendar) >= _MOST:

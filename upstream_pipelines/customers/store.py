@@ -42,7 +42,9 @@ def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, s
     with conn.transaction():
         row = conn.execute(QUERIES.insert_customer, {"slug": slug, "name": checked}).fetchone()
         if row is None:
-            raise ConflictError(f"A customer {slug} exists already. Choose another slug, or configure that one.")
+            raise ConflictError(
+                "A customer of that slug exists already. Choose another slug, or configure that one."
+            )
         customer = _customer(row)
         with as_customer(conn, customer.customer_id):
             sync_rules(conn, customer.customer_id, [DEFAULT_RULE])

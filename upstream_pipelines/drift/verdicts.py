@@ -98,18 +98,14 @@ def accept_event(
     with conn.transaction():
         event = kept_event(conn, customer_id, begins)
         if event.state == "resolved":
-            raise ConflictError(
-                f"Event {event.event_id} was resolved on {event.resolved_on}; it keeps nothing open any more."
-            )
+            raise ConflictError(f"This event was resolved on {event.resolved_on}; it keeps nothing open any more.")
         values: dict[str, Any] = {
             "customer_id": customer_id, "event_id": event.event_id, "accepted_on": accepted_on,
             "accepted_by": accepted_by, "note": note,
         }  # fmt: skip
         found = conn.execute(QUERIES.insert_acceptance, values).fetchone()
     if found is None:
-        raise ConflictError(
-            f"Event {event.event_id} was accepted by someone else just now. Look at the list again."
-        )
+        raise ConflictError("This event was accepted by someone else just now. Look at the list again.")
     return Acceptance(event, *found)
 
 

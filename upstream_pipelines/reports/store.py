@@ -191,8 +191,8 @@ def report_file(
         if run.state == "success":
             raise NotFoundError(f"The files of report {report_id} are not kept any more. Ask for the report anew.")
         raise ConflictError(
-            f"Report {report_id} failed ({run.error_code}). Ask for it anew." if run.state == "failed"
-            else f"Report {report_id} is not made yet ({run.state}). Ask again in a few seconds."
+            f"This report failed ({run.error_code}). Ask for it anew." if run.state == "failed"
+            else f"This report is not made yet ({run.state}). Ask again in a few seconds."
         )  # fmt: skip
     content, sha256, first, until = row
     record(

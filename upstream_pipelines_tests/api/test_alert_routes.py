@@ -93,7 +93,8 @@ def test_a_dead_message_is_sent_again_and_no_other(
     admin, analyst = log_in("acme", Role.ADMIN), log_in("acme", Role.ANALYST)
     delivery_id = told["deliveries"][0]["delivery_id"]
     path = f"{ACME}/deliveries/{delivery_id}/resend"
-    assert admin.post(path).status_code == 409
+    early = admin.post(path)
+    assert (early.status_code, delivery_id in early.text) == (409, False)
     pipeline.execute(
         "UPDATE deliveries SET state = 'dead', finished_at = now(), progress = '{\"reason\": \"x\"}' WHERE delivery_id = %s",
         (delivery_id,),

@@ -72,6 +72,7 @@ def test_sent_again_with_its_key_it_is_one_customer_and_its_token_is_not_told_ag
     assert again.json() == first.json() | {"token": None, "not_shown_again": again.json()["not_shown_again"]}
     taken = operator.post(PATH, json=LAKESIDE)
     assert (taken.status_code, taken.json()["code"]) == (409, "conflict")
+    assert LAKESIDE["slug"] not in taken.text, "no problem repeats what was sent"
     assert pipeline.execute("SELECT count(*) FROM customers").fetchone() == (1,)
 
 

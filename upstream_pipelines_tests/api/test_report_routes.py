@@ -60,7 +60,8 @@ def test_a_report_is_asked_for_followed_and_downloaded(log_in: LogIn, pipeline: 
     )
     assert waiting["requested_by"] == "analyst@acme.example"
     assert owner.post(f"{ACME}/reports", json=PERIOD).json()["report_id"] == waiting["report_id"]
-    assert _refused(viewer.get(f"{path}/files/pdf")) == (409, "conflict")
+    early = viewer.get(f"{path}/files/pdf")
+    assert (_refused(early), waiting["report_id"] in early.text) == ((409, "conflict"), False)
     _make(pipeline)
     made = viewer.get(path).json()
     assert (made["state"], made["attempts"], made["error_code"]) == ("success", 1, None)
