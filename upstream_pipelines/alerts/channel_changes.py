@@ -56,6 +56,19 @@ def channel_in_full(
     return ChannelInFull(**vars(state), host=host_of(url) if url is not None else None, **row)
 
 
+def channel_named(conn: Connection, customer_id: int, name: str) -> UUID:
+    """The id of a channel, by which the trail knows it: a name is free text, and the trail is for ever.
+
+    Raises:
+        NotFoundError: no channel of that name.
+    """
+    row = conn.execute(QUERIES.channel_named, {"customer_id": customer_id, "name": name}).fetchone()
+    if row is None:
+        raise NotFoundError(f"This customer has no channel {name}.")
+    found: UUID = row[0]
+    return found
+
+
 def add_webhook(
     conn: Connection, customer_id: int, name: str, url: str, settings: Settings, *, now: datetime | None = None
 ) -> tuple[UUID, str]:

@@ -654,6 +654,10 @@ UPDATE deliveries AS d
 UPDATE deliveries SET progress = progress || '{"asked_again": true}'
  WHERE customer_id = %(customer_id)s AND delivery_id = ANY (%(delivery_ids)s::uuid[]) AND state = 'dead'
 
+-- name: channel_named
+-- A channel's id; by the unique key (customer_id, name).
+SELECT channel_id FROM alert_channels WHERE customer_id = %(customer_id)s AND name = %(name)s
+
 -- name: channel_enabled
 -- Whether a channel is on; by the unique key (customer_id, name).
 SELECT enabled FROM alert_channels WHERE customer_id = %(customer_id)s AND name = %(name)s

@@ -100,8 +100,8 @@ def replace_rule(
         return kept_rule(conn, customer_id, rule_id)
 
 
-def disable_rule(conn: Connection, customer_id: int, rule_id: UUID) -> str | None:
-    """Tell nothing more by that rule; how an event goes on of which it told the opening is still told. Returns: its name, None
+def disable_rule(conn: Connection, customer_id: int, rule_id: UUID) -> bool:
+    """Tell nothing more by that rule; how an event goes on of which it told the opening is still told. Returns: False
     where it was off already.
 
     Raises:
@@ -113,9 +113,9 @@ def disable_rule(conn: Connection, customer_id: int, rule_id: UUID) -> str | Non
         if not found:
             raise NotFoundError("This customer has no such alert rule.")
         if not found[0].rule.enabled:
-            return None
+            return False
         conn.execute(QUERIES.switch_off_rule, {"customer_id": customer_id, "rule_id": rule_id})
-        return found[0].rule.name
+        return True
 
 
 def _locked(conn: Connection, customer_id: int) -> list[KeptRule]:

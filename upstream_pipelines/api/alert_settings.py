@@ -80,10 +80,9 @@ def read_rule(acting: CanRead, rule_id: UUID) -> RuleView:
 def post_rule(acting: CanManage, body: NewRule) -> RuleView:
     """It holds for what is found from now on. 409 where the name is taken, also by a rule that is off."""
     with acting.transaction() as conn:
+        # By its id, as the channels: a name is free text, and the trail is for ever.
         kept = add_rule(conn, acting.customer_id, body)
-        record(
-            conn, acting.actor, "alert_rule.made", ("alert_rule", kept.rule.name), customer_id=acting.customer_id
-        )
+        record(conn, acting.actor, "alert_rule.made", ("alert_rule", kept.rule_id), customer_id=acting.customer_id)
     return _view(kept)
 
 
@@ -99,7 +98,7 @@ def put_rule(acting: CanManage, rule_id: UUID, body: ChangedRule) -> RuleView:
             name for name in AlertRule.model_fields if getattr(before.rule, name) != getattr(kept.rule, name)
         ]
         if changed:
-            record(conn, acting.actor, "alert_rule.changed", ("alert_rule", kept.rule.name),
+            record(conn, acting.actor, "alert_rule.changed", ("alert_rule", kept.rule_id),
                    customer_id=acting.customer_id, details={"changed": changed})  # fmt: skip
     return _view(kept)
 
@@ -108,9 +107,10 @@ def put_rule(acting: CanManage, rule_id: UUID, body: ChangedRule) -> RuleView:
 def delete_rule(acting: CanManage, rule_id: UUID) -> None:
     """It is kept, because its alerts refer to it, and tells of nothing new. Switched off again it stays off."""
     with acting.transaction() as conn, named("alert rule"):
-        name = disable_rule(conn, acting.customer_id, rule_id)
-        if name is not None:
-            record(conn, acting.actor, "alert_rule.disabled", ("alert_rule", name), customer_id=acting.customer_id)
+        if disable_rule(conn, acting.customer_id, rule_id):
+            record(
+                conn, acting.actor, "alert_rule.disabled", ("alert_rule", rule_id), customer_id=acting.customer_id
+            )
 
 
 def _view(kept: KeptRule) -> RuleView:

@@ -83,7 +83,7 @@ def post_channel(acting: CanManage, body: NewWebhook) -> IssuedSecret:
     """It is on at once; rules without channels of their own go there too. Its secret is shown in this answer alone."""
     with acting.transaction() as conn:
         channel_id, secret = add_webhook(conn, acting.customer_id, body.name, body.url, acting.settings)
-        record(conn, acting.actor, "channel.made", ("channel", body.name), customer_id=acting.customer_id)
+        record(conn, acting.actor, "channel.made", ("channel", channel_id), customer_id=acting.customer_id)
         return IssuedSecret(channel=channel_in_full(conn, acting.customer_id, channel_id), secret=secret)
 
 
@@ -102,7 +102,7 @@ def post_rotation(acting: CanManage, channel_id: UUID, body: Rotation | None = N
         secret = rotate_secret(
             conn, acting.customer_id, name, overlap=timedelta() if at_once else OVERLAP, reads_secrets=False
         )
-        record(conn, acting.actor, "channel.secret_rotated", ("channel", name), customer_id=acting.customer_id,
+        record(conn, acting.actor, "channel.secret_rotated", ("channel", channel_id), customer_id=acting.customer_id,
                details={"at_once": at_once})  # fmt: skip
         return IssuedSecret(channel=channel_in_full(conn, acting.customer_id, channel_id), secret=secret)
 
@@ -118,7 +118,7 @@ def post_test(acting: CanManage, channel_id: UUID) -> AskedForTest:
     with acting.transaction() as conn, named("channel"):
         name = channel_in_full(conn, acting.customer_id, channel_id).name
         asked = ask_for_test(conn, acting.customer_id, name)
-        record(conn, acting.actor, "channel.tested", ("channel", name), customer_id=acting.customer_id)
+        record(conn, acting.actor, "channel.tested", ("channel", channel_id), customer_id=acting.customer_id)
     return AskedForTest(delivery_id=asked.delivery_id, alert_id=asked.alert_id)
 
 
@@ -130,9 +130,8 @@ def post_test(acting: CanManage, channel_id: UUID) -> AskedForTest:
 def post_off(acting: CanManage, channel_id: UUID) -> ChannelInFull:
     """What is due there is given up; what comes goes to the other channels, or is held back where none is on."""
     with acting.transaction() as conn, named("channel"):
-        name = channel_in_full(conn, acting.customer_id, channel_id).name
         if disable_channel(conn, acting.customer_id, channel_id):
-            record(conn, acting.actor, "channel.disabled", ("channel", name), customer_id=acting.customer_id)
+            record(conn, acting.actor, "channel.disabled", ("channel", channel_id), customer_id=acting.customer_id)
         return channel_in_full(conn, acting.customer_id, channel_id)
 
 
@@ -146,5 +145,5 @@ def post_on(acting: CanManage, channel_id: UUID) -> ChannelInFull:
     with acting.transaction() as conn, named("channel"):
         name = channel_in_full(conn, acting.customer_id, channel_id).name
         enable_channel(conn, acting.customer_id, name)
-        record(conn, acting.actor, "channel.enabled", ("channel", name), customer_id=acting.customer_id)
+        record(conn, acting.actor, "channel.enabled", ("channel", channel_id), customer_id=acting.customer_id)
         return channel_in_full(conn, acting.customer_id, channel_id)

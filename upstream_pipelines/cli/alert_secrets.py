@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from upstream_pipelines.alerts.channel_changes import channel_named
 from upstream_pipelines.cli.operator import acting, audited
 from upstream_pipelines.cli.output import Json, out, print_json, short_command_settings
 from upstream_pipelines.customers.store import get_customer
@@ -34,7 +35,13 @@ def rotate_secret(
     with acting(settings) as conn:
         customer = get_customer(conn, slug)
         secret = rotate(conn, customer.customer_id, channel, overlap=overlap)
-        audited(conn, customer, "channel.secret_rotated", ("channel", channel), at_once=at_once)
+        audited(
+            conn,
+            customer,
+            "channel.secret_rotated",
+            ("channel", channel_named(conn, customer.customer_id, channel)),
+            at_once=at_once,
+        )
     if json:
         print_json({"channel": channel, "secret": secret, "overlap_hours": overlap.total_seconds() / 3600})
         return

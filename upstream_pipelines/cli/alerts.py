@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from upstream_pipelines.alerts.channel_changes import channel_named
 from upstream_pipelines.alerts.content import wording_of
 from upstream_pipelines.alerts.life import minute
 from upstream_pipelines.alerts.overview import DEAD_FOR
@@ -123,7 +124,7 @@ def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the 
     with acting(settings) as conn:
         customer = get_customer(conn, slug)
         enable_channel(conn, customer.customer_id, channel)
-        audited(conn, customer, "channel.enabled", ("channel", channel))
+        audited(conn, customer, "channel.enabled", ("channel", channel_named(conn, customer.customer_id, channel)))
     out.print(f"Channel {channel} is on.")
 
 
@@ -150,7 +151,13 @@ def resend(
             resent = resend_all(
                 conn, customer.customer_id, channel, None if every else datetime.now(UTC) - DEAD_FOR
             )
-            audited(conn, customer, "channel.resent", ("channel", channel), deliveries=resent.due)
+            audited(
+                conn,
+                customer,
+                "channel.resent",
+                ("channel", channel_named(conn, customer.customer_id, channel)),
+                deliveries=resent.due,
+            )
             said = _resent(slug, channel, resent)
         elif delivery is not None:
             delivery_id = resend_delivery(conn, customer.customer_id, delivery)

@@ -60,7 +60,7 @@ def try_channel(
     """
     with conn.transaction():
         asked = ask_for_test(conn, customer_id, name)
-        record(conn, actor, "channel.tested", ("channel", name), customer_id=customer_id)
+        record(conn, actor, "channel.tested", ("channel", asked.channel_id), customer_id=customer_id)
     key: dict[str, object] = {"customer_id": customer_id, "delivery_id": asked.delivery_id}
     end = time.monotonic() + patience_seconds
     while True:

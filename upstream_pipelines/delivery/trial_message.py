@@ -20,10 +20,11 @@ QUERIES = load_queries(__package__)
 
 @dataclass(frozen=True)
 class AskedTest:
-    """A test that is due now: its message and alert, the kind of its channel, the customer's slug."""
+    """A test that is due now: its message and alert, its channel and of which kind that is, the customer's slug."""
 
     delivery_id: UUID
     alert_id: UUID
+    channel_id: UUID
     kind: str
     slug: str
 
@@ -44,7 +45,7 @@ def ask_for_test(conn: Connection, customer_id: int, name: str) -> AskedTest:
             )
         channel_id, kind, enabled, reason, slug = found
         require(conn, CustomerKey(customer_id, slug), "alerts")
-        asked = AskedTest(uuid4(), uuid4(), kind, slug)
+        asked = AskedTest(uuid4(), uuid4(), channel_id, kind, slug)
         key = {"channel_id": channel_id, "alert_id": asked.alert_id, "delivery_id": asked.delivery_id}
         name_customer(conn, customer_id)
         if not enabled or conn.execute(QUERIES.write_test, key).fetchone() != (True,):

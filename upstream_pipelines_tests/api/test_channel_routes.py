@@ -84,7 +84,7 @@ def test_a_webhook_is_made_and_its_secret_is_shown_once(log_in: LogIn, pipeline:
         assert "ZEBRAFISH" not in answer.text
     assert admin.post(f"{ACME}/channels", json={"name": "a\u0000", "url": URL}).status_code == 422
     acts = admin.get(f"{ACME}/audit", params={"entity_kind": "channel"}).json()["acts"]
-    assert [(act["action"], act["entity_id"]) for act in acts] == [("channel.made", "hook")]
+    assert [(act["action"], act["entity_id"]) for act in acts] == [("channel.made", channel_id)]
 
 
 def test_a_secret_is_replaced_and_both_sign_for_a_day_or_the_new_one_alone(
@@ -109,6 +109,7 @@ def test_a_secret_is_replaced_and_both_sign_for_a_day_or_the_new_one_alone(
     assert len({made["secret"], second.json()["secret"], third["secret"]}) == 3
     acts = admin.get(f"{ACME}/audit", params={"action": "channel.secret_rotated"}).json()["acts"]
     assert [act["details"] for act in acts] == [{"at_once": True}, {"at_once": False}]
+    assert {act["entity_id"] for act in acts} == {made["channel"]["channel_id"]}
     assert "whsec_" not in str(acts)
     pipeline.execute("UPDATE alert_channels SET kind = 'email', secret = NULL WHERE name = 'hook'")
     assert admin.post(f"{path}/rotate-secret").status_code == 409
@@ -133,6 +134,7 @@ def test_a_test_of_a_channel_waits_in_the_outbox_for_the_worker(log_in: LogIn, p
     assert (off.status_code, off.json()["code"]) == (409, "conflict")
     acts = admin.get(f"{ACME}/audit", params={"entity_kind": "channel"}).json()["acts"]
     assert [act["action"] for act in acts] == ["channel.disabled", "channel.tested", "channel.made"]
+    assert {act["entity_id"] for act in acts} == {made["channel_id"]}
 
 
 def test_a_channel_is_switched_off_by_hand_and_on_again_with_what_waited_for_it(
@@ -158,6 +160,7 @@ def test_a_channel_is_switched_off_by_hand_and_on_again_with_what_waited_for_it(
     assert held.fetchone() == (True,)
     acts = admin.get(f"{ACME}/audit", params={"entity_kind": "channel", "limit": 2}).json()["acts"]
     assert [act["action"] for act in acts] == ["channel.enabled", "channel.disabled"]
+    assert {act["entity_id"] for act in acts} == {on["channel_id"]}
 
 
 def test_channels_of_another_customer_are_not_found_and_stay_as_they_are(

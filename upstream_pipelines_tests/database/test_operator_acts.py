@@ -81,6 +81,12 @@ def test_a_first_owner_is_invited_logs_in_and_is_disabled(pipeline: Connection) 
         _said("audit", "acme", "--since", "yesterday")
 
 
+def _channel(pipeline: Connection) -> str:
+    row = pipeline.execute("SELECT channel_id::text FROM alert_channels WHERE name = 'hook'").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
 def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_failed_does_not(
     pipeline: Connection, tmp_path: Path
 ) -> None:
@@ -125,6 +131,9 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
     assert acts[2][2] == acts[3][2] == info["token_id"]
     assert f'"prefix": "{made[:12]}"' in acts[2][3]
     assert made not in repr(acts)
+    assert {act[2] for act in acts if act[0].startswith("channel.")} == {_channel(pipeline)}, (
+        "a name may be a patient's"
+    )
 
 
 def test_what_is_sent_looked_at_and_taken_by_command_stands_in_the_trail(
@@ -160,7 +169,7 @@ def test_what_is_sent_looked_at_and_taken_by_command_stands_in_the_trail(
             _said(*failing)
     acts = pipeline.execute("SELECT action, entity_kind, entity_id, details FROM audit_log ORDER BY at").fetchall()
     assert acts == [
-        ("upload.accepted", "upload", upload_id, {"source": "csv"}), ("channel.tested", "channel", "hook", {}),
+        ("upload.accepted", "upload", upload_id, {"source": "csv"}), ("channel.tested", "channel", _channel(pipeline), {}),
         ("delivery.requested", "customer", "acme", {}),
         ("look.requested", "customer", "acme", {"first": "2026-05-01", "last": "2026-05-02"}),
         ("placebo.requested", "customer", "acme", {"night": "2026-05-02", "looks": 14}),
