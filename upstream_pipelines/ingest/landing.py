@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 from uuid import UUID
@@ -135,6 +136,30 @@ def put_away(settings: Settings, slug: str, upload_id: UUID, outcome: Literal["d
     moved = files[0].rename(folder / files[0].name)
     taken.rmdir()
     return UPath(moved)
+
+
+def left_alone(settings: Settings, slug: str, before: datetime) -> list[UUID]:
+    """The ids of uploads, known or not, for which a folder lies in `.uploads` where nothing was written since then.
+
+    Raises:
+        OSError: the landing zone cannot be read.
+    """
+    uploads = UPath(settings.landing_root) / slug / ".uploads"
+    # A link leads to what is not the platform's.
+    if uploads.is_symlink() or not uploads.exists():
+        return []
+    found = []
+    for folder in uploads.iterdir():
+        try:
+            upload_id = UUID(folder.name)
+            # A file that is being written is younger than its folder; in an object store folders have no time at all.
+            newest = max(float(path.stat().st_mtime) for path in (folder, *folder.iterdir()))
+        except (ValueError, FileNotFoundError, NotADirectoryError):
+            continue  # not the platform's, or moved between the listing and here
+        # 0: the store does not say.
+        if str(upload_id) == folder.name and 0 < newest < before.timestamp():
+            found.append(upload_id)
+    return found
 
 
 def delete_folder(settings: Settings, slug: str, *below: str) -> int:

@@ -16,13 +16,15 @@ from upstream_pipelines.customers.idempotency import KEPT_DAYS
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.errors import UpstreamError
-from upstream_pipelines.ingest.landing import delete_folder
+from upstream_pipelines.ingest.landing import delete_folder, left_alone
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
 
 # Rows of a statement, which is a transaction: a tenth of a second, so that nothing waits for one.
 BATCH_ROWS = 10_000
+# Files that were written and never registered, because the API was killed between: no request takes so long.
+_UNREGISTERED_DAYS = 1
 # A file of a report is some 50 rows of PostgreSQL's own, of 2 kB each.
 _BATCH_FILES = 200
 
@@ -103,10 +105,19 @@ def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bo
         people = _count(conn, QUERIES.count_people, before) if dry_run else _delete_people(conn, before)
     cleaned.append(Cleaned("people who left", settings.retain_people_days, people))
     before = oldest_kept(now, settings.retain_files_days)
-    files = 0
+    files = left = 0
     if before is not None:
-        files = _count(conn, QUERIES.count_files, before) if dry_run else _delete_files(conn, settings, before)
-    return [*cleaned, Cleaned("files that were read", settings.retain_files_days, files)]
+        files, left = (
+            (_count(conn, QUERIES.count_files, before), 0) if dry_run else _delete_files(conn, settings, before)
+        )
+    cleaned.append(Cleaned("files that were read", settings.retain_files_days, files))
+    strays, stay = _delete_strays(conn, settings, now - timedelta(days=_UNREGISTERED_DAYS), dry_run=dry_run)
+    if left + stay:
+        raise FilesLeftError(
+            f"{left + stay} files of the landing zone could not be deleted, {files + strays} were. Let this account write there, "
+            "then run `upstream cleanup` again."
+        )
+    return [*cleaned, Cleaned("files of no upload", _UNREGISTERED_DAYS, strays)]
 
 
 def in_batches(delete: Callable[[], int], batch: int) -> int:
@@ -141,7 +152,8 @@ def _delete_people(conn: Connection, before: datetime) -> int:
     return in_batches(batch, BATCH_ROWS)
 
 
-def _delete_files(conn: Connection, settings: Settings, before: datetime) -> int:
+def _delete_files(conn: Connection, settings: Settings, before: datetime) -> tuple[int, int]:
+    """How many were deleted, and how many could not be."""
     deleted = left = 0
     after: dict[str, Any] = {"customer_id": 0, "upload_id": UUID(int=0)}
     while True:
@@ -158,10 +170,25 @@ def _delete_files(conn: Connection, settings: Settings, before: datetime) -> int
             conn.execute(QUERIES.forget_file, after)
             deleted += 1
         if len(batch) < BATCH_ROWS:
-            break
-    if left:
-        raise FilesLeftError(
-            f"{left} files of the landing zone could not be deleted, {deleted} were. Let this account write there, then run "
-            "`upstream cleanup` again."
-        )
-    return deleted
+            return deleted, left
+
+
+def _delete_strays(conn: Connection, settings: Settings, before: datetime, *, dry_run: bool) -> tuple[int, int]:
+    """The same of folders in `.uploads` that belong to no upload, one that cannot be read among those that stay; in a dry run nothing is deleted."""
+    deleted = left = 0
+    for customer_id, slug in conn.execute(QUERIES.customers_with_folders).fetchall():
+        try:
+            ids = left_alone(settings, slug, before)
+        except OSError:
+            left += 1
+            continue
+        known = conn.execute(QUERIES.known_uploads, {"customer_id": customer_id, "upload_ids": ids}).fetchall()
+        for upload_id in set(ids) - {row[0] for row in known}:
+            try:
+                if not dry_run:
+                    delete_folder(settings, slug, ".uploads", str(upload_id))
+            except OSError:
+                left += 1
+                continue
+            deleted += 1
+    return deleted, left

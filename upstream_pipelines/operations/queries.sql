@@ -236,6 +236,14 @@ SELECT u.customer_id, u.upload_id, c.slug FROM uploads AS u JOIN customers AS c 
 -- Its file is gone (primary key).
 UPDATE uploads SET location = NULL WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
+-- name: customers_with_folders
+-- All customers, each of which may have a folder in the landing zone.
+SELECT customer_id, slug FROM customers ORDER BY customer_id;
+
+-- name: known_uploads
+-- Which of these ids are uploads of the customer (primary key).
+SELECT upload_id FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = ANY(%(upload_ids)s);
+
 -- name: columns_of_table
 -- In their order. Catalogue.
 SELECT attname FROM pg_attribute

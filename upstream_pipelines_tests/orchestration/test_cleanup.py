@@ -1,9 +1,11 @@
 """Retention: what is old goes, what is needed stays, in the product's tables, the landing zone and Dagster's storage."""
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import psycopg
@@ -72,6 +74,16 @@ def _deletes() -> None:
 @pytest.fixture
 def settings(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return with_dagster_of_its_own(settings, monkeypatch)
+
+
+def _leave(settings: Settings, upload_id: object, folder_hours: int, file_hours: int) -> None:
+    """A file as the API writes it before its upload is registered, so old."""
+    folder = Path(settings.landing_root) / "acme" / ".uploads" / str(upload_id)
+    folder.mkdir(parents=True)
+    (folder / "march.csv").write_text(HEADER)
+    for path, hours in ((folder / "march.csv", file_hours), (folder, folder_hours)):
+        then = (datetime.now(UTC) - timedelta(hours=hours)).timestamp()
+        os.utime(path, (then, then))
 
 
 def _count(conn: psycopg.Connection, table: str) -> int:
@@ -195,7 +207,7 @@ def _fill(conn: Connection, settings: Settings) -> None:
 OLDER = {
     "rejected rows": 1, "webhook bodies": 1, "messages with their attempts": 1, "expired tokens": 1, "ended log-ins": 2,
     "answers kept for idempotency keys": 1, "expired invitations": 1, "people who left": 1, "files that were read": 2,
-    "files of reports": 2,
+    "files of reports": 2, "files of no upload": 1,
 }  # fmt: skip
 
 
@@ -204,6 +216,13 @@ def test_what_is_old_goes_and_what_is_needed_stays(
 ) -> None:
     """Most likely wrong: the message of an event that goes on, whose end is told where its opening arrived."""
     _fill(pipeline, settings)
+    # What a killed API left, what was left lately, what is being written still, and what waits to be read.
+    (waiting,) = pipeline.execute("SELECT upload_id FROM uploads WHERE status = 'received'").fetchall()
+    left, lately, writing = uuid4(), uuid4(), uuid4()
+    for upload_id, folder_hours, file_hours in (
+        (left, 25, 25), (lately, 23, 23), (writing, 25, 1), (waiting[0], 999, 999),
+    ):  # fmt: skip
+        _leave(settings, upload_id, folder_hours, file_hours)
     now = datetime.now(UTC)
     kept = {
         table: _count(pipeline, table)
@@ -215,6 +234,8 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     monkeypatch.setattr(cleanup, "BATCH_ROWS", 1)
     assert cleanup.clean_up(pipeline, settings, now) == dry
     assert [one.older for one in cleanup.clean_up(pipeline, settings, now)] == [0] * len(OLDER)
+    uploads = Path(settings.landing_root) / "acme" / ".uploads"
+    assert {folder.name for folder in uploads.iterdir()} == {str(one) for one in (lately, writing, waiting[0])}
     assert {table: _count(pipeline, table) for table in kept} == kept
     assert {table: _count(pipeline, table) for table in ("rejected_rows", "webhook_inbox", "ingestion_tokens", "report_files")} == {
         "rejected_rows": 1, "webhook_inbox": 2, "ingestion_tokens": 2, "report_files": 2,
@@ -229,7 +250,7 @@ def test_what_is_old_goes_and_what_is_needed_stays(
         ).fetchall()
         assert left == [("ended lately",), ("goes on",), ("owed",), ("waits",)], table
     files = {path.name for path in Path(settings.landing_root).rglob("*") if path.is_file()}
-    assert files == {"new.csv", "new-refused.csv"}
+    assert files == {"new.csv", "new-refused.csv", "march.csv"}
     names = pipeline.execute("SELECT file_name FROM uploads WHERE location IS NOT NULL ORDER BY 1").fetchall()
     assert names == [("new-refused.csv",), ("new.csv",)]
     # The same bytes are known without their file.
