@@ -218,9 +218,9 @@ def test_what_is_old_goes_and_what_is_needed_stays(
     _fill(pipeline, settings)
     # What a killed API left, what was left lately, what is being written still, and what waits to be read.
     (waiting,) = pipeline.execute("SELECT upload_id FROM uploads WHERE status = 'received'").fetchall()
-    left, lately, writing = uuid4(), uuid4(), uuid4()
+    stray, lately, writing = uuid4(), uuid4(), uuid4()
     for upload_id, folder_hours, file_hours in (
-        (left, 25, 25), (lately, 23, 23), (writing, 25, 1), (waiting[0], 999, 999),
+        (stray, 25, 25), (lately, 23, 23), (writing, 25, 1), (waiting[0], 999, 999),
     ):  # fmt: skip
         _leave(settings, upload_id, folder_hours, file_hours)
     now = datetime.now(UTC)
