@@ -22,6 +22,8 @@ from upstream_pipelines.notes import checked_note
 
 Judgement = Literal["noise", "real", "needs_follow_up"]
 _LARGEST = Decimal("999999999999.99")
+# Each decision over an alert, and each list of them, reads all that hold.
+MOST_SILENCES = 500
 _CODES = {*get_args(Kind), *get_args(Signal)}
 
 
@@ -80,6 +82,7 @@ def silence(
     Raises:
         InvalidInputError: nothing or both is named, the end is not ahead, or the reason may be about a patient.
         NotFoundError, ConflictError: no alert, or more than one, whose id begins so.
+        ConflictError: as many silences hold as may.
     """
     now = now or datetime.now(UTC)
     if (alert is None) == (payer is None and signal is None):
@@ -100,9 +103,13 @@ def silence(
                 "reason": checked_note(reason, "reason"),
                 "created_by": created_by,
                 "now": now,
+                "most": MOST_SILENCES,
             },
         ).fetchone()
-        assert made is not None
+        if made is None:
+            raise ConflictError(
+                f"{MOST_SILENCES} silences hold already, as many as may. Lift some, or silence a payer or a signal as a whole."
+            )
         (kept,) = _silences(conn, customer_id, now, made[0])
         return kept
 

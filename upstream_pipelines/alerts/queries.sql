@@ -804,9 +804,11 @@ SELECT alert_id, fingerprint FROM alerts
  WHERE customer_id = %(customer_id)s AND alert_id::text LIKE %(begins)s LIMIT 2
 
 -- name: insert_silence
--- A silence, with what it holds back.
+-- A silence, with what it holds back; none where as many hold as may. By the key's first column.
 INSERT INTO alert_silences (customer_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at)
-VALUES (%(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(reason)s, %(created_by)s, %(now)s)
+SELECT %(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(reason)s, %(created_by)s, %(now)s
+ WHERE (SELECT count(*) FROM alert_silences
+         WHERE customer_id = %(customer_id)s AND lifted_at IS NULL AND ends_at > %(now)s) < %(most)s
 RETURNING silence_id
 
 -- name: silences_of

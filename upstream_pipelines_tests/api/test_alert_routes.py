@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 
+from upstream_pipelines.alerts import feedback
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import list_alerts, sync_channels, sync_rules, write_quality_alert
 from upstream_pipelines.customers.roles import Role
@@ -151,7 +152,9 @@ def test_messages_are_listed_in_pages_by_state_channel_and_alert_without_address
     assert not {one["delivery_id"] for one in theirs} & {one["delivery_id"] for one in whole}
 
 
-def test_silences_are_made_listed_and_ended(told: dict[str, Any], log_in: LogIn) -> None:
+def test_silences_are_made_listed_and_ended_and_are_not_more_than_may_be(
+    told: dict[str, Any], log_in: LogIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     admin = log_in("acme", Role.ADMIN)
     one = admin.post(
         f"{ACME}/silences", json={"payer": "Aetna", "signal": "volume", "hours": 2, "reason": "known outage"}
@@ -169,6 +172,9 @@ def test_silences_are_made_listed_and_ended(told: dict[str, Any], log_in: LogIn)
     for wrong in ({"hours": 1}, {"payer": "A", "hours": 0}, {"payer": "A", "hours": 9000}, {"payer": "A"},
                   {"payer": "A", "alert_id": told["alert_id"], "hours": 1}, {"signal": "none", "hours": 1}):  # fmt: skip
         assert admin.post(f"{ACME}/silences", json=wrong).status_code == 422, wrong
+    monkeypatch.setattr(feedback, "MOST_SILENCES", 2)
+    full = admin.post(f"{ACME}/silences", json={"payer": "Cigna", "hours": 1})
+    assert (full.status_code, full.json()["code"]) == (409, "conflict")
     assert admin.delete(f"{ACME}/silences/{one['silence_id']}").status_code == 204
     assert admin.delete(f"{ACME}/silences/{one['silence_id']}").status_code == 404
     assert [silence["silence_id"] for silence in admin.get(f"{ACME}/silences").json()] == [same["silence_id"]]
