@@ -2,8 +2,9 @@
 
 Each route says whom it is for by one dependency: `AuthenticatedCaller` and its like (an ingestion token),
 `AuthenticatedPerson` or `ChangingOneself` (whoever is logged in), `require(Action...)`, for which `CanRead` and its like stand
-(a member of the customer in the path whose role allows it), `CanOperate` and `CanSignUp` (the platform's operator), or `CanReadOrOperate` and `CanSendOrOperate` (either). Routes
-without one stand on the list in the structural test. Not here: issuing tokens, checking passwords, what roles allow.
+(a member of the customer in the path whose role allows it), `CanOperate` and `CanSignUp` (the platform's operator), or
+`CanReadOrOperate` and `CanSendOrOperate` (either). Routes without one stand on the list in the structural test. Not here: issuing
+tokens, checking passwords, what roles allow.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from uuid import UUID
 
 from fastapi import Depends, Path, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.security.utils import get_authorization_scheme_param
 
 from upstream_pipelines.api.problems import ProblemError
 from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address, spend_log_in
 from upstream_pipelines.customers.audit import Actor
+from upstream_pipelines.customers.members import role_of
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
-from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person
+from upstream_pipelines.customers.sessions import LoggedIn, authenticate_person, still_runs
 from upstream_pipelines.customers.store import active_customer
 from upstream_pipelines.customers.tokens import Caller, authenticate
 from upstream_pipelines.db.engine import Connection, connect, principal_transaction
@@ -86,6 +89,7 @@ class Acting(Principal):
     """A member at work in a customer: who, and in which role."""
 
     customer_id: int
+    person_id: UUID
     slug: str
     role: Role
     who: LoggedIn
@@ -94,6 +98,16 @@ class Acting(Principal):
     def customer(self) -> CustomerKey:
         """The customer, as the domain's functions take it."""
         return CustomerKey(self.customer_id, self.slug)
+
+    def require_still(self, request: Request, conn: Connection, action: Action) -> None:
+        """Ask again in the transaction of what is done; refused as it was at the beginning.
+
+        The access token may have run out while the body came, for it lives for 30 minutes; the log-in must not have ended.
+        """
+        if not still_runs(conn, self.who):
+            raise _no_log_in(request)
+        active = active_customer(conn, self.slug) == self.customer_id
+        _require_role(role_of(conn, self.customer_id, self.person_id) if active else None, action)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +121,11 @@ class Operating(Principal):
     def customer(self) -> CustomerKey:
         """The customer, as the domain's functions take it."""
         return CustomerKey(self.customer_id, self.slug)
+
+    def require_still(self, _request: Request, conn: Connection, _action: Action) -> None:
+        """Ask again whether the customer is active, as of a member."""
+        if active_customer(conn, self.slug) != self.customer_id:
+            raise _no_such_customer()
 
 
 @dataclass(frozen=True)
@@ -142,13 +161,24 @@ def _token(rate: RateClass) -> Callable[..., Caller]:
             with connect(request.app.state.settings, "upstream_api") as conn:
                 caller = authenticate(conn, credentials.credentials)
         if caller is None:
-            raise _refused(request, "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, "
-                           "expired or revoked.")  # fmt: skip
+            raise _no_token(request)
         limits_of(request).spend(request, rate, f"token {caller.token_id}")
         return caller
 
     caller_of.rule = "token"  # type: ignore[attr-defined]
     return caller_of
+
+
+def require_token_still(request: Request, conn: Connection) -> None:
+    """Ask of the request's ingestion token again, in the transaction of what is done; refused as it was at the beginning."""
+    _scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+    if authenticate(conn, token) is None:
+        raise _no_token(request)
+
+
+def _no_token(request: Request) -> ProblemError:
+    return _refused(request, "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, expired or "
+                    "revoked.")  # fmt: skip
 
 
 def _require_person(
@@ -186,10 +216,14 @@ def _logged_in(
         with connect(request.app.state.settings, "upstream_api") as conn:
             who = authenticate_person(conn, credentials.credentials, slug)
     if who is None:
-        raise _refused(request, "Log in at /api/v1/auth/login and send the access token as `Authorization: Bearer "
-                       "upa_...`. It may be wrong, expired or ended.")  # fmt: skip
+        raise _no_log_in(request)
     limits_of(request).spend(request, rate, f"person {who.person_id}")
     return who
+
+
+def _no_log_in(request: Request) -> ProblemError:
+    return _refused(request, "Log in at /api/v1/auth/login and send the access token as `Authorization: Bearer upa_...`. It "
+                    "may be wrong, expired or ended.")  # fmt: skip
 
 
 def _refused(request: Request, detail: str) -> ProblemError:
@@ -215,22 +249,26 @@ def require(action: Action, rate: RateClass | None = None) -> Callable[..., Acti
     ) -> Acting:
         # PostgreSQL takes no NUL in a text; no customer has one in its slug.
         who = _logged_in(request, credentials, slug.replace("\0", " "), of_class)
-        if who.customer_id is None or who.role is None:
-            raise ProblemError(404, "not_found", "You are a member of no customer of that slug.")
-        if not allowed(who.role, action):
-            raise ProblemError(
-                403, "forbidden", f"Your role, {who.role}, does not allow this. Ask an admin or an owner."
-            )
+        role = _require_role(who.role, action)
+        assert who.customer_id is not None
         settings: Settings = request.app.state.settings
         actor = Actor("person", str(who.person_id), who.email, request.state.request_id)
         return Acting(
             customer_id=who.customer_id, person_id=who.person_id, actor=actor, settings=settings, slug=slug,
-            role=who.role, who=who,
+            role=role, who=who,
         )  # fmt: skip
 
     # What the structural test reads.
     member.rule = action  # type: ignore[attr-defined]
     return member
+
+
+def _require_role(role: Role | None, action: Action) -> Role:
+    if role is None:
+        raise ProblemError(404, "not_found", "You are a member of no customer of that slug.")
+    if not allowed(role, action):
+        raise ProblemError(403, "forbidden", f"Your role, {role}, does not allow this. Ask an admin or an owner.")
+    return role
 
 
 def _operator(
@@ -244,10 +282,14 @@ def _operator(
     with connect(settings, "upstream_api") as conn:
         customer_id = active_customer(conn, slug.replace("\0", " "))
     if customer_id is None:
-        raise ProblemError(404, "not_found", "There is no active customer of that slug.")
+        raise _no_such_customer()
     return Operating(
         customer_id=customer_id, person_id=None, actor=_operators_actor(request), settings=settings, slug=slug
     )  # fmt: skip
+
+
+def _no_such_customer() -> ProblemError:
+    return ProblemError(404, "not_found", "There is no active customer of that slug.")
 
 
 def _is_operator(settings: Settings, credentials: HTTPAuthorizationCredentials | None) -> bool:

@@ -9,13 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from upstream_pipelines.api.authentication import AuthenticatedCaller, CanSendOrOperate, UploadingCaller
+from upstream_pipelines.api.authentication import (
+    AuthenticatedCaller,
+    CanSendOrOperate,
+    UploadingCaller,
+    require_token_still,
+)
 from upstream_pipelines.api.bodies import chunks
 from upstream_pipelines.api.incoming_file import IncomingFile, unwritable
 from upstream_pipelines.api.multipart import FileForm
@@ -26,6 +32,7 @@ from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.idempotency import FirstAnswer, KeyedRequest, hold_key, keep_answer
 from upstream_pipelines.customers.models import CustomerKey
+from upstream_pipelines.customers.roles import Action
 from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.errors import ConflictError, DatabaseUnavailableError, ForbiddenError
 from upstream_pipelines.ingest.inbox import StoredFile, UploadStatus, find_upload, register_uploaded_file
@@ -78,7 +85,10 @@ async def receive_file(
         with connect(settings, "upstream_api") as conn, customer_transaction(conn, caller.customer_id):
             yield conn
 
-    sender = _Sender(customer, caller.actor(request.state.request_id), transaction, token_id=caller.token_id)
+    sender = _Sender(
+        customer, caller.actor(request.state.request_id), transaction, partial(require_token_still, request),
+        token_id=caller.token_id,
+    )  # fmt: skip
     return await _accepted(request, response, sender, idempotency_key)
 
 
@@ -95,7 +105,10 @@ async def post_upload(
     """Answers 202 once the file is wholly stored and registered; loading it follows. Who sent it stands in the trail, also an
     operator. With an Idempotency-Key the request is the same where the file's name and bytes are.
     """
-    one = _Sender(sender.customer, sender.actor, sender.transaction, person_id=sender.person_id)
+    one = _Sender(
+        sender.customer, sender.actor, sender.transaction,
+        lambda conn: sender.require_still(request, conn, Action.WORK), person_id=sender.person_id,
+    )  # fmt: skip
     return await _accepted(request, response, one, idempotency_key)
 
 
@@ -118,6 +131,8 @@ class _Sender:
     customer: CustomerKey
     actor: Actor
     transaction: Callable[[], AbstractContextManager[Connection]]
+    # Whether they may still send: the file may have come for hours.
+    require_still: Callable[[Connection], None]
     person_id: UUID | None = None
     token_id: UUID | None = None
 
@@ -197,13 +212,13 @@ def _require_on(sender: _Sender) -> None:
 
 @contextmanager
 def _kept_if_registered(sent: _SentFile) -> Iterator[None]:
-    """Removes a file that is certainly no upload: nothing was sent to the database yet, or it refused the upload.
+    """Removes a file that is certainly no upload: nothing was sent to the database yet, or the upload was refused.
 
     After any other error the commit may have happened, and a registered upload must not lose its file.
     """
     try:
         yield
-    except (DatabaseUnavailableError, ConflictError, ForbiddenError):
+    except (DatabaseUnavailableError, ConflictError, ForbiddenError, ProblemError):
         sent.incoming.discard()
         raise
 
@@ -222,6 +237,7 @@ def _asked(request: Request, sender: _Sender, sent: _SentFile, key: str) -> Keye
 def _register_once(sender: _Sender, sent: _SentFile, asked: KeyedRequest | None, made: Receipt) -> Receipt:
     """`made`, or the first answer to a request of that key, for which the file that came again is removed."""
     with _kept_if_registered(sent), sender.transaction() as conn:
+        sender.require_still(conn)
         first = hold_key(conn, asked) if asked is not None else None
         if first is None:
             register_uploaded_file(conn, sender.customer, sender.actor, sent.stored, sender.token_id)

@@ -177,6 +177,12 @@ def get_member(conn: Connection, customer_id: int, person_id: UUID) -> Member:
     return member
 
 
+def role_of(conn: Connection, customer_id: int, person_id: UUID) -> Role | None:
+    """The role of a person who has joined; None for everybody else."""
+    member = _find(conn, customer_id, person_id)
+    return member.role if member is not None and member.joined_at is not None else None
+
+
 def member_of_email(conn: Connection, customer_id: int, email: str) -> Member:
     """The same by e-mail, in whichever case.
 

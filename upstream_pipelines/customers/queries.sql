@@ -136,6 +136,11 @@ SELECT person_id, email, session_id, reused
 UPDATE login_sessions SET ended_at = now(), ending = %(ending)s
  WHERE session_id = %(session_id)s AND ended_at IS NULL;
 
+-- name: running_session
+-- A log-in of the person of the transaction that has not ended (primary keys).
+SELECT 1 FROM login_sessions AS s JOIN people AS p USING (person_id)
+ WHERE s.session_id = %(session_id)s AND s.ended_at IS NULL AND p.disabled_at IS NULL;
+
 -- name: authenticate_person
 -- Whose access token it is, and the role in the customer of that slug.
 SELECT person_id, email, session_id, customer_id, role FROM authenticate_person(%(token_sha256)s, %(slug)s);

@@ -138,6 +138,13 @@ def authenticate_person(conn: Connection, access_token: str, slug: str | None = 
     return LoggedIn(person_id, email, session_id, customer_id, Role(role) if role is not None else None)
 
 
+def still_runs(conn: Connection, who: LoggedIn) -> bool:
+    """Whether the log-in has not ended, nor its person been disabled, since it was asked; in a transaction of the person. An access
+    token of it may have run out meanwhile.
+    """
+    return conn.execute(QUERIES.running_session, {"session_id": who.session_id}).fetchone() is not None
+
+
 def log_out(conn: Connection, who: LoggedIn, *, request_id: str | None = None) -> None:
     """End a log-in with all its tokens."""
     with person_transaction(conn, who.person_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -172,3 +173,48 @@ def test_a_file_of_a_token_is_one_upload_for_its_key_whichever_address_it_comes_
     assert (other.status_code, other.json()["code"]) == (422, "idempotency_key_reused")
     assert operator.post(PEOPLES, files=_form(), headers=KEY).status_code == 202, "the key of somebody else"
     assert len(_files(settings)) == 2
+
+
+def test_whoever_may_send_no_longer_when_the_file_has_come_gets_nothing_in(
+    acme: httpx.Client, operator: httpx.Client, log_in: LogIn, settings: Settings, pipeline: Connection
+) -> None:
+    """The right is taken while the file is half there; the refusal is that of who never had it."""
+    analyst = log_in("acme", Role.ANALYST)
+
+    def send(client: httpx.Client, path: str, *meanwhile: str) -> tuple[int, str]:
+        def body() -> Iterator[bytes]:
+            yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a.csv"\r\n\r\n' + CSV
+            until = time.monotonic() + 20
+            while not _files(settings):
+                assert time.monotonic() < until, "the file is not begun"
+                time.sleep(0.005)
+            for statement in meanwhile:
+                pipeline.execute(statement)
+            yield CSV + b"\r\n--B--\r\n"
+
+        answer = client.post(path, content=body(), headers={"Content-Type": "multipart/form-data; boundary=B"})
+        return answer.status_code, answer.json().get("code", "")
+
+    disabled, active = "UPDATE customers SET status = 'disabled'", "UPDATE customers SET status = 'active'"
+    for client, path, taken, given, refusal in (
+        (analyst, PEOPLES, "UPDATE members SET role = 'viewer'", "UPDATE members SET role = 'analyst'", (403, "forbidden")),
+        (analyst, PEOPLES, "UPDATE members SET joined_at = NULL", "UPDATE members SET joined_at = now()", (404, "not_found")),
+        (analyst, PEOPLES, "UPDATE people SET disabled_at = now()", "UPDATE people SET disabled_at = NULL", (401, "unauthorized")),
+        (analyst, PEOPLES, "UPDATE login_sessions SET ended_at = now(), ending = 'logout'",
+         "UPDATE login_sessions SET ended_at = NULL, ending = NULL", (401, "unauthorized")),
+        (analyst, PEOPLES, disabled, active, (404, "not_found")),
+        (operator, PEOPLES, disabled, active, (404, "not_found")),
+        (acme, SYSTEMS, disabled, active, (401, "unauthorized")),
+        (acme, SYSTEMS, "UPDATE ingestion_tokens SET revoked_at = now()", "UPDATE ingestion_tokens SET revoked_at = NULL",
+         (401, "unauthorized")),
+        (acme, SYSTEMS, "UPDATE ingestion_tokens SET expires_at = now()", "UPDATE ingestion_tokens SET expires_at = NULL",
+         (401, "unauthorized")),
+    ):  # fmt: skip
+        assert send(client, path, taken) == refusal, taken
+        assert _files(settings) == [], taken
+        pipeline.execute(given)
+    assert _acts(pipeline) == []
+    ran_out = "UPDATE session_tokens SET expires_at = now()"
+    assert send(analyst, PEOPLES, ran_out)[0] == 202, "an access token may live shorter than a large file takes"
+    assert send(analyst, PEOPLES)[0] == 401
+    assert len(_acts(pipeline)) == 1
