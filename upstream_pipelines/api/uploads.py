@@ -30,7 +30,7 @@ from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.webhook import Receipt
 from upstream_pipelines.customers.audit import Actor
 from upstream_pipelines.customers.flags import require
-from upstream_pipelines.customers.idempotency import FirstAnswer, KeyedRequest, hold_key, keep_answer
+from upstream_pipelines.customers.idempotency import FirstAnswer, KeyedRequest, hold_key, is_kept, keep_answer
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action
 from upstream_pipelines.db.engine import Connection, connect, customer_transaction
@@ -136,6 +136,10 @@ class _Sender:
     person_id: UUID | None = None
     token_id: UUID | None = None
 
+    def keyed(self, key: str, request: bytes) -> KeyedRequest:
+        """A request of theirs with its key."""
+        return KeyedRequest.of(self.customer.customer_id, self.person_id, key, request, token_id=self.token_id)
+
 
 class _SentFile:
     """A file of a request while it is written, under the id that its upload will have."""
@@ -168,9 +172,7 @@ class _SentFile:
 async def _accepted(request: Request, response: Response, sender: _Sender, key: str | None) -> Receipt:
     """Take the file of the request, or give the first answer to the key of the request again."""
     form = FileForm(request.headers.get("content-type"))
-    if key is None:
-        # With a key it is asked at the end alone: what was accepted before it was switched off is answered again.
-        await run_in_threadpool(_require_on, sender)
+    await run_in_threadpool(_require_on, sender, key)
     sent = await _received(request, form, sender.customer)
     made = Receipt(upload_id=sent.upload_id, request_id=request.state.request_id)
     asked = _asked(request, sender, sent, key) if key is not None else None
@@ -205,9 +207,13 @@ async def _received(request: Request, form: FileForm, customer: CustomerKey) -> 
     return sent
 
 
-def _require_on(sender: _Sender) -> None:
+def _require_on(sender: _Sender, key: str | None) -> None:
+    """Before the body, which may be of 2 GiB; again when it is registered. What was accepted before files were switched off is
+    answered again, so of a key with an answer it is asked at the end alone.
+    """
     with sender.transaction() as conn:
-        require(conn, sender.customer, "csv_upload")
+        if key is None or not is_kept(conn, sender.keyed(key, b"")):
+            require(conn, sender.customer, "csv_upload")
 
 
 @contextmanager
@@ -229,9 +235,7 @@ def _asked(request: Request, sender: _Sender, sent: _SentFile, key: str) -> Keye
     # One of its two addresses is as good as the other.
     address = f"{request.method} {request.url.path.rstrip('/')}?{request.url.query}"
     same = f"{address}\n{file.file_name}\n{file.sha256.hex()}"
-    return KeyedRequest.of(
-        sender.customer.customer_id, sender.person_id, key, same.encode(), token_id=sender.token_id
-    )
+    return sender.keyed(key, same.encode())
 
 
 def _register_once(sender: _Sender, sent: _SentFile, asked: KeyedRequest | None, made: Receipt) -> Receipt:

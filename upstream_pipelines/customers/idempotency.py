@@ -94,6 +94,11 @@ class FirstAnswer:
     location: str | None = None
 
 
+def is_kept(conn: Connection, asked: KeyedRequest) -> bool:
+    """Whether a request of the key, this one or another, was answered in the last 7 days; in a transaction as of `first_answer`."""
+    return conn.execute(QUERIES.kept_answer, {**vars(asked), "days": KEPT_DAYS}).fetchone() is not None
+
+
 def first_answer(conn: Connection, asked: KeyedRequest) -> FirstAnswer | None:
     """What the request was answered in the last 7 days; None where it was not. In a transaction of its customer and person.
 

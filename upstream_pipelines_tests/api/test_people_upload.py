@@ -115,6 +115,12 @@ def test_a_file_sent_again_with_its_key_is_one_upload_and_another_file_is_refuse
     for headers in ({}, {"Idempotency-Key": "new"}):
         refused = owner.post(PEOPLES, files=_form(), headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (403, "product_off")
+    no_form = owner.post(PEOPLES, content=CSV, headers={"Content-Type": "multipart/form-data; boundary=B", **KEY})
+    assert no_form.json()["code"] == "form_malformed", "of a key with an answer the file is read"
+    no_form = owner.post(
+        PEOPLES, content=CSV, headers={"Content-Type": "multipart/form-data; boundary=B", "Idempotency-Key": "new"}
+    )
+    assert no_form.json()["code"] == "product_off", "nothing is read, nor written, that is refused in any case"
     assert len(_files(settings)) == len(_acts(pipeline)) == 2
     _switch(pipeline, csv_upload=True)
     assert owner.post(PEOPLES, files=_form(), headers={"Idempotency-Key": "new"}).status_code == 202, (
