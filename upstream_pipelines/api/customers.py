@@ -18,7 +18,7 @@ from upstream_pipelines.api.parameters import Name
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.customers.members import Membership, memberships
 from upstream_pipelines.customers.roles import Role
-from upstream_pipelines.customers.store import SLUG, get_customer, rename_customer, sign_up
+from upstream_pipelines.customers.store import SLUG, get_customer, rename_customer, sign_up_over_api
 from upstream_pipelines.db.engine import Connection, connect, person_transaction
 from upstream_pipelines.ingest.landing import customer_folder
 
@@ -90,7 +90,7 @@ def post_customer(operator: CanSignUp, body: NewCustomer) -> SignedUp:
     token; its partition is there within half a minute, by the sensor that looks for uploads. 409 where the slug is taken.
     """
     with operator.transaction() as conn:
-        customer, token = sign_up(conn, operator.actor, body.slug, body.name)
+        customer, token = sign_up_over_api(conn, body.slug, body.name, operator.actor.request_id)
         try:
             customer_folder(operator.settings, customer.slug)
         except OSError as error:

@@ -1,8 +1,15 @@
 -- Statements over customers and their tokens. Small tables: their primary and unique keys serve all of them.
 
 -- name: insert_customer
--- Sign up a customer; no row where the slug is taken. A function: no policy shows the API's role a customer that is not there yet.
-SELECT customer_id, slug, name, status, configuration, created_at, names_wanted FROM sign_up_customer(%(slug)s, %(name)s);
+-- Sign up a customer; no row where the slug is taken.
+INSERT INTO customers (slug, name, configuration) VALUES (%(slug)s, %(name)s, '{}') ON CONFLICT (slug) DO NOTHING
+RETURNING customer_id, slug, name, status, configuration, created_at, names_wanted;
+
+-- name: sign_up_customer
+-- The same by the operator over HTTP, with the row of its trail. A function: no policy shows the API's role a customer that is not
+-- there yet.
+SELECT customer_id, slug, name, status, configuration, created_at, names_wanted
+  FROM sign_up_customer(%(slug)s, %(name)s, %(request_id)s);
 
 -- name: select_customer
 -- One customer by slug (unique key).

@@ -24,7 +24,7 @@ SLUG = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, str]:
-    """Sign up a customer with its default alert rule and an ingestion token, in one transaction.
+    """Sign up a customer with its default alert rule and an ingestion token, in one transaction. Needs role upstream_pipeline.
 
     Returns: the customer and the token, which is stored only as a digest and so is shown once.
 
@@ -32,6 +32,25 @@ def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, s
         InvalidInputError: the slug or the name cannot be used.
         ConflictError: the slug is taken.
     """
+    return _signed_up(conn, QUERIES.insert_customer, slug, name)
+
+
+def sign_up(conn: Connection, actor: Actor, slug: str, name: str) -> tuple[Customer, str]:
+    """The same by an operator at the command line, written into the customer's trail."""
+    with conn.transaction():
+        customer, token = create_customer(conn, slug, name)
+        record(conn, actor, "customer.created", ("customer", slug), customer_id=customer.customer_id)
+    return customer, token
+
+
+def sign_up_over_api(conn: Connection, slug: str, name: str, request_id: str | None) -> tuple[Customer, str]:
+    """The same by the operator over HTTP; as upstream_api in a transaction of no customer and no person. The database writes the
+    trail, and who it was, itself.
+    """
+    return _signed_up(conn, QUERIES.sign_up_customer, slug, name, request_id=request_id)
+
+
+def _signed_up(conn: Connection, statement: str, slug: str, name: str, **more: str | None) -> tuple[Customer, str]:
     if not SLUG.fullmatch(slug):
         raise InvalidInputError(
             f"{slug!r} cannot be a customer's slug: use 1 to 63 of a-z, 0-9 and -, not starting or ending with -."
@@ -40,7 +59,7 @@ def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, s
     if not checked:
         raise InvalidInputError("A customer needs a name.")
     with conn.transaction():
-        row = conn.execute(QUERIES.insert_customer, {"slug": slug, "name": checked}).fetchone()
+        row = conn.execute(statement, {"slug": slug, "name": checked, **more}).fetchone()
         if row is None:
             raise ConflictError(
                 "A customer of that slug exists already. Choose another slug, or configure that one."
@@ -49,17 +68,6 @@ def create_customer(conn: Connection, slug: str, name: str) -> tuple[Customer, s
         with as_customer(conn, customer.customer_id):
             sync_rules(conn, customer.customer_id, [DEFAULT_RULE])
             token = issue_token(conn, customer.customer_id, label="first token")
-    return customer, token
-
-
-def sign_up(conn: Connection, actor: Actor, slug: str, name: str) -> tuple[Customer, str]:
-    """The same by an operator, written into the customer's trail; as upstream_pipeline, or as upstream_api in a transaction of no
-    customer and no person.
-    """
-    with conn.transaction():
-        customer, token = create_customer(conn, slug, name)
-        with as_customer(conn, customer.customer_id):
-            record(conn, actor, "customer.created", ("customer", slug), customer_id=customer.customer_id)
     return customer, token
 
 

@@ -58,9 +58,13 @@ def test_a_customer_signed_up_has_what_one_of_the_command_has_and_the_trail_says
     headers = {"Authorization": f"Bearer {answer.json()['token']}"}
     assert anonymous.get(f"/api/v1/uploads/{uuid4()}", headers=headers).status_code == 404, "the token is known"
     acts = pipeline.execute(
-        "SELECT c.slug, a.actor_kind, a.actor_id, a.action, a.entity_id FROM audit_log AS a JOIN customers AS c USING (customer_id)"
+        "SELECT c.slug, a.actor_kind, a.actor_id, a.actor_name, a.action, a.entity_id, a.request_id FROM audit_log AS a"
+        " JOIN customers AS c USING (customer_id)"
     ).fetchall()
-    assert acts == [("lakeside", "operator", "api", "customer.created", "lakeside")]
+    request_id = answer.headers["X-Request-Id"]
+    assert acts == [
+        ("lakeside", "operator", "api", "UPSTREAM_OPERATOR_TOKEN", "customer.created", "lakeside", request_id)
+    ]
 
 
 def test_sent_again_with_its_key_it_is_one_customer_and_its_token_is_not_told_again(
@@ -97,3 +101,45 @@ def test_nobody_but_the_operator_signs_a_customer_up_and_nothing_stays_of_what_f
         principal_transaction(conn, None, None),
     ):
         conn.execute("INSERT INTO customers (slug, name) VALUES ('x', 'x')")
+
+
+def test_the_api_role_signs_nobody_up_unseen_and_writes_no_act_of_an_operator_but_a_file_that_is_there(
+    settings: Settings, pipeline: Connection
+) -> None:
+    customer_id = create_customer(pipeline, "acme", "Acme")[0].customer_id
+    (upload_id,) = pipeline.execute(
+        "INSERT INTO uploads (customer_id, source, byte_count, request_id) VALUES (%s, 'csv', 1, 'R') RETURNING upload_id::text",
+        (customer_id,),
+    ).fetchone() or ("",)
+    right = {
+        "actor_kind": "operator", "actor_id": "api", "actor_name": "UPSTREAM_OPERATOR_TOKEN", "action": "upload.accepted",
+        "entity_kind": "upload", "entity_id": upload_id, "request_id": "R", "details": '{"source": "csv"}',
+    }  # fmt: skip
+    names = ["customer_id", *right]
+    insert = f"INSERT INTO audit_log ({', '.join(names)}) VALUES ({', '.join(['%s'] * len(names))})"
+    wrong = (
+        {"actor_name": "root"}, {"actor_id": "root"}, {"action": "customer.created"}, {"entity_id": str(uuid4())},
+        {"entity_id": "acme"}, {"request_id": "S"}, {"details": "{}"}, {"details": '{"source": "webhook"}'},
+        {"details": '{"source": "csv", "more": "x"}'}, {"action": "customer.created", "entity_kind": "customer", "entity_id": "acme"},
+    )  # fmt: skip
+    with connect(settings, "upstream_api") as conn:
+        for change in wrong:
+            with (
+                pytest.raises(psycopg.errors.InsufficientPrivilege),
+                principal_transaction(conn, customer_id, None),
+            ):
+                conn.execute(insert, [customer_id, *(right | change).values()])
+        with principal_transaction(conn, customer_id, None):
+            conn.execute(insert, [customer_id, *right.values()])
+        sign_up = "SELECT slug FROM sign_up_customer(%s, %s, 'R')"
+        for slug, name in (("long", "x" * 201), ("long", ""), ("LONG", "x"), ("l" * 64, "x")):
+            with pytest.raises(psycopg.errors.CheckViolation), principal_transaction(conn, None, None):
+                conn.execute(sign_up, (slug, name))
+        with principal_transaction(conn, None, None):
+            assert conn.execute(sign_up, ("acme", "x")).fetchall() == [], "taken"
+            assert conn.execute(sign_up, ("lakeside", "x" * 200)).fetchall() == [("lakeside",)]
+    acts = pipeline.execute("SELECT actor_name, action, entity_id FROM audit_log ORDER BY at").fetchall()
+    assert acts == [
+        ("UPSTREAM_OPERATOR_TOKEN", "upload.accepted", upload_id),
+        ("UPSTREAM_OPERATOR_TOKEN", "customer.created", "lakeside"),
+    ], "whom raw SQL signs up stands in the trail"

@@ -1,11 +1,18 @@
--- An operator over HTTP, who is a member of no customer, sends a file for one, or signs one up. Beside what functions write (product
--- flags) these are the acts of an operator that the API's role writes into the trail, and never in the name of an account at the
--- command line.
+-- An operator over HTTP, who is a member of no customer, sends a file for one. Beside what functions write (product flags, a sign-up)
+-- it is the one act of an operator that the API's role writes into the trail: of an upload that is there, with nothing else in it,
+-- and never in the name of an account at the command line.
 CREATE POLICY operator ON audit_log FOR INSERT TO upstream_api
     WITH CHECK (customer_id = nullif(current_setting('app.customer_id', true), '')::bigint
                 AND nullif(current_setting('app.person_id', true), '') IS NULL
-                AND actor_kind = 'operator' AND actor_id = 'api'
-                AND (action, entity_kind) IN (('upload.accepted', 'upload'), ('customer.created', 'customer')));
+                AND actor_kind = 'operator' AND actor_id = 'api' AND actor_name = 'UPSTREAM_OPERATOR_TOKEN'
+                AND action = 'upload.accepted' AND entity_kind = 'upload'
+                AND EXISTS (SELECT FROM uploads AS u
+                             WHERE u.customer_id = audit_log.customer_id
+                               -- No policy may meet a text that it cannot cast: others of this table are asked of the same rows.
+                               AND u.upload_id = CASE WHEN audit_log.entity_id ~ '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
+                                                      THEN audit_log.entity_id::uuid END
+                               AND u.request_id = audit_log.request_id
+                               AND audit_log.details = jsonb_build_object('source', u.source)));
 
 -- Alert rules are made, changed and switched off over the API. They are never deleted, and whose they are is never changed: the
 -- policy that is there keeps each to the customer of the transaction.
@@ -20,16 +27,30 @@ GRANT INSERT (customer_id, name, kinds, signals, payers, cpt_groups, directions,
 -- A customer's messages, the newest first.
 CREATE INDEX deliveries_listed ON deliveries (customer_id, created_at, delivery_id);
 
--- A new customer, no row where the slug is taken. The row is seen by no policy of the API's role before the transaction is for it.
-CREATE FUNCTION sign_up_customer(of_slug text, of_name text) RETURNS SETOF customers
-    LANGUAGE sql SECURITY DEFINER SET search_path = public, pg_temp
+-- A new customer of the operator over HTTP with the row of its trail, no row where the slug is taken. The row is seen by no policy of
+-- the API's role before the transaction is for it. Names are bounded here: the table has some of releases that bounded none.
+CREATE FUNCTION sign_up_customer(of_slug text, of_name text, of_request text) RETURNS SETOF customers
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp
 AS $$
-    INSERT INTO customers (slug, name, configuration) VALUES (of_slug, of_name, '{}') ON CONFLICT (slug) DO NOTHING RETURNING *
+BEGIN
+    IF length(of_name) > 200 THEN
+        RAISE check_violation USING MESSAGE = 'a customer''s name has 200 characters at most';
+    END IF;
+    RETURN QUERY
+    WITH made AS (
+        INSERT INTO customers (slug, name, configuration) VALUES (of_slug, of_name, '{}') ON CONFLICT (slug) DO NOTHING RETURNING *
+    ), told AS (
+        INSERT INTO audit_log (customer_id, actor_kind, actor_id, actor_name, action, entity_kind, entity_id, request_id)
+        SELECT m.customer_id, 'operator', 'api', 'UPSTREAM_OPERATOR_TOKEN', 'customer.created', 'customer', m.slug, of_request
+          FROM made AS m
+    )
+    SELECT * FROM made;
+END
 $$;
 GRANT CREATE ON SCHEMA public TO upstream_pipeline;  -- an owner-to-be needs it
-REVOKE ALL ON FUNCTION sign_up_customer(text, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION sign_up_customer(text, text) TO upstream_api, upstream_pipeline;
-ALTER FUNCTION sign_up_customer(text, text) OWNER TO upstream_pipeline;
+REVOKE ALL ON FUNCTION sign_up_customer(text, text, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION sign_up_customer(text, text, text) TO upstream_api;
+ALTER FUNCTION sign_up_customer(text, text, text) OWNER TO upstream_pipeline;
 REVOKE CREATE ON SCHEMA public FROM upstream_pipeline;
 
 -- Files of tokens are answered again for their key as well. Of a transaction without a person: tokens are no more to be kept apart
