@@ -8,10 +8,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 Kind = Literal["drift", "quality", "silence", "run_failure", "delivery_trouble"]
 # Spelled out, so that a slip of the pen is refused: a rule on "denial-rate" would never speak. The same as
@@ -19,11 +19,34 @@ Kind = Literal["drift", "quality", "silence", "run_failure", "delivery_trouble"]
 Signal = Literal[
     "denial_rate", "decision_lag", "allowed_amount", "volume", "procedure_mix", "authorization_denials"
 ]
+Direction = Literal["worsening", "improving", "unclear"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])|24:00")
 _HOURS_A_YEAR = 366 * 24
+
+
+def _stored(info: ValidationInfo) -> bool:
+    """Whether the rule was checked when it was written: what is asked of new ones must not lose alerts over it."""
+    return info.context is not None and bool(info.context.get("stored", False))
+
+
+def _each_once(values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    if not _stored(info) and len(set(values)) < len(values):
+        raise ValueError("write each of them once")
+    return values
+
+
+def _some_of(known: Any) -> Any:
+    """What makes a tuple one of words that there are, each once."""
+    return Field(min_length=1, max_length=len(get_args(known)), json_schema_extra={"uniqueItems": True})
+
+
+Kinds = Annotated[tuple[Kind, ...], _some_of(Kind), AfterValidator(_each_once)]
+Signals = Annotated[tuple[Signal, ...], _some_of(Signal), AfterValidator(_each_once)]
+Directions = Annotated[tuple[Direction, ...], _some_of(Direction), AfterValidator(_each_once)]
+Weekdays = Annotated[tuple[Weekday, ...], _some_of(Weekday), AfterValidator(_each_once)]
 
 
 class QuietHours(BaseModel):
@@ -36,7 +59,7 @@ class QuietHours(BaseModel):
 
     begin: str = Field(alias="from")
     end: str = Field(alias="to")
-    days: Annotated[tuple[Weekday, ...], Field(min_length=1)] | None = None
+    days: Weekdays | None = None
 
     @field_validator("begin", "end", mode="before")
     @classmethod
@@ -71,11 +94,11 @@ class AlertRule(BaseModel):
     # Quality too: a change that is told as data is of this kind, and without it would be told to nobody. Not
     # delivery_trouble: it goes to all channels that still work unless a rule asks for it by name, so that a rule which
     # is about payers does not take it away from them.
-    kinds: Annotated[tuple[Kind, ...], Field(min_length=1)] = ("drift", "quality", "silence", "run_failure")
-    signals: Annotated[tuple[Signal, ...], Field(min_length=1)] | None = None
+    kinds: Kinds = ("drift", "quality", "silence", "run_failure")
+    signals: Signals | None = None
     payers: Names | None = None
     cpt_groups: Names | None = None
-    directions: Annotated[tuple[Literal["worsening", "improving", "unclear"], ...], Field(min_length=1)] = Field(
+    directions: Directions = Field(
         default=("worsening",),
         description="What is worsening may be a loss, and so may what is not clear yet: who asks for the one hears of "
         "the other too.",
@@ -112,8 +135,7 @@ class AlertRule(BaseModel):
     def _known_zone(cls, value: str | None, info: ValidationInfo) -> str | None:
         # Compared with the list and not opened: a name with ../ in it would be a path. A stored rule was checked when it
         # was written; a machine that knows fewer zones must not lose alerts over it.
-        stored = info.context is not None and info.context.get("stored", False)
-        if value is not None and not stored and value not in available_timezones():
+        if value is not None and not _stored(info) and value not in available_timezones():
             raise ValueError("there is no such time zone; write one of the IANA names, such as America/New_York")
         return value
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import httpx
+import psycopg
 import pytest
 
-from upstream_pipelines.alerts.rules import DEFAULT_RULE
-from upstream_pipelines.alerts.store import sync_channels, sync_rules, write_quality_alert
+from upstream_pipelines.alerts.rules import DEFAULT_RULE, Kind
+from upstream_pipelines.alerts.store import stored_rules, sync_channels, sync_rules, write_quality_alert
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import get_customer
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.settings import Settings
 
 LogIn = Callable[[str, Role], httpx.Client]
+KINDS = get_args(Kind)
 RULES = "/api/v1/customers/acme/alert-rules"
 LARGE: dict[str, Any] = {
     "name": "large ones", "minimum_dollars_per_month": 5000, "channels": ["hook"], "payers": ["Aetna"],
@@ -89,7 +92,7 @@ def test_what_can_be_no_rule_is_refused_and_not_repeated(
     wrong: tuple[dict[str, Any], ...] = (
         {"channels": ["ZEBRAFISH"]}, {"channels": []}, {"name": "ZEBRA\u0000FISH"}, {"name": ""}, {"payers": ["a\u0000b"]},
         {"kinds": ["ZEBRAFISH"]}, {"time_zone": None}, {"time_zone": "../ZEBRAFISH"}, {"zebra": "ZEBRAFISH"},
-        {"repeat_hours": 1}, {"minimum_severity": 2}, {"quiet_hours": {"from": "20:00", "to": "20:00"}},
+        {"kinds": ["drift", "drift"]}, {"signals": ["volume"] * 5000}, {"directions": ["unclear"] * 4}, {"repeat_hours": 1}, {"minimum_severity": 2}, {"quiet_hours": {"from": "20:00", "to": "20:00"}},
     )  # fmt: skip
     for change in wrong:
         answer = owner.post(RULES, json={**LARGE, **change})
@@ -137,3 +140,27 @@ def test_a_rule_of_another_customer_is_answered_like_one_that_nobody_has(
         ]
         assert [answer.status_code for answer in answers] == [404, 404]
         assert len({str(answer.json() | {"request_id": ""}) for answer in answers}) == 1
+
+
+def test_the_api_role_stores_no_list_that_is_longer_than_it_can_be(
+    customer: int, settings: Settings, pipeline: Connection
+) -> None:
+    days = '{"from": "20:00", "to": "07:00", "days": ["mon", "tue", "wed", "thu", "fri", "sat", "sun"%s]}'
+    wrong: tuple[tuple[str, Any], ...] = (
+        ("kinds", ["drift"] * 6), ("kinds", ["gossip"]), ("kinds", [["drift"], ["drift"]]), ("signals", ["volume"] * 7),
+        ("signals", ["x"]), ("directions", ["unclear"] * 4), ("directions", ["up"]), ("time_zone", "../x"), ("time_zone", "a" * 65),
+        ("time_zone", "/UTC"), ("time_zone", "a\n"), ("quiet_hours", days % ', "mon"'), ("quiet_hours", '{"days": "mon"}'),
+        ("quiet_hours", '{"from": "%s"}' % ("x" * 200)),
+    )  # fmt: skip
+    set_one = "UPDATE alert_rules SET time_zone = 'UTC', {} = %s"
+    with connect(settings, "upstream_api") as conn:
+        for name, value in wrong:
+            statement = set_one.format(name).replace("time_zone = 'UTC', time_zone", "time_zone")
+            with pytest.raises(psycopg.errors.CheckViolation), customer_transaction(conn, customer):
+                conn.execute(statement, (value,))
+        with customer_transaction(conn, customer):
+            conn.execute(set_one.format("quiet_hours"), (days % "",))
+            conn.execute(
+                "UPDATE alert_rules SET time_zone = 'America/Argentina/Buenos_Aires', kinds = %s", (list(KINDS),)
+            )
+    assert stored_rules(pipeline, customer)[0].kinds == KINDS

@@ -191,6 +191,7 @@ def test_the_old_default_rule_hears_of_everything_and_a_rule_that_was_changed_st
         "chosen": "'default', '{run_failure,drift}', NULL, true",
         "off": "'default', '{drift,run_failure}', NULL, false",
         "named": "'mine', '{drift,run_failure}', NULL, true",
+        "twice": "'mine', '{drift,drift,drift,quality,drift,quality}', NULL, true",
     }
     with connect(settings, "upstream_pipeline") as conn:
         for slug, values in written.items():
@@ -210,3 +211,8 @@ def test_the_old_default_rule_hears_of_everything_and_a_rule_that_was_changed_st
             "SELECT kinds FROM alert_rules JOIN customers USING (customer_id) WHERE slug = 'first'"
         ).fetchone()
         assert default == (list(DEFAULT_RULE.kinds),)
+        twice = conn.execute(
+            "SELECT kinds FROM alert_rules JOIN customers USING (customer_id) WHERE slug = 'twice'"
+        ).fetchone()
+        assert twice is not None
+        assert sorted(twice[0]) == ["drift", "quality"]

@@ -12,7 +12,9 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add rights, a function and an index; no row changes. The SQL is in the file beside this one."""
+    """Add rights, a function, an index and bounds of alert rules, in whose lists words written twice become one. The SQL is in
+    the file beside this one.
+    """
     execute_beside(__file__)
 
 

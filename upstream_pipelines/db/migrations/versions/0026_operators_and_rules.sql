@@ -24,6 +24,35 @@ GRANT INSERT (customer_id, name, kinds, signals, payers, cpt_groups, directions,
               update_minutes, repeat_hours, enabled)
     ON alert_rules TO upstream_api;
 
+-- Words that there are, and no more of them than there are. Earlier releases let a file write one twice, which means the same as once;
+-- they never stored another word, nor a zone that the list of zones did not have (of 599 the longest has 32 characters).
+-- As upstream_pipeline: no policy shows the owner a rule.
+SET LOCAL ROLE upstream_pipeline;
+UPDATE alert_rules
+   SET kinds = ARRAY(SELECT DISTINCT unnest(kinds)), directions = ARRAY(SELECT DISTINCT unnest(directions)),
+       signals = CASE WHEN signals IS NOT NULL THEN ARRAY(SELECT DISTINCT unnest(signals)) END
+ WHERE cardinality(kinds) > 5 OR cardinality(directions) > 3 OR cardinality(signals) > 6;
+UPDATE alert_rules
+   SET quiet_hours = jsonb_set(quiet_hours, '{days}', (SELECT jsonb_agg(DISTINCT day) FROM jsonb_array_elements(quiet_hours -> 'days') AS day))
+ WHERE jsonb_typeof(quiet_hours -> 'days') = 'array' AND jsonb_array_length(quiet_hours -> 'days') > 7;
+SET LOCAL ROLE upstream_owner;
+ALTER TABLE alert_rules
+    ADD CONSTRAINT alert_rules_kinds CHECK (
+        kinds <@ '{drift,quality,silence,run_failure,delivery_trouble}' AND cardinality(kinds) <= 5
+        AND coalesce(array_ndims(kinds), 1) = 1),
+    ADD CONSTRAINT alert_rules_signals CHECK (
+        signals <@ '{denial_rate,decision_lag,allowed_amount,volume,procedure_mix,authorization_denials}' AND cardinality(signals) <= 6
+        AND coalesce(array_ndims(signals), 1) = 1),
+    ADD CONSTRAINT alert_rules_directions CHECK (
+        directions <@ '{worsening,improving,unclear}' AND cardinality(directions) <= 3 AND coalesce(array_ndims(directions), 1) = 1),
+    ADD CONSTRAINT alert_rules_zone CHECK (
+        time_zone ~ '^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$' AND length(time_zone) <= 64),
+    -- All its days take 95 characters.
+    ADD CONSTRAINT alert_rules_quiet CHECK (
+        length(quiet_hours::text) <= 200
+        AND CASE jsonb_typeof(quiet_hours -> 'days') WHEN 'array' THEN jsonb_array_length(quiet_hours -> 'days') <= 7
+                 ELSE coalesce(jsonb_typeof(quiet_hours -> 'days'), 'null') = 'null' END);
+
 -- A customer's messages, the newest first.
 CREATE INDEX deliveries_listed ON deliveries (customer_id, created_at, delivery_id);
 
