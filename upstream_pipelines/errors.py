@@ -6,6 +6,8 @@ No message may carry a value from a claim: name the row, the field and the rule 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class UpstreamError(Exception):
     """Base of every error this product raises on purpose.
@@ -52,12 +54,18 @@ class ConflictError(UpstreamError):
 
 
 class AlertsUndecidedError(UpstreamError):
-    """Held-back alerts of some customers could not be decided over; those of all others (`told`) were."""
+    """Held-back alerts of some customers could not be decided over (`failed`: class of the error by customer_id); of all others
+    `told` were.
+    """
 
     code = "alerts_undecided"
 
-    def __init__(self, message: str, told: int) -> None:
-        super().__init__(message)
+    def __init__(self, failed: Mapping[int, str], told: int) -> None:
+        super().__init__(
+            f"Alerts held back until now could not be decided over for {len(failed)} customers (customer_id: error): "
+            f"{', '.join(f'{owner}: {name}' for owner, name in failed.items())}. They wait; look at the alert rules of these "
+            "customers (`GET /alert-rules`). All others were told."
+        )
         self.told = told
 
 

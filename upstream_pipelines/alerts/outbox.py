@@ -197,12 +197,7 @@ def tell_what_waited(conn: Connection, customer_id: int | None, now: datetime) -
             continue
         told += released
     if failed:
-        raise AlertsUndecidedError(
-            f"Alerts held back until now could not be decided over for {len(failed)} customers (customer_id: error): "
-            f"{', '.join(f'{owner}: {name}' for owner, name in failed.items())}. They wait; look at these customers' alert rules "
-            "(`upstream alerts rules`). All others were told.",
-            told,
-        )
+        raise AlertsUndecidedError(failed, told)
     return told
 
 
