@@ -318,12 +318,19 @@ SELECT a.subject_id, a.content #>> '{data,upload_id}' AS upload_id, a.content #>
  ORDER BY a.created_at, a.alert_id LIMIT %(limit)s;
 
 -- name: traced_upload
--- One upload with the token that sent it (primary keys).
+-- One upload with who sent it: its token, else what the trail says of it. That act was written with the upload, in one transaction: a
+-- few ms after its beginning, which is received_at (primary keys, unique key of audit_log).
 SELECT u.upload_id, u.source, u.byte_count, u.status, u.attempt, u.requests, u.requested_at, u.duplicate_of, u.rows,
        u.accepted, u.rejected, u.duplicates, u.updated, u.warnings, u.seconds, u.error_code, u.request_id, u.run_id,
-       u.received_at, u.finished_at, t.prefix AS token
+       u.received_at, u.finished_at, t.prefix AS token, a.actor_kind
   FROM uploads AS u
   LEFT JOIN ingestion_tokens AS t ON t.customer_id = u.customer_id AND t.token_id = u.token_id
+  LEFT JOIN LATERAL (
+       SELECT o.actor_kind FROM audit_log AS o
+        WHERE t.prefix IS NULL AND o.customer_id = u.customer_id
+          AND o.at >= u.received_at AND o.at < u.received_at + interval '5 minutes'
+          AND o.action = 'upload.accepted' AND o.entity_kind = 'upload' AND o.entity_id = u.upload_id::text
+        ORDER BY o.at LIMIT 1) AS a ON true
  WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s;
 
 -- name: runs_of_upload

@@ -72,7 +72,9 @@ def in_order(entries: Iterable[Entry]) -> tuple[Entry, ...]:
 def entries_of_upload(upload: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """Its arrival, the run that was asked for, each attempt, and what became of its rows."""
     upload_id = str(upload["upload_id"])
-    by = f"; token {upload['token']}" if upload["token"] else ""
+    # Of a person or an operator not who it is, as of a report; of a token that was deleted since its kind is known.
+    sender = f"token {upload['token']}" if upload["token"] else upload["actor_kind"]
+    by = f"; by {sender}" if sender else ""
     request = (
         f"; request {upload['request_id']}"
         if upload["request_id"]
