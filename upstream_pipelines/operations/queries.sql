@@ -292,15 +292,16 @@ SELECT r.customer_id, c.slug, r.report_id
  ORDER BY r.requested_at, r.report_id LIMIT %(limit)s;
 
 -- name: reports_of_run
--- Reports that a run was the last to begin (report_runs_run).
+-- Reports that a run has begun, whether or not another took them up after it (report_runs_run, report_runs_earlier).
 SELECT r.customer_id, c.slug, r.report_id
   FROM report_runs AS r JOIN customers AS c ON c.customer_id = r.customer_id
- WHERE r.run_id = %(run_id)s
+ WHERE r.run_id = %(run_id)s OR (r.earlier_runs <> '{}' AND r.earlier_runs @> ARRAY[%(run_id)s])
  ORDER BY r.requested_at, r.report_id LIMIT %(limit)s;
 
 -- name: traced_report
 -- One report, without who asked for it by name (primary keys).
 SELECT r.report_id, r.period_from, r.period_until, r.actor_kind, r.request_id, r.state, r.error_code, r.run_id, r.attempts, r.asks,
+       r.earlier_runs, r.earlier_starts,
        r.requested_at, r.asked_at, r.started_at, r.ended_at, count(f.format) AS files, coalesce(sum(f.byte_count), 0) AS byte_count
   FROM report_runs AS r
   LEFT JOIN report_files AS f ON f.customer_id = r.customer_id AND f.report_id = r.report_id

@@ -100,7 +100,7 @@ def entries_of_upload(upload: Mapping[str, Any], runs: Sequence[Mapping[str, Any
 
 
 def entries_of_report(report: Mapping[str, Any]) -> list[Entry]:
-    """Its request, the run that was asked for, the last attempt, and what became of it."""
+    """Its request, the run that was asked for, each attempt, and what became of it."""
     report_id = str(report["report_id"])
     request = (
         f"; request {report['request_id']}"
@@ -118,6 +118,20 @@ def entries_of_report(report: Mapping[str, Any]) -> list[Entry]:
         # In the transaction of the request its time is the earlier one.
         at = max(report["asked_at"], report["requested_at"])
         entries.append(Entry(at, "run asked for", report_id, "asked", asked))
+    earlier = list(zip(report["earlier_runs"], report["earlier_starts"], strict=True))
+    # Attempts of before earlier runs were noted are counted and have no run.
+    first = report["attempts"] - len(earlier)
+    entries += [
+        Entry(
+            began,
+            "make",
+            report_id,
+            "no outcome",
+            f"attempt {number} by run {run_id}: it came to no end, and another run took it up",
+            run_id,
+        )
+        for number, (run_id, began) in enumerate(earlier, first)
+    ]
     if report["started_at"] is not None:
         ended = report["ended_at"] is not None
         state, came = (

@@ -118,9 +118,8 @@ def trace(conn: Connection, asked: str) -> Trace:
         report = _report(conn, customer_id, report_id)
         reports.append({"slug": slug, **report})
         entries += entries_of_report(report)
-        if report["run_id"] is not None:
-            told_of = [run_subject(report["run_id"])]
-            alerts |= {alert["alert_id"]: alert for alert in alerts_about(conn, customer_id, told_of)}
+        told_of = [run_subject(run_id) for run_id in (*report["earlier_runs"], report["run_id"]) if run_id]
+        alerts |= {alert["alert_id"]: alert for alert in alerts_about(conn, customer_id, told_of)}
     if named.customer_id is not None:
         key = {"customer_id": named.customer_id, "event_ids": list(named.event_ids)}
         with conn.cursor(row_factory=dict_row) as cursor:
@@ -203,7 +202,7 @@ def _find(conn: Connection, asked: str) -> _Named:
 
 
 def _of_run(conn: Connection, run_id: str) -> tuple[list[tuple[int, str, UUID]], list[tuple[int, str, UUID]]]:
-    """Uploads that a run took, and reports that it was the last to begin."""
+    """Uploads that a run took, and reports that it has begun."""
     run: dict[str, Any] = {"run_id": run_id, "limit": MOST_UPLOADS + 1}
     return conn.execute(QUERIES.uploads_of_run, run).fetchall(), conn.execute(
         QUERIES.reports_of_run, run

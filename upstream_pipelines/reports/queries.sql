@@ -160,8 +160,11 @@ SELECT c.slug, (array_agg(a.report_id ORDER BY a.requested_at, a.report_id))[1:%
 
 -- name: take_report
 -- The oldest report of a customer that is not made yet begins, and is noted with its run before anything is read. Under the lock of
--- the customer's reports one that is running is that of a killed run (report_runs_open).
-UPDATE report_runs SET state = 'running', attempts = attempts + 1, run_id = %(run_id)s, started_at = clock_timestamp()
+-- the customer's reports one that is running is that of a killed run, which stays noted as an earlier one (report_runs_open).
+UPDATE report_runs
+   SET state = 'running', attempts = attempts + 1, run_id = %(run_id)s, started_at = clock_timestamp(),
+       earlier_runs = CASE WHEN run_id IS NULL THEN earlier_runs ELSE earlier_runs || run_id END,
+       earlier_starts = CASE WHEN run_id IS NULL THEN earlier_starts ELSE earlier_starts || started_at END
  WHERE customer_id = %(customer_id)s
    AND report_id = (SELECT report_id FROM report_runs
                      WHERE customer_id = %(customer_id)s AND state IN ('waiting', 'running')

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
+from upstream_pipelines.alerts.store import sync_channels, write_run_failure_alert
 from upstream_pipelines.customers.audit import Actor, operator
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.delivery.channels import EmailChannel
+from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.inbox import StoredFile, register_uploaded_file
 from upstream_pipelines.ingest.uploads import send_file
 from upstream_pipelines.operations.trace import trace
+from upstream_pipelines.reports.models import Period
+from upstream_pipelines.reports.store import fail_report, request_report, take_report
 from upstream_pipelines.settings import Settings
 
 ANN = Actor("person", str(uuid4()), "ann@example.org", "a" * 32)
+RUNS = [str(uuid4()) for _ in range(3)]
+MAY = Period(date(2026, 5, 1), date(2026, 6, 1))
 
 
 @pytest.fixture
@@ -54,3 +62,32 @@ def test_a_trace_says_whether_a_person_an_operator_or_a_token_sent_a_file_and_no
     assert "; by operator; without a request" in about(by_command)
     assert "; by" not in about(unsaid)
     assert "ann@" not in str(trace(pipeline, said["person"]))
+
+
+def test_a_run_that_was_killed_at_a_report_and_the_alert_of_it_belong_to_the_report_that_another_run_made(
+    pipeline: Connection, acme: Customer
+) -> None:
+    """Most likely wrong: the run that has it now is the only one that is known."""
+    sync_channels(
+        pipeline, acme.customer_id, [EmailChannel(kind="email", name="office", recipients=("a@acme.example",))]
+    )
+    with pipeline.transaction():
+        report_id = request_report(pipeline, ANN, acme, MAY)
+    for run_id in RUNS:
+        assert take_report(pipeline, acme.customer_id, run_id) is not None
+        write_run_failure_alert(pipeline, acme.customer_id, run_id, "reports", None, "RunFailure", None)
+    write_run_failure_alert(pipeline, acme.customer_id, "other", "reports", None, "RunFailure", None)
+    fail_report(pipeline, acme.customer_id, report_id, RUNS[2], "unexpected")
+    alerts = pipeline.execute("SELECT content #>> '{data,run_id}', alert_id::text FROM alerts").fetchall()
+    of_runs = dict(alerts)
+    for asked in ("a" * 32, str(report_id), of_runs[RUNS[0]], of_runs[RUNS[2]], *RUNS):
+        found = trace(pipeline, asked)
+        assert [report["report_id"] for report in found.reports] == [report_id]
+        assert [(one.run_id, one.about[:9]) for one in found.entries if one.what == "make"] == [
+            (run_id, f"attempt {number}") for number, run_id in enumerate(RUNS, 1)
+        ]
+        told = {one.id for one in found.entries if one.what == "alert"}
+        assert told == {of_runs[run_id] for run_id in RUNS}
+    with pytest.raises(NotFoundError):
+        trace(pipeline, str(uuid4()))
+    assert trace(pipeline, of_runs["other"]).reports == ()

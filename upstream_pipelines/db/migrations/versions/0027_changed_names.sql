@@ -32,6 +32,12 @@ CREATE TRIGGER names_changed BEFORE UPDATE OF configuration ON customers FOR EAC
 -- From a request or a run to its reports; those that commands ask for have no request.
 CREATE INDEX report_runs_request ON report_runs (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX report_runs_run ON report_runs (run_id) WHERE run_id IS NOT NULL;
+-- The runs that had begun a report before the one that has it, each with when it did: an alert that tells of one leads to the report.
+ALTER TABLE report_runs
+    ADD COLUMN earlier_runs   text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN earlier_starts timestamptz[] NOT NULL DEFAULT '{}',
+    ADD CHECK (cardinality(earlier_runs) = cardinality(earlier_starts));
+CREATE INDEX report_runs_earlier ON report_runs USING gin (earlier_runs) WHERE earlier_runs <> '{}';
 
 -- Active customers that something is wrong with, and counts and ages, as before; and of reports. report: the newest that ended
 -- failed, where another may be asked for (report_runs_listed). report_waiting: one is not made after 15 minutes (report_runs_open).
