@@ -285,11 +285,27 @@ SELECT DISTINCT r.customer_id, c.slug, r.upload_id
  ORDER BY r.upload_id LIMIT %(limit)s;
 
 -- name: reports_of_request
--- Reports that a request asked for, as uploads_of_request (report_runs_request).
+-- Reports that a request asked for, as uploads_of_request; also those that were asked for already and not made yet, of which the
+-- trail alone knows (report_runs_request, audit_log_reports, primary key of report_runs).
 SELECT r.customer_id, c.slug, r.report_id
-  FROM report_runs AS r JOIN customers AS c ON c.customer_id = r.customer_id
- WHERE r.request_id = ANY(%(request_ids)s)
+  FROM (SELECT customer_id, report_id FROM report_runs WHERE request_id = ANY(%(request_ids)s)
+         UNION
+        SELECT customer_id, entity_id::uuid FROM audit_log
+         WHERE action = 'report.requested' AND request_id = ANY(%(request_ids)s)) AS asked
+  JOIN report_runs AS r ON r.customer_id = asked.customer_id AND r.report_id = asked.report_id
+  JOIN customers AS c ON c.customer_id = r.customer_id
  ORDER BY r.requested_at, r.report_id LIMIT %(limit)s;
+
+-- name: further_asks_of_report
+-- Who asked for a report again before it was made, by kind and request: the acts are of the time that it was open, and a few of them
+-- come after its end for their transactions had begun before (unique key of audit_log).
+SELECT a.at, a.actor_kind, a.request_id
+  FROM report_runs AS r
+  JOIN audit_log AS a ON a.customer_id = r.customer_id AND a.at >= r.requested_at
+                     AND a.at < coalesce(r.ended_at + interval '5 minutes', 'infinity')
+ WHERE r.customer_id = %(customer_id)s AND r.report_id = %(report_id)s
+   AND a.action = 'report.requested' AND a.entity_id = r.report_id::text AND (a.details ->> 'again')::boolean
+ ORDER BY a.at, a.audit_id;
 
 -- name: reports_of_run
 -- Reports that a run has begun, whether or not another took them up after it (report_runs_run, report_runs_earlier).

@@ -99,17 +99,15 @@ def entries_of_upload(upload: Mapping[str, Any], runs: Sequence[Mapping[str, Any
     return entries
 
 
-def entries_of_report(report: Mapping[str, Any]) -> list[Entry]:
-    """Its request, the run that was asked for, each attempt, and what became of it."""
+def entries_of_report(report: Mapping[str, Any], further: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Its request, those that asked for it again before it was made, the run that was asked for, each attempt, and what became of it."""
     report_id = str(report["report_id"])
-    request = (
-        f"; request {report['request_id']}"
-        if report["request_id"]
-        else "; without a request (command or Dagster's UI)"
-    )
     last = report["period_until"] - timedelta(days=1)
-    said = f"report of {report['period_from']} to {last}, asked for by {report['actor_kind']}{request}"
-    entries = [Entry(report["requested_at"], "received", report_id, "accepted", said)]
+    said = f"report of {report['period_from']} to {last}, asked for {_by(report)}"
+    entries = [
+        Entry(report["requested_at"], "received", report_id, "accepted", said),
+        *(Entry(ask["at"], "received", report_id, "accepted", f"asked for again {_by(ask)}") for ask in further),
+    ]
     if report["asked_at"] is not None:
         asked = f"by the sensor, {report['asks']} times; this is the last"
         if report["asks"] == 1:
@@ -142,6 +140,13 @@ def entries_of_report(report: Mapping[str, Any]) -> list[Entry]:
     if report["ended_at"] is not None:
         entries.append(Entry(report["ended_at"], "result", report_id, report["state"], _made(report)))
     return entries
+
+
+def _by(ask: Mapping[str, Any]) -> str:
+    request = (
+        f"request {ask['request_id']}" if ask["request_id"] else "without a request (command or Dagster's UI)"
+    )
+    return f"by {ask['actor_kind']}; {request}"
 
 
 def _made(report: Mapping[str, Any]) -> str:

@@ -115,9 +115,9 @@ def trace(conn: Connection, asked: str) -> Trace:
         alerts |= {alert["alert_id"]: alert for alert in alerts_about(conn, customer_id, sorted(subjects))}
     reports: list[Mapping[str, Any]] = []
     for customer_id, slug, report_id in named.reports[:MOST_UPLOADS]:
-        report = _report(conn, customer_id, report_id)
+        report, further = _report(conn, customer_id, report_id)
         reports.append({"slug": slug, **report})
-        entries += entries_of_report(report)
+        entries += entries_of_report(report, further)
         told_of = [run_subject(run_id) for run_id in (*report["earlier_runs"], report["run_id"]) if run_id]
         alerts |= {alert["alert_id"]: alert for alert in alerts_about(conn, customer_id, told_of)}
     if named.customer_id is not None:
@@ -154,13 +154,15 @@ def _chain(
     return upload | {"rejections": rejections(conn, customer_id, upload_id)}, runs, looks
 
 
-def _report(conn: Connection, customer_id: int, report_id: UUID) -> dict[str, Any]:
+def _report(conn: Connection, customer_id: int, report_id: UUID) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A report, and who asked for it again."""
     key = {"customer_id": customer_id, "report_id": report_id}
     with conn.cursor(row_factory=dict_row) as cursor:
         report = cursor.execute(QUERIES.traced_report, key).fetchone()
+        further = cursor.execute(QUERIES.further_asks_of_report, key).fetchall()
     if report is None:
         raise NotFoundError(f"Report {report_id} was deleted while it was read.")
-    return report
+    return report, further
 
 
 def _event_subjects(events: Iterable[Mapping[str, Any]]) -> list[UUID]:

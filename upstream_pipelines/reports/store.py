@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from psycopg.rows import class_row, dict_row
 
-from upstream_pipelines.customers.audit import Actor, record
+from upstream_pipelines.customers.audit import Actor, Detail, record
 from upstream_pipelines.customers.flags import require
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.db.engine import Connection
@@ -100,8 +100,8 @@ class KeptFile:
 
 
 def request_report(conn: Connection, actor: Actor, customer: CustomerKey, period: Period) -> UUID:
-    """Ask for the report of a period; where one of it is not made yet, that is the one. Call it inside a transaction: the
-    act stands in the trail where it makes a report.
+    """Ask for the report of a period; where one of it is not made yet, that is the one. Call it inside a transaction: each time
+    it is an act in the trail, by whose request `upstream trace` finds the report.
 
     Raises:
         ProductOffError: reports are off for the customer; those that wait are made all the same.
@@ -112,17 +112,19 @@ def request_report(conn: Connection, actor: Actor, customer: CustomerKey, period
         "customer_id": customer.customer_id, "first": period.first, "until": period.until, "actor_kind": actor.kind,
         "actor_id": actor.id, "actor_name": actor.name, "request_id": actor.request_id,
     }  # fmt: skip
+    details = {"from": period.first.isoformat(), "until": period.until.isoformat()}
     for _ in range(3):
-        report_id = uuid4()
-        if conn.execute(QUERIES.insert_report, {**values, "report_id": report_id}).fetchone() is not None:
+        row = conn.execute(QUERIES.insert_report, {**values, "report_id": uuid4()}).fetchone()
+        again: dict[str, Detail] = {}
+        if row is None:
+            row, again = conn.execute(QUERIES.select_open_report, values).fetchone(), {"again": True}
+        if row is not None:  # else it was made between the two
+            report_id = UUID(str(row[0]))
             record(
                 conn, actor, "report.requested", ("report", report_id), customer_id=customer.customer_id,
-                details={"from": period.first.isoformat(), "until": period.until.isoformat()},
+                details={**details, **again},
             )  # fmt: skip
             return report_id
-        row = conn.execute(QUERIES.select_open_report, values).fetchone()
-        if row is not None:  # else it was made between the two
-            return UUID(str(row[0]))
     raise ConflictError("A report of this period was made at this moment. Ask for the list of reports.")
 
 

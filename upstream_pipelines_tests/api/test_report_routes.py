@@ -88,9 +88,9 @@ def test_a_report_is_asked_for_followed_and_downloaded(log_in: LogIn, pipeline: 
         later["report_id"]
     ]
     acts = owner.get(f"{ACME}/audit", params={"entity_id": waiting["report_id"]}).json()["acts"]
-    assert [act["action"] for act in acts] == ["report.exported"] * 4 + ["report.requested"]
+    assert [act["action"] for act in acts] == ["report.exported"] * 4 + ["report.requested"] * 2
     assert {act["details"].get("format") for act in acts[:4]} == set(MEDIA_TYPES)
-    assert acts[4]["details"] == PERIOD
+    assert [act["details"] for act in acts[4:]] == [PERIOD | {"again": True}, PERIOD]
     pipeline.execute("DELETE FROM report_files")
     assert _refused(viewer.get(f"{path}/files/pdf")) == (404, "not_found")
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -12,7 +13,7 @@ from upstream_pipelines.alerts.store import sync_channels, write_run_failure_ale
 from upstream_pipelines.customers.audit import Actor, operator
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import create_customer, get_customer
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.engine import Connection, connect, customer_transaction
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.inbox import StoredFile, register_uploaded_file
@@ -91,3 +92,27 @@ def test_a_run_that_was_killed_at_a_report_and_the_alert_of_it_belong_to_the_rep
     with pytest.raises(NotFoundError):
         trace(pipeline, str(uuid4()))
     assert trace(pipeline, of_runs["other"]).reports == ()
+
+
+def test_who_asks_for_a_report_that_is_not_made_yet_finds_it_by_that_request(
+    pipeline: Connection, acme: Customer, settings: Settings
+) -> None:
+    """Most likely wrong: the request was answered 202 and left nothing behind."""
+    ben = replace(ANN, id=str(uuid4()), name="ben@example.org", request_id="b" * 32)
+    asked = []
+    with connect(settings, "upstream_api") as api:
+        for actor in (ANN, ben):
+            with customer_transaction(api, acme.customer_id, UUID(actor.id)):
+                asked.append(request_report(api, actor, acme, MAY))
+    with pipeline.transaction():
+        asked.append(request_report(pipeline, operator(), acme, MAY))
+    assert len(set(asked)) == 1
+    for request in ("a" * 32, "b" * 32):
+        found = trace(pipeline, request)
+        assert (found.kind, [report["report_id"] for report in found.reports]) == ("request", asked[:1])
+        assert [one.about for one in found.entries if one.what == "received"] == [
+            f"report of 2026-05-01 to 2026-05-31, asked for by person; request {'a' * 32}",
+            f"asked for again by person; request {'b' * 32}",
+            "asked for again by operator; without a request (command or Dagster's UI)",
+        ]
+        assert "ben@" not in str(found)

@@ -32,6 +32,8 @@ CREATE TRIGGER names_changed BEFORE UPDATE OF configuration ON customers FOR EAC
 -- From a request or a run to its reports; those that commands ask for have no request.
 CREATE INDEX report_runs_request ON report_runs (request_id) WHERE request_id IS NOT NULL;
 CREATE INDEX report_runs_run ON report_runs (run_id) WHERE run_id IS NOT NULL;
+-- Of who asked again before it was made the trail alone knows the request.
+CREATE INDEX audit_log_reports ON audit_log (request_id) WHERE action = 'report.requested' AND request_id IS NOT NULL;
 -- The runs that had begun a report before the one that has it, each with when it did: an alert that tells of one leads to the report.
 ALTER TABLE report_runs
     ADD COLUMN earlier_runs   text[] NOT NULL DEFAULT '{}',
