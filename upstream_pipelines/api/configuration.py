@@ -34,7 +34,10 @@ Revision = Annotated[
 ]
 Applied = Annotated[
     bool,
-    Field(description="The stored claims have them; else a run that gives them is asked for within a minute."),
+    Field(
+        description="The stored claims have them; else the run of an upload that waits gives them, or one that is asked for within a "
+        "minute, five times at most where it fails. Then they wait for the next upload, the next change or the operator."
+    ),
 ]
 Aliases = Annotated[dict[Name, Name], Field(max_length=_MOST, description="Spelling as sent → the payer's name.")]
 Groups = Annotated[

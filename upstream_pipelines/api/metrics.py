@@ -61,7 +61,7 @@ FIGURES: dict[str, Figure] = {
         "upstream_customers_failing",
         "Active customers in trouble: newest upload refused, one waiting for 15 minutes, no look for 26 hours, a receiver fails, nothing "
         "comes, newest report failed, one waiting for 15 minutes.",
-        (("why", ("upload", "waiting", "look", "channel", "silent", "report", "report_waiting")),),
+        (("why", ("upload", "waiting", "look", "channel", "silent", "report", "report_waiting", "names")),),
     ),
     "uploads_waiting": Figure(
         "upstream_uploads_waiting", "Uploads not loaded yet.", (("status", _UPLOAD_STATES), ("source", SOURCES))

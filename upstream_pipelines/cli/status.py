@@ -22,6 +22,8 @@ _WHY = {
     "silent": "nothing comes any more: ask the sender",
     "report": "its newest report failed: `upstream reports list SLUG`, then `upstream reports make SLUG`",
     "report_waiting": "a report was not made for 15 minutes: the runs of reports in the Dagster UI, `upstream reports list SLUG`",
+    "names": "changed aliases or groups did not reach the claims for 15 minutes: the runs of ingest in the Dagster UI; then "
+    "materialise claims and payer_activity of SLUG",
 }
 
 

@@ -46,7 +46,7 @@ class NotedRuns(JobRuns):
 class Trouble:
     """A customer in trouble since then: `upload` (its newest was refused), `waiting` (one is not loaded after 15 minutes), `look`
     (none for 26 hours), `channel` (a receiver fails), `silent` (nothing comes), `report` (its newest failed), `report_waiting`
-    (one is not made after 15 minutes).
+    (one is not made after 15 minutes), `names` (changed aliases or groups are not applied after 15 minutes).
     """
 
     slug: str

@@ -33,6 +33,9 @@ CANARY = "zebrafish"
 STATUS = "/api/v1/monitoring/status"
 _FILLED = f"""
 INSERT INTO customers (slug, name, created_at) VALUES ('{CANARY}', '{CANARY}', now() - interval '9 days');
+UPDATE customers SET configuration = '{{"mapping": {{"payer_aliases": {{"{CANARY}": "A"}}}}}}', applied_mapping_sha256 = 'x'
+ WHERE slug = '{CANARY}';
+UPDATE customers SET names_wanted_at = now() - interval '16 minutes', names_asks = 5;
 INSERT INTO uploads (customer_id, source, byte_count, file_name, status, accepted, rows, received_at)
 SELECT customer_id, v.source, 1, '{CANARY}.csv', v.status, v.rows, v.rows, now() - v.age::interval
   FROM customers, (VALUES ('csv', 'success', 9, '30 hours'), ('webhook', 'received', 0, '2 hours'),
@@ -100,7 +103,7 @@ def test_figures_are_true_and_their_labels_are_of_closed_sets(
     pipeline.execute(
         _FILLED.replace("FROM customers", f"FROM (SELECT * FROM customers WHERE slug = '{CANARY}') AS c")
     )
-    in_trouble = {"upload", "waiting", "look", "channel", "report", "report_waiting"}
+    in_trouble = {"upload", "waiting", "look", "channel", "report", "report_waiting", "names"}
     now = datetime.now(UTC)
     note_runs(pipeline, [JobRuns("ingest", 2, 1, 3, "r", "success", now, now, now)], now)
     note_runs(pipeline, [JobRuns(CANARY, 1, 0, 0, None, None, None, None, None),

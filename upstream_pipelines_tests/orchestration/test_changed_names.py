@@ -103,6 +103,12 @@ def test_a_run_that_fails_is_asked_for_a_few_times_and_anew_after_the_next_chang
             _later(pipeline)
         assert _asked_for(instance, platform) == []
     assert len(keys) == 2 * MOST_ASKS, "a key that was asked for once is spent"
+    told = "SELECT slug, why FROM platform_failing() WHERE why = 'names'"
+    assert pipeline.execute(told).fetchall() == [], "the change was made this minute"
+    pipeline.execute("UPDATE customers SET names_wanted_at = now() - interval '16 minutes'")
+    assert pipeline.execute(told).fetchall() == [("acme", "names")]
+    apply_changed_mapping(pipeline, get_customer(pipeline, "acme"))
+    assert pipeline.execute(told).fetchall() == []
 
 
 def test_no_run_is_asked_for_where_another_brings_the_names_or_no_claim_has_any(

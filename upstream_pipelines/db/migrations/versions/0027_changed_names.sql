@@ -1,16 +1,17 @@
 -- Payer aliases and CPT groups that were changed and that the stored claims do not have yet.
--- names_wanted: the last change; names_applied: the change that the claims were given last. An id and no digest: which groups
--- there are where a customer has set none is the program's to say. names_asked_at, names_asks: when a run was asked for it
--- last, and how often.
+-- names_wanted, names_wanted_at: the last change, and when it was made; names_applied: the change that the claims were given last.
+-- An id and no digest: which groups there are where a customer has set none is the program's to say. names_asked_at, names_asks:
+-- when a run was asked for it last, and how often.
 ALTER TABLE customers
-    ADD COLUMN names_wanted   uuid,
-    ADD COLUMN names_applied  uuid,
-    ADD COLUMN names_asked_at timestamptz,
-    ADD COLUMN names_asks     integer NOT NULL DEFAULT 0,
+    ADD COLUMN names_wanted    uuid,
+    ADD COLUMN names_wanted_at timestamptz,
+    ADD COLUMN names_applied   uuid,
+    ADD COLUMN names_asked_at  timestamptz,
+    ADD COLUMN names_asks      integer NOT NULL DEFAULT 0,
     -- One without a digest never had a claim merged: its first upload is given the names. A column, for the planner has no figures of
     -- such a comparison and expects all customers.
-    ADD COLUMN names_due      boolean GENERATED ALWAYS AS (names_wanted IS DISTINCT FROM names_applied
-                                                           AND applied_mapping_sha256 IS NOT NULL) STORED;
+    ADD COLUMN names_due       boolean GENERATED ALWAYS AS (names_wanted IS DISTINCT FROM names_applied
+                                                            AND applied_mapping_sha256 IS NOT NULL) STORED;
 -- Across all customers the few that wait.
 CREATE INDEX customers_names_due ON customers (customer_id) WHERE names_due;
 
@@ -18,6 +19,7 @@ CREATE INDEX customers_names_due ON customers (customer_id) WHERE names_due;
 CREATE FUNCTION want_names() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 BEGIN
     NEW.names_wanted := gen_random_uuid();
+    NEW.names_wanted_at := now();
     NEW.names_asked_at := NULL;
     NEW.names_asks := 0;
     RETURN NEW;
@@ -43,6 +45,8 @@ CREATE INDEX report_runs_earlier ON report_runs USING gin (earlier_runs) WHERE e
 
 -- Active customers that something is wrong with, and counts and ages, as before; and of reports. report: the newest that ended
 -- failed, where another may be asked for (report_runs_listed). report_waiting: one is not made after 15 minutes (report_runs_open).
+-- names: a change of aliases or groups was not given to the claims for 15 minutes; the five runs for it are asked for within 8 or 9
+-- (customers_names_due).
 GRANT CREATE ON SCHEMA public TO upstream_pipeline;  -- who replaces a function needs it
 SET LOCAL ROLE upstream_pipeline;
 CREATE OR REPLACE FUNCTION platform_failing() RETURNS TABLE (slug text, why text, since timestamptz)
@@ -90,6 +94,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
       FROM report_runs AS r JOIN customers AS c ON c.customer_id = r.customer_id AND c.status = 'active'
      WHERE r.state IN ('waiting', 'running') AND r.requested_at < now() - interval '15 minutes'
      GROUP BY c.slug
+     UNION ALL
+    SELECT c.slug, 'names', c.names_wanted_at
+      FROM customers AS c
+     WHERE c.names_due AND c.status = 'active' AND c.names_wanted_at < now() - interval '15 minutes'
 $$;
 
 CREATE OR REPLACE FUNCTION platform_totals() RETURNS TABLE (name text, first text, second text, value double precision)
