@@ -22,7 +22,7 @@ from upstream_pipelines.defs.home import most_work_at_once
 from upstream_pipelines.delivery.outcome import NotSetUpError
 from upstream_pipelines.delivery.probe import check_smtp
 from upstream_pipelines.errors import UpstreamError
-from upstream_pipelines.observability.tracing import require_tracing
+from upstream_pipelines.observability.tracing import try_collector
 from upstream_pipelines.operations.api_login import roles_beside_its_own
 from upstream_pipelines.settings import Settings
 
@@ -126,17 +126,24 @@ def _api_login(settings: Settings) -> tuple[str, str]:
 
 
 def _traces(settings: Settings) -> tuple[str, str]:
-    require_tracing(settings)
-    endpoint = settings.otlp_endpoint or ""
-    try:
-        # As spans go, so that a proxy and certificates are those of the exporter. Whatever it answers, something is there.
-        requests.head(endpoint, timeout=3)
-    except requests.RequestException as error:
+    address, status, trouble = try_collector(settings)
+    if not status:
         raise _NotWellError(
-            f"nothing answers at {endpoint} ({type(error).__name__}); spans are lost, the work goes on",
+            f"nothing answers at {address} ({trouble}); spans are lost, the work goes on",
             "Start the collector, put UPSTREAM_OTLP_ENDPOINT right, or leave it out.",
-        ) from None
-    return f"a collector answers at {endpoint}", ""
+        )
+    if status in {401, 403}:
+        raise _NotWellError(
+            f"what answers at {address} lets nobody in ({status}); spans are lost, the work goes on",
+            "Put the header that it wants into OTEL_EXPORTER_OTLP_HEADERS.",
+        )
+    if not 200 <= status < 300:
+        raise _NotWellError(
+            f"what answers at {address} takes no spans ({status}); spans are lost, the work goes on",
+            "Put UPSTREAM_OTLP_ENDPOINT right: the address of a collector that takes OTLP over HTTP, usually at port 4318. If it is, "
+            "look at the collector's log.",
+        )
+    return f"a collector takes spans at {address}", ""
 
 
 def _landing(settings: Settings) -> tuple[str, str]:

@@ -13,8 +13,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.util import Finalize
+from typing import Any
 from uuid import UUID
 
+import requests
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -59,10 +61,7 @@ class Recorder:
     """Makes spans and has them sent, by a thread of its own."""
 
     def __init__(self, endpoint: str) -> None:
-        # Its lines come with each failed batch and quote what the collector answered; `Harmless` says it once in a while.
-        logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
-        base = endpoint.rstrip("/").removesuffix(_TRACES_PATH)
-        exporter = Harmless(OTLPSpanExporter(endpoint=base + _TRACES_PATH, timeout=_EXPORT_SECONDS))
+        exporter = Harmless(_exporter(endpoint))
         self._ids = _Ids()
         # Its own farewell waits 30 s for a collector that hangs; and at the exit of Python, to which a run that was forked
         # does not come.
@@ -182,6 +181,45 @@ class Harmless(SpanExporter):
     def shutdown(self) -> None:
         """Close its connections."""
         self._exporter.shutdown()
+
+
+class _Noting(requests.Session):
+    """Notes the status of the last answer, 0 where there was none, and then why. The exporter follows nothing that points
+    elsewhere.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.status, self.trouble = 0, ""
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        try:
+            answer = super().send(request, **kwargs)
+        except requests.RequestException as error:
+            self.status, self.trouble = 0, type(error).__name__
+            raise
+        self.status = answer.status_code
+        return answer
+
+
+def try_collector(endpoint: str) -> tuple[str, int, str]:
+    """Send an export of no spans, as spans go: with the headers, certificates and proxy of the exporter.
+
+    Returns: the address, the status that was answered, and where it is 0, for nothing answered, the class of the error.
+    """
+    with _Noting() as session:
+        _exporter(endpoint, session).export([])
+    return _address(endpoint), session.status, session.trouble
+
+
+def _exporter(endpoint: str, session: requests.Session | None = None) -> OTLPSpanExporter:
+    # Its lines come with each failed batch and quote what the collector answered; `Harmless` says it once in a while.
+    logging.getLogger("opentelemetry.exporter").setLevel(logging.CRITICAL)
+    return OTLPSpanExporter(endpoint=_address(endpoint), timeout=_EXPORT_SECONDS, session=session)
+
+
+def _address(endpoint: str) -> str:
+    return endpoint.rstrip("/").removesuffix(_TRACES_PATH) + _TRACES_PATH
 
 
 class _Ids(RandomIdGenerator):

@@ -96,6 +96,22 @@ def require_tracing(settings: Settings) -> None:
             ) from None
 
 
+def try_collector(settings: Settings) -> tuple[str, int, str]:
+    """Send the collector an export of no spans.
+
+    Returns: the address that it went to, the status that was answered, and where it is 0, for nothing answered, the class of the error.
+
+    Raises:
+        ConfigurationError: there is no endpoint, or the extra is not installed.
+    """
+    if settings.otlp_endpoint is None:
+        raise ConfigurationError("UPSTREAM_OTLP_ENDPOINT is not set.")
+    require_tracing(settings)
+    from upstream_pipelines.observability import otlp
+
+    return otlp.try_collector(settings.otlp_endpoint)
+
+
 def configure_tracing(settings: Settings) -> None:
     """Make spans from now on, if the settings have an endpoint. Safe to call again: the first endpoint of a process counts.
 

@@ -55,9 +55,22 @@ def test_a_collector_that_answers_is_well_one_that_does_not_and_an_extra_that_is
     with collecting() as collector:
         set_up = settings.model_copy(update={"otlp_endpoint": collector.endpoint})
         assert _part("traces", lambda: _traces(set_up)).ok
+        assert collector.bodies == [b""], "an export of nothing"
+        for status, advised in (
+            (404, "port 4318"),
+            (401, "OTEL_EXPORTER_OTLP_HEADERS"),
+            (302, "UPSTREAM_OTLP_ENDPOINT"),
+            (503, "log"),
+        ):
+            collector.status = status
+            other = _part("traces", lambda: _traces(set_up))
+            assert not other.ok
+            assert f"at {collector.endpoint}/v1/traces " in other.state
+            assert f"({status})" in other.state
+            assert advised in other.advice
     gone = _part("traces", lambda: _traces(set_up))
     assert not gone.ok
-    assert f"nothing answers at {collector.endpoint} (ConnectionError)" in gone.state
+    assert f"nothing answers at {collector.endpoint}/v1/traces (ConnectionError)" in gone.state
     assert "UPSTREAM_OTLP_ENDPOINT" in gone.advice
     monkeypatch.setitem(sys.modules, "upstream_pipelines.observability.otlp", None)
     missing = _part("traces", lambda: _traces(set_up))
