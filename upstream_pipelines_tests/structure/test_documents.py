@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from upstream_pipelines.definitions import defs
 from upstream_pipelines_tests.orchestration.document_blocks import (
     DOCUMENTS,
     Block,
@@ -34,6 +36,17 @@ def test_every_block_names_its_language_and_every_block_of_commands_is_run_or_sa
         if commands(text):
             runnable.add(str(path.relative_to(ROOT)))
     assert runnable == set(DOCUMENTS)
+
+
+def test_every_sensor_and_schedule_is_named_to_operators_with_how_often_it_ticks() -> None:
+    text = (ROOT / "docs" / "operations.md").read_text()
+    ticks = {
+        f"| `{one.name}` | every {one.minimum_interval_seconds} s |" if isinstance(one, dg.SensorDefinition)
+        else f"| `{one.name}` | {int(str(one.cron_schedule).split()[1]):02}:00 UTC |"
+        for one in (*(defs.sensors or ()), *(defs.schedules or ()))
+    }  # fmt: skip
+    assert len(ticks) == 10
+    assert {line for line in ticks if line not in text} == set()
 
 
 def test_a_reason_is_for_the_block_right_behind_it_and_an_output_for_the_one_right_before() -> None:
