@@ -7,6 +7,7 @@ commands write. Not here: what has to be there before a document can be run.
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,11 @@ def commands(document: str) -> list[Block]:
     return [block for block in blocks(document) if block.language == "bash" and block.reason is None]
 
 
+def _end_when_told() -> None:
+    """As in a terminal: a worker of the tests may ignore SIGTERM, and what a document starts and kills would stay."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def run(wanted: Sequence[Block], prelude: str, environment: Mapping[str, str], folder: Path) -> list[str]:
     """What each block wrote, to standard output and standard error as a terminal shows them; all in one bash.
 
@@ -64,6 +70,7 @@ def run(wanted: Sequence[Block], prelude: str, environment: Mapping[str, str], f
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], env=environment, cwd=folder, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=400,
+        preexec_fn=_end_when_told,
     )  # fmt: skip
     outputs = done.stdout.split(_END)
     if done.returncode != 0 or len(outputs) != len(wanted) + 1:
