@@ -55,6 +55,20 @@ _QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 _ACTIVE = [*_QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
+def _in_line(instance: dg.DagsterInstance, job: str, slugs: Sequence[str] = ()) -> set[str]:
+    """Customers, all or of some, with a run of the job in the queue: it takes what waits when it begins, and a second would begin
+    for nothing.
+    """
+    of = {_PARTITION_TAG: list(slugs)} if slugs else {}
+    queued = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_QUEUED, tags=of))
+    return {run.tags[_PARTITION_TAG] for run in queued if _PARTITION_TAG in run.tags}
+
+
+def _added(missing: Sequence[str]) -> list[dg.AddDynamicPartitionsRequest]:
+    """What gives these customers a key."""
+    return [customer_partitions.build_add_request(missing)] if missing else []
+
+
 @dg.sensor(
     job=ingest,
     minimum_interval_seconds=10,
@@ -103,7 +117,7 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
             )
             for work in requested
         ],
-        dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
+        dynamic_partitions_requests=_added(missing),
     )
 
 
@@ -119,11 +133,8 @@ def changed_names(context: dg.SensorEvaluationContext, platform: Platform) -> dg
         due = customers_with_new_names(conn, LOCK_CLASS, _REQUESTS_A_TICK)
         if not due:
             return dg.SkipReason("No changed alias or group waits to be applied.")
-        # Dagster is asked only now: at a burst of uploads its queue is thousands long.
-        queued = context.instance.get_runs(
-            dg.RunsFilter(job_name=ingest.name, statuses=_QUEUED, tags={_PARTITION_TAG: due})
-        )
-        in_line = {run.tags[_PARTITION_TAG] for run in queued}
+        # Dagster is asked only now, and of these alone: at a burst of uploads its queue is thousands long.
+        in_line = _in_line(context.instance, ingest.name, due)
         asked = ask_for_new_names(conn, [slug for slug in due if slug not in in_line])
         keys = _KEYS.setdefault(settings.landing_root, KnownKeys())
     if not asked:
@@ -141,7 +152,7 @@ def changed_names(context: dg.SensorEvaluationContext, platform: Platform) -> dg
             )
             for work in asked
         ],
-        dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
+        dynamic_partitions_requests=_added(missing),
     )
 
 
@@ -175,10 +186,8 @@ def due_alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.Ru
     "begun.",
 )
 def waiting_reports(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SensorResult | dg.SkipReason:
-    # A run takes what waits when it begins: a second one in the queue would begin for nothing. One that was killed stays
-    # "started" for hours, and its customer must not wait for that.
-    queued = context.instance.get_runs(dg.RunsFilter(job_name=reports.name, statuses=_QUEUED))
-    in_line = {run.tags[_PARTITION_TAG] for run in queued if _PARTITION_TAG in run.tags}
+    # The queued alone: a run that was killed stays "started" for hours, and its customer must not wait for that.
+    in_line = _in_line(context.instance, reports.name)
     with platform.connect() as (settings, conn):
         requested = request_customers_with_reports(conn, _REQUESTS_A_TICK, in_line)
         keys = _KEYS.setdefault(settings.landing_root, KnownKeys())
@@ -195,7 +204,7 @@ def waiting_reports(context: dg.SensorEvaluationContext, platform: Platform) -> 
             )
             for work in requested
         ],
-        dynamic_partitions_requests=[customer_partitions.build_add_request(missing)] if missing else [],
+        dynamic_partitions_requests=_added(missing),
     )
 
 
