@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
+WATCHED_PAYERS = 500  # a look takes up to 1.7 MB a payer; a file with claim numbers as payers has tens of thousands
 SCATTER_DAYS = 28  # the days within which prices scatter around one mean (prices.py)
 UNDECIDED = -1
 NEVER = np.iinfo(np.int64).max
@@ -40,12 +41,15 @@ class Facts:
     Rows stand in the order in which they became known, then by their keys: what a look may see of them is a prefix,
     and the same prefix in the same order whatever was loaded since. Undecided rows have age -1. `price_level` is the mean
     over a row's lines of the logarithm of the allowed amount, `price_total` and `price_squares` are their sums of it and
-    of its square, as exact as the mean; `price_precision` is the root of its lines. A `cell` is a payer's stratum of prices, or code: payer times their
-    number, plus its own. `price_on` is the payer within its day, the days before the payers; `price_block` the cell within its
-    `SCATTER_DAYS` days, the blocks before the cells. All four are of the rows alone, and would cost a look an eighth of its time.
+    of its square, as exact as the mean; `price_precision` is the root of its lines. A `cell` is a payer's stratum of prices, or code: those
+    that there are, by payer and then by name, numbered from 0 (500 payers and 8,000 codes could have four million, and have few).
+    `price_on` is the payer within its day, the days before the payers; `price_block` the cell within its `SCATTER_DAYS` days, the
+    blocks before the cells. All four are of the rows alone, and would cost a look an eighth of its time. `code_cell_payer` has
+    a value a cell. `unwatched` payers are not in any of these (see `_watched`).
     """
 
     payers: list[str]
+    unwatched: int
     groups: list[str]
     payer: Ints
     group: Ints
@@ -60,7 +64,7 @@ class Facts:
     denied_authorization: Floats
     billed: Floats
     allowed: Floats
-    price_strata: int
+    price_cells: int
     price_payer: Ints
     price_stratum: Ints
     price_code: Ints
@@ -82,6 +86,7 @@ class Facts:
     code_known: Ints
     code_lines: Floats
     code_cell: Ints
+    code_cell_payer: Ints
 
 
 Columns = Mapping[str, Any]
@@ -97,6 +102,7 @@ def facts_from_frames(
     activity, prices, codes = (
         _columns_of(one) if isinstance(one, pd.DataFrame) else one for one in (activity, prices, codes)
     )
+    (activity, prices, codes), unwatched = _watched([activity, prices, codes])
     of_payer = [_coded(columns["payer"]) for columns in (activity, prices, codes)]
     payers = sorted({name for _, names in of_payer for name in names})
     price_code, code_code, modifiers = _coded(prices["cpt"]), _coded(codes["cpt"]), _coded(prices["modifiers"])
@@ -136,10 +142,9 @@ def facts_from_frames(
     priced["price_total"], priced["price_squares"] = (
         priced["price_lines"] * values for values in (priced["price_level"], spread)
     )
-    priced["price_cell"] = priced["price_payer"] * max(len(stratum_names), 1) + priced["price_stratum"]
+    priced_cells, priced["price_cell"] = _cells(priced["price_payer"], priced["price_stratum"], len(stratum_names))
     priced["price_precision"] = np.sqrt(priced["price_lines"])
-    cells = max(len(payers), 1) * max(len(stratum_names), 1)
-    priced["price_block"] = priced["price_day"] // SCATTER_DAYS * cells + priced["price_cell"]
+    priced["price_block"] = priced["price_day"] // SCATTER_DAYS * len(priced_cells) + priced["price_cell"]
     priced["price_on"] = priced["price_day"] * len(payers) + priced["price_payer"]
     coded: dict[str, Any] = {
         "code_payer": _positions(payers, of_payer[2]),
@@ -148,16 +153,48 @@ def facts_from_frames(
         "code_known": _day_numbers(codes["submitted_known_day"]),
         "code_lines": _numbers(codes["lines"]),
     }
-    coded["code_cell"] = coded["code_payer"] * max(len(code_names), 1) + coded["code_code"]
+    coded_cells, coded["code_cell"] = _cells(coded["code_payer"], coded["code_code"], len(code_names))
     return Facts(
         payers=payers,
+        unwatched=unwatched,
         groups=group_names,
-        price_strata=len(stratum_names),
+        price_cells=len(priced_cells),
         code_names=code_names,
+        code_cell_payer=coded_cells // max(len(code_names), 1),
         **_sorted(columns, ("submitted_known", "decision_known", "payer", "group", "submitted", "age")),
         **_sorted(priced, ("price_known", "price_payer", "price_stratum", "price_day")),
         **_sorted(coded, ("code_known", "code_payer", "code_code", "code_day")),
     )
+
+
+def _watched(frames: list[Columns]) -> tuple[list[Columns], int]:
+    """The rows of the `WATCHED_PAYERS` payers that became known first, and how many payers are left out.
+
+    Of those that became known on one day the ones with the most lines by its end, then by name: whatever is loaded later
+    moves no payer out, and a look at a past day watches the same ones.
+    """
+    payer, names = _coded(frames[0]["payer"])
+    if len(names) <= WATCHED_PAYERS:
+        return frames, 0
+    known = _day_numbers(frames[0]["submitted_known_day"])
+    first = np.full(len(names), NEVER)
+    np.minimum.at(first, payer, known)
+    at_first = known == first[payer]
+    lines = np.bincount(payer[at_first], _numbers(frames[0]["lines"])[at_first], minlength=len(names))
+    order = np.lexsort((np.array(names, dtype=object), -lines, first))
+    watched = {names[each] for each in order[:WATCHED_PAYERS]}
+    kept: list[Columns] = []
+    for columns in frames:
+        codes, own = _coded(columns["payer"])
+        rows = np.array([name in watched for name in own], dtype=bool)[codes]
+        kept.append({name: np.asarray(values)[rows] for name, values in columns.items()})
+    return kept, len(names) - WATCHED_PAYERS
+
+
+def _cells(payer: Ints, within: Ints, width: int) -> tuple[Ints, Ints]:
+    """The pairs that there are, as payer times `width` plus the other, in order; and of each row the number of its pair."""
+    pairs, cell = np.unique(payer * max(width, 1) + within, return_inverse=True)
+    return pairs, cell.astype(np.int64, copy=False)
 
 
 TEXTS = frozenset({"payer", "cpt", "modifiers", "cpt_group"})

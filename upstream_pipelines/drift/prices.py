@@ -41,7 +41,7 @@ def price_series(view: View, excluded: Sequence[Exclusion]) -> Series:
         values[rows] for values in (facts.price_lines, facts.price_total, facts.price_squares)
     )
     payers = len(facts.payers)
-    size = payers * max(facts.price_strata, 1)
+    size = facts.price_cells
     cell = facts.price_cell[rows]
     # Days and blocks in view alone: one line decided in 1970 would give each cell 740 blocks.
     first_block = view.first_decision_day // SCATTER_DAYS

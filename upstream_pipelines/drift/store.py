@@ -66,6 +66,7 @@ class LooksMade:
     """What a span of looks found: records as `replay` has rows, with event_id and detail, and alerts written; and of the
     last look the figures by payer and a chart (PNG) of each live event by its id, as far as it is `shown`. `kept`: ids of
     the events in `records` that there are; what only a look at a past day shows is kept nowhere and cannot be asked for.
+    `unwatched` payers are not looked at: there are too many (facts.WATCHED_PAYERS).
     """
 
     records: Sequence[Mapping[str, Any]]
@@ -76,6 +77,7 @@ class LooksMade:
     first: date
     last: date
     shown: Literal["charts", "tables", "nothing"] = "charts"
+    unwatched: int = 0
 
     def count(self, state: str) -> int:
         """Rows in a state, such as how many events opened."""
@@ -165,6 +167,7 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
         first=days[0],
         last=days[-1],
         shown=shown,
+        unwatched=detector.facts.unwatched,
     )
 
 

@@ -132,14 +132,12 @@ class _Busy:
 class Mix:
     """Submitted lines by kind of code: payers by kinds by days, the last day being `submitted_to`.
 
-    `upto` holds the lines of all days before each (days + 1 by payers by kinds). `codes` are the code numbers of each
-    payer's kinds (-1: all others). `dispersion` and `freedom` are per payer, before any pooling. `rows` are those of the
-    facts counted, and `lines` their lines, 0 where they belong to no period.
+    `upto` holds the lines of all days before each (days + 1 by payers by kinds). `dispersion` and `freedom` are
+    per payer, before any pooling. `rows` are those of the facts counted, and `lines` their lines, 0 where they belong to no period.
     """
 
     counts: Floats
     upto: Floats
-    codes: Ints
     dispersion: Floats
     freedom: Floats
     kinds: Ints
@@ -153,7 +151,7 @@ class Mix:
             upto=self.upto[:, [payer]],
             rows=self.rows,
             lines=self.lines,
-            **{name: getattr(self, name)[[payer]] for name in ("codes", "dispersion", "freedom", "kinds")},
+            **{name: getattr(self, name)[[payer]] for name in ("dispersion", "freedom", "kinds")},
         )
 
 
@@ -170,25 +168,22 @@ def mix_of(view: View, excluded: Sequence[Exclusion]) -> Mix:
     if not counted.all():
         # Rows that do not count weigh nothing, whatever day they are put on.
         lines, day = np.where(counted, lines, 0.0), np.maximum(day, first)
-    payers, codes = len(facts.payers), max(len(facts.code_names), 1)
-    total = np.bincount(cell, lines, minlength=payers * codes).reshape(payers, codes)
-    # The largest first; among equals the first in the alphabet, whatever the order of rows.
-    order = np.argsort(-total, axis=1, kind="stable")[:, : KINDS - 1]
-    followed = np.take_along_axis(total, order, axis=1) >= FEWEST_OF_KIND
-    place = np.full((payers, codes), KINDS - 1, dtype=np.int64)
-    np.put_along_axis(place, order, np.where(followed, np.arange(order.shape[1]), KINDS - 1), axis=1)
-    column = of_cells((np.arange(payers)[:, None] * KINDS + place).ravel(), cell)
+    payers, of_payer = len(facts.payers), facts.code_cell_payer
+    total = np.bincount(cell, lines, minlength=len(of_payer))
+    # Of each payer the largest first; among equals the first in the alphabet, whatever the order of rows.
+    order = np.lexsort((-total, of_payer))
+    rank = np.empty(len(order), dtype=np.int64)
+    rank[order] = np.arange(len(order)) - np.searchsorted(of_payer, of_payer)[order]
+    followed = (rank < KINDS - 1) & (total >= FEWEST_OF_KIND)
+    column = of_cells(of_payer * KINDS + np.where(followed, rank, KINDS - 1), cell)
     column += (day - first) * (payers * KINDS)
     counts = np.bincount(column, lines, minlength=days * payers * KINDS)
     by_day: Floats = counts[: days * payers * KINDS].reshape(days, payers, KINDS).astype(np.float64, copy=False)
     upto = running_sums_of(by_day)
-    known = np.full((payers, KINDS), -1, dtype=np.int64)
-    known[:, : order.shape[1]] = np.where(followed, order, -1)
     scatter, freedom, kinds = _mix_dispersion(upto)
     return Mix(
         counts=by_day.transpose(1, 2, 0),
         upto=upto,
-        codes=known,
         dispersion=scatter,
         freedom=freedom,
         kinds=kinds,
