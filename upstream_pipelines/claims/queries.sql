@@ -18,7 +18,7 @@ WITH sent AS (
        AND (SELECT u.source FROM uploads AS u
              WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s) = 'x12_835'
 ), payers AS (
-    SELECT payer, canonical_payer(payer, %(aliases)s) AS payer_name FROM (SELECT DISTINCT payer FROM sent) AS p
+    SELECT payer, payer_name FROM names_of_payers(ARRAY(SELECT DISTINCT payer FROM sent), %(aliases)s)
 ), lines AS (
     SELECT s.*, p.payer_name FROM sent AS s JOIN payers AS p ON p.payer = s.payer
 ), seen AS (
@@ -71,11 +71,16 @@ CREATE INDEX ON placed (source_row_number);
 ANALYZE placed;
 
 -- name: name_lines
--- Canonical payer and group of each spelling and code of the upload, worked out once (received_lines by primary key).
+-- Canonical payer and group of each spelling and code of the upload, worked out once each (received_lines by primary key).
 CREATE TEMP TABLE named ON COMMIT DROP AS
-SELECT payer, cpt, canonical_payer(payer, %(aliases)s) AS payer_name, group_of_code(cpt, %(groups)s) AS cpt_group
-  FROM (SELECT payer, cpt FROM received_lines
-         WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s GROUP BY payer, cpt) AS n;
+WITH pairs AS MATERIALIZED (
+    SELECT payer, cpt FROM received_lines
+     WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s GROUP BY payer, cpt
+)
+SELECT n.payer, n.cpt, p.payer_name, k.cpt_group
+  FROM pairs AS n
+  JOIN names_of_payers(ARRAY(SELECT DISTINCT payer FROM pairs), %(aliases)s) AS p ON p.payer = n.payer
+  JOIN groups_of_codes(ARRAY(SELECT DISTINCT cpt FROM pairs), %(groups)s) AS k ON k.cpt = n.cpt;
 
 -- name: settle_stored
 -- The lines whose key is stored already, and whether they say something else than what is stored. What a payer has decided
@@ -292,11 +297,11 @@ RETURNING slug, names_wanted, names_asks;
 -- Give all claims of a customer their canonical payer and CPT group. Worked out once per distinct
 -- spelling and code, then joined; only lines whose names change are written, and their days touched.
 WITH payers AS (
-    SELECT payer, canonical_payer(payer, %(aliases)s) AS payer_name
-      FROM (SELECT DISTINCT payer FROM claims WHERE customer_id = %(customer_id)s) AS p
+    SELECT payer, payer_name
+      FROM names_of_payers(ARRAY(SELECT DISTINCT payer FROM claims WHERE customer_id = %(customer_id)s), %(aliases)s)
 ), codes AS (
-    SELECT cpt, group_of_code(cpt, %(groups)s) AS cpt_group
-      FROM (SELECT DISTINCT cpt FROM claims WHERE customer_id = %(customer_id)s) AS k
+    SELECT cpt, cpt_group
+      FROM groups_of_codes(ARRAY(SELECT DISTINCT cpt FROM claims WHERE customer_id = %(customer_id)s), %(groups)s)
 ), changed AS (
     UPDATE claims AS c SET payer_name = p.payer_name, cpt_group = k.cpt_group
       FROM payers AS p, codes AS k

@@ -21,7 +21,9 @@ Floats = npt.NDArray[np.float64]
 Floats32 = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
-WATCHED_PAYERS = 500  # a look takes up to 1.7 MB a payer; a file with claim numbers as payers has tens of thousands
+WATCHED_PAYERS = (
+    500  # a look takes up to 1.7 MB a payer; a file with claim numbers as payers has tens of thousands
+)
 SCATTER_DAYS = 28  # the days within which prices scatter around one mean (prices.py)
 UNDECIDED = -1
 NEVER = np.iinfo(np.int64).max
