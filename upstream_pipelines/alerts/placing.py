@@ -109,9 +109,9 @@ def _rhythm(row: Mapping[str, Any]) -> Rhythm:
         except ZoneInfoNotFoundError:
             # A message at night is better than none, and than a drift look that fails for the want of it.
             _log.error(
-                "rule %s: this machine knows no time zone %s; its quiet hours are not kept. Install tzdata.",
-                row["name"],
-                row["time_zone"],
+                # By its id: a name is free text that may be a patient's.
+                "rule %s: this machine does not know its time zone; its quiet hours are not kept. Install tzdata.",
+                row["rule_id"],
             )
     return Rhythm(
         group=timedelta(seconds=row["group_seconds"]), update=timedelta(minutes=row["update_minutes"]), quiet=quiet

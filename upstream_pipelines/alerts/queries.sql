@@ -310,7 +310,7 @@ UPDATE alerts AS a SET over_at = %(now)s
 -- alert may still join: not tried yet, with room, and locked so that no worker takes it meanwhile. `most`: alerts in a
 -- message of this channel, NULL for any number; `room`: in the one to join. Served by deliveries_joinable and
 -- deliveries_lately.
-SELECT e.rule_id, e.channel_id, r.name, r.group_seconds, r.update_minutes, r.quiet_hours, r.time_zone,
+SELECT e.rule_id, e.channel_id, r.group_seconds, r.update_minutes, r.quiet_hours, r.time_zone,
        open.delivery_id, lately.tried_at, lately.highest, c.most, c.most - open.carried AS room
   FROM unnest(%(rule_ids)s::uuid[], %(channel_ids)s::uuid[]) AS e (rule_id, channel_id)
   JOIN alert_rules AS r ON r.customer_id = %(customer_id)s AND r.rule_id = e.rule_id

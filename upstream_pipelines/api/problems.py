@@ -37,6 +37,9 @@ _log = logging.getLogger(__name__)
 
 # Long enough for a restart of PostgreSQL, short enough that a sender's first retry meets it.
 _RETRY_SECONDS = "5"
+_RETRY_AFTER_ENDED_SECONDS = (
+    "60"  # three times what it had: asked again at once, it would hold a connection all the time
+)
 
 _DETAILS = {
     404: "Nothing is at this address. The addresses are listed at /api/v1/docs.",
@@ -120,7 +123,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(ClientDisconnect, _on_disconnect)
-    # OperationalError: refused, cut off, shut down, out of disk, cancelled. InterfaceError: the
+    app.add_exception_handler(psycopg.errors.QueryCanceled, _on_ended_statement)
+    # OperationalError: refused, cut off, shut down, out of disk. InterfaceError: the
     # connection was lost before. TimeoutError: all connections of the pool are busy.
     for lost in (
         psycopg.OperationalError,
@@ -163,6 +167,20 @@ def _on_database(request: Request, error: Exception) -> JSONResponse:
         "database_unavailable",
         "The database cannot be reached; nothing was accepted. Send the request again.",
         headers={"Retry-After": _RETRY_SECONDS},
+    )
+
+
+def _on_ended_statement(request: Request, error: Exception) -> JSONResponse:
+    """The database ended a statement that took too long; asked the same again at once, it would take as long again."""
+    assert isinstance(error, psycopg.errors.QueryCanceled)
+    _log.warning("a statement took too long and was ended")
+    return problem(
+        request,
+        503,
+        "took_too_long",
+        "The database took too long over this and ended it; nothing was changed. Ask for less, such as a shorter span, or "
+        "again when it has less to do.",
+        headers={"Retry-After": _RETRY_AFTER_ENDED_SECONDS},
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from fastapi import APIRouter, Request, Response
+from psycopg.errors import QueryCanceled
 from starlette.concurrency import run_in_threadpool
 
 from upstream_pipelines.api.authentication import (
@@ -218,13 +219,14 @@ def _require_on(sender: _Sender, key: str | None) -> None:
 
 @contextmanager
 def _kept_if_registered(sent: _SentFile) -> Iterator[None]:
-    """Removes a file that is certainly no upload: nothing was sent to the database yet, or the upload was refused.
+    """Removes a file that is certainly no upload: nothing was sent to the database yet, the upload was refused, or a statement
+    took too long and was ended, also if it was the commit.
 
     After any other error the commit may have happened, and a registered upload must not lose its file.
     """
     try:
         yield
-    except (DatabaseUnavailableError, ConflictError, ForbiddenError, ProblemError):
+    except (DatabaseUnavailableError, QueryCanceled, ConflictError, ForbiddenError, ProblemError):
         sent.incoming.discard()
         raise
 

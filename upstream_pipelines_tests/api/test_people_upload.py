@@ -10,19 +10,24 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
+from psycopg import sql
 from pydantic import SecretStr
+from sqlalchemy.engine import URL
 
 from upstream_pipelines.customers.audit import operator as operator_at_command
 from upstream_pipelines.customers.flag_changes import replace_flags
 from upstream_pipelines.customers.flags import Flag
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import get_customer
+from upstream_pipelines.db import engine
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.settings import Settings
 
 LogIn = Callable[[str, Role], httpx.Client]
 PEOPLES, SYSTEMS, WEBHOOK = "/api/v1/customers/acme/uploads", "/api/v1/uploads/", "/api/v1/ingest/webhook/"
+CLAIMS = "/api/v1/customers/acme/claims"
 CSV = b"payer,cpt,submitted_date,outcome\nAetna,99213,2026-03-02,PENDING\n"
 BATCH = b'{"claims": [{"payer": "Aetna", "cpt": "99213", "submitted_date": "2026-03-02", "outcome": "PENDING"}]}'
 TOKEN = "an operator's token of 32 letters and more"
@@ -60,6 +65,34 @@ def _acts(pipeline: Connection) -> list[tuple[Any, ...]]:
 def _switch(pipeline: Connection, **wanted: bool) -> None:
     flags: dict[Flag, bool] = {"csv_upload": wanted["csv_upload"]}
     replace_flags(pipeline, operator_at_command(), get_customer(pipeline, "acme"), flags)
+
+
+def test_a_statement_that_takes_too_long_is_told_as_such_and_leaves_no_file_behind(
+    acme: httpx.Client,
+    log_in: LogIn,
+    settings: Settings,
+    database_url: URL,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Told as a database that is away, the same slow request would be sent again at once."""
+    analyst = log_in("acme", Role.ANALYST)
+    monkeypatch.setattr(engine, "REQUEST_SECONDS", 1)
+    with psycopg.connect(database_url.render_as_string(hide_password=False)) as held:
+        asked: list[tuple[str, Callable[[], httpx.Response]]] = [
+            ("claims", lambda: analyst.get(CLAIMS)),
+            ("uploads", lambda: analyst.post(PEOPLES, files=_form())),
+            ("uploads", lambda: acme.post(SYSTEMS, files=_form())),
+        ]
+        for table, ask in asked:
+            held.execute(sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(sql.Identifier(table)))
+            answer = ask()
+            assert (answer.status_code, answer.json()["code"]) == (503, "took_too_long"), answer.text
+            assert answer.headers["Retry-After"] == "60"
+            held.rollback()
+    assert _files(settings) == []
+    assert "database unavailable" not in caplog.text
+    assert analyst.get(CLAIMS).status_code == 200
 
 
 def test_people_and_an_operator_send_files_and_the_trail_says_who(

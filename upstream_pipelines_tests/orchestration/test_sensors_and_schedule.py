@@ -21,7 +21,7 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.definitions import defs
 from upstream_pipelines.defs.drift_assets import look_days
 from upstream_pipelines.defs.home import project_file
-from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep
+from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep, ingest_assets, names_assets
 from upstream_pipelines.defs.orphans import fail_orphaned_runs, in_process_tags
 from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
@@ -69,6 +69,40 @@ def test_a_dropped_file_becomes_one_run_request_and_a_missing_partition_is_added
     assert (added.partitions_def_name, list(added.partition_keys)) == ("customer", ["acme"])
     instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
     assert isinstance(_tick(waiting_uploads, instance, platform), dg.SkipReason)
+
+
+def test_a_run_in_the_queue_that_takes_an_upload_is_asked_for_once(
+    settings: Settings, pipeline: Connection, platform: Platform, instance: dg.DagsterInstance
+) -> None:
+    """Each more would begin for nothing, when the queue is long already."""
+    create_customer(pipeline, "acme", "Acme")
+    _drop(settings, "acme")
+    tags = {"dagster/partition": "acme"}
+
+    def due_again() -> Any:
+        pipeline.execute("UPDATE uploads SET requested_at = NULL")
+        return _tick(waiting_uploads, instance, platform)
+
+    def queued(assets: list[dg.AssetKey] | None) -> dg.DagsterRun:
+        job = defs.resolve_job_def("ingest")
+        chosen = job.get_subset(asset_selection=set(assets)) if assets else job
+        return instance.create_run_for_job(
+            chosen,
+            tags=tags,
+            status=dg.DagsterRunStatus.NOT_STARTED,
+            asset_selection=frozenset(assets) if assets else None,
+        )
+
+    instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
+    for assets, takes in (
+        (names_assets(), False), (ingest_assets(["webhook"]), False), (ingest_assets(["csv"]), True), (None, True),
+    ):  # fmt: skip
+        run = queued(assets)
+        asked = due_again()
+        assert isinstance(asked, dg.SkipReason) == takes, assets
+        assert takes or [request.partition_key for request in asked.run_requests] == ["acme"]
+        instance.delete_run(run.run_id)
+    assert [request.partition_key for request in due_again().run_requests] == ["acme"], "it was lost"
 
 
 def test_a_disabled_customers_files_are_left_where_they_are(
