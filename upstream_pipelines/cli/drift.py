@@ -61,6 +61,7 @@ def look(
     from upstream_pipelines.defs.drift_assets import look_at, look_days, metadata_of
     from upstream_pipelines.defs.home import dagster_instance
     from upstream_pipelines.drift.explanation import NAMES
+    from upstream_pipelines.drift.shortage import unwatched_text
     from upstream_pipelines.drift.store import refresh_activity
     from upstream_pipelines.drift.verdicts import list_events
 
@@ -121,6 +122,8 @@ def look(
     }
     if thin:
         out.print(_thin_text(len(thin), days[-1]))
+    if made.unwatched:
+        out.print(unwatched_text(made.unwatched))
     if made.alerts:
         out.print(_waiting_text(made.alerts, slug))
 

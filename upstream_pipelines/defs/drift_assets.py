@@ -23,6 +23,7 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, column_schema
 from upstream_pipelines.drift.placebo_store import published_rate
+from upstream_pipelines.drift.shortage import unwatched_text
 from upstream_pipelines.drift.store import LooksMade, Show, Subject, look
 from upstream_pipelines.errors import ConfigurationError, UpstreamError
 from upstream_pipelines.ingest.unusual import watch_days
@@ -190,6 +191,8 @@ def _look_in_sweep(
     if is_present(days[-1], datetime.now(UTC).date()):
         link = f"{settings.ui_url}/runs/{context.run_id}"
         take_back_failures(conn, customer.customer_id, context.job_name, context.run_id, link)
+    if made.unwatched:
+        context.log.warning("customer %s: %s", customer.slug, unwatched_text(made.unwatched))
     if made.shown != "nothing":
         # Dagster connects anew for each line: an eighth of what a customer costs in a sweep of thousands.
         context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)

@@ -18,6 +18,7 @@ from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
 from upstream_pipelines.drift.explanation import NAMES, describe, lack_text, size_text, title_of
 from upstream_pipelines.drift.grounds import DIMENSIONS
+from upstream_pipelines.drift.shortage import unwatched_text
 from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines.drift.units import (
     brief_change,
@@ -48,6 +49,8 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
         "events resolved": made.count("resolved"),
         "alerts written": made.alerts,
     }
+    if made.unwatched:
+        metadata["payers not looked at"] = dg.MetadataValue.text(unwatched_text(made.unwatched))
     if explained:
         # As plain text: a table's cell would cut it short, and a payer's name could become markdown.
         newest = explained[0]

@@ -24,6 +24,9 @@ Bools = npt.NDArray[np.bool_]
 WATCHED_PAYERS = (
     500  # a look takes up to 1.7 MB a payer; a file with claim numbers as payers has tens of thousands
 )
+COUNTED_GROUPS = (
+    40  # CPT groups whose lines are counted each by itself, at 20 kB a payer; a customer may name thousands
+)
 SCATTER_DAYS = 28  # the days within which prices scatter around one mean (prices.py)
 UNDECIDED = -1
 NEVER = np.iinfo(np.int64).max
@@ -109,7 +112,7 @@ def facts_from_frames(
     payers = sorted({name for _, names in of_payer for name in names})
     price_code, code_code, modifiers = _coded(prices["cpt"]), _coded(codes["cpt"]), _coded(prices["modifiers"])
     code_names = sorted({*price_code[1], *code_code[1]})
-    groups, group_names = _numbered(*_coded(activity["cpt_group"]))
+    groups, group_names = _numbered(*_counted_groups(activity))
     # A code is priced by its modifiers: the technical component of an image costs another sum than the whole.
     width = max(len(modifiers[1]), 1)
     pairs, stratum = np.unique(price_code[0] * width + modifiers[0], return_inverse=True)
@@ -178,19 +181,34 @@ def _watched(frames: list[Columns]) -> tuple[list[Columns], int]:
     payer, names = _coded(frames[0]["payer"])
     if len(names) <= WATCHED_PAYERS:
         return frames, 0
-    known = _day_numbers(frames[0]["submitted_known_day"])
-    first = np.full(len(names), NEVER)
-    np.minimum.at(first, payer, known)
-    at_first = known == first[payer]
-    lines = np.bincount(payer[at_first], _numbers(frames[0]["lines"])[at_first], minlength=len(names))
-    order = np.lexsort((np.array(names, dtype=object), -lines, first))
-    watched = {names[each] for each in order[:WATCHED_PAYERS]}
+    watched = {names[each] for each in _known_first(frames[0], payer, names)[:WATCHED_PAYERS].tolist()}
     kept: list[Columns] = []
     for columns in frames:
         codes, own = _coded(columns["payer"])
         rows = np.array([name in watched for name in own], dtype=bool)[codes]
         kept.append({name: np.asarray(values)[rows] for name, values in columns.items()})
     return kept, len(names) - WATCHED_PAYERS
+
+
+def _known_first(activity: Columns, codes: Ints, names: list[str]) -> Ints:
+    """The names' numbers in the order of the days on which they became known, then by their lines of that day, the most first."""
+    known = _day_numbers(activity["submitted_known_day"])
+    first = np.full(len(names), NEVER)
+    np.minimum.at(first, codes, known)
+    at_first = known == first[codes]
+    lines = np.bincount(codes[at_first], _numbers(activity["lines"])[at_first], minlength=len(names))
+    return np.lexsort((np.array(names), -lines, first)).astype(np.int64, copy=False)
+
+
+def _counted_groups(activity: Columns) -> _Coded:
+    """The CPT group of each row; those that became known last, beyond `COUNTED_GROUPS`, are one."""
+    codes, names = _coded(activity["cpt_group"])
+    if len(names) <= COUNTED_GROUPS:
+        return codes, names
+    order = _known_first(activity, codes, names)
+    place = np.empty(len(names), dtype=np.int64)
+    place[order] = np.minimum(np.arange(len(names)), COUNTED_GROUPS - 1)
+    return place[codes], [names[each] for each in order[:COUNTED_GROUPS].tolist()]
 
 
 def _cells(payer: Ints, within: Ints, width: int) -> tuple[Ints, Ints]:

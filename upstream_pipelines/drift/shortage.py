@@ -12,6 +12,7 @@ import numpy as np
 
 from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.factors import BY_DECISION
+from upstream_pipelines.drift.facts import WATCHED_PAYERS
 from upstream_pipelines.drift.life_table import hazard_of, life_table, median_of
 from upstream_pipelines.drift.settings import RATE_SIGNALS, DriftSettings, Signal
 
@@ -87,3 +88,14 @@ def _smallest(charts: Charts, signal: Signal, payer: int, needed: float, setting
         return round(float(np.expm1(error / np.sqrt(information / lines))), 4)
     hazard = hazard_of(life_table(charts, payer, BY_DECISION, (charts.view.start, charts.view.horizon)))
     return round(median_of(hazard * float(np.exp(-error))) - median_of(hazard), 1)
+
+
+def unwatched_text(unwatched: int) -> str:
+    """What is said where there are more payers than are looked at; "" where there are not."""
+    if not unwatched:
+        return ""
+    payers = "1 payer is" if unwatched == 1 else f"{unwatched:,} payers are"
+    return (
+        f"{payers} not looked at: at most {WATCHED_PAYERS} are, those that were sent first. Look whether a file had claim "
+        "numbers or plans for payers, and give spellings of one payer an alias (payer_aliases)."
+    )
