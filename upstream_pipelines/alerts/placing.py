@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfoNotFoundError
 
 from psycopg.rows import dict_row
 
@@ -106,13 +105,17 @@ def _rhythm(row: Mapping[str, Any]) -> Rhythm:
     if row["quiet_hours"] is not None:
         try:
             quiet = QuietHours.read(row["quiet_hours"], row["time_zone"])
-        except ZoneInfoNotFoundError:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            OSError,
+        ) as error:  # a name of no zone is of any of them
             # A message at night is better than none, and than a drift look that fails for the want of it.
-            _log.error(
-                # By its id: a name is free text that may be a patient's.
-                "rule %s: this machine does not know its time zone; its quiet hours are not kept. Install tzdata.",
-                row["rule_id"],
-            )
+            # By its id: a name is free text that may be a patient's.
+            _log.error("rule %s: its quiet hours are not kept, for they or their time zone cannot be read (%s). Change the rule; "
+                       "if others' zones are not known either, install tzdata.", row["rule_id"], type(error).__name__)  # fmt: skip
     return Rhythm(
         group=timedelta(seconds=row["group_seconds"]), update=timedelta(minutes=row["update_minutes"]), quiet=quiet
     )

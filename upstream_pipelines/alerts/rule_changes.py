@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,20 +16,21 @@ from uuid import UUID
 from psycopg.rows import dict_row
 
 from upstream_pipelines.alerts.outbox import QUERIES
-from upstream_pipelines.alerts.rules import AlertRule
+from upstream_pipelines.alerts.rules import MOST_RULES, AlertRule, read_stored
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.errors import ConflictError, InvalidInputError, NotFoundError
-
-# They are never deleted, and each is asked at every event.
-MOST_RULES = 100
 
 
 @dataclass(frozen=True)
 class KeptRule:
-    """A rule as it is kept, and its `revision`: another one for other content, the same one for the same."""
+    """A rule as it is kept, and its `revision`: another one for other content, the same one for the same. `rule` is None where what is
+    stored cannot be read; until it is replaced or switched off it tells of everything.
+    """
 
     rule_id: UUID
-    rule: AlertRule
+    name: str
+    enabled: bool
+    rule: AlertRule | None
     revision: str
 
 
@@ -58,13 +60,13 @@ def add_rule(conn: Connection, customer_id: int, rule: AlertRule, now: datetime 
     """
     with conn.transaction():
         present = _locked(conn, customer_id)
-        if rule.name in {one.rule.name for one in present} or len(present) >= MOST_RULES:
+        if rule.name in {one.name for one in present} or len(present) >= MOST_RULES:
             raise ConflictError(
                 f"There is a rule of that name already, or there are {MOST_RULES}. Rules stay, also those that are off: give "
                 "another name, or change one that is there."
             )
         _write(conn, customer_id, rule, now)
-        return next(one for one in _kept(conn, customer_id, None, with_off=True) if one.rule.name == rule.name)
+        return next(one for one in _kept(conn, customer_id, None, with_off=True) if one.name == rule.name)
 
 
 def replace_rule(
@@ -92,8 +94,8 @@ def replace_rule(
             raise ConflictError(
                 "It was changed since that revision was read. Read it again, and send the change anew."
             )
-        if rule.name != before.rule.name:
-            if rule.name in {one.rule.name for one in present.values()}:
+        if rule.name != before.name:
+            if rule.name in {one.name for one in present.values()}:
                 raise ConflictError("Another rule has that name, or had it and is off. Give another.")
             conn.execute(QUERIES.rename_rule, {"customer_id": customer_id, "rule_id": rule_id, "name": rule.name})
         _write(conn, customer_id, rule, now)
@@ -112,7 +114,7 @@ def disable_rule(conn: Connection, customer_id: int, rule_id: UUID) -> bool:
         found = [one for one in _locked(conn, customer_id) if one.rule_id == rule_id]
         if not found:
             raise NotFoundError("This customer has no such alert rule.")
-        if not found[0].rule.enabled:
+        if not found[0].enabled:
             return False
         conn.execute(QUERIES.switch_off_rule, {"customer_id": customer_id, "rule_id": rule_id})
         return True
@@ -145,9 +147,10 @@ def _kept(conn: Connection, customer_id: int, rule_id: UUID | None, *, with_off:
 
 
 def _read(rule_id: UUID, row: dict[str, Any]) -> KeptRule:
-    rule = AlertRule.model_validate(row, context={"stored": True})
-    return KeptRule(rule_id, rule, _revision(rule))
+    rule = read_stored(row)
+    content = rule.model_dump(mode="json") if rule is not None else row
+    return KeptRule(rule_id, row["name"], row["enabled"], rule, _revision(content))
 
 
-def _revision(rule: AlertRule) -> str:
-    return hashlib.sha256(json.dumps(rule.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+def _revision(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Kind = Literal["drift", "quality", "silence", "run_failure", "delivery_trouble"]
 # Spelled out, so that a slip of the pen is refused: a rule on "denial-rate" would never speak. The same as
@@ -21,7 +30,6 @@ Signal = Literal[
 ]
 Direction = Literal["worsening", "improving", "unclear"]
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-Names = Annotated[tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(min_length=1)]
 
 _CLOCK = re.compile(r"([01]?[0-9]|2[0-3]):([0-5][0-9])|24:00")
 _HOURS_A_YEAR = 366 * 24
@@ -38,11 +46,26 @@ def _each_once(values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]
     return values
 
 
+# The same as in the database (migration 0028). Rules are never deleted, and each is asked at every event.
+MOST_RULES, MOST_NAMES = 100, 1000
+
+
+def _not_too_many(values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    if not _stored(info) and len(values) > MOST_NAMES:
+        raise ValueError(f"write {MOST_NAMES:,} of them at most, or several rules")
+    return values
+
+
 def _some_of(known: Any) -> Any:
     """What makes a tuple one of words that there are, each once."""
     return Field(min_length=1, max_length=len(get_args(known)), json_schema_extra={"uniqueItems": True})
 
 
+Names = Annotated[
+    tuple[Annotated[str, Field(min_length=1, max_length=200)], ...],
+    Field(min_length=1),
+    AfterValidator(_not_too_many),
+]
 Kinds = Annotated[tuple[Kind, ...], _some_of(Kind), AfterValidator(_each_once)]
 Signals = Annotated[tuple[Signal, ...], _some_of(Signal), AfterValidator(_each_once)]
 Directions = Annotated[tuple[Direction, ...], _some_of(Direction), AfterValidator(_each_once)]
@@ -152,6 +175,19 @@ class AlertRule(BaseModel):
 
 
 DEFAULT_RULE = AlertRule(name="default")
+# In the place of a stored rule that cannot be read: who is told too much says so, who is told nothing does not know. Not of channels in
+# trouble: the database asks the rule itself about those.
+HEARS_OF_ALL = AlertRule(
+    name="unreadable", kinds=("drift", "quality", "silence", "run_failure"), directions=get_args(Direction)
+)
+
+
+def read_stored(row: Mapping[str, Any]) -> AlertRule | None:
+    """A rule from its columns, None where it cannot be read: written by hand, or by a program that knows more."""
+    try:
+        return AlertRule.model_validate(row, context={"stored": True})
+    except ValidationError:
+        return None
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.alerts.apart import write_apart
 from upstream_pipelines.alerts.occurrences import run_recovered_entry
 from upstream_pipelines.alerts.outbox import QUERIES
 from upstream_pipelines.alerts.store import write_entries, write_run_failure_alert
@@ -40,6 +42,18 @@ class Sweep:
     since: datetime
     bucket: int
     buckets: int
+
+
+@dataclass(frozen=True)
+class SweepTold:
+    """Of a failed sweep: alerts written, customers asked about, after which customer to go on (None when that was all), and for whom
+    it could not be written.
+    """
+
+    written: int
+    asked: int
+    stopped: int | None
+    untold: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -79,25 +93,30 @@ def write_sweep_failure(
     link: str | None,
     most: int,
     now: datetime | None = None,
-) -> tuple[int, int, int | None]:
+) -> SweepTold:
     """Tell those of a failed sweep's customers that it did not come to: not looked at, by whatever run, since it was to
     start; at most so many, in the order of their ids. Whom it wrote a failure itself is told once.
-
-    Returns: alerts written, customers asked about, and after which customer to go on; None when that was all.
     """
-    written = 0
+
+    def tell(customer_id: int) -> int:
+        # A retry may be at it: its look is either seen here, or comes after and takes this back.
+        slug, _ = conn.execute(QUERIES.customer_name, {"customer_id": customer_id}).fetchone() or ("", "")
+        if not _not_looked_at(conn, [customer_id], sweep.since):
+            return 0
+        return write_run_failure_alert(
+            conn, customer_id, f"{sweep.run_id}/{slug}", sweep.job_name, end.step, end.error_class, link, now,
+            process_died=end.process_died, never_began=end.never_began, bucket=(sweep.bucket, sweep.buckets),
+        )  # fmt: skip
+
     missed = _not_looked_at(conn, customers, sweep.since)
     asked = missed[:most]
-    for customer_id in asked:
-        with conn.transaction():
-            # A retry may be at it: its look is either seen here, or comes after and takes this back.
-            slug, _ = conn.execute(QUERIES.customer_name, {"customer_id": customer_id}).fetchone() or ("", "")
-            if _not_looked_at(conn, [customer_id], sweep.since):
-                written += write_run_failure_alert(
-                    conn, customer_id, f"{sweep.run_id}/{slug}", sweep.job_name, end.step, end.error_class, link, now,
-                    process_died=end.process_died, never_began=end.never_began, bucket=(sweep.bucket, sweep.buckets),
-                )  # fmt: skip
-    return written, len(asked), asked[-1] if len(missed) > most else None
+    written = {customer_id: write_apart(conn, customer_id, partial(tell, customer_id)) for customer_id in asked}
+    return SweepTold(
+        written=sum(number or 0 for number in written.values()),
+        asked=len(asked),
+        stopped=asked[-1] if len(missed) > most else None,
+        untold=tuple(customer_id for customer_id, number in written.items() if number is None),
+    )
 
 
 def _not_looked_at(conn: Connection, customers: Sequence[int], since: datetime) -> list[int]:

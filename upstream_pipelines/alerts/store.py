@@ -5,6 +5,7 @@ alert is told (life.py, outbox.py), wording, sending (delivery/).
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -16,7 +17,15 @@ from psycopg.rows import dict_row
 from upstream_pipelines.alerts.notices import DriftNotice, Entry, drift_entry, drift_subject
 from upstream_pipelines.alerts.occurrences import quality_entry, refused_entry, run_failure_entry
 from upstream_pipelines.alerts.outbox import QUERIES, write_pairs
-from upstream_pipelines.alerts.rules import AlertRule, Facts, matches, wants_late
+from upstream_pipelines.alerts.rules import (
+    HEARS_OF_ALL,
+    MOST_RULES,
+    AlertRule,
+    Facts,
+    matches,
+    read_stored,
+    wants_late,
+)
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.delivery.channels import (
     Channel,
@@ -28,6 +37,7 @@ from upstream_pipelines.delivery.channels import (
 from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.settings import Settings, read_settings
 
+_log = logging.getLogger(__name__)
 AlertState = Literal["pending", "sent", "failed", "suppressed"]
 _UNLISTED = "no longer in the customer's configuration"
 
@@ -116,6 +126,8 @@ def sync_rules(conn: Connection, customer_id: int, rules: Sequence[AlertRule]) -
     """
     names = [rule.name for rule in rules]
     _refuse_double_names("alert_rules", names)
+    if len(rules) > MOST_RULES:
+        raise ConfigurationError(f"alert_rules: there are {len(rules):,}. Write {MOST_RULES} at most.")
     with conn.transaction():
         conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
         check_channels_of_rules(
@@ -145,7 +157,7 @@ def enabled_channels(conn: Connection, customer_id: int) -> list[str]:
 
 
 def stored_rules(conn: Connection, customer_id: int) -> list[AlertRule]:
-    """A customer's rules that are on."""
+    """A customer's rules that are on; in the place of one that cannot be read one that hears of all."""
     return list(_rules_of(conn, customer_id).values())
 
 
@@ -356,7 +368,11 @@ def _wants_late(rule: AlertRule, facts: Facts, live: bool | None) -> bool:
 def _rules_of(conn: Connection, customer_id: int) -> dict[uuid.UUID, AlertRule]:
     with conn.cursor(row_factory=dict_row) as cursor:
         rows = cursor.execute(QUERIES.rules_of, {"customer_id": customer_id}).fetchall()
-    return {row.pop("rule_id"): AlertRule.model_validate(row, context={"stored": True}) for row in rows}
+    rules = {row.pop("rule_id"): read_stored(row) for row in rows}
+    for rule_id in (one for one, rule in rules.items() if rule is None):
+        _log.error("alert rule %s of customer %d cannot be read: until it is replaced or switched off (`GET /alert-rules` shows it) it "
+                   "tells of everything", rule_id, customer_id)  # fmt: skip
+    return {rule_id: rule or HEARS_OF_ALL for rule_id, rule in rules.items()}
 
 
 def _stored_parts(channel: Channel) -> tuple[dict[str, Any], str | None]:

@@ -4,7 +4,7 @@ follows from a rule (alerts/).
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -56,6 +56,16 @@ class RuleView(AlertRule):
     revision: Revision
 
 
+class UnreadableRule(BaseModel):
+    """A rule that is kept in a form that cannot be read. While it is on it tells of everything: replace it whole, or switch it off."""
+
+    rule_id: UUID
+    name: str
+    enabled: bool
+    revision: Revision
+    readable: Literal[False] = False
+
+
 class RulesQuery(BaseModel):
     """Which rules."""
 
@@ -63,14 +73,14 @@ class RulesQuery(BaseModel):
 
 
 @router.get("/alert-rules", summary="Alert rules", responses=_READS)
-def read_rules(acting: CanRead, wanted: Annotated[RulesQuery, Query()]) -> list[RuleView]:
-    """The rules that are on, by name: which events, from which size on, to which channels, and when."""
+def read_rules(acting: CanRead, wanted: Annotated[RulesQuery, Query()]) -> list[RuleView | UnreadableRule]:
+    """The rules that are on, by name: which events, from which size on, to which channels, and when. One that cannot be read says so."""
     with acting.transaction() as conn:
         return [_view(kept) for kept in kept_rules(conn, acting.customer_id, with_off=wanted.with_off)]
 
 
 @router.get("/alert-rules/{rule_id}", summary="An alert rule", responses=_READS)
-def read_rule(acting: CanRead, rule_id: UUID) -> RuleView:
+def read_rule(acting: CanRead, rule_id: UUID) -> RuleView | UnreadableRule:
     """Also one that is off."""
     with acting.transaction() as conn, named("alert rule"):
         return _view(kept_rule(conn, acting.customer_id, rule_id))
@@ -83,7 +93,7 @@ def post_rule(acting: CanManage, body: NewRule) -> RuleView:
         # By its id, as the channels: a name is free text, and the trail is for ever.
         kept = add_rule(conn, acting.customer_id, body)
         record(conn, acting.actor, "alert_rule.made", ("alert_rule", kept.rule_id), customer_id=acting.customer_id)
-    return _view(kept)
+    return _readable(kept)
 
 
 @router.put("/alert-rules/{rule_id}", summary="Replace an alert rule", responses=_WRITES)
@@ -94,13 +104,16 @@ def put_rule(acting: CanManage, rule_id: UUID, body: ChangedRule) -> RuleView:
     with acting.transaction() as conn, named("alert rule"):
         before = kept_rule(conn, acting.customer_id, rule_id)
         kept = replace_rule(conn, acting.customer_id, rule_id, body.rule, body.revision)
+        # Of one that could not be read: all.
         changed = [
-            name for name in AlertRule.model_fields if getattr(before.rule, name) != getattr(kept.rule, name)
+            name
+            for name in AlertRule.model_fields
+            if before.rule is None or getattr(before.rule, name) != getattr(kept.rule, name)
         ]
         if changed:
             record(conn, acting.actor, "alert_rule.changed", ("alert_rule", kept.rule_id),
                    customer_id=acting.customer_id, details={"changed": changed})  # fmt: skip
-    return _view(kept)
+    return _readable(kept)
 
 
 @router.delete("/alert-rules/{rule_id}", status_code=204, summary="Switch an alert rule off", responses=_READS)
@@ -113,5 +126,12 @@ def delete_rule(acting: CanManage, rule_id: UUID) -> None:
             )
 
 
-def _view(kept: KeptRule) -> RuleView:
+def _view(kept: KeptRule) -> RuleView | UnreadableRule:
+    if kept.rule is None:
+        return UnreadableRule(rule_id=kept.rule_id, name=kept.name, enabled=kept.enabled, revision=kept.revision)
+    return _readable(kept)
+
+
+def _readable(kept: KeptRule) -> RuleView:
+    assert kept.rule is not None
     return RuleView.model_construct(**dict(kept.rule), rule_id=kept.rule_id, revision=kept.revision)

@@ -22,7 +22,7 @@ from fastapi.security.utils import get_authorization_scheme_param
 
 from upstream_pipelines.api.problems import ProblemError
 from upstream_pipelines.api.rate_limits import RateClass, limits_of, spend_address, spend_log_in
-from upstream_pipelines.customers.audit import Actor
+from upstream_pipelines.customers.audit import Actor, api_operator
 from upstream_pipelines.customers.members import role_of
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.customers.roles import Action, Role, allowed
@@ -301,7 +301,7 @@ def _is_operator(settings: Settings, credentials: HTTPAuthorizationCredentials |
 
 
 def _operators_actor(request: Request) -> Actor:
-    return Actor("operator", "api", "UPSTREAM_OPERATOR_TOKEN", request.state.request_id)
+    return api_operator(request.state.request_id)
 
 
 def _require_operator_of_no_customer(

@@ -76,6 +76,11 @@ class ActFilter:
 _COLUMNS = tuple(field.name for field in fields(Act))
 
 
+def api_operator(request_id: str | None) -> Actor:
+    """The operator over HTTP, whose acts the database writes under this name and no other."""
+    return Actor("operator", "api", "UPSTREAM_OPERATOR_TOKEN", request_id)
+
+
 def operator() -> Actor:
     """The operator of the platform at the command line, by the account of the process: LOGNAME is anybody's to set."""
     try:

@@ -8,7 +8,7 @@ from datetime import datetime
 from psycopg.types.json import Jsonb
 
 from upstream_pipelines.alerts.channel_changes import wake_waiting
-from upstream_pipelines.customers.audit import Actor, full_details
+from upstream_pipelines.customers.audit import Actor, api_operator, full_details
 from upstream_pipelines.customers.flags import FLAGS, Flag, ProductFlags, flags_of, product_flags
 from upstream_pipelines.customers.models import CustomerKey
 from upstream_pipelines.db.engine import Connection, name_customer
@@ -28,7 +28,7 @@ def replace_flags(
     now: datetime | None = None,
 ) -> ProductFlags:
     """Make a customer's flags those; what is not among them stays. Written into the trail where any changes. `actor` is an
-    operator; as upstream_pipeline, or as upstream_api in the customer's transaction.
+    operator: at the command line, as upstream_pipeline, or over HTTP, as upstream_api in the customer's transaction.
 
     Alerts that were held back are decided over again when alerts are switched on.
 
@@ -54,13 +54,16 @@ def replace_flags(
             "off": [str(flag) for flag in changed if not on[flag]],
         }
         name_customer(conn, customer.customer_id)
-        conn.execute(
-            QUERIES.set_product_flags,
-            {
-                "off": off, "actor_id": actor.id, "actor_name": actor.name, "request_id": actor.request_id,
-                "details": Jsonb(full_details(actor, told)),
-            },
-        )  # fmt: skip
+        if actor == api_operator(actor.request_id):
+            conn.execute(QUERIES.set_product_flags_over_api, {"off": off, "request_id": actor.request_id})
+        else:
+            conn.execute(
+                QUERIES.set_product_flags,
+                {
+                    "off": off, "actor_id": actor.id, "actor_name": actor.name, "request_id": actor.request_id,
+                    "details": Jsonb(full_details(actor, told)),
+                },
+            )  # fmt: skip
         if "alerts" in changed and on["alerts"]:
             wake_waiting(conn, customer.customer_id, now)
     return flags_of([str(flag) for flag in off])

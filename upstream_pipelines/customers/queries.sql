@@ -286,6 +286,10 @@ SELECT customer_id FROM customers WHERE status = 'active' AND %(flag)s = ANY (pr
 -- Those of the customer of the transaction, by an operator, with a row of the trail.
 SELECT set_product_flags(%(off)s, %(actor_id)s, %(actor_name)s, %(request_id)s, %(details)s);
 
+-- name: set_product_flags_over_api
+-- The same by the operator over HTTP: who it was and what changed the database writes itself.
+SELECT set_product_flags_over_api(%(off)s, %(request_id)s);
+
 -- name: customer_of_slug
 -- The active customer of a slug, for an operator over HTTP, who is a member of none.
 SELECT customer_of_slug(%(slug)s);

@@ -51,6 +51,7 @@ def ensure_roles_and_databases(settings: Settings) -> None:
 
 def _ensure(conn: psycopg.Connection, settings: Settings) -> None:
     _ensure_roles(conn)
+    _take_from_public(conn)
     _ensure_database(conn, settings.dagster_database_name)
 
 
@@ -146,6 +147,35 @@ def _ensure_roles(conn: psycopg.Connection) -> None:
             "upstream_api. Give it CREATEROLE and ownership of the database, or make the roles and grant them "
             "to it beforehand."
         ) from error
+
+
+# Open to every login of any PostgreSQL: large objects, which no row-level security holds and nobody looks for, and the advisory locks
+# that runs and migrations hold (two numbers, or for a session). What is left to the API's role is what a request holds its
+# Idempotency-Key with, pg_try_advisory_xact_lock(bigint), whose locks are others than those of two numbers.
+_OPEN_FUNCTIONS: LiteralString = """
+    SELECT p.oid::regprocedure::text
+      FROM pg_proc AS p
+     WHERE p.pronamespace = 'pg_catalog'::regnamespace
+       AND (p.proname LIKE 'lo\\_%' OR p.proname IN ('loread', 'lowrite')
+            OR (p.proname ~ '^pg_(try_)?advisory_(xact_)?lock(_shared)?$'
+                AND p.oid <> 'pg_catalog.pg_try_advisory_xact_lock(bigint)'::regprocedure))
+       AND has_function_privilege('public', p.oid, 'EXECUTE')
+     ORDER BY 1
+"""
+
+
+def _take_from_public(conn: psycopg.Connection) -> None:
+    """Keep functions of PostgreSQL itself from the API's role, in this database. Only a superuser can; with any other login they stay as
+    they are (docs/operations.md has the statements).
+    """
+    if not conn.execute("SELECT rolsuper FROM pg_roles WHERE rolname = current_user AND rolsuper").fetchone():
+        return
+    for (function,) in conn.execute(_OPEN_FUNCTIONS).fetchall():
+        # As PostgreSQL writes a function's name and types, which has no quotes to be closed.
+        named = sql.SQL(function)
+        conn.execute(sql.SQL("REVOKE EXECUTE ON FUNCTION {} FROM PUBLIC").format(named))
+        if "advisory" in function:
+            conn.execute(sql.SQL("GRANT EXECUTE ON FUNCTION {} TO upstream_pipeline").format(named))
 
 
 def _ensure_database(conn: psycopg.Connection, name: str) -> None:

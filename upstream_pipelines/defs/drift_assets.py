@@ -5,10 +5,12 @@ Not here: statistics (drift/), the schedule that asks for the sweep (schedules.p
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
+from upstream_pipelines.alerts.apart import write_apart
 from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.flags import customers_without, require
@@ -198,6 +200,15 @@ def _look_in_sweep(
         context.log.info("customer %s: %s opened, %s alerts", customer.slug, made.count("open"), made.alerts)
 
 
+def not_told(slugs: Sequence[str]) -> str:
+    """What a run's failure says of customers for whom its own alert could not be written."""
+    return (
+        f" No alert of it could be written for {', '.join(slugs)}: look at their alert rules, and tell them yourself."
+        if slugs
+        else ""
+    )
+
+
 @dg.op(tags={"dagster/kind": "scipy"})
 def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platform: Platform) -> None:
     """Look at every active customer of the bucket whose drift is on; one that fails does not stop the others.
@@ -208,6 +219,7 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
     """
     days = look_days(config.as_of, config.from_day)
     failed: list[str] = []
+    untold: list[tuple[CustomerKey, partial[int]]] = []
     with platform.connect() as (settings, conn):
         off = customers_without(conn, "drift")
         bucket = customers_of_bucket(conn, config.bucket, config.buckets)
@@ -224,14 +236,21 @@ def look_at_customers(context: dg.OpExecutionContext, config: SweepConfig, platf
                 failed.append(customer.slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)
                 context.log.error("customer %s: %s", customer.slug, what)  # noqa: TRY400  exc_info would log the data
-                write_run_failure_alert(
-                    conn, customer.customer_id, f"{context.run_id}/{customer.slug}", context.job_name,
-                    context.op.name, type(error).__name__, link,
+                write = partial(
+                    write_run_failure_alert, conn, customer.customer_id, f"{context.run_id}/{customer.slug}",
+                    context.job_name, context.op.name, type(error).__name__, link,
                 )  # fmt: skip
+                if write_apart(conn, customer.customer_id, write) is None:
+                    untold.append((customer, write))
+        # Once more, when all others had their turn. The sensor of failed runs tries again those that were not looked at.
+        still = [
+            customer.slug for customer, write in untold if write_apart(conn, customer.customer_id, write) is None
+        ]
     context.log.info("%s of %s customers looked at", len(customers) - len(failed), len(customers))
     if failed:
         raise dg.Failure(
             description=f"{len(failed)} of {len(customers)} customers failed: {', '.join(failed)}. The others are "
-            "done. The log names each error; materialise payer_drift for these customers, or re-execute this run.",
+            "done. The log names each error; materialise payer_drift for these customers, or re-execute this run."
+            f"{not_told(still)}",
             allow_retries=False,
         )

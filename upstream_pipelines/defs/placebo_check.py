@@ -5,14 +5,16 @@ Not here: the measurement (drift/placebo.py), whose turn it is (drift/placebo_st
 
 import warnings
 from datetime import UTC, date, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
+from upstream_pipelines.alerts.apart import write_apart
 from upstream_pipelines.alerts.runs import take_back_failures
 from upstream_pipelines.alerts.store import write_run_failure_alert
 from upstream_pipelines.customers.store import get_customer
-from upstream_pipelines.defs.drift_assets import payer_drift
+from upstream_pipelines.defs.drift_assets import not_told, payer_drift
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.drift.placebo_store import FalseEventRate, due_customers, measure, published_rate
@@ -89,8 +91,10 @@ def measure_placebo(context: dg.OpExecutionContext, config: PlaceboConfig, platf
     """
     night = date.fromisoformat(config.night) if config.night else datetime.now(UTC).date()
     failed: list[str] = []
+    untold: list[tuple[str, int, partial[int]]] = []
     with platform.connect() as (settings, conn):
         due = due_customers(conn, night, settings.placebo_looks_a_night)
+        link = f"{settings.ui_url}/runs/{context.run_id}"
         for customer_id, slug in due:
             try:
                 drift = get_customer(conn, slug).configuration.drift
@@ -100,14 +104,16 @@ def measure_placebo(context: dg.OpExecutionContext, config: PlaceboConfig, platf
                 failed.append(slug)
                 what = str(error) if isinstance(error, UpstreamError) else format_error(error)
                 context.log.error("customer %s: %s", slug, what)  # noqa: TRY400  exc_info would log the data
-                write_run_failure_alert(
-                    conn, customer_id, f"{context.run_id}/{slug}", context.job_name, context.op.name,
-                    type(error).__name__, f"{settings.ui_url}/runs/{context.run_id}",
+                write = partial(
+                    write_run_failure_alert, conn, customer_id, f"{context.run_id}/{slug}", context.job_name,
+                    context.op.name, type(error).__name__, link,
                 )  # fmt: skip
+                if write_apart(conn, customer_id, write) is None:
+                    untold.append((slug, customer_id, write))
                 continue
-            take_back_failures(
-                conn, customer_id, context.job_name, context.run_id, f"{settings.ui_url}/runs/{context.run_id}"
-            )
+            back = partial(take_back_failures, conn, customer_id, context.job_name, context.run_id, link)
+            if write_apart(conn, customer_id, back) is None:
+                untold.append((slug, customer_id, back))
             budget = drift.false_events_per_year
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=payer_drift.key,
@@ -121,9 +127,11 @@ def measure_placebo(context: dg.OpExecutionContext, config: PlaceboConfig, platf
             # It logs evaluations too; only its annotation has not heard of them.
             context.log_event(evaluation)  # type: ignore[arg-type]
             context.log.info("customer %s: %s", slug, rate.text)
-    if failed:
+        # Once more, when all others had their turn.
+        still = [slug for slug, customer_id, write in untold if write_apart(conn, customer_id, write) is None]
+    if failed or still:
         raise dg.Failure(
-            description=f"{len(failed)} of {len(due)} customers could not be measured: {', '.join(failed)}. The others "
-            "are done. The log names each error; re-execute this run once the cause is gone.",
+            description=f"{len(failed)} of {len(due)} customers could not be measured: {', '.join(failed) or 'none'}. The others "
+            f"are done. The log names each error; re-execute this run once the cause is gone.{not_told(still)}",
             allow_retries=False,
         )

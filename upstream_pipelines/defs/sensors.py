@@ -1,30 +1,24 @@
 """Sensors: they look, ask for runs, and put what they saw into the alert outbox, nothing else. One that sent something
-and then raised would send it again at every tick; the outbox knows each thing once. Not here: what the runs do.
+and then raised would send it again at every tick; the outbox knows each thing once. Not here: failed runs (failure_sensor.py), what the runs do.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Self
 
 import dagster as dg
 
-from upstream_pipelines.alerts.runs import RunFailure, open_run_failures, write_recovery, write_sweep_failure
-from upstream_pipelines.alerts.store import due_deliveries, write_run_failure_alert
+from upstream_pipelines.alerts.store import due_deliveries
 from upstream_pipelines.claims.naming import ask_for_new_names, customers_with_new_names
 from upstream_pipelines.customers.flags import customers_without
-from upstream_pipelines.customers.store import active_customers, customers_of_bucket
+from upstream_pipelines.customers.store import active_customers
 from upstream_pipelines.defs.anomaly_checks import unusual_uploads
 from upstream_pipelines.defs.arrival_check import uploads_arrive
 from upstream_pipelines.defs.checks import CHECK_KEYS
 from upstream_pipelines.defs.drift_assets import partition_link
 from upstream_pipelines.defs.jobs import (
     deliver_alerts,
-    drift,
-    drift_sweep,
     ingest,
     ingest_assets,
     names_assets,
@@ -32,7 +26,6 @@ from upstream_pipelines.defs.jobs import (
 )
 from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.run_ends import looked_as_far, read_end, read_sweep
 from upstream_pipelines.defs.run_tags import NAMES_TAGS, report_tags, upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
@@ -42,8 +35,6 @@ from upstream_pipelines.reports.store import request_customers_with_reports
 
 # A run costs 0.15 s to submit; fifty keep a tick well under its interval.
 _REQUESTS_A_TICK = 50
-# Customers asked about dead sweeps in a tick: 7 to 28 ms each, and Dagster ends a tick after 60 s.
-_MOST_TOLD = 1000
 _PARTITION_TAG = "dagster/partition"
 # A delivery run that has not ended by then is taken for dead; its deliveries come back with their lease (60 s).
 _DELIVERY_RUN_LIMIT = timedelta(minutes=5)
@@ -233,136 +224,6 @@ def waiting_reports(context: dg.SensorEvaluationContext, platform: Platform) -> 
 
 
 @dg.sensor(
-    minimum_interval_seconds=15,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    jobs=[ingest, drift, drift_sweep, reports],
-    description="Failed runs of a customer are written into the alert outbox, each once; when a later run of the same work "
-    "succeeds they are taken back. Of a sweep that died: for each customer that it did not come to.",
-)
-def failed_runs(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
-    # Not a run_failure_sensor: one that raises loses its alert. Here the cursor moves only after the outbox
-    # has the alert, and the outbox knows each run once.
-    read = _FailuresRead.of(context.cursor)
-    since = read.since or datetime.now(UTC) - timedelta(hours=1)
-    ended = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
-    records = context.instance.get_run_records(
-        dg.RunsFilter(statuses=ended, updated_after=since), limit=200, ascending=True, order_by="update_timestamp"
-    )
-    failures = [record for record in records if record.dagster_run.status == dg.DagsterRunStatus.FAILURE]
-    successes = [record for record in records if record.dagster_run.status == dg.DagsterRunStatus.SUCCESS]
-    written = taken_back = 0
-    told_to: dict[str, int] = {}
-    unfinished = False
-    if records:
-        with platform.connect() as (settings, conn):
-            customers = {customer.slug: customer for customer in active_customers(conn)}
-            for record in failures:
-                run = record.dagster_run
-                customer = customers.get(run.tags.get(_PARTITION_TAG, ""))
-                if customer is None:
-                    continue  # a job of no customer, or a partition that is no customer now
-                end = read_end(context.instance, run)
-                written += write_run_failure_alert(
-                    conn, customer.customer_id, run.run_id, run.job_name, end.step, end.error_class,
-                    f"{settings.ui_url}/runs/{run.run_id}", process_died=end.process_died,
-                    never_began=end.never_began,
-                )  # fmt: skip
-            open_failures = open_run_failures(conn) if successes else []
-            for failure in open_failures:
-                success = _recovery(context.instance, failure, successes)
-                if success is not None:
-                    run_id = success.dagster_run.run_id
-                    link = f"{settings.ui_url}/runs/{run_id}"
-                    taken_back += write_recovery(conn, failure, run_id, link)
-            left = _MOST_TOLD
-            # A sweep writes its customers' failures itself, while it lives.
-            for record in (one for one in failures if one.dagster_run.job_name == drift_sweep.name):
-                run, sweep = record.dagster_run, read_sweep(record)
-                if sweep is None:
-                    context.log.warning("run %s: it was to make no present look", run.run_id)
-                    continue
-                after = read.told_to.get(run.run_id, 0)
-                if left <= 0:
-                    told_to[run.run_id], unfinished = after, True
-                    continue
-                off = customers_without(conn, "drift")
-                bucket = [
-                    one
-                    for one in customers_of_bucket(conn, sweep.bucket, sweep.buckets)
-                    if one.customer_id not in off
-                ]
-                told, asked, stopped = write_sweep_failure(
-                    conn, [one.customer_id for one in bucket if one.customer_id > after], sweep,
-                    read_end(context.instance, run), link=f"{settings.ui_url}/runs/{run.run_id}", most=left,
-                )  # fmt: skip
-                written, left = written + told, left - asked
-                unfinished |= stopped is not None
-                told_to[run.run_id] = stopped or max((one.customer_id for one in bucket), default=0)
-        # Those records are read again where somebody is left; the outbox knows each run of a customer once.
-        if unfinished:
-            context.update_cursor(_FailuresRead(since, told_to).text())
-        else:
-            context.update_cursor(_FailuresRead(max(record.update_timestamp for record in records), {}).text())
-    return dg.SkipReason(
-        f"{len(failures)} failed runs since the last tick, {written} alerts written, {taken_back} taken back."
-    )
-
-
-@dataclass(frozen=True)
-class _FailuresRead:
-    """How far failed runs are read: until when (None: never), and of dead sweeps, by run, the customer told last."""
-
-    since: datetime | None
-    told_to: Mapping[str, int]
-
-    @classmethod
-    def of(cls, cursor: str | None) -> Self:
-        """From the sensor's cursor; one of an earlier release is an instant alone."""
-        if not cursor:
-            return cls(None, {})
-        if not cursor.startswith("{"):
-            return cls(datetime.fromisoformat(cursor), {})
-        kept = json.loads(cursor)
-        return cls(datetime.fromisoformat(kept["since"]), kept["told_to"])
-
-    def text(self) -> str:
-        """The cursor."""
-        assert self.since is not None
-        return json.dumps({"since": self.since.isoformat(), "told_to": dict(self.told_to)})
-
-
-def _recovery(
-    instance: dg.DagsterInstance, failure: RunFailure, successes: Sequence[dg.RunRecord]
-) -> dg.RunRecord | None:
-    """The run that did what the failed one had left: of the same job and customer, later, and of all its assets."""
-    candidates = [
-        record
-        for record in successes
-        if record.dagster_run.job_name == failure.job_name
-        and record.dagster_run.tags.get(_PARTITION_TAG) == failure.slug
-    ]
-    if not candidates:
-        return None
-    failed = instance.get_run_record_by_id(failure.run_id)
-    if failed is None:
-        return candidates[0]  # its record was pruned; job and customer are all that is known of it
-    return next((record for record in candidates if _did_the_work_of(record, failed)), None)
-
-
-def _did_the_work_of(record: dg.RunRecord, failed: dg.RunRecord) -> bool:
-    if record.update_timestamp <= failed.update_timestamp or record.create_timestamp < failed.create_timestamp:
-        return False
-    again, assets, wanted = (
-        record.dagster_run,
-        record.dagster_run.asset_selection,
-        failed.dagster_run.asset_selection,
-    )
-    if failed.dagster_run.run_id in {again.parent_run_id, again.root_run_id}:
-        return True  # "re-execute from failure" runs only the steps that were left
-    return (assets is None or (wanted is not None and wanted <= assets)) and looked_as_far(record, failed)
-
-
-@dg.sensor(
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Customers that sent no upload for longer than expected are written into the alert outbox (looked for once "
@@ -379,6 +240,8 @@ def silent_customers(context: dg.SensorEvaluationContext, platform: Platform) ->
             return dg.SkipReason(f"{ended} customers send again.")
         watched = watch(conn, now, link)
     context.update_cursor(now.isoformat())
+    # Who could not be told is looked at again with the others in an hour: the database keeps no silence without its alert.
+    untold = f" {watched.untold} could not be told and are tried again." if watched.untold else ""
     return dg.SkipReason(
-        f"{watched.customers} customers watched, {watched.noticed} went silent, {watched.ended} are so no longer."
+        f"{watched.customers} customers watched, {watched.noticed} went silent, {watched.ended} are so no longer.{untold}"
     )

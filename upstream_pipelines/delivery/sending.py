@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from upstream_pipelines.alerts.content import Alert, build_message, build_payload
+from upstream_pipelines.delivery.channels import secret_bytes
 from upstream_pipelines.delivery.connections import Connections
 from upstream_pipelines.delivery.email import send_email
 from upstream_pipelines.delivery.outcome import NotSetUpError, Outcome
@@ -123,7 +124,7 @@ class Sender:
         return send_webhook(
             self._settings,
             url=leased.configuration["url"],
-            secrets=[leased.secret, *([leased.previous_secret] if leased.previous_secret else [])],
+            secrets=_signing(leased.name, leased.secret, leased.previous_secret),
             delivery_id=delivery_id,
             payload=build_payload(alerts),
             now=now,
@@ -136,3 +137,25 @@ class Sender:
             kept = self._local.connections = Connections(self._settings)
             self._connections.append(kept)
         return kept
+
+
+def _signing(name: str, secret: str, previous: str | None) -> list[str]:
+    """The secrets to sign with. The one before, where nobody can sign with it, is nobody's to verify by.
+
+    Raises:
+        NotSetUpError: nobody can sign with the present one.
+    """
+    if not _can_sign(secret):
+        raise NotSetUpError(
+            f"The secret of channel {name} is no webhook secret (whsec_ and 24 to 64 bytes in base64). Replace it: "
+            "`upstream alerts rotate-secret`."
+        )
+    return [secret, *([previous] if previous and _can_sign(previous) else [])]
+
+
+def _can_sign(secret: str) -> bool:
+    try:
+        secret_bytes(secret)
+    except ValueError:
+        return False
+    return True

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from psycopg.rows import class_row
 
+from upstream_pipelines.alerts.apart import write_apart
 from upstream_pipelines.alerts.occurrences import sends_again_entry, silence_entry
 from upstream_pipelines.alerts.store import write_entries
 from upstream_pipelines.db.engine import Connection
@@ -45,11 +47,12 @@ class Arrivals:
 
 @dataclass(frozen=True)
 class Watched:
-    """What one watch did, in customers."""
+    """What one watch did, in customers; `untold`: their alert could not be written, and the next watch looks at them again."""
 
     customers: int
     noticed: int
     ended: int
+    untold: int = 0
 
 
 def watch(conn: Connection, now: datetime, link: Callable[[str], str]) -> Watched:
@@ -59,17 +62,25 @@ def watch(conn: Connection, now: datetime, link: Callable[[str], str]) -> Watche
     """
     today = now.astimezone(UTC).date()
     noticed = ended = 0
+    untold: set[int] = set()
     arrivals = read_arrivals(conn, today)
     for one in arrivals:
         cadence = one.cadence
         silent = cadence is not None and is_silent(cadence, one.last_day, today)
         if one.silence_id is not None and (not silent or one.last_day != one.silent_since_day):
             ending = "sent again" if one.last_day != one.silent_since_day else "no longer expected"
-            ended += _end(conn, one, now, ending, link(one.slug))
+            done = write_apart(conn, one.customer_id, partial(_end, conn, one, now, ending, link(one.slug)))
+            if done is None:
+                untold.add(one.customer_id)
+                continue
+            ended += done
             one = replace(one, silence_id=None)  # noqa: PLW2901  the silence that went on is over
         if silent and cadence is not None and one.silence_id is None:
-            noticed += _notice(conn, one, cadence, now, link(one.slug))
-    return Watched(len(arrivals), noticed, ended)
+            done = write_apart(conn, one.customer_id, partial(_notice, conn, one, cadence, now, link(one.slug)))
+            if done is None:
+                untold.add(one.customer_id)
+            noticed += done or 0
+    return Watched(len(arrivals), noticed, ended, len(untold))
 
 
 def read_arrivals(conn: Connection, today: date, customer_id: int | None = None) -> list[Arrivals]:
@@ -89,8 +100,9 @@ def end_silences_that_are_over(conn: Connection, now: datetime, link: Callable[[
     """Take back the silences of customers that sent since. Reads those alone; for often. Returns: how many."""
     over = conn.execute(QUERIES.silences_that_are_over).fetchall()
     today = now.astimezone(UTC).date()
+    # One that could not be told is among them again at the next call.
     return sum(
-        _end(conn, one, now, "sent again", link(one.slug))
+        write_apart(conn, customer_id, partial(_end, conn, one, now, "sent again", link(one.slug))) or 0
         for (customer_id,) in over
         for one in read_arrivals(conn, today, customer_id)
     )

@@ -164,3 +164,33 @@ def test_the_api_role_stores_no_list_that_is_longer_than_it_can_be(
                 "UPDATE alert_rules SET time_zone = 'America/Argentina/Buenos_Aires', kinds = %s", (list(KINDS),)
             )
     assert stored_rules(pipeline, customer)[0].kinds == KINDS
+
+
+def test_a_rule_that_cannot_be_read_is_named_among_the_others_and_can_be_replaced_and_switched_off(
+    customer: int, log_in: LogIn, settings: Settings, pipeline: Connection
+) -> None:
+    """It was a 500 for all of the customer's rules."""
+    admin = log_in("acme", Role.ADMIN)
+    for name in ("first", "second"):
+        assert admin.post(RULES, json={"name": name}).status_code == 201
+    with connect(settings, "upstream_owner") as owner:
+        owner.execute("ALTER TABLE alert_rules DROP CONSTRAINT alert_rules_names")
+    pipeline.execute("UPDATE alert_rules SET payers = '{}' WHERE name IN ('first', 'second')")
+    listed = admin.get(RULES)
+    assert listed.status_code == 200, listed.text
+    default, first, second = listed.json()
+    assert (default["name"], default["kinds"]) == ("default", list(DEFAULT_RULE.kinds))
+    assert first == {
+        "rule_id": first["rule_id"], "name": "first", "enabled": True, "revision": first["revision"], "readable": False,
+    }  # fmt: skip
+    path = f"{RULES}/{first['rule_id']}"
+    assert admin.get(path).json() == first
+    assert admin.post(RULES, json={"name": "third"}).status_code == 201
+    assert admin.post(RULES, json={"name": "first"}).status_code == 409
+    stale = admin.put(path, json={"revision": "0" * 16, "rule": LARGE})
+    assert stale.status_code == 409, stale.text
+    put = admin.put(path, json={"revision": first["revision"], "rule": LARGE})
+    assert put.status_code == 200, put.text
+    assert admin.get(path).json()["payers"] == ["Aetna"]
+    assert admin.delete(f"{RULES}/{second['rule_id']}").status_code == 204
+    assert _names(admin) == ["default", "large ones", "third"]

@@ -236,10 +236,12 @@ def test_the_role_of_the_api_reads_no_secret_and_writes_nothing_else_of_a_channe
                 conn.execute(statement.encode(), values)
         for statement in (
             "UPDATE alert_channels SET enabled = false WHERE customer_id = %(other)s",
-            "SELECT 1 WHERE rotate_channel_secret('theirs', 'whsec_x', NULL)",
+            "SELECT 1 WHERE rotate_channel_secret('theirs', 'whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', NULL)",
             "SELECT 1 WHERE write_channel_test(%(channel)s, gen_random_uuid(), gen_random_uuid())",
         ):
             with customer_transaction(conn, own):
                 assert conn.execute(statement.encode(), values).rowcount == 0, statement
-        assert conn.execute("SELECT rotate_channel_secret('theirs', 'whsec_x', NULL)").fetchone() == (False,)
+        assert conn.execute(
+            "SELECT rotate_channel_secret('theirs', 'whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA', NULL)"
+        ).fetchone() == (False,)
     assert _stored(pipeline, "beta") == theirs

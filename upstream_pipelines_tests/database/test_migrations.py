@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 from pydantic import SecretStr
 from sqlalchemy.engine import URL
 
+from upstream_pipelines.alerts.rule_changes import kept_rules
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import conservation
 from upstream_pipelines.db import migrate as migrations
@@ -216,3 +217,50 @@ def test_the_old_default_rule_hears_of_everything_and_a_rule_that_was_changed_st
         ).fetchone()
         assert twice is not None
         assert sorted(twice[0]) == ["drift", "quality"]
+
+
+def test_rules_that_no_program_could_read_are_mended_so_that_they_tell_more_and_not_less(
+    database_at: Callable[[str], Settings],
+) -> None:
+    """As a statement by hand could store them before they were bounded; others stay as they are."""
+    settings = database_at("0027")
+    written = {
+        "payers": "payers = '{}', channels = '{NULL}', cpt_groups = '{{a},{b}}'",
+        "long": "payers = ARRAY[repeat('p', 300), 'Aetna', NULL], name = repeat('n', 5000)",
+        "nothing": "kinds = '{}', directions = '{}', signals = '{}', name = ''",
+        "numbers": "minimum_severity = 'NaN', minimum_confidence = 7, minimum_effect = 'Infinity', minimum_dollars_per_month = -1",
+        "rhythm": "group_seconds = 0.5, repeat_hours = 0.01, cooldown_hours = 3",
+        "quiet": """time_zone = 'UTC', quiet_hours = '{"from": "99:99", "to": 5}'""",
+        "fine": """payers = '{Aetna}', time_zone = 'UTC', quiet_hours = '{"from": "20:00", "to": "07:00", "days": null}'""",
+        "many": "payers = ARRAY(SELECT 'p' || n FROM generate_series(1, 5000) AS n)",
+    }
+    with connect(settings, "upstream_pipeline") as conn:
+        for slug, values in written.items():
+            conn.execute(
+                f"""WITH c AS (INSERT INTO customers (slug, name) VALUES ('{slug}', repeat('x', 300)) RETURNING customer_id)
+                    INSERT INTO alert_rules (customer_id, name, kinds) SELECT customer_id, 'r', '{{drift}}' FROM c"""
+            )
+            conn.execute(
+                f"UPDATE alert_rules SET {values} WHERE customer_id = (SELECT max(customer_id) FROM customers)"
+            )
+        conn.execute(
+            """INSERT INTO audit_log (actor_kind, actor_id, actor_name, action, entity_kind, entity_id)
+               VALUES ('operator', 'x', E'\\x1b[2J', 'a.b', 'c', 'd')"""
+        )
+    dispose_engines()
+    migrations.migrate(settings)
+    with connect(settings, "upstream_pipeline") as conn:
+        numbers = dict(conn.execute("SELECT slug, customer_id FROM customers").fetchall())
+        read = {slug: kept_rules(conn, number)[0] for slug, number in numbers.items()}
+    rules = {slug: one.rule for slug, one in read.items() if one.rule is not None}
+    assert set(rules) == set(written), "and all can be read"
+    assert (rules["payers"].payers, rules["payers"].channels) == (None, None)
+    assert set(rules["payers"].cpt_groups or ()) == {"a", "b"}
+    assert set(rules["long"].payers or ()) == {"p" * 200, "Aetna"}
+    assert rules["nothing"].kinds == DEFAULT_RULE.kinds
+    assert rules["nothing"].signals is None
+    assert rules["numbers"] == DEFAULT_RULE.model_copy(update={"name": "r", "kinds": ("drift",)})
+    assert (rules["rhythm"].repeat_hours, rules["rhythm"].group_seconds) == (3, 0)
+    assert rules["quiet"].quiet_hours is None
+    assert rules["fine"].quiet_hours is not None
+    assert len(rules["many"].payers or ()) == 5000

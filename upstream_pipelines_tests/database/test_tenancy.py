@@ -58,6 +58,7 @@ def _fill_every_table(settings: Settings, customers: tuple[int, int]) -> None:
         ("deliveries", "state"): "pending", ("quality_findings", "severity"): "info",
         ("drift_results", "severity"): 0.5, ("delivery_attempts", "outcome"): "sent",
         ("upload_runs", "step"): "read",
+        ("alert_rules", "kinds"): ["drift"], ("alert_rules", "directions"): ["worsening"], ("alert_rules", "group_seconds"): 30,
         ("upload_measures", "state"): "first",
         ("kept_answers", "principal"): "operator", ("kept_answers", "key_sha256"): "0" * 64, ("kept_answers", "status"): 201,
         ("report_runs", "state"): "waiting", ("report_runs", "period_until"): date(2026, 1, 2), ("report_files", "format"): "html",

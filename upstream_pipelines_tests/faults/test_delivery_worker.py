@@ -21,7 +21,7 @@ from upstream_pipelines.alerts.store import due_deliveries, list_alerts
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery import sending
-from upstream_pipelines.delivery.channels import EmailChannel
+from upstream_pipelines.delivery.channels import EmailChannel, new_secret
 from upstream_pipelines.delivery.outbox import Outbox
 from upstream_pipelines.delivery.outcome import SCHEDULE
 from upstream_pipelines.delivery.turns import Turn
@@ -144,6 +144,26 @@ def test_a_missing_mail_server_is_a_retry_that_says_what_to_set(
     (attempt,) = _only(pipeline, customer)["attempts"]
     assert "UPSTREAM_SMTP_HOST" in attempt["detail"]
     assert pipeline.execute("SELECT failing_since FROM alert_channels").fetchone() == (None,)
+
+
+def test_a_secret_that_nobody_can_sign_with_is_a_retry_that_says_what_to_do_and_one_before_it_is_left_out(
+    loopback: Settings, pipeline: Connection, customer: int, receiver: Any, queue: Any
+) -> None:
+    """It was an unforeseen ValueError, and the message dead in the end without a word of why."""
+    queue([webhook(receiver)])
+    clock = Clock()
+    set_secret = "UPDATE alert_channels SET secret = %s, previous_secret = %s, previous_secret_until = %s"
+    pipeline.execute(set_secret, ("SMITH-JOHN", None, None))
+    assert deliver_due(loopback, clock=clock).retrying == 1
+    (attempt,) = _only(pipeline, customer)["attempts"]
+    assert attempt["detail"].startswith("The secret of channel hook is no webhook secret")
+    assert "rotate-secret" in attempt["detail"]
+    assert "SMITH" not in repr(list_alerts(pipeline, customer))
+    pipeline.execute(set_secret, (new_secret(), "SMITH-JOHN", clock.now + timedelta(days=1)))
+    clock.now += timedelta(hours=1)
+    assert deliver_due(loopback, clock=clock).sent == 1
+    ((_, headers, _),) = receiver.requests
+    assert headers["webhook-signature"].count("v1,") == 1
 
 
 def test_an_unforeseen_error_is_kept_by_its_class_and_the_other_deliveries_go_on(

@@ -18,10 +18,11 @@ from upstream_pipelines.customers.audit import Actor, operator
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.definitions import build_definitions
+from upstream_pipelines.defs.failure_sensor import failed_runs
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.report_assets import ReportConfig, report_period
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.sensors import failed_runs, waiting_reports
+from upstream_pipelines.defs.sensors import waiting_reports
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.errors import ConfigurationError, ConflictError, InvalidInputError, NotFoundError
 from upstream_pipelines.operations.trace import trace

@@ -20,6 +20,7 @@ from upstream_pipelines.customers.store import (
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.definitions import defs
 from upstream_pipelines.defs.drift_assets import look_days
+from upstream_pipelines.defs.failure_sensor import failed_runs
 from upstream_pipelines.defs.home import project_file
 from upstream_pipelines.defs.jobs import deliver_alerts, drift_sweep, ingest_assets, names_assets
 from upstream_pipelines.defs.orphans import fail_orphaned_runs, in_process_tags
@@ -27,7 +28,7 @@ from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_queue import DELIVERY_JOB, WORK, RunQueue
 from upstream_pipelines.defs.schedules import daily_drift
-from upstream_pipelines.defs.sensors import due_alerts, failed_runs, waiting_uploads
+from upstream_pipelines.defs.sensors import due_alerts, waiting_uploads
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.ingest.landing import customer_folder
 from upstream_pipelines.quality.rules import STREAM_RULES

@@ -10,16 +10,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from upstream_pipelines.alerts.runs import RunEnd, Sweep, write_sweep_failure
+from upstream_pipelines.alerts.runs import RunEnd, Sweep, SweepTold, write_sweep_failure
 from upstream_pipelines.alerts.store import sync_channels
 from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.flag_changes import replace_flags
 from upstream_pipelines.customers.store import create_customer, customers_of_bucket, get_customer, set_status
 from upstream_pipelines.db.engine import Connection, connect
-from upstream_pipelines.defs import drift_assets, sensors
+from upstream_pipelines.defs import drift_assets, failure_sensor
+from upstream_pipelines.defs.failure_sensor import failed_runs
 from upstream_pipelines.defs.jobs import drift_sweep
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.sensors import failed_runs
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.settings import Settings
 
@@ -120,7 +120,7 @@ def test_of_a_dead_sweep_of_many_customers_a_tick_tells_some_and_the_next_goes_o
 ) -> None:  # fmt: skip
     for number in range(3):
         sync_channels(pipeline, create_customer(pipeline, f"c{number}", "C")[0].customer_id, [OFFICE])
-    monkeypatch.setattr(sensors, "_MOST_TOLD", 2)
+    monkeypatch.setattr(failure_sensor, "_MOST_TOLD", 2)
     run, other = _dies(instance, 0, 2), _dies(instance, 1, 2)
     for one in (run, other):
         instance.report_run_failed(one)
@@ -178,7 +178,7 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
     """Most likely wrong: the customer is taken as not looked at, its look ends, and nothing takes the alert back."""
     sweep = Sweep("r", "drift_sweep", datetime.now(UTC), 0, 1)
 
-    def tell() -> tuple[int, int, int | None]:
+    def tell() -> SweepTold:
         with connect(settings, "upstream_pipeline") as own:
             return write_sweep_failure(own, list(customers.values()), sweep, RunEnd(None, None), link=None, most=9)
 
@@ -191,7 +191,7 @@ def test_a_look_that_ends_while_the_failure_is_being_told_is_seen(
                 "INSERT INTO drift_looks (customer_id, as_of, method_version, settings) VALUES (%s, %s, 'v', '{}')",
                 (customers["acme"], AS_OF),
             )
-        assert ticking.result(60) == (1, 2, None)
+        assert ticking.result(60) == SweepTold(1, 2, None, ())
     assert [slug for slug, _, _ in _told(pipeline)] == ["beta"]
 
 

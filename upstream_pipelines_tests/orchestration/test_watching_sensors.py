@@ -13,8 +13,9 @@ from psycopg.types.json import Jsonb
 from upstream_pipelines.alerts.store import sync_channels
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.defs.failure_sensor import _did_the_work_of, failed_runs
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.sensors import _did_the_work_of, failed_runs, silent_customers
+from upstream_pipelines.defs.sensors import silent_customers
 from upstream_pipelines.delivery.channels import EmailChannel
 
 OFFICE = EmailChannel(kind="email", name="office", recipients=("a@example.org",))
