@@ -46,7 +46,7 @@ def _each_once(values: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]
     return values
 
 
-# The same as in the database (migration 0028). Rules are never deleted, and each is asked at every event.
+# The same as in the database (migration 0029). Rules are never deleted, and each is asked at every event.
 MOST_RULES, MOST_NAMES = 100, 1000
 
 

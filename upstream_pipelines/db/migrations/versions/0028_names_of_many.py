@@ -5,7 +5,7 @@ from __future__ import annotations
 from upstream_pipelines.db.queries import execute_beside
 from upstream_pipelines.errors import ConfigurationError
 
-revision = "0029"
+revision = "0028"
 down_revision = "0027"
 branch_labels = None
 depends_on = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 from upstream_pipelines.db.queries import execute_beside
 from upstream_pipelines.errors import ConfigurationError
 
-revision = "0028"
-# 0029 was there first: a database that is at it must come to this one too.
-down_revision = "0029"
+revision = "0029"
+down_revision = "0028"
 branch_labels = None
 depends_on = None
 
