@@ -31,6 +31,7 @@ from upstream_pipelines.api import (
     webhook,
 )
 from upstream_pipelines.api.familiar import LatelyLoggedIn
+from upstream_pipelines.api.intake import Intake
 from upstream_pipelines.api.metrics import ApiMetrics, MetricsMiddleware
 from upstream_pipelines.api.rate_limits import RateLimits
 from upstream_pipelines.api.requests import DOCS_PATH, RequestMiddleware
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.settings = settings
     app.state.rate_limits = RateLimits(settings)
+    app.state.intake = Intake(settings.max_body_bytes)
     app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
     for module in (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
@@ -14,6 +15,10 @@ from upstream_pipelines.api.problems import ProblemError
 
 # A sender that is silent for so long has gone or wants to hold the connection; 10 MiB take 30 s on 3 Mbit/s.
 _SILENCE_SECONDS = 30.0
+# Nor is a body waited for longer than this and what it takes at the least pace, 0.13 Mbit/s: a model's 64 KiB 34 s in all, which
+# come before anybody has said who they are, a batch of 10 MiB 11 min, a file of 2 GiB a day and a half.
+_GRACE_SECONDS = 30.0
+_LEAST_BYTES_A_SECOND = 16 * 1024
 # A change of a setting or of rules that people wrote; files and batches have routes of their own.
 _MODEL_BYTES = 64 * 1024
 
@@ -24,9 +29,14 @@ def refuse_announced_size(request: Request, limit: int) -> None:
     Raises:
         ProblemError: 413, the body is announced as larger than `limit` bytes.
     """
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > limit:
+    if _announced(request) > limit:
         raise too_large(limit)
+
+
+def _announced(request: Request) -> int:
+    """The body's length by its header, 0 where it has none."""
+    announced = request.headers.get("content-length", "")
+    return int(announced) if announced.isdecimal() else 0
 
 
 def too_large(limit: int) -> ProblemError:
@@ -43,35 +53,53 @@ async def chunks(request: Request, limit: int) -> AsyncIterator[bytes]:
     """The body as it arrives, counted, for a body may be longer than announced or not announced at all.
 
     Raises:
-        ProblemError: 413, more than `limit` bytes came; 408, nothing came for 30 s.
+        ProblemError: 413, more than `limit` bytes came; 408, nothing came for 30 s, or less than 16 KiB/s over the whole.
     """
     refuse_announced_size(request, limit)
-    count = 0
+    count, waited = 0, 0.0
     stream = request.stream()
     while True:
+        # Of the time the sender's part alone: what is done with a chunk before the next is asked for is not theirs.
+        left = _GRACE_SECONDS + count / _LEAST_BYTES_A_SECOND - waited
+        asked = time.monotonic()
         try:
-            async with asyncio.timeout(_SILENCE_SECONDS):
+            async with asyncio.timeout(max(0.0, min(_SILENCE_SECONDS, left))):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise ProblemError(
-                408,
-                "request_too_slow",
-                f"Nothing came for {_SILENCE_SECONDS:.0f} s. Send the request again.",
-                headers={"Connection": "close"},
-            ) from None
+            raise _too_slow(silent=left >= _SILENCE_SECONDS) from None
         if chunk is None:
             return
+        waited += time.monotonic() - asked
         count += len(chunk)
         if count > limit:
             raise too_large(limit)
         yield chunk
 
 
-async def whole_body(request: Request, limit: int) -> bytes:
-    """The body, at most `limit` bytes of it; errors as for `chunks`."""
+def _too_slow(*, silent: bool) -> ProblemError:
+    what = (
+        f"Nothing came for {_SILENCE_SECONDS:.0f} s"
+        if silent
+        else f"The body came at less than {_LEAST_BYTES_A_SECOND} bytes a second, after {_GRACE_SECONDS:.0f} s"
+    )
+    return ProblemError(
+        408, "request_too_slow", f"{what}. Send the request again.", headers={"Connection": "close"}
+    )
+
+
+async def whole_body(request: Request, limit: int, hold: Callable[[int], None] | None = None) -> bytes:
+    """The body, at most `limit` bytes of it; errors as for `chunks`.
+
+    `hold` is told how many bytes are announced, and at each chunk how many came: what it raises ends the reading.
+    """
+    refuse_announced_size(request, limit)
+    if hold is not None:
+        hold(_announced(request))
     body = bytearray()
     async for chunk in chunks(request, limit):
         body += chunk
+        if hold is not None:
+            hold(len(body))
     return bytes(body)
 
 
@@ -79,7 +107,7 @@ class JsonRoute(APIRoute):
     """A route whose body FastAPI reads into a model: for `APIRouter(route_class=JsonRoute)`.
 
     FastAPI reads a body to its end before it asks who sends it; here it ends at 64 KiB (413), or when nothing comes for
-    30 s (408).
+    30 s or the whole takes longer than 34 s (408).
     """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

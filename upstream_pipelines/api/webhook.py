@@ -6,7 +6,6 @@ Not here: what a claim must hold (the loader judges each one), how it is stored 
 from __future__ import annotations
 
 import re
-from threading import BoundedSemaphore
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -16,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from upstream_pipelines.api.authentication import IngestingCaller
 from upstream_pipelines.api.bodies import whole_body
+from upstream_pipelines.api.intake import SMALL_BYTES, Intake
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import connect
@@ -58,10 +58,6 @@ _BODY: dict[str, Any] = {
 }
 
 
-# Parsing a body of 10 MiB takes some 200 MB; more at once than there are cores gains nothing.
-_PARSING = BoundedSemaphore(2)
-
-
 class Receipt(BaseModel):
     """What was received is stored; loading it follows."""
 
@@ -98,9 +94,15 @@ async def receive_batch(
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ProblemError(415, "content_encoding", "Send the batch uncompressed, without Content-Encoding.")
     settings: Settings = request.app.state.settings
-    body = await whole_body(request, settings.max_body_bytes)
-    # In a thread: parsing 10 MiB of JSON would hold up every other request for a tenth of a second.
-    accepted = await run_in_threadpool(_store, settings, caller, body, idempotency_key, request.state.request_id)
+    intake: Intake = request.app.state.intake
+    with intake.batch(caller.customer_id) as batch:
+        body = await whole_body(request, settings.max_body_bytes, batch.hold)
+        # What is small is read where it is stored: one hop to a thread, not two.
+        claim_count = None if len(body) <= SMALL_BYTES else await batch.read(check_batch, body)
+        accepted = await run_in_threadpool(
+            _store, settings, caller, body, claim_count=claim_count, idempotency_key=idempotency_key,
+            request_id=request.state.request_id,
+        )  # fmt: skip
     request.state.upload_id = accepted.upload_id
     if accepted.replayed:
         response.headers["Idempotent-Replayed"] = "true"
@@ -108,9 +110,15 @@ async def receive_batch(
 
 
 def _store(
-    settings: Settings, caller: Caller, body: bytes, idempotency_key: str | None, request_id: str
+    settings: Settings,
+    caller: Caller,
+    body: bytes,
+    *,
+    claim_count: int | None,
+    idempotency_key: str | None,
+    request_id: str,
 ) -> Accepted:
-    with _PARSING:
+    if claim_count is None:
         claim_count = check_batch(body)
     with connect(settings, "upstream_api") as conn:
         return accept_batch(

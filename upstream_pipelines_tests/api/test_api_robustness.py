@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import secrets
+import select
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -77,6 +79,56 @@ def test_a_sender_that_falls_silent_is_let_go(
     assert answer.startswith(b"HTTP/1.1 408 ")
     assert b'"code":"request_too_slow"' in answer
     assert uploads() == 0
+
+
+_LOG_IN = "POST /api/v1/auth/login HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+_BATCH_HEAD = f"POST {WEBHOOK} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+_FILE = f"POST {UPLOADS} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=B"
+
+
+@pytest.mark.parametrize("head", [_LOG_IN, _BATCH_HEAD, _FILE], ids=["log-in", "batch", "file"])
+def test_a_body_that_trickles_is_let_go_though_it_never_falls_silent(
+    acme: httpx.Client, uploads: Callable[[], int], monkeypatch: pytest.MonkeyPatch, head: str
+) -> None:
+    """One byte every 8 s held a connection for ever, of a log-in before anybody had said who they are."""
+    monkeypatch.setattr(bodies, "_GRACE_SECONDS", 0.5)
+    with socket.create_connection((acme.base_url.host, acme.base_url.port or 0), timeout=30) as connection:
+        connection.sendall(
+            f"{head}\r\nAuthorization: {acme.headers['Authorization']}\r\nContent-Length: 60000\r\n\r\n".encode()
+        )
+        sent = 0
+        while not select.select([connection], [], [], 0.05)[0]:
+            connection.sendall(
+                (b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b" " * 999)[sent:][
+                    :1
+                ]
+            )
+            sent += 1
+            assert sent < 600, "it is still waited for"
+        connection.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b'"code":"request_too_slow"' in answer
+    assert b"bytes a second" in answer
+    assert sent > 1
+    assert uploads() == 0
+
+
+def test_a_slow_sender_who_keeps_the_pace_is_waited_for(
+    acme: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(bodies, "_LEAST_BYTES_A_SECOND", 10)
+
+    def slowly() -> Iterator[bytes]:
+        yield b'{"claims": [{"payer": "Aetna"}'
+        for _ in range(10):
+            time.sleep(0.1)
+            yield b', {"payer": "Aetna"}'
+        yield b"]}"
+
+    answer = acme.post(WEBHOOK, content=slowly(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 202, answer.text
 
 
 def test_the_api_needs_no_other_login_than_its_own(

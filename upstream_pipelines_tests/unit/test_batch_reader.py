@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import threading
+import time
+from contextlib import suppress
 from datetime import date
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pytest
@@ -15,6 +19,7 @@ from hypothesis import strategies as st
 from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.errors import FileRefusedError
+from upstream_pipelines.ingest import batch_reader
 from upstream_pipelines.ingest.batch_reader import MAX_CLAIMS, check_batch, read_batch
 from upstream_pipelines.ingest.csv_reader import open_csv
 
@@ -40,6 +45,66 @@ def test_a_body_of_millions_of_empty_lists_is_refused_before_it_is_parsed() -> N
     """Two million of them took the parser 14 s and 400 MB."""
     with pytest.raises(FileRefusedError, match="at most 100000 claims"):
         check_batch(b'{"claims": [' + b"[]," * 400_000 + b"[]]}")
+
+
+def _names(count: int, first: int = 0) -> bytes:
+    return b"{" + b",".join(b'"k%d":1' % number for number in range(first, first + count)) + b"}"
+
+
+@pytest.mark.parametrize(
+    ("claims", "says"),
+    [
+        (_names(700_000), "more than 500 names"),
+        (b'{"payer": ' + _names(700_000) + b"}", "more than 500 names"),
+        (b'{"":1' + b',"":1' * 700_000 + b"}", "more than 500 names"),
+        (b"1," * 3_000_000 + b"1", "at most 100000 claims"),
+        (b'{"codes": [' + b"1," * 3_000_000 + b"1]}", "at most 100000 claims"),
+        (b"[]," * 50_000 + b"[]", "no object among them"),
+        (b'{"codes": [' + b"[]," * 50_000 + b"[]]}", "no object among them"),
+    ],
+    ids=["names", "names below", "one name", "numbers", "numbers below", "lists", "lists below"],
+)
+def test_what_would_keep_the_parser_is_refused_before_it_is_parsed(
+    monkeypatch: pytest.MonkeyPatch, claims: bytes, says: str
+) -> None:
+    """The first took a second and more of a core, in which no other thread of the process came on."""
+    monkeypatch.setattr(json, "loads", lambda *_, **__: pytest.fail("it was parsed"))
+    with pytest.raises(FileRefusedError, match=says):
+        check_batch(b'{"claims": [' + claims + b"]}")
+
+
+def test_what_a_batch_may_have_at_most_is_counted() -> None:
+    """Far more between the ends of two objects than of the claims that anybody sends."""
+    widest = {f"k{number}": "1" for number in range(500)}
+    assert check_batch(_body({"k0": widest | {"k0": widest | {"k0": widest}}}, widest, {"k0": [widest]})) == 3
+    assert check_batch(_body(*[1] * MAX_CLAIMS)) == MAX_CLAIMS
+    assert check_batch(_body({"modifiers": ["25"] * MAX_CLAIMS})) == 1
+    assert check_batch(_body(*[{"modifiers": ["25"], "diagnosis_codes": []}] * MAX_CLAIMS)) == MAX_CLAIMS
+    assert check_batch(_body(*[[]] * 9_000)) == 9_000
+
+
+def test_other_threads_come_on_while_a_batch_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parser is C: without a call of Python in it, a thread that waits is let on when all is parsed."""
+    monkeypatch.setattr(batch_reader, "_refuse_shape", lambda _body: None)
+    body = _body(*[CLAIM] * 50_000)
+    parsing, before, turns = threading.Event(), json.loads, 0
+
+    def loads(*arguments: Any, **options: Any) -> Any:
+        parsing.set()
+        try:
+            return before(*arguments, **options)
+        finally:
+            parsing.clear()
+
+    monkeypatch.setattr(json, "loads", loads)
+    thread = threading.Thread(target=check_batch, args=(body,))
+    thread.start()
+    assert parsing.wait(30)
+    while parsing.is_set():
+        turns += 1
+        time.sleep(0)
+    thread.join()
+    assert turns > 5
 
 
 def test_a_claim_means_the_same_as_a_row_of_a_file() -> None:
@@ -152,6 +217,43 @@ def test_every_claim_is_counted_once_whatever_it_holds(claims: list[Any], size: 
     except FileRefusedError:
         return
     assert judge.counters().rows == len(claims) + 1 == len(accepted) + rejected["source_row_number"].nunique()
+
+
+_WIDE = st.recursive(
+    st.none() | st.integers() | st.text('\\"[]{},:a', max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.text('\\"[]{},:a', max_size=3), inner, max_size=4)
+    ),
+    max_leaves=60,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(_WIDE, min_size=1, max_size=8), st.integers(1, 6))
+def test_no_batch_whose_objects_have_as_many_names_as_they_may_is_refused_for_them(
+    claims: list[Any], most: int
+) -> None:
+    """With limits that such small bodies reach; and what is refused has an object or a list that is too large."""
+    body, sizes = _body(*claims), {"object": 1, "list": len(claims)}
+    _measure(claims, sizes)
+    limits: dict[str, Any] = {"MAX_NAMES": most, "MAX_CLAIMS": 2 * most, "_MOST_NAMES_AT_ONCE": 8 * most,
+              "_MOST_VALUES_AT_ONCE": 4 * most, "_MOST_LISTS_AT_ONCE": 10_000, "MAX_DEPTH": 100}  # fmt: skip
+    refused = ""
+    with patch.multiple(batch_reader, **limits), suppress(FileRefusedError):
+        refused = "the body"
+        batch_reader._refuse_shape(body)
+        refused = ""
+    assert not refused or sizes["object"] > most or sizes["values"] > 4 * most
+
+
+def _measure(value: Any, sizes: dict[str, int]) -> None:
+    """Notes the most names of an object, and how many values there are."""
+    inner = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
+    sizes["values"] = sizes.get("values", 0) + len(inner)
+    if isinstance(value, dict):
+        sizes["object"] = max(sizes["object"], len(value))
+    for one in inner:
+        _measure(one, sizes)
 
 
 @settings(deadline=None)
