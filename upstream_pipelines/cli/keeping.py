@@ -11,6 +11,7 @@ import typer
 from upstream_pipelines.cli.operator import acting
 from upstream_pipelines.cli.output import (
     Json,
+    err,
     out,
     print_fields,
     print_json,
@@ -79,22 +80,28 @@ def cleanup(
     now = datetime.now(UTC)
     with progress("Cleaning up …", quiet=json):
         with dagster_instance(settings) as instance:
-            cleaned = clean_dagster(instance, settings, now, dry_run=dry_run)
+            of_dagster = clean_dagster(instance, settings, now, dry_run=dry_run)
         with connect(settings, "upstream_pipeline") as conn:
-            cleaned += clean_up(conn, settings, now, dry_run=dry_run)
+            of_product, left = clean_up(conn, settings, now, dry_run=dry_run)
+            cleaned = [*of_dagster, *of_product]
             if not dry_run:
+                # Before anything is said of what could not be done: the rows are gone.
                 record(
                     conn, operator(), "platform.cleaned_up", ("platform", ""),
-                    details={one.kind: one.older for one in cleaned if one.older},
+                    details={one.kind: one.older for one in cleaned if one.older} | left.counts,
                 )  # fmt: skip
     if json:
         print_json([{**vars(one), "deleted": not dry_run} for one in cleaned])
-        return
-    print_table(
-        "Older than they are kept" if dry_run else "Cleaned up",
-        ("what", "kept for days", "older" if dry_run else "deleted"),
-        ((one.kind, one.days or "for ever", one.older) for one in cleaned),
-    )
+    else:
+        print_table(
+            "Older than they are kept" if dry_run else "Cleaned up",
+            ("what", "kept for days", "older" if dry_run else "deleted"),
+            ((one.kind, one.days or "for ever", one.older) for one in cleaned),
+        )
+    if not dry_run:
+        left.require_none()
+    elif left.text:
+        err.print(left.text, markup=False)
 
 
 def _audited(settings: Settings, action: str, folder: Path, **details: Detail) -> None:

@@ -94,6 +94,14 @@ def clean(context: dg.OpExecutionContext, platform: Platform) -> None:
     """Delete what is older than the settings keep it: of the product's tables, the landing zone, and Dagster's logs."""
     now = datetime.now(UTC)
     with platform.connect() as (settings, conn):
-        cleaned = clean_dagster(context.instance, settings, now)
-        cleaned += clean_up(conn, settings, now)
-    context.add_output_metadata({one.kind: one.older for one in cleaned})
+        of_dagster = clean_dagster(context.instance, settings, now)
+        cleaned, left = clean_up(conn, settings, now)
+    counts = {one.kind: one.older for one in (*of_dagster, *cleaned)} | left.counts
+    if left.text:
+        # A step that fails has no output: what was deleted stands with its failure.
+        raise dg.Failure(
+            description=f"{left.text} All else was done; the next night, or `upstream cleanup`, tries these again.",
+            metadata=counts,
+            allow_retries=False,
+        )
+    context.add_output_metadata(counts)

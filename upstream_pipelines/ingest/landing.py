@@ -138,28 +138,43 @@ def put_away(settings: Settings, slug: str, upload_id: UUID, outcome: Literal["d
     return UPath(moved)
 
 
-def left_alone(settings: Settings, slug: str, before: datetime) -> list[UUID]:
-    """The ids of uploads, known or not, for which a folder lies in `.uploads` where nothing was written since then.
+def left_alone(settings: Settings, slug: str, before: datetime) -> tuple[list[UUID], int]:
+    """The ids of uploads, known or not, for which a folder lies in `.uploads` where nothing was written since then, and how many
+    folders there could not be read.
 
     Raises:
-        OSError: the landing zone cannot be read.
+        OSError: `.uploads` itself cannot be read.
     """
     uploads = UPath(settings.landing_root) / slug / ".uploads"
     # A link leads to what is not the platform's.
     if uploads.is_symlink() or not uploads.exists():
-        return []
-    found = []
+        return [], 0
+    found, unread = [], 0
     for folder in uploads.iterdir():
+        upload_id = _upload_id(folder.name)
+        if upload_id is None:
+            continue  # not the platform's
         try:
-            upload_id = UUID(folder.name)
             # A file that is being written is younger than its folder; in an object store folders have no time at all.
             newest = max(float(path.stat().st_mtime) for path in (folder, *folder.iterdir()))
-        except (ValueError, FileNotFoundError, NotADirectoryError):
-            continue  # not the platform's, or moved between the listing and here
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # moved between the listing and here, or no folder and so not the platform's
+        except OSError:
+            unread += 1
+            continue
         # 0: the store does not say.
-        if str(upload_id) == folder.name and 0 < newest < before.timestamp():
+        if 0 < newest < before.timestamp():
             found.append(upload_id)
-    return found
+    return found, unread
+
+
+def _upload_id(name: str) -> UUID | None:
+    """The id that a folder of the platform's is named by; None for any other name, also for an id spelled otherwise."""
+    try:
+        upload_id = UUID(name)
+    except ValueError:
+        return None
+    return upload_id if str(upload_id) == name else None
 
 
 def delete_folder(settings: Settings, slug: str, *below: str) -> int:

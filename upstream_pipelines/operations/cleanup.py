@@ -6,8 +6,9 @@ traced to its file and row), quality reports, activity, looks, events, alerts an
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, LiteralString
 from uuid import UUID
@@ -29,8 +30,12 @@ _UNREGISTERED_DAYS = 1
 _BATCH_FILES = 200
 
 
+# Customers that a message names: enough to begin with, where a whole disk is out of reach.
+_NAMED = 5
+
+
 class FilesLeftError(UpstreamError):
-    """Some files could not be deleted; all else was done."""
+    """Of some files it is not known whether they are old, or they could not be deleted; all else was done."""
 
     code = "files_left"
 
@@ -42,6 +47,53 @@ class Cleaned:
     kind: str
     days: int
     older: int
+
+
+@dataclass(frozen=True)
+class Left:
+    """What the landing zone kept from being cleaned up, by the customer's slug: folders of old files that could not be deleted, and
+    folders that could not be read, of which nobody knows what lies in them.
+    """
+
+    undeleted: Counter[str] = field(default_factory=Counter)
+    unread: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def text(self) -> str:
+        """What to do about it; empty where there is nothing."""
+        told = []
+        if self.unread:
+            told.append(
+                f"{self.unread.total()} folders of the landing zone could not be read, so that old files in them were neither "
+                f"counted nor deleted (`.uploads`, or folders in it, of {_first(self.unread)}). Let this account read them; "
+                "a file of that name is to be taken away."
+            )
+        if self.undeleted:
+            told.append(
+                f"{self.undeleted.total()} files of the landing zone could not be deleted (of {_first(self.undeleted)}). Let this "
+                "account write there."
+            )
+        return " ".join(told)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The same for the trail and for a run: those that are none are not in it."""
+        counted = {"files not deleted": self.undeleted.total(), "folders not read": self.unread.total()}
+        return {kind: count for kind, count in counted.items() if count}
+
+    def require_none(self) -> None:
+        """For the end, when what was done is told.
+
+        Raises:
+            FilesLeftError: something was left.
+        """
+        if self.text:
+            raise FilesLeftError(f"{self.text} All else was done. Then run `upstream cleanup` again.")
+
+
+def _first(slugs: Counter[str]) -> str:
+    named = ", ".join(sorted(slugs)[:_NAMED])
+    return f"{named} and {len(slugs) - _NAMED} more customers" if len(slugs) > _NAMED else named
 
 
 @dataclass(frozen=True)
@@ -84,13 +136,14 @@ def oldest_kept(now: datetime, days: int) -> datetime | None:
     return now - timedelta(days=days) if days else None
 
 
-def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bool = False) -> list[Cleaned]:
+def clean_up(
+    conn: Connection, settings: Settings, now: datetime, *, dry_run: bool = False
+) -> tuple[list[Cleaned], Left]:
     """Delete what is older than the settings keep it, in batches; killed, the next call goes on. `dry_run`: count it.
 
-    Raises:
-        FilesLeftError: files that could not be deleted; the rest is done.
+    Returns: what was done, to be told in any case, and what could not be (`Left.require_none`).
     """
-    cleaned = []
+    cleaned, left = [], Left()
     for rows in _ROWS:
         days = rows.setting if isinstance(rows.setting, int) else getattr(settings, rows.setting)
         before = oldest_kept(now, days)
@@ -105,19 +158,14 @@ def clean_up(conn: Connection, settings: Settings, now: datetime, *, dry_run: bo
         people = _count(conn, QUERIES.count_people, before) if dry_run else _delete_people(conn, before)
     cleaned.append(Cleaned("people who left", settings.retain_people_days, people))
     before = oldest_kept(now, settings.retain_files_days)
-    files = left = 0
+    files = 0
     if before is not None:
-        files, left = (
-            (_count(conn, QUERIES.count_files, before), 0) if dry_run else _delete_files(conn, settings, before)
+        files = (
+            _count(conn, QUERIES.count_files, before) if dry_run else _delete_files(conn, settings, before, left)
         )
     cleaned.append(Cleaned("files that were read", settings.retain_files_days, files))
-    strays, stay = _delete_strays(conn, settings, now - timedelta(days=_UNREGISTERED_DAYS), dry_run=dry_run)
-    if left + stay:
-        raise FilesLeftError(
-            f"{left + stay} files of the landing zone could not be deleted, {files + strays} were. Let this account write there, "
-            "then run `upstream cleanup` again."
-        )
-    return [*cleaned, Cleaned("files of no upload", _UNREGISTERED_DAYS, strays)]
+    strays = _delete_strays(conn, settings, now - timedelta(days=_UNREGISTERED_DAYS), left, dry_run=dry_run)
+    return [*cleaned, Cleaned("files of no upload", _UNREGISTERED_DAYS, strays)], left
 
 
 def in_batches(delete: Callable[[], int], batch: int) -> int:
@@ -152,9 +200,9 @@ def _delete_people(conn: Connection, before: datetime) -> int:
     return in_batches(batch, BATCH_ROWS)
 
 
-def _delete_files(conn: Connection, settings: Settings, before: datetime) -> tuple[int, int]:
-    """How many were deleted, and how many could not be."""
-    deleted = left = 0
+def _delete_files(conn: Connection, settings: Settings, before: datetime, left: Left) -> int:
+    """How many were deleted; those that could not be are added to `left`."""
+    deleted = 0
     after: dict[str, Any] = {"customer_id": 0, "upload_id": UUID(int=0)}
     while True:
         batch = conn.execute(QUERIES.files_put_away, {**after, "before": before, "limit": BATCH_ROWS}).fetchall()
@@ -165,30 +213,32 @@ def _delete_files(conn: Connection, settings: Settings, before: datetime) -> tup
                 for place in (".done", ".failed"):
                     delete_folder(settings, slug, place, str(upload_id))
             except OSError:
-                left += 1
+                left.undeleted[slug] += 1
                 continue
             conn.execute(QUERIES.forget_file, after)
             deleted += 1
         if len(batch) < BATCH_ROWS:
-            return deleted, left
+            return deleted
 
 
-def _delete_strays(conn: Connection, settings: Settings, before: datetime, *, dry_run: bool) -> tuple[int, int]:
-    """The same of folders in `.uploads` that belong to no upload, one that cannot be read among those that stay; in a dry run nothing is deleted."""
-    deleted = left = 0
+def _delete_strays(conn: Connection, settings: Settings, before: datetime, left: Left, *, dry_run: bool) -> int:
+    """The same of folders in `.uploads` that belong to no upload; in a dry run nothing is deleted."""
+    deleted = 0
     for customer_id, slug in conn.execute(QUERIES.customers_with_folders).fetchall():
         try:
-            ids = left_alone(settings, slug, before)
+            ids, unread = left_alone(settings, slug, before)
         except OSError:
-            left += 1
+            left.unread[slug] += 1
             continue
+        if unread:
+            left.unread[slug] += unread
         known = conn.execute(QUERIES.known_uploads, {"customer_id": customer_id, "upload_ids": ids}).fetchall()
         for upload_id in set(ids) - {row[0] for row in known}:
             try:
                 if not dry_run:
                     delete_folder(settings, slug, ".uploads", str(upload_id))
             except OSError:
-                left += 1
+                left.undeleted[slug] += 1
                 continue
             deleted += 1
-    return deleted, left
+    return deleted

@@ -193,7 +193,7 @@ def test_a_key_holds_for_seven_days_and_goes_with_the_cleanup(
             (days,),
         )
     now = datetime.now(UTC)
-    (counted,) = [one for one in clean_up(pipeline, settings, now, dry_run=True) if "idempotency" in one.kind]
+    (counted,) = [one for one in clean_up(pipeline, settings, now, dry_run=True)[0] if "idempotency" in one.kind]
     assert (counted.days, counted.older, _count(pipeline, "kept_answers")) == (7, 1, 2)
     assert (_replayed(_send(admin, "new")), _replayed(_send(admin, "old"))) == (True, False)
     assert (_count(pipeline, "kept_answers"), _count(pipeline, "alert_silences")) == (2, 3)

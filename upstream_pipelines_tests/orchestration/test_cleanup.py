@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -228,12 +229,13 @@ def test_what_is_old_goes_and_what_is_needed_stays(
         table: _count(pipeline, table)
         for table in ("claims", "received_lines", "alerts", "uploads", "quality_findings", "report_runs")
     }
-    dry = cleanup.clean_up(pipeline, settings, now, dry_run=True)
+    dry, nothing = cleanup.clean_up(pipeline, settings, now, dry_run=True)
     assert {one.kind: one.older for one in dry} == OLDER
-    assert cleanup.clean_up(pipeline, settings, now, dry_run=True) == dry
+    assert nothing == cleanup.Left()
+    assert cleanup.clean_up(pipeline, settings, now, dry_run=True) == (dry, nothing)
     monkeypatch.setattr(cleanup, "BATCH_ROWS", 1)
-    assert cleanup.clean_up(pipeline, settings, now) == dry
-    assert [one.older for one in cleanup.clean_up(pipeline, settings, now)] == [0] * len(OLDER)
+    assert cleanup.clean_up(pipeline, settings, now) == (dry, nothing)
+    assert [one.older for one in cleanup.clean_up(pipeline, settings, now)[0]] == [0] * len(OLDER)
     uploads = Path(settings.landing_root) / "acme" / ".uploads"
     assert {folder.name for folder in uploads.iterdir()} == {str(one) for one in (lately, writing, waiting[0])}
     assert {table: _count(pipeline, table) for table in kept} == kept
@@ -268,10 +270,119 @@ def test_nothing_goes_where_the_settings_say_for_ever(settings: Settings, pipeli
     for_ever = settings.model_copy(
         update={name: 0 for name in type(settings).model_fields if name.startswith("retain_")}
     )
-    gone = {one.kind: one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC)) if one.older}
+    gone = {one.kind: one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC))[0] if one.older}
     assert gone == {"answers kept for idempotency keys": 1}, "for which there is no setting"
-    assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC), dry_run=True)} == {0}
+    assert {one.older for one in cleanup.clean_up(pipeline, for_ever, datetime.now(UTC), dry_run=True)[0]} == {0}
     assert (_count(pipeline, "deliveries"), _count(pipeline, "report_files")) == (5, 4)
+
+
+def _unreadable(settings: Settings, pipeline: Connection) -> None:
+    """Beside the old of everything: a customer whose `.uploads` is a file, and in acme's a folder that leads to itself. Rights would
+    not do: the tests may run as root.
+    """
+    _fill(pipeline, settings)
+    create_customer(pipeline, "und", "Und")
+    (customer_folder(settings, "und") / ".uploads").write_text("no folder")
+    _leave(settings, uuid4(), 25, 25)
+    loop = Path(settings.landing_root) / "acme" / ".uploads" / str(uuid4())
+    loop.symlink_to(loop)
+
+
+UNREAD = "2 folders of the landing zone could not be read"
+
+
+def test_a_folder_that_cannot_be_read_is_told_as_that_and_holds_up_no_other(
+    settings: Settings, pipeline: Connection
+) -> None:
+    """Most likely wrong: one folder costs the customer all of them, or it is told as a file that could not be deleted."""
+    _unreadable(settings, pipeline)
+    now = datetime.now(UTC)
+    dry, left = cleanup.clean_up(pipeline, settings, now, dry_run=True)
+    assert {one.kind: one.older for one in dry} == OLDER
+    assert left == cleanup.Left(unread=Counter(acme=1, und=1))
+    assert left.text.startswith(UNREAD)
+    assert "of acme, und" in left.text
+    assert "deleted, " not in left.text
+    assert "could not be deleted" not in left.text
+    assert cleanup.clean_up(pipeline, settings, now) == (dry, left)
+    with pytest.raises(cleanup.FilesLeftError, match=UNREAD):
+        left.require_none()
+
+
+def test_files_that_cannot_be_deleted_hold_up_nothing_and_are_tried_again(
+    settings: Settings, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _fill(pipeline, settings)
+    _leave(settings, uuid4(), 25, 25)
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    now = datetime.now(UTC)
+    with monkeypatch.context() as patch:
+        patch.setattr(cleanup, "delete_folder", refuse)
+        cleaned, left = cleanup.clean_up(pipeline, settings, now)
+    no_files = {"files that were read": 0, "files of no upload": 0}
+    assert {one.kind: one.older for one in cleaned} == OLDER | no_files
+    assert left == cleanup.Left(undeleted=Counter(acme=3))
+    assert left.text == "3 files of the landing zone could not be deleted (of acme). Let this account write there."
+    again, left = cleanup.clean_up(pipeline, settings, now)
+    assert {one.kind: one.older for one in again if one.older} == {name: OLDER[name] for name in no_files}
+    assert left == cleanup.Left()
+
+
+def test_a_message_names_some_of_many_customers() -> None:
+    text = cleanup.Left(unread=Counter({f"c{number:04}": 2 for number in range(2_000)})).text
+    assert "4000 folders" in text
+    assert "of c0000, c0001, c0002, c0003, c0004 and 1995 more customers" in text
+    assert len(text) < 400
+
+
+def test_the_command_tells_and_records_what_it_did_before_it_ends_with_what_it_could_not_do(
+    settings: Settings, pipeline: Connection
+) -> None:
+    """Most likely wrong: thousands of rows are gone, and neither the trail nor the screen has them."""
+    _unreadable(settings, pipeline)
+    acts = "SELECT details FROM audit_log WHERE action = 'platform.cleaned_up'"
+
+    said = CliRunner().invoke(app, ["cleanup", "--dry-run"])
+    assert said.exit_code == 0, said.output
+    assert "Older than they are kept" in said.stdout
+    assert UNREAD in " ".join(said.stderr.split())
+    as_json = CliRunner().invoke(app, ["cleanup", "--dry-run", "--json"])
+    older = {one["kind"]: one["older"] for one in json.loads(as_json.stdout)}
+    assert {kind: older[kind] for kind in OLDER} == OLDER
+    assert UNREAD in " ".join(as_json.stderr.split())
+    assert pipeline.execute(acts).fetchall() == []
+
+    said = CliRunner().invoke(app, ["cleanup"])
+    assert isinstance(said.exception, cleanup.FilesLeftError)
+    assert UNREAD in str(said.exception)
+    assert "Cleaned up" in said.stdout
+    assert "rejected rows" in said.stdout
+    ((details,),) = pipeline.execute(acts).fetchall()
+    assert details.items() >= (OLDER | {"folders not read": 2}).items()
+    as_json = CliRunner().invoke(app, ["cleanup", "--json"])
+    assert isinstance(as_json.exception, cleanup.FilesLeftError)
+    assert {one["deleted"] for one in json.loads(as_json.stdout)} == {True}
+
+
+def test_the_nightly_run_fails_with_what_it_did_beside_what_it_could_not_do(
+    settings: Settings, platform: Platform, pipeline: Connection
+) -> None:
+    """Most likely wrong: a step that fails has no output, so what hangs on it is lost."""
+    _unreadable(settings, pipeline)
+    with dagster_instance(settings) as instance:
+        result = cleanup_night.execute_in_process(
+            instance=instance, resources={"platform": platform}, raise_on_error=False
+        )
+    assert not result.success
+    (failure,) = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert failure.user_failure_data.description is not None
+    assert failure.user_failure_data.description.startswith(UNREAD)
+    shown = {kind: value.value for kind, value in failure.user_failure_data.metadata.items()}
+    assert shown.items() >= (OLDER | {"folders not read": 2}).items()
 
 
 @pytest.mark.parametrize(("name", "days"), [("retain_webhook_bodies_days", 6), ("retain_deliveries_days", 59)])
