@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from datetime import date
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from upstream_pipelines.db.engine import Connection, connect, customer_transaction
+from upstream_pipelines.db.engine import Connection, connect, customer_transaction, person_transaction
 from upstream_pipelines.settings import Settings
 
 # A column the API role may not read ends a SELECT *, so the tables with column grants name one it may.
@@ -185,6 +186,62 @@ def test_the_api_role_reads_no_token_hash_and_no_channel_secret(
         for statement in ("SELECT token_sha256 FROM ingestion_tokens", "SELECT secret FROM alert_channels"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege), customer_transaction(conn, two_customers[0]):
                 conn.execute(statement)
+
+
+def test_answers_kept_for_people_operators_and_tokens_are_each_their_own(
+    settings: Settings, two_customers: tuple[int, int], pipeline: Connection
+) -> None:
+    """Most likely wrong: a person's transaction, which has the customer of the tokens too, reads or changes what they were answered,
+    or a token's what a person was.
+    """
+    alpha, beta = two_customers
+    ann, bob = uuid4(), uuid4()
+    token = f"token {uuid4()}"
+    kept = [
+        (customer, principal)
+        for customer in (None, alpha, beta)
+        for principal in ("operator", f"person {ann}", f"person {bob}", token)
+    ]
+    statement = (
+        "INSERT INTO kept_answers (customer_id, principal, key_sha256, request_sha256, status)"
+        " VALUES (%s, %s, %s, sha256('x'), 201)"
+    )
+    for customer, principal in kept:
+        pipeline.execute(statement, (customer, principal, "0" * 64))
+    own: dict[tuple[int | None, UUID | None], set[tuple[int | None, str]]] = {
+        (None, None): {(None, "operator")},
+        (None, ann): {(None, f"person {ann}")},
+        (alpha, None): {(alpha, "operator"), (alpha, token)},
+        (alpha, ann): {(alpha, f"person {ann}")},
+        (beta, None): {(beta, "operator"), (beta, token)},
+        (beta, bob): {(beta, f"person {bob}")},
+    }
+    with _api(settings) as conn:
+        for (customer, person), seen in own.items():
+            with _acting(conn, customer, person):
+                assert set(conn.execute("SELECT customer_id, principal FROM kept_answers")) == seen
+            with _acting(conn, customer, person):
+                changed = conn.execute("UPDATE kept_answers SET status = 299 RETURNING customer_id, principal")
+                assert set(changed) == seen
+            for row in kept:
+                may = _acting(conn, customer, person)
+                refused = pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security")
+                with nullcontext() if row in seen else refused, may:
+                    conn.execute(statement, (*row, "1" * 64))
+            pipeline.execute("DELETE FROM kept_answers WHERE key_sha256 = %s", ("1" * 64,))
+
+
+@contextmanager
+def _acting(conn: Connection, customer_id: int | None, person_id: UUID | None) -> Iterator[None]:
+    """A transaction of the API for the customer, the person, both, or neither."""
+    with ExitStack() as stack:
+        if customer_id is not None:
+            stack.enter_context(customer_transaction(conn, customer_id, person_id))
+        elif person_id is not None:
+            stack.enter_context(person_transaction(conn, person_id))
+        else:
+            stack.enter_context(conn.transaction())
+        yield
 
 
 def test_workers_can_lock_rows_under_the_pipeline_policy(
