@@ -11,7 +11,7 @@ else
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 endif
 
-.PHONY: setup demo up test lint types bench arena screenshots lock clean
+.PHONY: setup demo up test fuzz lint types bench arena screenshots lock clean
 
 setup: $(VENV)/.installed-dev
 
@@ -23,6 +23,13 @@ up: $(VENV)/.installed
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+# Requests that the suite does not send, as many of each route; the seed that a failure came with sends them again.
+EXAMPLES ?= 100
+SEED     ?= $(shell date +%s)
+fuzz: $(VENV)/.installed-dev
+	UPSTREAM_FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest upstream_pipelines_tests/api/test_openapi_fuzzed.py \
+	    --hypothesis-seed=$(SEED)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,9 +1,12 @@
 """The OpenAPI document against the API that gives it, by schemathesis: whatever it lets a client send, with a token and
 without, no answer is a 500 and none is undeclared.
+
+The same few requests in each run of the suite; UPSTREAM_FUZZ_EXAMPLES (`make fuzz`) asks for as many others of each route.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
@@ -30,7 +33,7 @@ from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.sessions import open_session
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.settings import Settings
-from upstream_pipelines_tests.api.conftest import UNHASHED, Things
+from upstream_pipelines_tests.api.conftest import UNFITTING, Things
 from upstream_pipelines_tests.api.test_people_routes import BODIES
 
 _CHECKS = [
@@ -38,6 +41,11 @@ _CHECKS = [
 ]  # fmt: skip
 
 
+_EXAMPLES = 15
+# Of each route, and others each time: for a night.
+_MORE = int(os.environ.get("UPSTREAM_FUZZ_EXAMPLES", "0"))
+# 70 s on a quiet machine, and some minutes beside others.
+pytestmark = pytest.mark.timeout(0 if _MORE else 600)
 ASKS_A_PERSON, ASKS_AN_OPERATOR = "access_token", "operator_token"
 PUBLIC = {
     *(f"GET {path}" for path in ("/health", "/health/live", "/health/ready", "/api/v1/monitoring/status")),
@@ -135,7 +143,7 @@ def _headers(operation: Any, acme: httpx.Client, prepared: Prepared, settings: S
         return {"Authorization": acme.headers["Authorization"]}
     # One for each: a log-out among them ends it.
     with connect(settings, "upstream_api") as conn:
-        pair = open_session(conn, prepared.person_id, "owner@acme.example", UNHASHED)
+        pair = open_session(conn, prepared.person_id, "owner@acme.example", UNFITTING)
     assert pair is not None
     return {"Authorization": f"Bearer {pair.access_token}"}
 
@@ -149,12 +157,13 @@ def _modes(operation: Any) -> list[GenerationMode]:
 def _answers(operation: Any, base_url: str, headers: dict[str, str], prepared: Prepared) -> set[int]:
     """Send what the operation allows, check each answer against its description; returns the statuses.
 
-    Fewer for each of the many routes of people, whose bodies are small; without a token they are all refused alike. With one,
-    every second one in order is for what there is, and what met no success is asked for as it should be.
+    Without a token the many routes of people refuse alike: one for each of them. With one, every second one in order is for what
+    there is, and what met no success is asked for as it should be.
     """
     statuses = set()
     of_people = ASKS_A_PERSON in str(operation.definition.raw)
     turns = count()
+    usual = 1 if of_people and not headers else _EXAMPLES
 
     def send(case: schemathesis.Case[Any]) -> None:
         response = case.call(base_url=base_url, headers=headers)
@@ -162,8 +171,8 @@ def _answers(operation: Any, base_url: str, headers: dict[str, str], prepared: P
         statuses.add(response.status_code)
 
     @examples(
-        max_examples=15 if not of_people else 3 if headers else 1, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
-        database=None, derandomize=True,
+        max_examples=_MORE or usual, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate],
+        database=None, derandomize=not _MORE,
     )  # fmt: skip
     @given(case=st.one_of([operation.as_strategy(generation_mode=mode) for mode in _modes(operation)]))
     def call(case: schemathesis.Case[Any]) -> None:

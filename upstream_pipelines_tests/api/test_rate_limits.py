@@ -28,7 +28,7 @@ from upstream_pipelines.customers.tokens import issue_token
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.settings import Settings
-from upstream_pipelines_tests.api.conftest import UNHASHED
+from upstream_pipelines_tests.api.conftest import UNFITTING
 
 LogIn = Callable[[str, Role], httpx.Client]
 LOG_IN = "/api/v1/auth/login"
@@ -100,7 +100,7 @@ def test_a_stranger_at_the_same_address_keeps_nobody_from_refreshing_or_setting_
     """Behind a proxy that is not told of, all have one address."""
     owner = member("acme", Role.OWNER)
     with connect(settings, "upstream_api") as conn:
-        pair = open_session(conn, owner.person_id, owner.email, UNHASHED)
+        pair = open_session(conn, owner.person_id, owner.email, UNFITTING)
         assert pair is not None
     for path, unknown in ((REFRESH, {"refresh_token": "x"}), (PASSWORD, {"token": "x", "password": "x" * 12})):
         assert [anonymous.post(path, json=unknown).status_code for _ in range(6)] == [401] * 5 + [429], path
