@@ -11,6 +11,7 @@ from psycopg import sql
 
 from upstream_pipelines.customers.audit import operator
 from upstream_pipelines.customers.flag_changes import replace_flags
+from upstream_pipelines.customers.flags import Flag
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import get_customer
 from upstream_pipelines.db.engine import Connection
@@ -92,13 +93,14 @@ def marks(
 ) -> dict[str, tuple[httpx.Client, set[str]]]:
     """The owner of each customer, and all by which something of it is known."""
     made = {}
-    for slug, system, grade, flag in (("acme", acme, "error", "reports"), ("beta", beta, "off", "drift")):
+    flags: dict[str, dict[Flag, bool]] = {"acme": {"reports": False}, "beta": {"drift": False}}
+    for slug, system, grade in (("acme", acme, "error"), ("beta", beta, "off")):
         owner = log_in(slug, Role.OWNER)
         _make_claims(pipeline, settings, slug)
         revisions = _configure(owner, slug, grade)
         things(slug, system, owner)
-        flags = replace_flags(pipeline, operator(), get_customer(pipeline, slug), {flag: False})
-        of_it = {slug, WORDS[slug], *revisions, flags.revision}
+        switched = replace_flags(pipeline, operator(), get_customer(pipeline, slug), flags[slug])
+        of_it = {slug, WORDS[slug], *revisions, switched.revision}
         made[slug] = owner, of_it | _all_ids(pipeline, slug)
     return made
 
