@@ -92,6 +92,7 @@ def silence(
     if ends_at <= now:
         raise InvalidInputError("A silence needs an end that is still ahead. Give hours, or a later end.")
     with conn.transaction():
+        conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
         made = conn.execute(
             QUERIES.insert_silence,
             {

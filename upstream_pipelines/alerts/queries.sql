@@ -3,7 +3,8 @@
 SELECT slug, name FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 
 -- name: lock_customer
--- One change of channels at a time, so that a secret that was shown is the one that is kept. By primary key.
+-- One change of channels at a time, so that a secret that was shown is the one that is kept, and one new silence, so that two do not
+-- both see the last room. By primary key.
 SELECT 1 FROM customers WHERE customer_id = %(customer_id)s FOR NO KEY UPDATE
 
 -- name: wait_at_most
@@ -804,7 +805,7 @@ SELECT alert_id, fingerprint FROM alerts
  WHERE customer_id = %(customer_id)s AND alert_id::text LIKE %(begins)s LIMIT 2
 
 -- name: insert_silence
--- A silence, with what it holds back; none where as many hold as may. By the key's first column.
+-- A silence, with what it holds back; none where as many hold as may. After lock_customer. By the key's first column.
 INSERT INTO alert_silences (customer_id, fingerprint, payer, signal, ends_at, reason, created_by, created_at)
 SELECT %(customer_id)s, %(fingerprint)s, %(payer)s, %(signal)s, %(ends_at)s, %(reason)s, %(created_by)s, %(now)s
  WHERE (SELECT count(*) FROM alert_silences

@@ -153,6 +153,11 @@ class AlertRule(BaseModel):
     repeat_hours: Annotated[float, Field(ge=0.25, le=_HOURS_A_YEAR)] | None = None
     enabled: bool = True
 
+    @field_validator("payers", "cpt_groups", "channels")
+    @classmethod
+    def _names_once(cls, value: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        return None if value is None else _each_once(value, info)
+
     @field_validator("time_zone")
     @classmethod
     def _known_zone(cls, value: str | None, info: ValidationInfo) -> str | None:

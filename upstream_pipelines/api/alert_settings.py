@@ -30,7 +30,7 @@ router = APIRouter(prefix="/api/v1/customers/{slug}", tags=["alerts"], route_cla
 
 _READS = documented(401, 403, 404, 422, 429, 503)
 _WRITES = documented(400, 401, 403, 404, 408, 409, 413, 422, 429, 503)
-_Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000)]
+_Names = Annotated[tuple[Name, ...], Field(min_length=1, max_length=1000, json_schema_extra={"uniqueItems": True})]
 
 
 class NewRule(AlertRule):

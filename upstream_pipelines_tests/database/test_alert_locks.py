@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg import errors
 
+from upstream_pipelines.alerts import feedback
 from upstream_pipelines.alerts.occurrences import run_failure_entry, run_recovered_entry
 from upstream_pipelines.alerts.outbox import QUERIES, tell_what_waited
 from upstream_pipelines.alerts.rules import DEFAULT_RULE
@@ -24,6 +25,7 @@ from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.delivery.transactions import until_kept
 from upstream_pipelines.drift.store import QUERIES as DRIFT_QUERIES
+from upstream_pipelines.errors import ConflictError
 from upstream_pipelines.settings import Settings
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -53,6 +55,38 @@ def test_while_a_look_is_made_rows_that_refer_to_its_customer_can_be_written(
                VALUES (%s, 'bell', 'webhook', '{"url": "https://example.org/bell"}')""",
             (acme,),
         )
+
+
+def test_silences_of_a_customer_are_made_one_after_the_other_so_that_no_more_hold_than_may(
+    pipeline: Connection, acme: int, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Most likely wrong: two at once, each of which counts those that are there before the other's is."""
+    monkeypatch.setattr(feedback, "MOST_SILENCES", 1)
+    (beta,) = pipeline.execute(
+        "INSERT INTO customers (slug, name) VALUES ('beta', 'Beta') RETURNING customer_id"
+    ).fetchone() or (0,)
+
+    def make(conn: Connection, customer_id: int) -> None:
+        feedback.silence(
+            conn,
+            customer_id,
+            payer="Aetna",
+            ends_at=NOW + timedelta(hours=1),
+            reason="",
+            created_by="ann",
+            now=NOW,
+        )
+
+    with connect(settings, "upstream_pipeline") as other:
+        other.execute("SET lock_timeout = '1s'")
+        with pipeline.transaction():
+            make(pipeline, acme)
+            with pytest.raises(errors.LockNotAvailable):
+                make(other, acme)
+            make(other, beta)
+        with pytest.raises(ConflictError, match="silences hold already"):
+            make(other, acme)
+    assert len(feedback.silences(pipeline, acme, NOW)) == 1
 
 
 def test_events_that_end_lock_their_alerts_by_id_as_workers_do(
