@@ -87,19 +87,19 @@ def _too_slow(*, silent: bool) -> ProblemError:
     )
 
 
-async def whole_body(request: Request, limit: int, hold: Callable[[int], None] | None = None) -> bytes:
+async def whole_body(request: Request, limit: int, hold: Callable[[int, int], None] | None = None) -> bytes:
     """The body, at most `limit` bytes of it; errors as for `chunks`.
 
     `hold` is told how many bytes are announced, and at each chunk how many came: what it raises ends the reading.
     """
     refuse_announced_size(request, limit)
     if hold is not None:
-        hold(_announced(request))
+        hold(_announced(request), 0)
     body = bytearray()
     async for chunk in chunks(request, limit):
         body += chunk
         if hold is not None:
-            hold(len(body))
+            hold(0, len(body))
     return bytes(body)
 
 

@@ -44,18 +44,23 @@ class Batch:
     def __init__(self, intake: Intake, sending: _Sending) -> None:
         self._intake = intake
         self._sending = sending
-        self.held = 0
+        self.held = self.held_of_all = 0
 
-    def hold(self, size: int) -> None:
-        """Hold as many bytes as a body of that size; never fewer than before.
+    def hold(self, announced: int, came: int) -> None:
+        """Hold of the customer's bytes as many as are announced, and of all as many as came; never fewer than before. Sixteen
+        connections that announce bodies and send none would else keep everybody's out.
 
         Raises:
             ProblemError: 429, the customer has too many under way; 503, all have.
         """
-        more = size - SMALL_BYTES - self.held
+        more = max(announced, came) - SMALL_BYTES - self.held
         if more > 0:
-            self._intake.take(self._sending, more)
+            self._intake.take_of_customer(self._sending, more)
             self.held += more
+        more = came - SMALL_BYTES - self.held_of_all
+        if more > 0:
+            self._intake.take_of_all(more)
+            self.held_of_all += more
 
     async def read(self, check: Callable[[bytes], int], body: bytes) -> int:
         """`check(body)`, when it is the customer's turn, in a thread that no other route needs."""
@@ -82,14 +87,14 @@ class Intake:
         try:
             yield batch
         finally:
-            self._bytes -= batch.held
+            self._bytes -= batch.held_of_all
             sending.bytes -= batch.held
             sending.bodies -= 1
             if sending.bodies == 0:
                 del self._sending[customer_id]
 
-    def take(self, sending: _Sending, more: int) -> None:
-        """Count that many bytes for the customer and for all; errors as for `Batch.hold`."""
+    def take_of_customer(self, sending: _Sending, more: int) -> None:
+        """Count that many bytes for the customer; error as for `Batch.hold`."""
         if sending.bytes + more > self._most_of_a_customer:
             raise ProblemError(
                 429, "too_many_bodies",
@@ -97,10 +102,13 @@ class Intake:
                 "when one of them is answered.",
                 headers=_RETRY,
             )  # fmt: skip
+        sending.bytes += more
+
+    def take_of_all(self, more: int) -> None:
+        """Count that many bytes for all; error as for `Batch.hold`."""
         if self._bytes + more > self._most:
             raise ProblemError(
                 503, "busy", "Too many large batches are under way; nothing was accepted. Send it again in some seconds.",
                 headers=_RETRY,
             )  # fmt: skip
-        sending.bytes += more
         self._bytes += more

@@ -65,6 +65,8 @@ def _not_in_line(instance: dg.DagsterInstance, requested: Sequence[Work]) -> lis
     """Work that no run in the queue takes: one for changed names reads no upload, one for batches no file."""
     taken: dict[str, list[AbstractSet[dg.AssetKey] | None]] = {}
     for run in _queued(instance, ingest.name, [work.slug for work in requested]):
+        if run.parent_run_id is not None:
+            continue  # re-executed, perhaps from where it failed: the steps that load may be done already
         taken.setdefault(run.tags[_PARTITION_TAG], []).append(run.asset_selection)
     return [
         work

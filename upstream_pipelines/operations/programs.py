@@ -91,6 +91,21 @@ def run_program(program: Program, url: URL, *arguments: str) -> None:
         raise ProgramFailedError(f"{program.path.name} of PostgreSQL {program.major} failed: {_told(done.stderr)}")
 
 
+def list_archive(program: Program, archive: Path) -> list[str]:
+    """The entries of a dump, a line each, as pg_restore's --use-list reads them.
+
+    Raises:
+        ProgramFailedError: it is no archive that this pg_restore reads.
+    """
+    done = subprocess.run(  # noqa: S603 - as above
+        [str(program.path), "--list", str(archive)],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", env={**os.environ, "LC_ALL": "C"}, check=False,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise ProgramFailedError(f"{program.path.name} of PostgreSQL {program.major} failed: {_told(done.stderr)}")
+    return done.stdout.splitlines()
+
+
 def _told(stderr: str) -> str:
     """The program's first errors. Details and what stands between quote statements and rows; an error of COPY quotes a value itself."""
     errors = [line for line in stderr.splitlines() if re.match(r"pg_\w+: (error|fatal|hint)", line)]

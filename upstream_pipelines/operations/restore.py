@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -25,7 +26,7 @@ from upstream_pipelines.operations.archive import (
     read_manifest,
 )
 from upstream_pipelines.operations.backup import QUERIES, count_rows
-from upstream_pipelines.operations.programs import find_program, run_program
+from upstream_pipelines.operations.programs import find_program, list_archive, run_program
 from upstream_pipelines.settings import Settings
 
 
@@ -59,12 +60,19 @@ def restore(settings: Settings, folder: Path, sha256: str | None = None) -> Mani
     server = max(_empty(url), _empty(dagster_url(settings)))
     files = _files(settings, folder, manifest)
     program = find_program("pg_restore", server, manifest.pg_dump)
-    with connect_as_login(url) as login:
+    with connect_as_login(url) as login, tempfile.NamedTemporaryFile("w", suffix=".list") as entries:
+        # Rights on PostgreSQL's own functions are those of the server that is restored to: a login that is no superuser may not
+        # take there what is taken already. `migrate` takes them where it can.
+        kept = (line for line in list_archive(program, folder / PRODUCT_DUMP) if " ACL pg_catalog " not in line)
+        entries.write("\n".join(kept))
+        entries.flush()
         # A function of the dump belongs to the pipeline's role, and an owner-to-be must be able to make it. Row-level
         # security is switched on by the dump after the rows are in, so that they can be copied.
         login.execute("GRANT CREATE ON SCHEMA public TO upstream_pipeline")
         try:
-            run_program(program, url, "--single-transaction", "--no-comments", str(folder / PRODUCT_DUMP))
+            run_program(
+                program, url, "--single-transaction", "--no-comments", "--use-list", entries.name, str(folder / PRODUCT_DUMP)
+            )  # fmt: skip
         finally:
             login.execute("REVOKE CREATE ON SCHEMA public FROM upstream_pipeline")
         login.execute("ANALYZE")

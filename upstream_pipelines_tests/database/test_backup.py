@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from typer.testing import CliRunner
 
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.store import create_customer, get_customer
-from upstream_pipelines.db.engine import Connection, connect, dispose_engines
+from upstream_pipelines.db.engine import Connection, connect, database_url, dispose_engines
 from upstream_pipelines.db.migrate import dagster_url, migrate, require_current
 from upstream_pipelines.errors import ConfigurationError, ConflictError
 from upstream_pipelines.ingest.landing import customer_folder
@@ -108,6 +109,15 @@ def _checksums(conn: Connection) -> dict[str, str]:
     }
 
 
+def _take_functions_from_public(settings: Settings, server_url: URL) -> None:
+    """What docs/operations.md asks an administrator for where the login is no superuser."""
+    text = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    (statement,) = re.findall(r"```sql\n(DO .*?)```", text, re.DOTALL)
+    login = database_url(settings)
+    with psycopg.connect(_text(server_url.set(database=login.database)), autocommit=True) as admin:
+        admin.execute(statement.replace("THE_LOGIN", login.username or "").encode())
+
+
 @pytest.fixture(scope="module")
 def backed_up(fresh: Callable[[], Settings], tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, Path]:
     """A platform with a file that is loaded, one that is registered, one that was dropped, and a backup of it."""
@@ -170,6 +180,25 @@ def test_a_backup_of_a_login_under_row_level_security_is_read_back_row_by_row(
         assert conn.execute("SELECT count(*) FROM claims").fetchone() == (22,)
     with pytest.raises(ConflictError, match="not empty"):
         restore(new, folder)
+
+
+def test_a_backup_is_restored_where_an_administrator_has_taken_postgres_own_functions_from_all(
+    backed_up: tuple[Settings, Path], fresh: Callable[[], Settings], server_url: URL, tmp_path: Path
+) -> None:
+    """The dump of such a database takes them again, which a login that is no superuser may not."""
+    old, _ = backed_up
+    _take_functions_from_public(old, server_url)
+    back_up(old, tmp_path / "backup")
+    for prepared in (True, False):
+        new = fresh()
+        if prepared:
+            _take_functions_from_public(new, server_url)
+        restore(new, tmp_path / "backup")
+        with connect(new, "upstream_api") as api:
+            open_to_all = api.execute(
+                "SELECT has_function_privilege('pg_advisory_lock(bigint)', 'EXECUTE')"
+            ).fetchone()
+        assert open_to_all == (not prepared,)
 
 
 def test_a_file_that_a_run_moves_while_the_backup_is_made_is_in_it(
