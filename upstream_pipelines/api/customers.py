@@ -70,7 +70,7 @@ class SignedUp(ShownOnce):
     secrets = ("token",)
     instead = (
         "The token was in the first answer alone. An owner issues another and revokes this one (POST and DELETE /tokens), or the "
-        "operator: `upstream customers token` and `revoke-token`."
+        "operator: `upstream tokens`."
     )
 
     slug: str

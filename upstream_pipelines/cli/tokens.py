@@ -1,4 +1,4 @@
-"""`upstream customers token|tokens|revoke-token`: a customer's ingestion tokens. Not here: what they open (the API)."""
+"""`upstream tokens`: a customer's ingestion tokens. Not here: what they open (the API)."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from upstream_pipelines.customers.tokens import (
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import prepare
 
+app = typer.Typer(help="What a customer's systems send claims with.", no_args_is_help=True)
 Slug = Annotated[str, typer.Argument(help="The customer's slug, such as acme.")]
 
 
-def token(
+@app.command()
+def add(
     slug: Slug,
     label: Annotated[str, typer.Option(help="What the token is for.")] = "",
     expires: Annotated[
@@ -50,7 +52,8 @@ def token(
         out.print(made, soft_wrap=True)
 
 
-def tokens(slug: Slug, *, json: Json = False) -> None:
+@app.command("list")
+def list_(slug: Slug, *, json: Json = False) -> None:
     """A customer's ingestion tokens, with their last use; never the tokens themselves."""
     settings = short_command_settings()
     prepare(settings)
@@ -75,6 +78,7 @@ def _state(info: TokenInfo) -> str:
     return "expired" if info.expires_at is not None and info.expires_at <= datetime.now(UTC) else "good"
 
 
+@app.command()
 def revoke(
     slug: Slug,
     named: Annotated[

@@ -94,21 +94,21 @@ def test_what_the_operator_does_to_a_customer_stands_in_its_trail_and_what_faile
     file = tmp_path / "acme.yaml"
     file.write_text("channels:\n  - {name: hook, kind: webhook, url: 'https://example.org/hook'}\n")
     _said("customers", "configure", "acme", "--file", str(file))
-    made = _read("customers", "token", "acme", "--label", "x", "--expires", "2999-01-01")["token"]
+    made = _read("tokens", "add", "acme", "--label", "x", "--expires", "2999-01-01")["token"]
     assert authenticate(pipeline, made) is not None
-    info = next(token for token in _read("customers", "tokens", "acme") if token["label"] == "x")
+    info = next(token for token in _read("tokens", "list", "acme") if token["label"] == "x")
     assert (info["prefix"], info["expires_at"][:10], info["revoked_at"]) == (made[:12], "2999-01-01", None)
     assert info["last_used_at"]
     for unknown in (made, "upi_unknown1", "x"):
         with pytest.raises(NotFoundError) as refused:
-            _said("customers", "revoke-token", "acme", unknown)
+            _said("tokens", "revoke", "acme", unknown)
         assert unknown not in str(refused.value) or unknown == "x"
-    _said("customers", "revoke-token", "acme", info["token_id"])
+    _said("tokens", "revoke", "acme", info["token_id"])
     assert authenticate(pipeline, made) is None
-    assert "revoked" in _said("customers", "tokens", "acme")
-    assert made not in _said("customers", "tokens", "acme")
+    assert "revoked" in _said("tokens", "list", "acme")
+    assert made not in _said("tokens", "list", "acme")
     with pytest.raises(InvalidInputError):
-        _said("customers", "token", "acme", "--expires", "2020-01-01")
+        _said("tokens", "add", "acme", "--expires", "2020-01-01")
     _said("alerts", "rotate-secret", "acme", "hook")
     silence = _read("alerts", "silence", "acme", "--payer", "Aetna", "--hours", "2")["silence_id"]
     _said("alerts", "unsilence", "acme", silence[:8])
