@@ -171,7 +171,8 @@ def _result(upload: Mapping[str, Any]) -> str:
     if upload["duplicate_of"] is not None:
         return f"{upload['rows']:,} rows, all of them those of upload {upload['duplicate_of']}"
     if upload["error_code"] is not None and not upload["rows"]:
-        return f"refused: {upload['error_code']}; `upstream uploads` says what to do"
+        # Its run did what it was to do, and ends as a success.
+        return f"refused: {upload['error_code']}; `upstream uploads {upload['slug']} {str(upload['upload_id'])[:8]}` says what to do"
     parts = [
         f"{upload['accepted'] - upload['updated']:,} new", f"{upload['updated']:,} updated",
         f"{upload['duplicates']:,} duplicates", f"{upload['rejected']:,} rejected",

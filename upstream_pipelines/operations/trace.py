@@ -104,8 +104,9 @@ def trace(conn: Connection, asked: str) -> Trace:
     alerts: dict[str, dict[str, Any]] = {}
     for customer_id, slug, upload_id in shown:
         upload, runs, looks = _chain(conn, customer_id, upload_id)
-        summaries.append({"slug": slug, **upload})
-        entries += [*entries_of_upload(upload, runs), *entries_of_looks(looks)]
+        summary = {"slug": slug, **upload}
+        summaries.append(summary)
+        entries += [*entries_of_upload(summary, runs), *entries_of_looks(looks)]
         subjects = {
             upload_id,
             *(unusual_subject(upload_id, rule.name) for rule in STREAM_RULES),

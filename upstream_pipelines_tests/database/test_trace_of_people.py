@@ -17,6 +17,7 @@ from upstream_pipelines.db.engine import Connection, connect, customer_transacti
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.inbox import StoredFile, register_uploaded_file
+from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file
 from upstream_pipelines.operations.trace import trace
 from upstream_pipelines.reports.models import Period
@@ -63,6 +64,17 @@ def test_a_trace_says_whether_a_person_an_operator_or_a_token_sent_a_file_and_no
     assert "; by operator; without a request" in about(by_command)
     assert "; by" not in about(unsaid)
     assert "ann@" not in str(trace(pipeline, said["person"]))
+
+
+def test_a_trace_of_a_refused_file_names_the_command_that_says_what_to_do(
+    pipeline: Connection, settings: Settings, acme: Customer, tmp_path: Path
+) -> None:
+    file = tmp_path / "claims.csv"
+    file.write_text("insurer_x,proc,sent\nA,99213,2026-01-05\n")
+    upload_id = str(send_file(pipeline, settings, acme, file))
+    stage_waiting(pipeline, settings, acme, source="csv", run_id=RUNS[0])
+    (result,) = [entry.about for entry in trace(pipeline, upload_id).entries if entry.what == "result"]
+    assert result == f"refused: columns_not_found; `upstream uploads acme {upload_id[:8]}` says what to do"
 
 
 def test_a_run_that_was_killed_at_a_report_and_the_alert_of_it_belong_to_the_report_that_another_run_made(
