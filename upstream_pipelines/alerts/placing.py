@@ -105,13 +105,8 @@ def _rhythm(row: Mapping[str, Any]) -> Rhythm:
     if row["quiet_hours"] is not None:
         try:
             quiet = QuietHours.read(row["quiet_hours"], row["time_zone"])
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            OSError,
-        ) as error:  # a name of no zone is of any of them
+        except (ValueError, LookupError, TypeError, AttributeError, OSError) as error:
+            # A name of no zone is any of them.
             # A message at night is better than none, and than a drift look that fails for the want of it.
             # By its id: a name is free text that may be a patient's.
             _log.error("rule %s: its quiet hours are not kept, for they or their time zone cannot be read (%s). Change the rule; "

@@ -22,13 +22,13 @@ from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.defs.jobs import drift, drift_sweep, ingest, reports
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_ends import looked_as_far, read_end, read_sweep
+from upstream_pipelines.defs.run_tags import PARTITION
 from upstream_pipelines.settings import Settings
 
 # Customers asked about dead sweeps in a tick: 7 to 28 ms each, and Dagster ends a tick after 60 s.
 _MOST_TOLD = 1000
 # Runs of which something is owed that are tried again in a tick; the others wait for theirs.
 _MOST_AGAIN = 50
-_PARTITION_TAG = "dagster/partition"
 _ENDED = [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS]
 
 
@@ -98,7 +98,7 @@ class _Telling:
         customers = {customer.slug: customer for customer in active_customers(self._conn)}
         for record in records:
             run = record.dagster_run
-            customer = customers.get(run.tags.get(_PARTITION_TAG, ""))
+            customer = customers.get(run.tags.get(PARTITION, ""))
             if customer is None:
                 continue  # a job of no customer, or a partition that is no customer now
             end = read_end(self._context.instance, run)
@@ -186,12 +186,12 @@ def _again(instance: dg.DagsterInstance, owed: Mapping[str, Sequence[int]]) -> S
 def _successes_since(instance: dg.DagsterInstance, record: dg.RunRecord) -> Sequence[dg.RunRecord]:
     """Runs that may have made up for a failed one; the last ones, for any later one does."""
     run = record.dagster_run
-    if _PARTITION_TAG not in run.tags:
+    if PARTITION not in run.tags:
         return []
     return instance.get_run_records(
         dg.RunsFilter(
             job_name=run.job_name, statuses=[dg.DagsterRunStatus.SUCCESS], updated_after=record.update_timestamp,
-            tags={_PARTITION_TAG: run.tags[_PARTITION_TAG]},
+            tags={PARTITION: run.tags[PARTITION]},
         ),
         limit=20,
     )  # fmt: skip
@@ -232,7 +232,7 @@ def _recovery(
         record
         for record in successes
         if record.dagster_run.job_name == failure.job_name
-        and record.dagster_run.tags.get(_PARTITION_TAG) == failure.slug
+        and record.dagster_run.tags.get(PARTITION) == failure.slug
     ]
     if not candidates:
         return None

@@ -13,13 +13,13 @@ import dagster as dg
 from upstream_pipelines.db.migrate import connect_as_login, dagster_url
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.defs.partitions import customer_partitions
+from upstream_pipelines.defs.run_tags import PARTITION
 from upstream_pipelines.errors import ConflictError
 from upstream_pipelines.settings import Settings
 
 QUERIES = load_queries(__package__)
 
 _BATCH = 5_000
-_TAG = "dagster/partition"
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -35,7 +35,7 @@ def require_no_run(instance: dg.DagsterInstance, slug: str) -> None:
     Raises:
         ConflictError: one is.
     """
-    if count := instance.get_runs_count(dg.RunsFilter(tags={_TAG: slug}, statuses=UNFINISHED)):
+    if count := instance.get_runs_count(dg.RunsFilter(tags={PARTITION: slug}, statuses=UNFINISHED)):
         raise ConflictError(
             f"{count} runs of customer {slug} are queued or at work. Wait for their end, or end them in the Dagster UI."
         )
@@ -47,7 +47,7 @@ def forget_partition(instance: dg.DagsterInstance, settings: Settings, slug: str
     Dagster's own `wipe_asset_partitions` is not implemented for PostgreSQL. Returns: how many of each.
     """
     runs = 0
-    while found := instance.get_runs(dg.RunsFilter(tags={_TAG: slug}), limit=100):
+    while found := instance.get_runs(dg.RunsFilter(tags={PARTITION: slug}), limit=100):
         for run in found:
             instance.compute_log_manager.delete_logs(prefix=[run.run_id])
             instance.delete_run(run.run_id)

@@ -1,5 +1,5 @@
 """What a run says of the uploads or reports it was asked for: the first few ids. Which it took is in the database
-(upload_runs, report_runs), for others may have come since. And what a run without either is for. Not here: who asks for runs (sensors.py).
+(upload_runs, report_runs), for others may have come since. And whose a run is, and what one without either is for. Not here: who asks for runs (sensors.py).
 """
 
 from __future__ import annotations
@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+# Dagster's own, of a run for one partition: the customer's slug.
+PARTITION = "dagster/partition"
 # Of a run without an upload of its own: what it is for.
 NAMES_TAGS = {"upstream/names": "changed"}
 

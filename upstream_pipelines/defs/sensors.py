@@ -26,7 +26,7 @@ from upstream_pipelines.defs.jobs import (
 )
 from upstream_pipelines.defs.partitions import KnownKeys, customer_partitions
 from upstream_pipelines.defs.resources import Platform
-from upstream_pipelines.defs.run_tags import NAMES_TAGS, report_tags, upload_tags
+from upstream_pipelines.defs.run_tags import NAMES_TAGS, PARTITION, report_tags, upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
 from upstream_pipelines.ingest.uploads import LOCK_CLASS, Work, register_landed_files, request_customers_with_work
@@ -35,7 +35,6 @@ from upstream_pipelines.reports.store import request_customers_with_reports
 
 # A run costs 0.15 s to submit; fifty keep a tick well under its interval.
 _REQUESTS_A_TICK = 50
-_PARTITION_TAG = "dagster/partition"
 # A delivery run that has not ended by then is taken for dead; its deliveries come back with their lease (60 s).
 _DELIVERY_RUN_LIMIT = timedelta(minutes=5)
 # Silence is told in days; a watch reads the days of every customer's uploads.
@@ -51,14 +50,14 @@ def _queued(instance: dg.DagsterInstance, job: str, slugs: Sequence[str] = ()) -
     """Runs of the job in the queue of customers, all or of some: they take what waits when they begin, and a second would begin
     for nothing. Each costs 2.5 s of a core, at the very time when the queue is long.
     """
-    of = {_PARTITION_TAG: list(slugs)} if slugs else {}
+    of = {PARTITION: list(slugs)} if slugs else {}
     queued = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_QUEUED, tags=of))
-    return [run for run in queued if _PARTITION_TAG in run.tags]
+    return [run for run in queued if PARTITION in run.tags]
 
 
 def _in_line(instance: dg.DagsterInstance, job: str, slugs: Sequence[str] = ()) -> set[str]:
     """The customers of these runs."""
-    return {run.tags[_PARTITION_TAG] for run in _queued(instance, job, slugs)}
+    return {run.tags[PARTITION] for run in _queued(instance, job, slugs)}
 
 
 def _not_in_line(instance: dg.DagsterInstance, requested: Sequence[Work]) -> list[Work]:
@@ -67,7 +66,7 @@ def _not_in_line(instance: dg.DagsterInstance, requested: Sequence[Work]) -> lis
     for run in _queued(instance, ingest.name, [work.slug for work in requested]):
         if run.parent_run_id is not None:
             continue  # re-executed, perhaps from where it failed: the steps that load may be done already
-        taken.setdefault(run.tags[_PARTITION_TAG], []).append(run.asset_selection)
+        taken.setdefault(run.tags[PARTITION], []).append(run.asset_selection)
     return [
         work
         for work in requested

@@ -19,6 +19,7 @@ from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.sensors import silent_customers
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.settings import Settings
+from upstream_pipelines_tests.orchestration.sensor_ticks import Ticks
 
 OFFICE = EmailChannel(kind="email", name="office", recipients=("a@example.org",))
 
@@ -48,30 +49,18 @@ def unreadable(settings: Settings, pipeline: Connection, customers: dict[str, in
 
 @pytest.fixture
 def undecidable(settings: Settings, pipeline: Connection, customers: dict[str, int]) -> None:
-    """Nothing can be decided for acme: its rule's cooldown is no time."""
+    """Nothing can be decided for acme."""
     _without_check(settings, "alert_rules_cooldown_hours_check")
-    pipeline.execute("UPDATE alert_rules SET cooldown_hours = 'NaN' WHERE customer_id = %s", [customers["acme"]])
+    _spoil(pipeline, customers["acme"])
+
+
+def _spoil(pipeline: Connection, customer_id: int) -> None:
+    """Its rule's cooldown is no time."""
+    pipeline.execute("UPDATE alert_rules SET cooldown_hours = 'NaN' WHERE customer_id = %s", [customer_id])
 
 
 def _mend(pipeline: Connection) -> None:
     pipeline.execute("UPDATE alert_rules SET cooldown_hours = 4")
-
-
-class Ticks:
-    """A sensor's ticks with its cursor kept between them, as the daemon does."""
-
-    def __init__(self, sensor: Any, instance: dg.DagsterInstance, platform: Platform) -> None:
-        self.cursor: str | None = None
-        self._parts = (sensor, instance, platform)
-
-    def tick(self) -> str:
-        sensor, instance, platform = self._parts
-        with dg.build_sensor_context(
-            instance=instance, cursor=self.cursor, resources={"platform": platform}
-        ) as context:
-            ticked = sensor.evaluate_tick(context)
-        self.cursor = ticked.cursor
-        return str(ticked.skip_message)
 
 
 def _run(instance: dg.DagsterInstance, slug: str, *, fails: bool) -> str:
@@ -139,7 +128,7 @@ def test_a_recovery_that_cannot_be_told_is_told_later(
         _run(instance, slug, fails=True)
     assert "2 alerts written" in ticks.tick()
     _without_check(settings, "alert_rules_cooldown_hours_check")
-    pipeline.execute("UPDATE alert_rules SET cooldown_hours = 'NaN' WHERE customer_id = %s", [customers["acme"]])
+    _spoil(pipeline, customers["acme"])
     for slug in customers:
         _run(instance, slug, fails=False)
     assert "1 taken back" in ticks.tick()
@@ -173,6 +162,10 @@ def test_of_a_dead_sweep_all_are_told_but_the_one_and_that_one_later(
     assert run.run_id not in str(ticks.cursor)
 
 
+def _fails(*_rest: Any) -> Any:
+    raise RuntimeError("SMITH, JOHN")
+
+
 def _failure_of(result: dg.ExecuteInProcessResult) -> str:
     (failure,) = (event.step_failure_data for event in result.all_events if event.is_step_failure)
     return str(failure.user_failure_data)
@@ -186,10 +179,7 @@ def test_a_sweep_goes_on_after_a_customer_that_can_be_told_of_nothing_and_names_
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(*_rest: Any) -> Any:
-        raise RuntimeError("SMITH, JOHN")
-
-    monkeypatch.setattr(drift_assets, "look_at", fails)
+    monkeypatch.setattr(drift_assets, "look_at", _fails)
     monkeypatch.setattr(drift_assets, "take_back_failures", lambda *_: 0)
     as_of = {"as_of": datetime.now(UTC).date().isoformat()}
     done = drift_sweep.execute_in_process(
@@ -217,10 +207,7 @@ def test_a_placebo_night_goes_on_after_a_customer_that_can_be_told_of_nothing_an
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails(*_rest: Any) -> Any:
-        raise RuntimeError("SMITH, JOHN")
-
-    monkeypatch.setattr(placebo_check, "measure", fails)
+    monkeypatch.setattr(placebo_check, "measure", _fails)
     monkeypatch.setattr(
         placebo_check, "due_customers", lambda *_: [(number, slug) for slug, number in customers.items()]
     )
@@ -252,7 +239,7 @@ def test_silences_of_others_are_told_and_ended_and_the_one_that_cannot_be_told_i
     _mend(pipeline)
     ticks.cursor = (datetime.now(UTC) - timedelta(hours=2)).isoformat()
     assert ticks.tick().startswith("2 customers watched, 1 went silent")
-    pipeline.execute("UPDATE alert_rules SET cooldown_hours = 'NaN' WHERE customer_id = %s", [customers["acme"]])
+    _spoil(pipeline, customers["acme"])
     for customer_id in customers.values():
         pipeline.execute(add, (customer_id, datetime.now(UTC)))
     assert ticks.tick() == "1 customers send again."

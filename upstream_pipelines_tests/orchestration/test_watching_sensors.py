@@ -17,6 +17,7 @@ from upstream_pipelines.defs.failure_sensor import _did_the_work_of, failed_runs
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.sensors import silent_customers
 from upstream_pipelines.delivery.channels import EmailChannel
+from upstream_pipelines_tests.orchestration.sensor_ticks import Ticks
 
 OFFICE = EmailChannel(kind="email", name="office", recipients=("a@example.org",))
 
@@ -26,23 +27,6 @@ def acme(pipeline: Connection) -> int:
     customer, _ = create_customer(pipeline, "acme", "Acme")
     sync_channels(pipeline, customer.customer_id, [OFFICE])
     return customer.customer_id
-
-
-class Ticks:
-    """A sensor's ticks with its cursor kept between them, as the daemon does."""
-
-    def __init__(self, sensor: Any, instance: dg.DagsterInstance, platform: Platform) -> None:
-        self.cursor: str | None = None
-        self._parts = (sensor, instance, platform)
-
-    def tick(self) -> str:
-        sensor, instance, platform = self._parts
-        with dg.build_sensor_context(
-            instance=instance, cursor=self.cursor, resources={"platform": platform}
-        ) as context:
-            ticked = sensor.evaluate_tick(context)
-        self.cursor = ticked.cursor
-        return str(ticked.skip_message)
 
 
 def _run(instance: dg.DagsterInstance, job: str, slug: str, *, fails: bool) -> str:
