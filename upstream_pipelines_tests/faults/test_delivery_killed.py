@@ -26,7 +26,7 @@ from upstream_pipelines.db import embedded
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.delivery import worker
-from upstream_pipelines.delivery.channels import WebhookChannel
+from upstream_pipelines.delivery.channels import WebhookChannel, new_secret
 from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.settings import Settings
@@ -265,7 +265,7 @@ def fill(pipeline: Connection, customer: int) -> Callable[[int, int], None]:
             """
             WITH channel AS (
                 INSERT INTO alert_channels (customer_id, name, kind, configuration, secret)
-                SELECT %(customer)s, 'hook' || n, 'webhook', '{"url": "https://hook.example.org/"}', 'whsec_'
+                SELECT %(customer)s, 'hook' || n, 'webhook', '{"url": "https://hook.example.org/"}', %(secret)s
                   FROM generate_series(1, %(channels)s) AS n RETURNING channel_id
             ), alert AS (
                 INSERT INTO alerts (customer_id, rule_id, kind, notice, fingerprint, subject_id, content, channel_ids, told_at)
@@ -284,7 +284,7 @@ def fill(pipeline: Connection, customer: int) -> Callable[[int, int], None]:
             INSERT INTO delivery_alerts (customer_id, delivery_id, alert_id, channel_id)
             SELECT %(customer)s, delivery_id, alert_id, channel_id FROM message
             """,
-            {"customer": customer, "channels": channels, "rows": rows},
+            {"customer": customer, "channels": channels, "rows": rows, "secret": new_secret()},
         )
 
     return write
