@@ -96,7 +96,7 @@ def accept_batch(
     idempotency_key: str | None,
     request_id: str,
 ) -> Accepted:
-    """Store a batch and its upload in one transaction; it is committed when this returns.
+    """Store a batch and its upload, in a transaction of its own: it is committed when this returns.
 
     The key is held by an advisory lock while the transaction runs, and the second of two requests at
     once is refused instead of made to wait: a retry storm must not hold every database connection.
@@ -108,39 +108,34 @@ def accept_batch(
         KeyInFlightError: a request with the same key is being stored right now.
         ProductOffError: batches are switched off for the customer; one that was accepted before is answered again.
     """
-    queries = load_queries(_QUERIES)
-    digest = hashlib.sha256(body).digest()
     upload_id = uuid4()
-    values = {
-        "customer_id": caller.customer_id,
-        "upload_id": upload_id,
-        "idempotency_key": hashlib.sha256(idempotency_key.encode()).hexdigest()
-        if idempotency_key is not None
-        else None,
-        "body": body,
-        "sha256": digest,
-        "byte_count": len(body),
-        "claim_count": claim_count,
-        "request_id": request_id,
-        "token_id": caller.token_id,
-    }
-    with customer_transaction(conn, caller.customer_id):
-        if idempotency_key is not None:
-            if conn.execute(queries.hold_idempotency_key, values).fetchone() != (True,):
-                raise KeyInFlightError(
-                    "A request with this Idempotency-Key is being stored. Send it again in a second."
-                )
-            first = conn.execute(queries.batch_of_idempotency_key, values).fetchone()
-            if first is not None and first[3]:
-                conn.execute(queries.release_old_idempotency_key, values)
-            elif first is not None:
-                if bytes(first[1]) != digest:
-                    raise IdempotencyKeyReusedError(
-                        "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
-                    )
-                return Accepted(upload_id=first[0], request_id=first[2], replayed=True)
-        if conn.execute(queries.add_batch, values).rowcount == 0:
-            raise switched_off(caller.slug, "webhook_ingest")
+    row = conn.execute(
+        load_queries(_QUERIES).add_batch,
+        {
+            "customer_id": caller.customer_id,
+            "upload_id": upload_id,
+            "idempotency_key": None
+            if idempotency_key is None
+            else hashlib.sha256(idempotency_key.encode()).hexdigest(),
+            "body": body,
+            "sha256": hashlib.sha256(body).digest(),
+            "claim_count": claim_count,
+            "request_id": request_id,
+            "token_id": caller.token_id,
+        },
+    ).fetchone()
+    assert row is not None
+    outcome, first_upload, first_request = row
+    if outcome == "in_flight":
+        raise KeyInFlightError("A request with this Idempotency-Key is being stored. Send it again in a second.")
+    if outcome == "other_body":
+        raise IdempotencyKeyReusedError(
+            "This Idempotency-Key was used for another body in the last 7 days. Use a new key."
+        )
+    if outcome == "switched_off":
+        raise switched_off(caller.slug, "webhook_ingest")
+    if outcome == "replayed":
+        return Accepted(first_upload, first_request, replayed=True)
     return Accepted(upload_id, request_id, replayed=False)
 
 

@@ -189,35 +189,12 @@ SELECT rule, field, min(reason) AS reason, count(*) AS rows,
   FROM rejected_rows WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
  GROUP BY rule, field ORDER BY count(*) DESC, rule, field;
 
--- name: hold_idempotency_key
--- One request a key at a time, until its transaction ends. No index: a lock in memory.
-SELECT pg_try_advisory_xact_lock(hashtextextended(%(idempotency_key)s, %(customer_id)s));
-
--- name: release_old_idempotency_key
--- The key may be used again; the batch stays. Served by UNIQUE (customer_id, idempotency_key).
-UPDATE webhook_inbox SET idempotency_key = NULL
- WHERE customer_id = %(customer_id)s AND idempotency_key = %(idempotency_key)s;
-
--- name: batch_of_idempotency_key
--- What the key was used for, and whether that is so long ago that it may be used again. Served by UNIQUE (customer_id,
--- idempotency_key) and the key of uploads.
-SELECT i.upload_id, i.body_sha256, u.request_id, i.received_at < now() - interval '7 days'
-  FROM webhook_inbox AS i
-  JOIN uploads AS u ON u.customer_id = i.customer_id AND u.upload_id = i.upload_id
- WHERE i.customer_id = %(customer_id)s AND i.idempotency_key = %(idempotency_key)s;
-
 -- name: add_batch
--- A received batch as its upload and the body as sent; the loader counts its rows. One statement, since each round trip of a
--- request takes as long as the insert; nothing where batches are switched off for the customer.
-WITH added AS (
-    INSERT INTO uploads (customer_id, upload_id, source, sha256, byte_count, detected, request_id, token_id)
-    SELECT customer_id, %(upload_id)s, 'webhook', %(sha256)s, %(byte_count)s,
-           jsonb_build_object('claims', %(claim_count)s::bigint), %(request_id)s, %(token_id)s
-      FROM customers WHERE customer_id = %(customer_id)s AND 'webhook_ingest' <> ALL (products_off)
-    RETURNING customer_id, upload_id
-)
-INSERT INTO webhook_inbox (customer_id, upload_id, idempotency_key, body, body_sha256)
-SELECT customer_id, upload_id, %(idempotency_key)s, %(body)s, %(sha256)s FROM added;
+-- A received batch as its upload and the body as sent, or why not (a function, since each round trip of a request takes as long as
+-- an insert). Served by UNIQUE (customer_id, idempotency_key) and the key of uploads.
+SELECT outcome, first_upload, first_request
+  FROM accept_batch(%(customer_id)s, %(upload_id)s, %(idempotency_key)s, %(body)s, %(sha256)s, %(claim_count)s, %(request_id)s,
+                    %(token_id)s);
 
 -- name: batch_body
 -- A batch for its loader. Served by the primary key of webhook_inbox.
