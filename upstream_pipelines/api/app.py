@@ -59,9 +59,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.intake = Intake(settings.max_body_bytes)
     app.state.familiar = LatelyLoggedIn()
     app.state.metrics = ApiMetrics(settings)
+    # Routes are tried one after another, a hundred in all: batches, of which there are most, come first.
     for module in (
-        auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, deliveries, silences, alert_settings,
-        channels, configuration, product_flags, quality, reports, webhook, uploads, health, monitoring,
+        webhook, auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, deliveries, silences,
+        alert_settings, channels, configuration, product_flags, quality, reports, uploads, health, monitoring,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

@@ -86,7 +86,9 @@ _engines_lock = Lock()
 def _engine(url: URL) -> Engine:
     with _engines_lock:
         if url not in _engines:
-            pool = create_engine(url, pool_size=5, max_overflow=15, pool_timeout=30, pool_use_lifo=True)
+            # As many as are needed at once, and all of them kept: those beyond the pool's size are closed after each use, and
+            # of 16 senders of batches most had to wait for a connection to be made.
+            pool = create_engine(url, pool_size=20, max_overflow=0, pool_timeout=30, pool_use_lifo=True)
             event.listen(pool, "checkin", _note_use)
             event.listen(pool, "checkout", _ask_if_idle)
             _engines[url] = pool
