@@ -6,6 +6,7 @@ Not here: the look itself (drift_assets.py), the general form of tables (tables.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 import dagster as dg
@@ -14,23 +15,22 @@ import pandas as pd
 from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unnamed_payers
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.tables import chart, markdown_table
+from upstream_pipelines.drift.basis import brief_complete
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.explaining import EXPLAINED_STATES, is_explained, short_id
-from upstream_pipelines.drift.explanation import NAMES, describe, lack_text, size_text, title_of
-from upstream_pipelines.drift.grounds import DIMENSIONS
+from upstream_pipelines.drift.explanation import (
+    NAMES,
+    WAITS_FOR,
+    change_told,
+    describe,
+    lack_text,
+    size_text,
+    title_of,
+)
+from upstream_pipelines.drift.grounds import DIMENSIONS, money_word, sure
 from upstream_pipelines.drift.shortage import unwatched_text
 from upstream_pipelines.drift.store import LooksMade
-from upstream_pipelines.drift.units import (
-    brief_change,
-    brief_figure,
-    brief_money,
-    complete_text,
-    direction_text,
-    figure_text,
-    part_text,
-    percent,
-    since_text,
-)
+from upstream_pipelines.drift.units import brief_figure, money_text, part_text, short_day, since_text
 
 _SHOWN_PAYERS = 12
 _PARTS = {"rate": "lines of the same kind", "mix": "another mix", "maturity": "age of the lines"}
@@ -55,7 +55,7 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
         # As plain text: a table's cell would cut it short, and a payer's name could become markdown.
         newest = explained[0]
         metadata["newest event"] = dg.MetadataValue.text(f"{short_id(newest['event_id'])}: {describe(newest)}")
-    metadata["events now"] = _events(shown)
+    metadata["events now"] = _events(shown, made.last)
     if explained:
         metadata["explanation"] = _explanations(customer.slug, explained)
         metadata["where it comes from"] = _sources(explained)
@@ -73,8 +73,8 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
         "not enough data": _thin([row for row in last if row["state"] == "not_enough_data"], unnamed),
     }
     if made.shown == "charts" and of_largest["current"].notna().any():
-        picture = drift_chart(of_largest, f"{customer.name}: baseline against current, as of {made.last}")
-        metadata["chart"] = chart(picture, f"Baseline against current, as of {made.last}")
+        picture = drift_chart(of_largest, f"{customer.name}: before against last days, as of {made.last}")
+        metadata["chart"] = chart(picture, f"Before against last days, as of {made.last}")
     return metadata
 
 
@@ -92,19 +92,17 @@ def _newest_first(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
     )
 
 
-def _events(rows: list[dict[Any, Any]]) -> Any:
-    """Narrow enough for a screen, what matters most on the left; the rest is in the explanation."""
+def _events(rows: list[dict[Any, Any]], as_of: date) -> Any:
+    """Narrow enough for a screen, what changed, since when, how sure and what it costs on the left; the rest is in the
+    explanation. Twelve columns of single figures were wider than the page, and the dollars were the last.
+    """
     return markdown_table(
-        ("event", "payer", "signal", "direction", "state", "before", "now", "change", "since", "sure", "complete",
-         "a month"),
+        (f"what changed, as of {short_day(as_of)}", "since", "how sure", "what it costs", "lines decided so far", "state",
+         "event"),
         (
             (
-                short_id(row["event_id"]) if row["event_id"] else None,
-                row["payer"], NAMES[row["signal"]], direction_text(row),
-                f"{row['state']}, data not payer" if row["cause"] == "data" else row["state"],
-                brief_figure(row["signal"], row["baseline"]), brief_figure(row["signal"], row["current"]),
-                brief_change(row), since_text(row["detail"], short=True),
-                _sure(row["detail"].get("confidence")), complete_text(row["signal"], row["maturity"]), _money(row),
+                change_told(row), since_text(row["detail"], short=True), sure(row, brief=True), _money(row), brief_complete(row),
+                _state(row), short_id(row["event_id"]) if row["event_id"] else None,
             )
             for row in rows
         ),
@@ -112,20 +110,29 @@ def _events(rows: list[dict[Any, Any]]) -> Any:
     )  # fmt: skip
 
 
+def _state(row: Mapping[str, Any]) -> str:
+    waits_for = WAITS_FOR.get(row["detail"].get("waits_for") or "") if row["state"] == "watch" else None
+    state = f"{row['state']}, for {waits_for}" if waits_for else row["state"]
+    return f"{state}, data not payer" if row["cause"] == "data" else state
+
+
 def _money(row: Mapping[str, Any]) -> str | None:
+    money = row["detail"].get("money")
     if row["cause"] == "data":
         return None  # a change of the data costs nobody anything
-    return brief_money(row["detail"].get("money")) or ("not known" if row["state"] in EXPLAINED_STATES else None)
+    if not money:
+        return "not known" if row["state"] in EXPLAINED_STATES else None
+    gains = "gains " if money_word(row["signal"], money) == "Gains" else ""
+    return f"{gains}{money_text(money)}"
 
 
 def _explanations(slug: str, rows: list[dict[Any, Any]]) -> Any:
     return markdown_table(
-        ("event", "in words", "worked out from", "claim lines behind it"),
+        ("event", "in words", "claim lines behind it"),
         (
             (
                 short_id(row["event_id"]),
                 describe(row),
-                (row["detail"]["money"] or {}).get("basis", "no amounts in the source"),
                 f"upstream drift lines {slug} {short_id(row['event_id'])}",
             )
             for row in rows
@@ -157,36 +164,21 @@ def _sources(rows: list[dict[Any, Any]]) -> Any:
 
 def _figures(figures: pd.DataFrame) -> Any:
     return markdown_table(
-        (
-            "payer",
-            "signal",
-            "baseline",
-            "from",
-            "to",
-            "last days",
-            "from",
-            "to",
-            "lines before",
-            "lines in them",
-            "status",
-        ),
+        ("payer", "signal", "before (95 % interval)", "last days (95 % interval)", "lines", "which last days"),
         (
             (
-                row["payer"],
-                NAMES[row["signal"]],
-                *(
-                    figure_text(row["signal"], row[f"{side}{end}"])
-                    for side in ("baseline", "current")
-                    for end in ("", "_low", "_high")
-                ),
-                row["n_baseline"],
-                row["n_current"],
-                row["status"],
+                row["payer"], NAMES[row["signal"]], _interval(row, "baseline"), _interval(row, "current"),
+                f"{row['n_baseline']:,} before, {row['n_current']:,} in them", row["status"],
             )
             for row in figures.to_dict("records")
         ),
         "No activity yet.",
-    )
+    )  # fmt: skip
+
+
+def _interval(row: Mapping[Any, Any], side: str) -> str | None:
+    value, low, high = (brief_figure(row["signal"], row[f"{side}{end}"]) for end in ("", "_low", "_high"))
+    return f"{value} ({low} to {high})" if low and high else value
 
 
 def _thin(rows: list[dict[Any, Any]], unnamed: frozenset[str]) -> Any:
@@ -206,11 +198,3 @@ def _thin(rows: list[dict[Any, Any]], unnamed: frozenset[str]) -> Any:
         ],
         "Every payer has enough data for every signal.",
     )  # fmt: skip
-
-
-def _sure(confidence: float | None) -> str | None:
-    return f"over {percent(0.999)}" if confidence is not None and confidence > 0.999 else _share(confidence)
-
-
-def _share(value: Any) -> str | None:
-    return None if value is None or pd.isna(value) else percent(float(value), 0)

@@ -54,7 +54,7 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
         _panel(axes, figures[figures["signal"] == signal], signal, payers)
     figure.legend(
         handles=[
-            Line2D([], [], color=BASELINE_COLOUR, marker="o", linewidth=2, label="baseline"),
+            Line2D([], [], color=BASELINE_COLOUR, marker="o", linewidth=2, label="before"),
             Line2D(
                 [],
                 [],
@@ -62,7 +62,7 @@ def drift_chart(figures: pd.DataFrame, title: str) -> bytes:
                 marker="o",
                 linewidth=2,
                 # An event's figures are carried forward to the end: without a word the two seem to contradict each other.
-                label="current (right, of rates: share of its lines decided; both rates are of lines of that age)",
+                label="last days (right, of rates: how many of the lines sent in these days are decided; before: of lines as old)",
             ),
         ],
         loc="outside lower center",

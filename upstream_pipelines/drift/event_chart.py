@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from upstream_pipelines.drift.chart import BASELINE_COLOUR, CURRENT_COLOUR, NOTE_COLOUR, SCALE, plain_text
-from upstream_pipelines.drift.event_series import EventPoints
+from upstream_pipelines.drift.event_series import COMPLETE, EventPoints, waits_for_decisions
 
 LABELS = {
     "denial_rate": "Share of decided lines denied, %",
@@ -32,7 +32,7 @@ _CHANGE_COLOUR = "#c0392b"
 def event_chart(points: EventPoints, title: str) -> bytes:
     """Draw an event as a PNG of 900 by 400 pixels.
 
-    Points with 95 % intervals, hollow where their days are not complete; the baseline and its interval in grey; the
+    Points with 95 % intervals, hollow where their days or their lines are not all in; the baseline and its interval in grey; the
     change as a red line in the band of days it may have been; at the right the share of lines decided by their age,
     before the change and since.
     """
@@ -106,7 +106,8 @@ def _draw_signal(axes: Any, points: EventPoints) -> None:
     axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]
     axes.yaxis.set_major_locator(MaxNLocator(6))
     blocks = int(points.points["days"].mode().iloc[0]) if len(points.points) else 7
-    text = f"each point: {blocks} days by day of {points.by}, 95 % interval; hollow: not complete yet"
+    waits = f" or {COMPLETE:.0%} decided" if waits_for_decisions(points.signal, points.by) else ""
+    text = f"a point: {blocks} days by day of {points.by}, 95 % interval; hollow: under a week{waits}"
     axes.set_xlabel(text, fontsize=7.5, color=NOTE_COLOUR)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=7.5, frameon=False, loc="upper left", ncols=4, borderaxespad=0.2)
@@ -137,7 +138,7 @@ def _draw_completeness(axes: Any, points: EventPoints) -> None:
     axes.set_xlim(left=0)
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.set_title("Complete: lines decided, %", fontsize=9, loc="left", color="#3b4350")
+    axes.set_title("Lines decided by age, %", fontsize=9, loc="left", color="#3b4350")
     axes.set_xlabel(
         f"age in days, up to {points.complete_to:%b} {points.complete_to.day}", fontsize=7.5, color=NOTE_COLOUR
     )

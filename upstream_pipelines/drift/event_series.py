@@ -189,12 +189,17 @@ def _blocks(asked: _Asked, baseline_days: int) -> Spans:
     return before + since
 
 
+def waits_for_decisions(signal: str, by: By) -> bool:
+    """Whether more of a day's lines may come to count: by day of decision, and of volume and mix, all count at once."""
+    return by == "submission" and signal not in BY_SUBMISSION_ONLY
+
+
 def _is_complete(asked: _Asked, span: tuple[int, int]) -> bool:
     """Whether nearly all of the block's lines count. By day of decision they always do, but for a part of a block."""
     rows = asked.rows
     if span[1] - span[0] + 1 < BLOCK_DAYS[0]:
         return False
-    if asked.by == "decision" or asked.signal in BY_SUBMISSION_ONLY:
+    if not waits_for_decisions(asked.signal, asked.by):
         return True
     inside = (rows.submitted >= span[0]) & (rows.submitted <= span[1])
     total = rows.lines[inside].sum()

@@ -1,7 +1,7 @@
 """A drift row in plain sentences, for alerts and reports: what changed, since when, how sure, and what it costs.
 
 Belongs here: wording, for a reader who has never seen the product. No claim values and nothing of a single line, only
-sums. Not here: the form of one figure (units.py), the figures themselves.
+sums. Not here: what the figures rest on (basis.py, grounds.py), the form of one (units.py), the figures themselves.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from upstream_pipelines.drift.basis import as_of_sentence, as_of_text, basis, complete, lines_now, sent_or_decided
 from upstream_pipelines.drift.data_trouble import data_sentences
 from upstream_pipelines.drift.events import NEW_NORMALS, WORSENING_SIGN
 from upstream_pipelines.drift.grounds import (
@@ -23,7 +24,6 @@ from upstream_pipelines.drift.grounds import (
     worth,
     young,
 )
-from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import (
     SPACE,
     as_day,
@@ -99,18 +99,21 @@ def describe(row: Mapping[str, Any]) -> str:
     return " ".join(sentences_of(row))
 
 
-def sentences_of(row: Mapping[str, Any]) -> list[str]:
-    """What changed and since when; what it costs; where it comes from; how sure; how complete and on what."""
+def sentences_of(row: Mapping[str, Any], *, in_alert: bool = False) -> list[str]:
+    """What changed and since when; what it costs; where it comes from; how sure; how complete, on what and as of which day.
+
+    `in_alert`: for a message, which stays as it is while the event goes on.
+    """
     detail: Mapping[str, Any] = row.get("detail") or {}
     if row["state"] == "not_enough_data":
         return [_too_little(f"{row['payer']}: {NAMES[row['signal']]}", row["signal"], detail)]
-    first = f"{_told(row)}."
+    first, dated = f"{_told(row)}.", as_of_sentence(row, in_alert=in_alert)
     if row["state"] == "resolved":
-        return [first, ENDINGS[detail.get("reason") or "back_at_baseline"]]
+        return [first, ENDINGS[detail.get("reason") or "back_at_baseline"], dated]
     if _is_over(row):
-        return [sentence for sentence in (first, data_sentences(detail), _CALM, _basis(row)) if sentence]
+        return [sentence for sentence in (first, data_sentences(detail), _CALM, basis(row), dated) if sentence]
     said = [
-        first, worth(row), young(row), data_sentences(detail), cost(row), source(row), certainty(row), _basis(row),
+        first, worth(row), young(row), data_sentences(detail), cost(row), source(row), certainty(row), basis(row), dated,
         f"Only watched, no alarm: {_WAITS[detail['waits_for']]}."
         if row["state"] == "watch" and detail.get("waits_for") in _WAITS else None,
     ]  # fmt: skip
@@ -131,9 +134,13 @@ def size_text(signal: str, size: Any) -> str | None:
 
 
 def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer") -> str:
-    """Payer, signal, size and money in one line, for a subject: "Aetna denies more: 10.1 % → 15.2 %, about $12,000 a
-    month". `notice` is "open", "escalated" or "resolved", `cause` "payer" or "data": what is told, and to whom.
+    """Payer, signal, size, money and day in one line, for a subject: "Aetna denies more: 10.1 % → 15.2 %, about $12,000 a
+    month, as of Mar 31". `notice` is "open", "escalated" or "resolved", `cause` "payer" or "data": what is told, and to whom.
     """
+    return f"{_headline(row, notice, cause)}{as_of_text(row)}"
+
+
+def _headline(row: Mapping[str, Any], notice: str, cause: str) -> str:
     signal, payer = str(row["signal"]), row["payer"]
     whose = _DATA if cause == "data" else ""
     if notice == "resolved":
@@ -157,8 +164,13 @@ def headline(row: Mapping[str, Any], notice: str = "open", cause: str = "payer")
 
 
 def title_of(row: Mapping[str, Any]) -> str:
-    """What changed and since when, as the title of a chart."""
-    return _told(row, short=True)
+    """What changed, since when and as of which day, as the title of a chart."""
+    return f"{_told(row, short=True)}{as_of_text(row)}"
+
+
+def change_told(row: Mapping[str, Any]) -> str:
+    """What changed, for a table that has its days in columns of their own."""
+    return _told(row, dated=False)
 
 
 def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -172,17 +184,17 @@ def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("Before", f"{before}, on {int(row['n_baseline']):,} {unit}")]
     if over:
         facts.append(("When found", _figure_at_opening(row) or "unknown"))
-    facts.append(("Now", f"{now}, on {_lines_now(row)}"))
+    facts.append(("Now", f"{now}, as of {day_text(row['as_of'])}, on {lines_now(row)}"))
     if not over:
         facts.append(("Change", f"{change_text(row) or 'unknown'}{so_far(row)}"))
     since = since_text(detail)
-    facts.append(("Since", f"{since}{_by_which_day(row)}" if since else "not known"))
+    facts.append(("Since", f"{since}, for claims {sent_or_decided(row)} since then" if since else "not known"))
     if not over:
         facts.extend(_costs_and_sources(row))
         facts.append(("How sure", sure(row) or "not known"))
-        maturity = number_of(row.get("maturity"))
-        if maturity is not None and signal in RATE_SIGNALS:
-            facts.append(("Complete", _complete(row, maturity)))
+        counted = complete(row)
+        if counted:
+            facts.append(("Complete", counted))
         severity = number_of(row.get("severity"))
         if severity is not None:
             facts.append(("Severity", f"{100 * severity:.0f} of 100"))
@@ -249,41 +261,21 @@ def _size(row: Mapping[str, Any]) -> str:
     return f"{before} → {now}"
 
 
-def _told(row: Mapping[str, Any], *, short: bool = False) -> str:
-    """What changed, of which claims, and of a change that is over what has become of it."""
-    since = since_text(row.get("detail") or {}, short=short)
+def _told(row: Mapping[str, Any], *, short: bool = False, dated: bool = True) -> str:
+    """What changed, of which claims since when (`dated`), and of a change that is over what has become of it."""
+    since = since_text(row.get("detail") or {}, short=short) if dated else None
     if since is None:
         clause = ""
     elif row["signal"] == "volume":
         clause = f", since {since}"
     else:
-        clause = f", of claims {_sent_or_decided(row)} since {since}"
+        clause = f", of claims {sent_or_decided(row)} since {since}"
     if not _is_over(row):
         return f"{_movement(row)}{clause}"
     size = _movement_at_opening(row)
     now = _what_is_now(row) if size else ""
     told = f"{_verb(row)}{f': {size}' if size else ''}{clause}"
     return f"{told}{',' if clause and now else ''}{now}"
-
-
-def _sent_or_decided(row: Mapping[str, Any]) -> str:
-    by_submission = row["signal"] in BY_SUBMISSION_ONLY or (row.get("detail") or {}).get("by") != "decision"
-    return "sent" if by_submission else "decided"
-
-
-def _by_which_day(row: Mapping[str, Any]) -> str:
-    return f", for claims {_sent_or_decided(row)} since then"
-
-
-def _lines_now(row: Mapping[str, Any]) -> str:
-    """How many lines the present figure is of, and of which days where they do not begin with the change."""
-    detail, unit = row.get("detail") or {}, "submitted" if row["signal"] in BY_SUBMISSION_ONLY else "decided"
-    count, first = int(row["n_current"]), detail.get("current_from")
-    if not first or first == detail.get("change_date"):
-        return f"{count:,} {unit} lines"
-    if unit == "decided" and _sent_or_decided(row) == "sent":
-        return f"{count:,} decided lines of claims sent since {day_text(first)}"
-    return f"{count:,} lines {unit} since {day_text(first)}"
 
 
 def _movement(row: Mapping[str, Any]) -> str:
@@ -353,25 +345,6 @@ def _what_is_now(row: Mapping[str, Any]) -> str:
     if signal == "authorization_denials":
         is_back = is_back.replace("is ", "are ")  # the denials
     return f" and {is_back} {percent(current)}"
-
-
-def _complete(row: Mapping[str, Any], maturity: float) -> str:
-    """The share decided, of a rate, which waits for decisions: nothing of the other signals is still to come."""
-    detail = row.get("detail") or {}
-    up_to, first = detail.get("complete_to"), detail.get("current_from")
-    counted = f", counted up to {day_text(up_to)}" if up_to else ""
-    since = "then" if not first or first == detail.get("change_date") else day_text(first)
-    return f"{percent(maturity, 0)} of the lines sent since {since} are decided{counted}"
-
-
-def _basis(row: Mapping[str, Any]) -> str:
-    detail = row.get("detail") or {}
-    basis = f"Based on {_lines_now(row)}, against {int(row['n_baseline']):,} before"
-    maturity = number_of(row.get("maturity"))
-    if row["signal"] in RATE_SIGNALS:
-        return f"{basis}; {_complete(row, maturity)}." if maturity is not None else f"{basis}."
-    up_to = detail.get("complete_to")
-    return f"{basis}, counted up to {day_text(up_to)}." if up_to else f"{basis}."
 
 
 def _too_little(subject: str, signal: str, detail: Mapping[str, Any]) -> str:

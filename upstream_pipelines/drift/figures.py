@@ -26,6 +26,7 @@ from upstream_pipelines.drift.facts import UNDECIDED
 from upstream_pipelines.drift.life_table import hazard_of, life_table, median_of
 from upstream_pipelines.drift.measures import WIDTH, Change, compare
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
+from upstream_pipelines.drift.units import percent
 
 if TYPE_CHECKING:
     from upstream_pipelines.drift.detector import Detector
@@ -79,7 +80,8 @@ def _figure(charts: Charts, payer: int, name: str, signal: Signal, settings: Dri
         immature = signal in RATE_SIGNALS and not maturity >= settings.maturity_floor
         if n1 < settings.minimum_current_lines or n0 < settings.minimum_baseline_lines or immature:
             continue
-        word = f"{maturity:.0%} complete" if signal in RATE_SIGNALS else "counted as they come"
+        decided = f"{percent(maturity, 0)} of the lines sent in them are decided"
+        word = decided if signal in RATE_SIGNALS else "counted as they come"
         return Figure(name, signal, *baseline, *current, n0, n1, maturity, f"last {days} days, {word}")
     return _empty(name, signal, maturity, f"not enough data in {settings.block_days[-1]} days")
 

@@ -14,12 +14,14 @@ from upstream_pipelines.drift.units import (
     chance_text,
     change_text,
     cost_range,
+    days_text,
     is_open_to_doubt,
     is_unclear,
     money_text,
     number_of,
     part_text,
     percent,
+    sure_text,
 )
 
 BY_SUBMISSION_ONLY = frozenset({"volume", "procedure_mix"})
@@ -35,7 +37,7 @@ DIMENSIONS = {
 
 
 def cost(row: Mapping[str, Any]) -> str | None:
-    """What the change costs or gains, as a sentence; None where nothing is known of it."""
+    """What the change costs or gains and what that rests on, in sentences; None where nothing is known of it."""
     if row["state"] not in {"open", "updated"} or "money" not in row["detail"] or row.get("cause") == "data":
         return None  # a change of the data costs nobody anything
     money = row["detail"]["money"]
@@ -43,14 +45,24 @@ def cost(row: Mapping[str, Any]) -> str | None:
         return "What it costs is not known: the source sends no amounts."
     if is_open_to_doubt(money):
         what = "How much more is outstanding" if money.get("delayed") is not None else "What it costs"
-        return f"{what} is not clear yet ({cost_range(money)})."
+        return f"{what} is not clear yet ({cost_range(money)}).{_rests_on(row)}"
     word = "This gains" if money["gain"] else "This costs"
     if row["signal"] in BY_SUBMISSION_ONLY:
         word = f"In allowed dollars that is {'a gain of' if money['gain'] else 'a loss of'}"
     if money.get("delayed") is not None:
         word = "This leaves"
     within = ", within what its denial rate costs and not on top of it" if money.get("within_denial_rate") else ""
-    return f"{word} {money_text(money)}{within}."
+    return f"{word} {money_text(money)}{within}.{_rests_on(row)}"
+
+
+def _rests_on(row: Mapping[str, Any]) -> str:
+    """Of which lines and days the dollars are, and whether appeals are off them (money.py)."""
+    money, told = row["detail"]["money"], row["detail"].get("explanation") or {}
+    text = f" Worked out from {money['basis']}." if money.get("basis") else ""
+    periods = told.get("periods")
+    if not text or not periods:
+        return text
+    return f"{text} Days counted: {days_text(*periods['before'])} before the change, {days_text(*periods['since'])} since."
 
 
 def worth(row: Mapping[str, Any]) -> str | None:
@@ -159,19 +171,22 @@ def certainty(row: Mapping[str, Any]) -> str | None:
     return f"How sure: {words}. {_RANGES}" if words else None
 
 
-def sure(row: Mapping[str, Any]) -> str | None:
-    """In words, from the evidence; and q, the share of chance findings to be expected among today's charts that show
-    as much as this one or more.
+def sure(row: Mapping[str, Any], *, brief: bool = False) -> str | None:
+    """In words and as a share; and q, which is the rest of it: the share of chance findings to be expected among today's
+    charts that show as much as this one or more. `brief`: without it. Neither counts the false events of a year (scan.py).
     """
     confidence, q = number_of((row.get("detail") or {}).get("confidence")), number_of(row.get("q_value"))
     words = []
     if confidence is not None:
-        words.append(
+        level = (
             "very sure" if confidence >= 0.95 else "sure" if confidence >= 0.8
             else "fairly sure" if confidence >= 0.5 else "not sure"
         )  # fmt: skip
-    if q is not None:
+        words.append(f"{level}, {sure_text(confidence)}")
+    if q is not None and not brief:
         chance = chance_text(q) or ""
         share = chance if chance.startswith("under") else f"about {chance}"
-        words.append(f"of the findings at least as clear as this one, {share} come about by chance alone")
-    return "; ".join(words) or None
+        words.append(
+            f"of all findings of that day at least as clear as this one, {share} come about by chance alone"
+        )
+    return ": ".join(words) or None

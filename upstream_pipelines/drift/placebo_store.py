@@ -52,8 +52,9 @@ class FalseEventRate:
                 else "not measured yet"
             )
         return (
-            f"{self.per_year:.1f} a year (95 %: {self.low:.1f} to {self.high:.1f}), {self.looks:,} daily looks at "
-            f"reshuffles of one history of {self.days:,} days, without those that alarmed"
+            f"{self.per_year:.1f} a year, of all payers and signals together (95 %: {self.low:.1f} to {self.high:.1f}), "
+            f"{self.looks:,} daily looks at reshuffles of one history of {self.days:,} days, without those that alarmed; "
+            "how sure one event is stands with it"
         )
 
 

@@ -311,6 +311,8 @@ def _notices(
     """
     if not told:
         return
+    # Stored rows are without their day, and words name it.
+    told = [({**row, "as_of": as_of}, about, cause) for row, about, cause in told]
     drawn = {row["event_id"]: row for row, _, _ in told if is_explained(row)}
     charts = detector.charts(as_of, known) if drawn else None
     pictures = event_pictures(detector, charts, list(drawn.values()), listed) if charts else {}
@@ -323,7 +325,7 @@ def _notices(
             cause=cause,
             late=about == "late",
             headline=headline(row, notice, cause),
-            sentences=tuple(sentences_of(row)),
+            sentences=tuple(sentences_of(row, in_alert=True)),
             facts=tuple(facts_of(row)),
             change_date=_day(detail.get("change_date")),
             change_date_low=_day(detail.get("change_date_low")),

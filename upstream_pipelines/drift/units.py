@@ -121,6 +121,14 @@ def chance_text(q: Any) -> str | None:
     return f"under 0.1{SPACE}%" if number < _RAREST else percent(number)
 
 
+def sure_text(confidence: Any) -> str | None:
+    """The other part of `chance_text`, to the same digit: the share of such findings that chance does not explain."""
+    number = number_of(confidence)
+    if number is None:
+        return None
+    return f"over 99.9{SPACE}%" if number > 1.0 - _RAREST else percent(number)
+
+
 def rounded_dollars(amount: float) -> str:
     """Dollars to two significant digits; "$0" below half a dollar."""
     size = abs(amount)
@@ -181,6 +189,12 @@ def short_day(value: Any) -> str:
     """Mar 3."""
     day = as_day(value)
     return f"{day:%b} {day.day}"
+
+
+def days_text(first: Any, last: Any) -> str:
+    """Jan 28 to Sep 24, 2026; both years where they differ."""
+    year = f", {as_day(first).year}" if as_day(first).year != as_day(last).year else ""
+    return f"{short_day(first)}{year} to {short_day(last)}, {as_day(last).year}"
 
 
 def as_day(value: Any) -> date:

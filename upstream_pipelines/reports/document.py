@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Literal
 
 from upstream_pipelines.drift.explanation import NAMES
-from upstream_pipelines.drift.units import day_text, percent
+from upstream_pipelines.drift.units import day_text, percent, sure_text
 from upstream_pipelines.reports.charts import (
     SHOWN,
     SOURCE_NAMES,
@@ -143,7 +143,7 @@ def _changes(content: ReportContent) -> Section:
         Table(
             ("Payer", "What", "For you", "Since", "Before", "Now", "Change", "Sure", "Severity", "A month"),
             tuple(_event_row(event) for event in content.events),
-            (15, 13, 9, 16, 10, 10, 13, 7, 9, 10),
+            (15, 12, 9, 15, 10, 10, 13, 10, 8, 10),
             words=4,
         ),
     ]
@@ -179,7 +179,7 @@ def _many(number: int, what: str) -> str:
 def _event_row(event: EventPart) -> tuple[str, ...]:
     return (
         event.payer, NAMES[event.signal], _direction(event), event.since_text, event.before_text, event.now_text,
-        event.change_text, _part(event.confidence), _part(event.severity), event.money_text,
+        event.change_text, sure_text(event.confidence) or _NONE, _part(event.severity), event.money_text,
     )  # fmt: skip
 
 
@@ -192,8 +192,7 @@ def _direction(event: EventPart) -> str:
 def _status(event: EventPart) -> tuple[str, ...]:
     found = f"Found on {day_text(event.opened_on)}"
     over = f"; over since {day_text(event.resolved_on)}" if event.resolved_on is not None else "; it goes on"
-    seen = f". Figures of {day_text(event.as_of)}" if event.as_of is not None else ""
-    return (f"{found}{over}{seen}.",)
+    return (f"{found}{over}.",)
 
 
 def _payers(content: ReportContent) -> Section:
@@ -331,7 +330,8 @@ def _words() -> Section:
                     ("claim volume", "lines submitted to the payer in a week"),
                     ("procedure mix", "share of lines that are of other procedures than before"),
                     ("authorization denials", "share of the decided lines denied for a missing authorization"),
-                    ("sure", "how sure it is that something changed at all, 100 % being certain"),
+                    ("sure", ("how sure it is that something changed at all: 100 % less the share of findings of that day at least "
+                              "as clear that come about by chance alone")),
                     ("severity", ("how much it matters: its size against what is material and the payer's share of "
                                  "the dollars, from 0 to 100 %")),
                     ("a month", ('dollars a month that the change costs, with a plus those that it brings; "once": dollars '

@@ -30,6 +30,7 @@ from upstream_pipelines.defs.drift_tables import drift_metadata
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.breakdown import QUERIES, periods_of, read_breakdown
 from upstream_pipelines.drift.explaining import event_lines, find_event, is_explained
+from upstream_pipelines.drift.explanation import describe
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.recompute import recompute
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
@@ -384,6 +385,9 @@ def test_the_commands_tell_an_event_and_write_its_lines_for_one_account_only(
     assert told.exit_code == 0
     for part in ("Aetna denies more", "This costs about $", "North", "CO-197", "the same event and explanation"):
         assert part in told.output, part
+    on_the_page = "".join(describe(document["row"]).split())
+    assert "gross:" in on_the_page
+    assert on_the_page in "".join(told.output.split())
     file = tmp_path / "lines.csv"
     assert runner.invoke(app, ["drift", "lines", "acme", event, "--csv", str(file)]).exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

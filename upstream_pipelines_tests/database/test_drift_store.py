@@ -23,6 +23,7 @@ from upstream_pipelines.drift import replay, store
 from upstream_pipelines.drift.data_trouble import announcements
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.units import day_text, short_day
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file
@@ -111,6 +112,23 @@ def test_an_event_alarms_once_however_often_its_day_is_looked_at(pipeline: Conne
     assert _count(pipeline, "alerts") == 1
     assert _count(pipeline, "deliveries") == 1
     assert pipeline.execute("SELECT state FROM drift_events").fetchall() == [("updated",)]
+
+
+def test_an_alert_of_a_past_look_says_of_which_day_its_figures_are_and_that_the_page_goes_on(
+    pipeline: Connection, subject: Subject
+) -> None:
+    """A replay writes the alert of each day: its figures are of that day, and the page it links to has today's."""
+    made = look(pipeline, subject, DAYS)
+    content = pipeline.execute("SELECT content FROM alerts").fetchone()
+    opened = next(row["as_of"] for row in made.records if row["state"] == "open")
+    assert content is not None
+    assert opened < TODAY
+    words, day = content[0]["words"], day_text(opened)
+    assert words["headline"].endswith(f", as of {short_day(opened)}")
+    said = f"Figures as of {day}; the event goes on being counted, and its page has the newest."
+    assert said in words["sentences"]
+    assert said in content[0]["data"]["explanation"]
+    assert f"as of {day}, on" in dict(words["facts"])["Now"]
 
 
 def test_an_event_that_grew_a_step_since_it_was_told_is_told_again_once(

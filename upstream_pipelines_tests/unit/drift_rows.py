@@ -7,7 +7,7 @@ from typing import Any
 from upstream_pipelines.drift.explanation import describe
 
 ROW: dict[str, Any] = {
-    "payer": "Alpha", "signal": "denial_rate", "direction": "worsening", "state": "open", "baseline": 0.1,
+    "as_of": "2026-05-01", "payer": "Alpha", "signal": "denial_rate", "direction": "worsening", "state": "open", "baseline": 0.1,
     "current": 0.153, "effect": 0.053, "q_value": 0.0004, "n_baseline": 4200, "n_current": 910, "maturity": 0.72,
     "severity": 0.5, "cause": "payer",
     "detail": {

@@ -53,7 +53,8 @@ def test_figures_compare_both_sides_at_the_same_maturity(figures: pd.DataFrame) 
     assert row["current_low"] <= row["baseline"] <= row["current_high"]
     assert row["baseline_low"] < row["baseline"] < row["baseline_high"]
     assert 0.3 <= row["maturity"] < 1
-    assert f"{row['maturity']:.0%} complete" in row["status"]
+    said = f"days, {100 * row['maturity']:.0f} % of the lines sent in them are decided"
+    assert row["status"].replace("\N{NO-BREAK SPACE}", " ").endswith(said)
 
 
 def test_what_waits_for_no_decision_shows_the_decided_share_and_calls_nothing_complete(

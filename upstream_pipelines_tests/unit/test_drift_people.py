@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from upstream_pipelines.drift.explaining import tell_what_is_within
-from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline
+from upstream_pipelines.drift.explanation import NAMES, describe, facts_of, headline, sentences_of, title_of
 from upstream_pipelines.drift.units import rounded_dollars
-from upstream_pipelines_tests.unit.drift_rows import ROW, told
+from upstream_pipelines_tests.unit.drift_rows import ROW, plain, told
 
 
 def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it_costs() -> None:
@@ -25,10 +25,16 @@ def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it
             "The largest part of it, by CPT group: Imaging (+4.0 points); by denial code: CO-197 (+5.0 points). "
             "These are views of the same change and do not add up."
         ),
-        "How sure: very sure; of the findings at least as clear as this one, under 0.1 % come about by chance alone.",
+        "Figures as of May 1, 2026.",
+        (
+            "How sure: very sure, over 99.9 %: of all findings of that day at least as clear as this one, under 0.1 % come "
+            "about by chance alone."
+        ),
         "(95 % intervals)",
-        "Based on 910 decided lines, against 4,200 before; 72 % of the lines sent since then are decided,",
-        "counted up to April 30, 2026.",
+        (
+            "Based on 910 decided lines of claims sent since March 5, 2026, against 4,200 before; 72 % of the lines sent since "
+            "March 5, 2026 are decided, counted up to April 30, 2026."
+        ),
     ):
         assert part in text
     assert "facility" not in text  # no facility carries a quarter of it
@@ -80,7 +86,7 @@ def test_a_payer_that_denied_nothing_so_far_needs_no_more_lines(signal: str, sai
 
 
 def test_what_is_not_known_of_how_sure_is_not_said() -> None:
-    assert "How sure: very sure. " in told(q_value=None)
+    assert "How sure: very sure, over 99.9 %. " in told(q_value=None)
     assert "How sure" not in told(q_value=float("nan"), detail={"change_date": "2026-03-05"})
     assert "about 12.0 % come about by chance alone" in told(q_value=0.12)
 
@@ -124,8 +130,8 @@ def test_each_signal_has_its_own_words(changes: dict[str, Any], said: str) -> No
          "Fewer claim lines go to Alpha: 260 → 180 lines a week, about $12,000 a month"),
     ],
 )  # fmt: skip
-def test_the_headline_has_payer_signal_size_and_money(changes: dict[str, Any], said: str) -> None:
-    assert headline({**ROW, **changes}).replace("\N{NO-BREAK SPACE}", " ") == said
+def test_the_headline_has_payer_signal_size_money_and_day(changes: dict[str, Any], said: str) -> None:
+    assert plain(headline({**ROW, **changes})) == f"{said}, as of May 1"
     ended = headline({**ROW, **changes, "state": "resolved"}, "resolved")
     assert ended.startswith(f"Resolved: Alpha: {NAMES[changes.get('signal', 'denial_rate')]} is ")
 
@@ -168,6 +174,51 @@ def test_a_figure_of_the_last_weeks_only_names_their_first_day(signal: str, by: 
             .replace("\N{NO-BREAK SPACE}", " ")
             .startswith("72 % of the lines sent since April 3, 2026 are decided")
         )
+
+
+@pytest.mark.parametrize("state", ["open", "updated", "resolved"])
+def test_each_place_says_as_of_which_day_its_figures_are(state: str) -> None:
+    """An alert of a past look says 21.8 %, the event's page of today 22.2 %: both are right, each of its own day."""
+    row = {**ROW, "state": state, "as_of": "2026-10-26"}
+    for in_alert in (True, False):
+        assert sentences_of(row, in_alert=in_alert)[-1].startswith("Figures as of October 26, 2026")
+    assert headline(row).endswith(", as of Oct 26")
+    assert title_of(row).endswith(", as of Oct 26")
+    assert plain(dict(facts_of(row))["Now"]).startswith("15.3 %, as of October 26, 2026, on 910 ")
+
+
+def test_an_alert_of_a_live_event_says_that_its_page_goes_on_being_counted() -> None:
+    said = "Figures as of May 1, 2026; the event goes on being counted, and its page has the newest."
+    assert said in sentences_of(ROW, in_alert=True)
+    assert said not in sentences_of(ROW)
+    assert "goes on" not in " ".join(sentences_of({**ROW, "state": "resolved"}, in_alert=True))
+
+
+@pytest.mark.parametrize(
+    ("q", "sure", "chance"),
+    [(0.0004, "over 99.9 %", "under 0.1 %"), (0.004, "99.6 %", "about 0.4 %"), (0.12, "88.0 %", "about 12.0 %")],
+)
+def test_how_sure_and_the_share_of_chance_are_told_as_the_two_parts_of_one_whole(
+    q: float, sure: str, chance: str
+) -> None:
+    text = told(q_value=q, detail={**ROW["detail"], "confidence": 1.0 - q})
+    assert (
+        f"sure, {sure}: of all findings of that day at least as clear as this one, {chance} come about by" in text
+    )
+
+
+def test_dollars_say_of_which_lines_and_days_they_are_and_that_they_are_gross() -> None:
+    money = {**ROW["detail"]["money"], "basis": "947 decided lines a month; gross: nothing is known of appeals"}
+    periods = {"before": ["2025-07-08", "2026-03-04"], "since": ["2026-03-05", "2026-04-30"]}
+    explanation = {**ROW["detail"]["explanation"], "periods": periods}
+    assert (
+        "This costs about $12,000 a month ($8,100 to $16,000). Worked out from 947 decided lines a month; gross: nothing is "
+        "known of appeals. Days counted: Jul 8, 2025 to Mar 4, 2026 before the change, Mar 5 to Apr 30, 2026 since."
+    ) in told(detail={**ROW["detail"], "money": money, "explanation": explanation})
+    unexplained = told(detail={**ROW["detail"], "money": money, "explanation": None})
+    assert "gross: nothing is known of appeals. How sure" in unexplained
+    doubtful = told(detail={**ROW["detail"], "money": {**money, "low": -10.0}})
+    assert "is not clear yet (-$10 to $16,000 a month). Worked out from 947" in doubtful
 
 
 def priced(signal: str, per_month: float, **changes: Any) -> dict[str, Any]:
@@ -233,9 +284,11 @@ def test_every_state_is_told_as_what_it_is() -> None:
     assert "back at the baseline" in told(state="resolved")
     renewed = told(state="resolved", detail={"reason": "became_the_normal"})
     assert "new normal" in renewed
-    closed = {"payer": "Alpha", "signal": "volume", "state": "resolved", "detail": {"reason": "payer_gone"}}
+    closed = {
+        "as_of": "2026-05-01", "payer": "Alpha", "signal": "volume", "state": "resolved", "detail": {"reason": "payer_gone"},
+    }  # fmt: skip
     assert "no claims bear this payer's name" in describe(closed)
-    assert headline(closed, "resolved") == "Resolved: Alpha: claim volume is no longer compared"
+    assert headline(closed, "resolved") == "Resolved: Alpha: claim volume is no longer compared, as of May 1"
     lacking = {
         "lines_needed": 42, "about_date": "2026-05-01", "smallest_detectable": 0.19, "reason": "too_few_lines",
     }  # fmt: skip

@@ -57,7 +57,7 @@ def test_a_change_that_is_over_is_told_by_what_it_was_and_not_by_todays_chance(
         **changes["detail"],
     }  # fmt: skip
     row = {**ROW, **changes, "state": state, "severity": 0.0, "q_value": 1.0, "detail": detail}
-    assert title_of(row).replace("\N{NO-BREAK SPACE}", " ") == said
+    assert plain(title_of(row)) == f"{said}, as of May 1"
     text = describe(row)
     assert not any(word in text for word in ("sure", "chance", "$"))
     facts = dict(facts_of(row))
@@ -109,8 +109,8 @@ MIX: dict[str, Any] = {
 
 
 def test_a_mix_whose_worth_may_be_either_way_is_told_as_changed_and_not_as_worse_or_better() -> None:
-    assert (
-        plain(headline(MIX)) == "Other procedures are billed to Alpha: 24.8 % of the lines are others than before"
+    assert plain(headline(MIX)) == (
+        "Other procedures are billed to Alpha: 24.8 % of the lines are others than before, as of May 1"
     )
     text = plain(describe(MIX))
     assert text.startswith("Other procedures are billed to Alpha: 25 % of the lines are others than before")
@@ -131,7 +131,7 @@ def test_a_mix_whose_worth_is_clear_is_told_with_its_sign() -> None:
         "detail": {**ROW["detail"], "explanation": None, "effect_low": -0.15, "effect_high": -0.05},
     }  # fmt: skip
     assert plain(headline(worse)) == (
-        "Lower-valued procedures are billed to Alpha: -10.0 % in dollars a line, about $12,000 a month"
+        "Lower-valued procedures are billed to Alpha: -10.0 % in dollars a line, about $12,000 a month, as of May 1"
     )
     assert direction_text(worse) == "worsening"
 
