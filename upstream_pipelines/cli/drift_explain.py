@@ -88,14 +88,15 @@ def explain(
 
 
 def _print_sources(told: Mapping[str, Any] | None) -> None:
+    from upstream_pipelines.drift.grounds import DIMENSIONS, PARTS
     from upstream_pipelines.drift.units import part_text
 
     if told is None:
         return
     unit = told["unit"]
-    rows = [("part", name, part_text(unit, value)) for name, value in told["parts"].items()]
+    rows = [("part", PARTS[name], part_text(unit, value)) for name, value in told["parts"].items()]
     rows += [
-        (dimension.replace("_", " "), entry["name"], part_text(unit, entry["total"]))
+        (DIMENSIONS[dimension], entry["name"], part_text(unit, entry["total"]))
         for dimension, entries in told["by"].items()
         for entry in entries
     ]

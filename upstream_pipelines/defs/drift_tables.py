@@ -27,13 +27,12 @@ from upstream_pipelines.drift.explanation import (
     size_text,
     title_of,
 )
-from upstream_pipelines.drift.grounds import DIMENSIONS, money_word, sure
+from upstream_pipelines.drift.grounds import DIMENSIONS, PARTS, money_word, sure
 from upstream_pipelines.drift.shortage import unwatched_text
 from upstream_pipelines.drift.store import LooksMade
 from upstream_pipelines.drift.units import brief_figure, money_text, part_text, short_day, since_text
 
 _SHOWN_PAYERS = 12
-_PARTS = {"rate": "lines of the same kind", "mix": "another mix", "maturity": "age of the lines"}
 _ENTRIES = 5
 
 
@@ -150,7 +149,7 @@ def _sources(rows: list[dict[Any, Any]]) -> Any:
             continue
         event, unit = short_id(row["event_id"]), told["unit"]
         lines.append((event, "whole change", title_of(row), part_text(unit, told["change"])))
-        lines += [(event, "part", _PARTS[name], part_text(unit, value)) for name, value in told["parts"].items()]
+        lines += [(event, "part", PARTS[name], part_text(unit, value)) for name, value in told["parts"].items()]
         for dimension, kind in DIMENSIONS.items():
             entries = told["by"].get(dimension, [])
             lines += [

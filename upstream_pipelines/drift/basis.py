@@ -33,14 +33,17 @@ def sent_or_decided(row: Mapping[str, Any]) -> str:
 
 
 def lines_now(row: Mapping[str, Any]) -> str:
-    """How many lines the present figure is of, and of which days."""
+    """How many lines the present figure is of, and of which days. The share decided that stands beside a rate is of the lines
+    sent since then: those decided since then are others.
+    """
     first, unit = _first_day(row), "submitted" if row["signal"] in BY_SUBMISSION_ONLY else "decided"
     count = int(row["n_current"])
     if first is None:
         return f"{count:,} {unit} lines"
     if unit == "decided" and sent_or_decided(row) == "sent":
         return f"{count:,} decided lines of claims sent since {day_text(first)}"
-    return f"{count:,} lines {unit} since {day_text(first)}"
+    whenever = ", whenever they were sent" if row["signal"] in RATE_SIGNALS else ""
+    return f"{count:,} lines {unit} since {day_text(first)}{whenever}"
 
 
 def complete(row: Mapping[str, Any]) -> str | None:
@@ -59,7 +62,9 @@ def complete(row: Mapping[str, Any]) -> str | None:
 def brief_complete(row: Mapping[str, Any]) -> str | None:
     """The same for a narrow table."""
     first, share = _first_day(row), complete_text(row["signal"], row["maturity"])
-    return f"{share} of those sent since {short_day(first)}" if share and first and complete(row) else share
+    if row["signal"] not in RATE_SIGNALS:
+        return f"counted {share}" if share else None
+    return f"{share} of those sent since {short_day(first)}" if share and first else share
 
 
 def basis(row: Mapping[str, Any]) -> str:

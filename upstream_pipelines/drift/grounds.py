@@ -34,6 +34,7 @@ DIMENSIONS = {
     "denial_code": "denial code",
     "facility": "facility",
 }
+PARTS = {"rate": "lines of the same kind", "mix": "another mix", "maturity": "age of the lines"}
 
 
 def cost(row: Mapping[str, Any]) -> str | None:

@@ -385,9 +385,9 @@ def test_the_commands_tell_an_event_and_write_its_lines_for_one_account_only(
     assert told.exit_code == 0
     for part in ("Aetna denies more", "This costs about $", "North", "CO-197", "the same event and explanation"):
         assert part in told.output, part
-    on_the_page = "".join(describe(document["row"]).split())
-    assert "gross:" in on_the_page
-    assert on_the_page in "".join(told.output.split())
+    assert "gross:" in told.output
+    assert "age of the lines" in told.output
+    assert "".join(describe(document["row"]).split()) in "".join(told.output.split()), "the words of the page"
     file = tmp_path / "lines.csv"
     assert runner.invoke(app, ["drift", "lines", "acme", event, "--csv", str(file)]).exit_code == 0
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -159,6 +159,7 @@ def test_a_change_date_says_which_day_of_a_claim_it_means(signal: str, by: str, 
     ("signal", "by", "said"),
     [
         ("denial_rate", "submission", "910 decided lines of claims sent since April 3, 2026"),
+        ("denial_rate", "decision", "910 lines decided since April 3, 2026, whenever they were sent"),
         ("allowed_amount", "decision", "910 lines decided since April 3, 2026"),
         ("volume", "submission", "910 lines submitted since April 3, 2026"),
     ],

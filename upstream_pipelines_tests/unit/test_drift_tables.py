@@ -54,7 +54,7 @@ def test_a_share_of_lines_decided_says_since_which_day_they_were_sent() -> None:
     going = _row("a", state="updated", detail={"current_from": "2026-04-03"})
     mix = _row("b", signal="volume", maturity=1.0)
     cells = [_cells(_metadata(row)["events now"], 2)[4] for row in (going, mix)]
-    assert cells == ["72 % of those sent since Apr 3", "as they come"]
+    assert cells == ["72 % of those sent since Apr 3", "counted as they come"]
 
 
 def test_what_is_watched_says_what_it_waits_for_and_a_gain_is_no_cost() -> None:
