@@ -50,12 +50,11 @@ def drift_metadata(customer: Customer, made: LooksMade) -> dict[str, Any]:
     }
     if made.unwatched:
         metadata["payers not looked at"] = dg.MetadataValue.text(unwatched_text(made.unwatched))
+    metadata["events now"] = _events(shown, made.last)
     if explained:
         # As plain text: a table's cell would cut it short, and a payer's name could become markdown.
         newest = explained[0]
         metadata["newest event"] = dg.MetadataValue.text(f"{short_id(newest['event_id'])}: {describe(newest)}")
-    metadata["events now"] = _events(shown, made.last)
-    if explained:
         metadata["explanation"] = _explanations(customer.slug, explained)
         metadata["where it comes from"] = _sources(explained)
     for row in explained:

@@ -70,12 +70,12 @@ def test_a_change_of_the_data_says_so_in_the_table_and_has_no_price() -> None:
     assert cells[3] == "-"
 
 
-def test_the_newest_event_is_told_first_and_as_plain_text() -> None:
+def test_the_events_come_first_and_the_newest_of_them_as_plain_text() -> None:
     old = _row("a", state="updated")
     new = _row("b", payer="Beta [x](http://a.example)", detail={"change_date": "2026-04-02"})
     metadata = _metadata(old, new)
     names = list(metadata)
-    assert names.index("newest event") < names.index("events now")
+    assert names.index("events now") < names.index("newest event") < names.index("explanation")
     told = metadata["newest event"]
     assert isinstance(told, dg.TextMetadataValue)
     assert (told.text or "").startswith("bbbbbbbb: Beta [x](http://a.example) denies more")
