@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,8 +14,9 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from upstream_pipelines.cli.doctor import _api_login, _channels, _email, _part, _traces
+from upstream_pipelines.cli.doctor import _api_login, _channels, _daemon, _email, _part, _traces
 from upstream_pipelines.db.engine import Connection, dispose_engines
+from upstream_pipelines.defs.daemon_health import DaemonHealth
 from upstream_pipelines.demo.run import _sign_up, end_channels
 from upstream_pipelines.demo.story import demo_customers
 from upstream_pipelines.settings import Settings
@@ -98,3 +99,14 @@ def test_after_a_demonstration_nothing_waits_for_the_receivers_that_ended_with_i
     end_channels(settings, customers)
     assert _part("e-mail", lambda: _email(settings))[::2] == (True, "not configured, and no channel needs it")
     assert _part("alert channels", lambda: _channels(settings)).ok
+
+
+def test_a_daemon_heard_of_seconds_ago_is_not_said_to_run_where_the_ui_has_ended() -> None:
+    beat = DaemonHealth(datetime.now(UTC) - timedelta(seconds=38), (), ())
+    ended = _part("daemon", lambda: _daemon(beat, ui_runs=False))
+    assert ended.ok
+    assert not ended.state.startswith("runs")
+    assert ended.advice == "`upstream up` starts it."
+    running = _part("daemon", lambda: _daemon(beat, ui_runs=True))
+    assert running.state.startswith("runs, heard of 3")
+    assert running.advice == ""
