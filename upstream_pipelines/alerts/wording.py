@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from upstream_pipelines.claims.mapping import SET_BY, WRITTEN_AND_SET_BY
 from upstream_pipelines.quality.rules import RULES
 
 _REFUSED = {
@@ -29,11 +30,11 @@ _REFUSED = {
     "no_claims": ("There is no claim in it: the file is empty, or ends after its header.", "Check the export."),
     "columns_not_found": (
         "Columns that are needed were not found in it, or more than one could be meant.",
-        "Name the columns in the customer's mapping (`upstream ingest preview FILE --write-mapping mapping.yaml` writes one), or correct the export.",
+        f"Name the columns in the customer's mapping, or correct the export. {WRITTEN_AND_SET_BY}",
     ),
     "date_order_unknown": (
         "Its dates can be read as day and month or as month and day, and nothing in it says which.",
-        "Set date_order in the customer's mapping, and send it again.",
+        f"Set date_order in the customer's mapping, and send it again. {SET_BY}",
     ),
     "quoting_broken": ("A quote in it is opened and never closed.", "Correct the quoting, and send it again."),
     "not_text": (
@@ -178,7 +179,12 @@ def _refused(data: Mapping[str, Any]) -> Wording:
     rules = ", ".join(data["failed_rules"])
     return Wording(
         headline="An upload was refused: none of it was loaded",
-        sentences=(why, _asked_with(data), next_step, "Until then its claims are missing from every figure."),
+        sentences=(
+            why,
+            _asked_with(data),
+            next_step.replace("SLUG", data["slug"]),
+            "Until then its claims are missing from every figure.",
+        ),
         facts=(
             ("Upload", data["upload_id"]),
             ("Reason", data["code"]),

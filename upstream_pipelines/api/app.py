@@ -17,6 +17,7 @@ from upstream_pipelines.api import (
     customers,
     deliveries,
     drift,
+    front,
     health,
     members,
     monitoring,
@@ -62,7 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     # Routes are tried one after another, a hundred in all: batches, of which there are most, come first.
     for module in (
         webhook, auth, own_password, customers, members, audit, tokens, claims, drift, customer_uploads, alerts, deliveries, silences,
-        alert_settings, channels, configuration, product_flags, quality, reports, uploads, health, monitoring,
+        alert_settings, channels, configuration, product_flags, quality, reports, uploads, health, monitoring, front,
     ):  # fmt: skip
         app.include_router(module.router)
     problems.install(app)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from upstream_pipelines.claims.mapping import DateOrder
+from upstream_pipelines.claims.mapping import SET_BY, DateOrder
 from upstream_pipelines.claims.words import MISSING_WORDS
 from upstream_pipelines.errors import FileRefusedError
 
@@ -171,7 +171,7 @@ class DateForms:
         raise FileRefusedError(
             f"Does 03/04/2026 mean 4 March or 3 April here? {self._open_rows} of {self._rows} rows can be read "
             f"either way, and {why}. Answer in the customer's mapping: `date_order: MDY` for 4 March, "
-            "`date_order: DMY` for 3 April; then send it again.",
+            f"`date_order: DMY` for 3 April; then send it again. {SET_BY}",
             code="date_order_unknown",
         )
 

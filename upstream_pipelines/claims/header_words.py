@@ -49,6 +49,12 @@ _FURTHER = """
     taxonomy tcn team tertiary text third through tier time timely timestamp tin to total totals tracking trace transaction type
     ub unapplied unbilled uniq unique unit units unpaid update updated upload user value vendor version visit void with withhold
     work worked write writeoff written year ytd zip zone cntrctr fac num prcsg finl actn obslt sgntr prfnl bene utn
+    accident ageing aging allow allowance answer answered apc appointment archived assignee bucket cause cheque clinician co
+    deleted deposit diff difference division doctor drg drug email ethnicity explanation ext extract fiscal hipps import
+    justification language legacy load marital memo off offset onset overpaid overpayment overturned performed phase physician
+    position precert preventable progress pt recoup recoupment recovered refund refunded rendered replied reply req resolution
+    resolved room scheme scrubbed settlement sum supply surgeon takeback therapist therapy ticket touched trans treatment txn
+    underpaid underpayment upheld urgent uuid variance verdict week why
 """
 _NAMES = [name for field in FIELDS.values() for name in (field.name, *field.synonyms, *field.weak_synonyms)]
 _WORDS = {
@@ -67,7 +73,7 @@ def tidy_header(header: str) -> str:
 
 
 # Words of columns that are persons' names too: a header of nothing else is somebody.
-_NAMES_TOO = frozenset({"bill", "case", "gross", "mac", "max", "min", "page", "post", "price"})
+_NAMES_TOO = frozenset({"bill", "case", "co", "gross", "mac", "max", "min", "page", "post", "price", "room"})
 
 
 def looks_like_column_name(header: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 from upstream_pipelines.claims.fields import FIELDS, header_key, required_fields
 from upstream_pipelines.claims.header_words import looks_like_column_name, shown_header, shown_headers, tidy_header
-from upstream_pipelines.claims.mapping import ClaimMapping
+from upstream_pipelines.claims.mapping import SET_BY, WRITTEN_AND_SET_BY, ClaimMapping
 from upstream_pipelines.errors import FileRefusedError
 
 #: Shown in a refusal: enough to see what the file is, not a page of names.
@@ -90,7 +90,7 @@ def require_fields(
         raise FileRefusedError(
             f"No column found for {', '.join(missing)}; the file has {len(headers)} columns"
             + (f", and the mapping names others ({', '.join(wished)}). " if wished else ". ")
-            + f"Give their numbers under columns in the customer's mapping, such as `{missing[0]}: 3`{no_code}",
+            + f"Give their numbers under columns in the customer's mapping, such as `{missing[0]}: 3`{no_code} {WRITTEN_AND_SET_BY}",
             code="columns_not_found",
         )
     if batch:
@@ -101,16 +101,16 @@ def require_fields(
         advice = _NAME_THEM
     else:
         found = (
-            f"No column found for {', '.join(missing)}; the first row, of {len(headers)} cells, does not look like a "
+            ("" if match.positions else "No header row was recognised. ")
+            + f"No column found for {', '.join(missing)}; the first row, of {len(headers)} cells, does not look like a "
             "header row. "
         )
         advice = _NO_HEADER
     raise FileRefusedError(
-        ("" if batch or match.positions else "No header row was recognised. ")
-        + found
+        found
         + (f"The mapping names headers that are not there ({', '.join(wished)}). " if wished else "")
         + advice.format(field=missing[0])
-        + no_code,
+        + f"{no_code} {SET_BY if batch else WRITTEN_AND_SET_BY}",
         code="columns_not_found",
     )
 
@@ -122,7 +122,8 @@ def _ambiguous(match: HeaderMatch, headers: Sequence[str], *, batch: bool) -> st
     return f"More than one {'name' if batch else 'header'} could be a field ({choices}). Remove or rename " + (
         "one of those that are the same."
         if alike
-        else "the extra ones, or name the right one under columns in the customer's mapping."
+        else "the extra ones, or name the right one under columns in the customer's mapping. "
+        + (SET_BY if batch else WRITTEN_AND_SET_BY)
     )
 
 

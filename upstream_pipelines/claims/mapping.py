@@ -19,6 +19,13 @@ from upstream_pipelines.visible import visible
 DateOrder = Literal["MDY", "DMY", "YMD"]
 Encoding = Literal["utf-8", "utf-16", "windows-1252", "iso-8859-1"]
 Outcome = Literal["PAID", "DENIED", "PENDING", "OTHER"]
+#: Last sentence of a refusal that a mapping mends: no member of the customer can set one, and who can is to be told how.
+SET_BY = "The platform's operator sets the mapping: `upstream customers configure SLUG --file FILE`."
+#: The same where a preview of the file writes what is to be corrected.
+WRITTEN_AND_SET_BY = (
+    "The platform's operator sets the mapping: `upstream ingest preview FILE --write-mapping mapping.yaml` writes one to correct, "
+    "`upstream customers configure SLUG --file mapping.yaml` sets it."
+)
 _Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 

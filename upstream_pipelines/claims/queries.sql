@@ -258,7 +258,8 @@ UPDATE uploads
        error_code = CASE WHEN %(lines)s = 0 AND rejected > 0 THEN 'all_rows_rejected' END,
        error_message = CASE WHEN %(lines)s = 0 AND rejected > 0
            THEN 'Every row was rejected. The rejected rows name field and rule; correct the file, or the '
-                'customer''s configuration if columns were taken for others, and send it again.' END,
+                'customer''s configuration if columns were taken for others (the platform''s operator does it: `upstream '
+                'customers configure SLUG --file FILE`), and send it again.' END,
        finished_at = clock_timestamp(),
        seconds = extract(epoch FROM clock_timestamp() - started_at)
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s

@@ -269,6 +269,12 @@ def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
             "The Dagster UI shows them under Deployment, Daemons.",
         )
     silent = datetime.now(UTC) - health.last_beat
+    if not ui_runs:
+        # The demonstration and a stopped `upstream up` leave a beat that is seconds old, and nothing that reads files.
+        return (
+            f"last heard of {_span(silent)} ago, and the UI is not running: it may just have ended",
+            "`upstream up` starts it.",
+        )
     if silent > _BEAT_SURE:
         return f"last heard of {_span(silent)} ago: busy, or just ended", ""
     return f"runs, heard of {_span(silent)} ago", ""

@@ -28,6 +28,13 @@ from upstream_pipelines.errors import ConfigurationError, FileRefusedError
 app = typer.Typer(help="What a file is, before it is loaded.", no_args_is_help=True)
 
 
+_HIDDEN = "(not shown)"
+_WHY_HIDDEN = (
+    "A header is shown where it is made of words that head columns of claims files; any other may be a patient's name, or a claim "
+    "where the file has no header row. Look at that column in the file; a mapping may name it as the file does."
+)
+
+
 @app.command("preview")
 def preview(
     file: Annotated[Path, typer.Argument(help="A CSV file, or an X12 835 remittance; packed or not.")],
@@ -109,8 +116,13 @@ def _print(told: Any) -> None:
         print_table(
             "Columns",
             ("column", "header", "field"),
-            ((column.place, column.header, column.field or "not used") for column in told.columns),
+            (
+                (column.place, column.header if column.shown else _HIDDEN, column.field or "not used")
+                for column in told.columns
+            ),
         )
+        if not all(column.shown for column in told.columns):
+            out.print(_WHY_HIDDEN)
     if told.missing:
         out.print(f"Required fields without a column: {', '.join(told.missing)}")
     if told.rows:

@@ -36,7 +36,7 @@ def _stage(context: dg.AssetExecutionContext, platform: Platform, source: Source
         "ready for merge": len(staged.ready),
         "same bytes again": staged.duplicates,
         "refused": staged.failed,
-        "dagster/row_count": sum(upload["rows"] for upload in uploads),
+        "dagster/row_count": sum(upload["rows"] or 0 for upload in uploads),
         "rejected rows": sum(upload["rejected"] for upload in uploads),
         "uploads of this run": uploads_table(uploads),
         "rejected": markdown_table(

@@ -1,6 +1,6 @@
 """The demonstration's receivers on loopback: an SMTP server, a Slack-shaped one, a webhook receiver.
 
-Real sockets that the real senders talk to. Not here: what is expected to arrive.
+Real sockets that the real senders talk to. Not here: what is expected to arrive, the files that are made of it (messages.py).
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+
+from upstream_pipelines.demo.messages import Kind, MessageFolder
 
 
 @dataclass
@@ -43,17 +45,29 @@ class Receivers:
 
 
 class _Mailbox:
-    def __init__(self, received: Received) -> None:
-        self._received = received
+    def __init__(self, received: Received, folder: MessageFolder | None) -> None:
+        self._received, self._folder = received, folder
 
     async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:  # noqa: N802 - aiosmtpd's name
-        self._received.mails.append(message_from_bytes(envelope.content, policy=default))
+        mail = message_from_bytes(envelope.content, policy=default)
+        if self._folder is not None:
+            self._folder.keep("email", customer_of(mail), envelope.content)
+        self._received.mails.append(mail)
         return "250 accepted"
 
 
+def customer_of(mail: Message) -> str:
+    """The slug of the customer to whom a mail went: the demonstration's recipients are at SLUG.example."""
+    return str(mail["To"]).rpartition("@")[2].removesuffix(".example")
+
+
 @contextmanager
-def running_receivers(certificate: ssl.SSLContext | None = None) -> Iterator[Receivers]:
-    """Run all three until the block ends; with a certificate the mail server insists on STARTTLS."""
+def running_receivers(
+    certificate: ssl.SSLContext | None = None, folder: MessageFolder | None = None
+) -> Iterator[Receivers]:
+    """Run all three until the block ends; with a certificate the mail server insists on STARTTLS, with a folder each message
+    is kept in it before it is answered.
+    """
     received = Received()
 
     class Handler(BaseHTTPRequestHandler):
@@ -61,6 +75,7 @@ def running_receivers(certificate: ssl.SSLContext | None = None) -> Iterator[Rec
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             customer = self.path.rsplit("/", 1)[-1]
             if self.path.startswith("/slack/"):
+                self._keep("slack", customer, body)
                 received.slack.append({"customer": customer, **json.loads(body)})
                 self._answer(200, b"ok")
                 return
@@ -72,8 +87,13 @@ def running_receivers(certificate: ssl.SSLContext | None = None) -> Iterator[Rec
                 received.refused += 1
                 self._answer(401, b"signature refused")
                 return
+            self._keep("webhook", customer, body)
             received.webhooks.append({"customer": customer, **json.loads(body)})
             self._answer(204, b"")
+
+        def _keep(self, kind: Kind, customer: str, body: bytes) -> None:
+            if folder is not None:
+                folder.keep(kind, customer, body)
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -87,7 +107,7 @@ def running_receivers(certificate: ssl.SSLContext | None = None) -> Iterator[Rec
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=http.serve_forever, daemon=True).start()
     smtp = Controller(
-        _Mailbox(received),
+        _Mailbox(received, folder),
         hostname="127.0.0.1",
         port=_free_port(),
         tls_context=certificate,

@@ -1,6 +1,6 @@
 """Runs the demonstration on the real platform and says whether the whole path happened.
 
-Not here: the customers (story.py), the receivers (receivers.py), the claims (generator.py).
+Not here: the customers (story.py), the receivers (receivers.py) and what they leave (messages.py), the claims (generator.py).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -19,6 +19,8 @@ from dagster_graphql import DagsterGraphQLClient
 from rich.text import Text
 from upath import UPath
 
+from upstream_pipelines.alerts.channel_changes import disable_channel
+from upstream_pipelines.alerts.overview import channel_states
 from upstream_pipelines.cli.output import err, out, print_table
 from upstream_pipelines.cli.supervisor import Platform, running_platform, sole_copy
 from upstream_pipelines.customers.configuration import parse_configuration
@@ -26,7 +28,8 @@ from upstream_pipelines.customers.store import configure_customer, create_custom
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.demo.receivers import Receivers, running_receivers
+from upstream_pipelines.demo.messages import MessageFolder
+from upstream_pipelines.demo.receivers import Receivers, customer_of, running_receivers
 from upstream_pipelines.demo.story import LOOK_DAYS, DemoCustomer, batch, demo_customers, write_files
 from upstream_pipelines.errors import UpstreamError
 from upstream_pipelines.ingest.landing import customer_folder
@@ -53,6 +56,7 @@ class _Demo:
     settings: Settings
     platform: Platform
     receivers: Receivers
+    messages: MessageFolder
     customers: list[DemoCustomer]
     tokens: dict[str, str]
     today: date
@@ -63,7 +67,8 @@ def run_demo(settings: Settings) -> bool:
     started = time.monotonic()
     today = datetime.now(UTC).date()
     customers = demo_customers(today)
-    with running_receivers() as receivers:
+    messages = MessageFolder(settings.home / "demo-messages")
+    with running_receivers(folder=messages) as receivers:
         # The receivers are on loopback, which senders refuse unless told; the platform's processes inherit it.
         os.environ |= {
             "UPSTREAM_SMTP_HOST": "127.0.0.1",
@@ -75,16 +80,18 @@ def run_demo(settings: Settings) -> bool:
         }
         settings = read_settings()
         with sole_copy(settings):
+            messages.begin()
             _say("database", "starting and migrating")
             migrate(settings)
             # Before the sensors run: what an earlier demonstration left must not be taken up.
             tokens = _sign_up(settings, customers, receivers)
             with running_platform(settings, lambda text: _say("platform", text)) as platform:
-                demo = _Demo(settings, platform, receivers, customers, tokens, today)
+                demo = _Demo(settings, platform, receivers, messages, customers, tokens, today)
                 _send(demo)
                 _await_uploads(demo)
                 _sweep(demo)
                 _await_deliveries(demo)
+            end_channels(settings, customers)
         return _summarise(demo, time.monotonic() - started)
 
 
@@ -239,6 +246,18 @@ def _await_deliveries(demo: _Demo) -> None:
     )
 
 
+def end_channels(settings: Settings, customers: Sequence[DemoCustomer]) -> None:
+    """Switch the customers' channels off: their receivers end here. Left on, each later alert would fail, and `upstream doctor`
+    would ask for a mail server that nobody misses.
+    """
+    with connect(settings, "upstream_pipeline") as conn:
+        for customer in customers:
+            customer_id = get_customer(conn, customer.slug).customer_id
+            for channel in channel_states(conn, customer_id, datetime.now(UTC)):
+                disable_channel(conn, customer_id, channel.channel_id)
+    _say("channels", "switched off, as their receivers end with the demonstration")
+
+
 def _await(demo: _Demo, what: str, done: Callable[[], bool]) -> None:
     begun = time.monotonic()
     end = begun + _STEP_SECONDS
@@ -276,7 +295,7 @@ def _summarise(demo: _Demo, seconds: float) -> bool:
     uploads, opened, deliveries = _finished(demo), _opened(demo), _deliveries(demo)
     got = demo.receivers.received
     received = {
-        "email": Counter(str(mail["To"]).split("@")[1].removesuffix(".example") for mail in got.mails),
+        "email": Counter(customer_of(mail) for mail in got.mails),
         "slack": Counter(message["customer"] for message in got.slack),
         "webhook": Counter(message["customer"] for message in got.webhooks),
     }
@@ -323,5 +342,6 @@ def _summarise(demo: _Demo, seconds: float) -> bool:
         ),
         rows,
     )
+    out.print(f"To read what was sent, as its receivers got it: {demo.messages.path}", soft_wrap=True)
     out.print(f"To look around: make up, then the Dagster UI at {demo.settings.ui_url}")
     return fine

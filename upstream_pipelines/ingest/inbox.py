@@ -62,7 +62,7 @@ class Rejection:
 @dataclass(frozen=True)
 class UploadStatus:
     """One upload as its customer sees it: counts are lines, `seconds` the time of loading, `rejections` by rule and field,
-    the most frequent first.
+    the most frequent first. `rows` is None where they were not counted: it waits, or was refused before all of it was read.
     """
 
     upload_id: UUID
@@ -71,7 +71,7 @@ class UploadStatus:
     byte_count: int
     status: str
     duplicate_of: UUID | None
-    rows: int
+    rows: int | None
     accepted: int
     rejected: int
     duplicates: int

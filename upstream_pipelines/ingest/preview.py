@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import yaml
 
 from upstream_pipelines.claims.fields import FIELDS, required_fields
-from upstream_pipelines.claims.header_words import shown_header, tidy_header
+from upstream_pipelines.claims.header_words import looks_like_column_name, shown_header, tidy_header
 from upstream_pipelines.claims.headers import is_header_row, missing_fields
 from upstream_pipelines.claims.judge import Judge, JudgedBlock
 from upstream_pipelines.claims.mapping import ClaimMapping
@@ -28,11 +28,14 @@ from upstream_pipelines.quality.rules import RULES
 
 @dataclass(frozen=True)
 class ColumnUse:
-    """A column of the file: its place from 1, its header as far as it may be shown, the field it was taken for."""
+    """A column of the file: its place from 1, its header as far as it may be shown, the field it was taken for. `shown`: whether
+    that is the header as the file writes it, and not the column's place, for it may be a person's name.
+    """
 
     place: int
     header: str
     field: str | None
+    shown: bool
 
 
 @dataclass(frozen=True)
@@ -96,12 +99,10 @@ def preview(
 def _tell_columns(told: Preview, opened: OpenedText, mapping: ClaimMapping) -> None:
     told.detected = opened.facts
     fields = {place: name for name, place in opened.header.match.positions.items()}
-    told.columns = [
-        ColumnUse(
-            place + 1, tidy_header(header) if place in fields else shown_header(header, place), fields.get(place)
-        )
-        for place, header in enumerate(opened.header.cells)
-    ]
+    for place, header in enumerate(opened.header.cells):
+        shown = place in fields or looks_like_column_name(header)
+        name = tidy_header(header) if shown else shown_header(header, place)
+        told.columns.append(ColumnUse(place + 1, name, fields.get(place), shown))
     told.missing = missing_fields(opened.header.match, mapping)
 
 
@@ -173,7 +174,11 @@ def _columns(told: Preview, opened: OpenedText, mapping: ClaimMapping) -> list[s
             "no_header: true" if mapping.no_header else "# no_header: true",
         ]
     else:
-        unused = [f"{column.place} ({column.header})" for column in told.columns if column.field is None]
+        unused = [
+            f"{column.place} ({column.header if column.shown else 'header not shown'})"
+            for column in told.columns
+            if column.field is None
+        ]
         lines = ["", f"# Columns that are not used: {', '.join(unused) or 'none'}."]
     if mapping.no_cpt:
         lines.append("no_cpt: true")

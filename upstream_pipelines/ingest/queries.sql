@@ -132,8 +132,10 @@ UPDATE uploads SET location = %(location)s
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
 -- name: select_upload
--- One upload with its counts (primary key).
-SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicates, updated, warnings, seconds,
+-- One upload with its counts (primary key). Its rows where they were counted: of one that waits, or was refused before all of it
+-- was read, nobody knows how many it has.
+SELECT upload_id, source, file_name, status,
+       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, updated, warnings, seconds,
        duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
   FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
@@ -142,14 +144,16 @@ SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicate
 SELECT location FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
 -- name: select_newest_uploads
--- A customer's newest uploads, for people; served by uploads_arrivals.
-SELECT upload_id, source, status, rows, accepted, rejected, duplicates, duplicate_of, error_code, received_at
+-- A customer's newest uploads, for people, rows where they were counted; served by uploads_arrivals.
+SELECT upload_id, source, status,
+       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, duplicate_of, error_code, received_at
   FROM uploads WHERE customer_id = %(customer_id)s
  ORDER BY received_at DESC, upload_id LIMIT %(limit)s;
 
 -- name: select_uploads_page
--- A page of a customer's uploads, the newest first, from a mark on; served by uploads_arrivals.
-SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, accepted, rejected, duplicates, updated,
+-- A page of a customer's uploads, the newest first, from a mark on, rows where they were counted; served by uploads_arrivals.
+SELECT upload_id, source, file_name, byte_count, status, duplicate_of,
+       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, updated,
        warnings, seconds, error_code, received_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s
@@ -175,8 +179,9 @@ SELECT source_row_number AS row_number, field, rule, reason
 SELECT upload_id FROM uploads WHERE customer_id = %(customer_id)s AND upload_id::text LIKE %(begins)s LIMIT 2;
 
 -- name: select_uploads_of_run
--- What a run dealt with, oldest first, for metadata (uploads_same_bytes serves the customer).
-SELECT upload_id, source, file_name, status, rows, accepted, rejected, duplicates, updated, warnings, seconds,
+-- What a run dealt with, oldest first, rows where they were counted, for metadata (uploads_same_bytes serves the customer).
+SELECT upload_id, source, file_name, status,
+       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, updated, warnings, seconds,
        duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s AND run_id = %(run_id)s AND source = ANY(%(sources)s)
@@ -208,8 +213,9 @@ SELECT customer_id, %(upload_id)s, %(source)s, %(file_name)s, %(location)s, %(sh
   FROM customers WHERE customer_id = %(customer_id)s AND 'csv_upload' <> ALL (products_off);
 
 -- name: upload_status
--- One upload as its customer sees it. Served by the primary key of uploads.
-SELECT upload_id, source, file_name, byte_count, status, duplicate_of, rows, accepted, rejected, duplicates,
+-- One upload as its customer sees it, rows where they were counted. Served by the primary key of uploads.
+SELECT upload_id, source, file_name, byte_count, status, duplicate_of,
+       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates,
        updated, warnings, seconds, error_code, error_message, request_id, received_at, started_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;

@@ -8,7 +8,7 @@ from __future__ import annotations
 import codecs
 import io
 
-from upstream_pipelines.claims.mapping import Encoding
+from upstream_pipelines.claims.mapping import SET_BY, Encoding
 from upstream_pipelines.errors import FileRefusedError
 from upstream_pipelines.ingest.unpack import ByteSource
 
@@ -112,7 +112,7 @@ class Utf8Stream(io.RawIOBase):
             except UnicodeDecodeError:
                 raise FileRefusedError(
                     f"The file is not {self.encoding} text throughout. Export it as UTF-8, or correct encoding in "
-                    "the customer's mapping.",
+                    f"the customer's mapping. {SET_BY}",
                     code="not_text",
                 ) from None
         data = self._held + data

@@ -36,7 +36,9 @@ class UploadFilter:
 
 @dataclass(frozen=True)
 class UploadSummary:
-    """An upload in a list: counts are lines, `seconds` the time of loading, instants in UTC."""
+    """An upload in a list: counts are lines, `seconds` the time of loading, instants in UTC. `rows` is None where they were not
+    counted: it waits, or was refused before all of it was read.
+    """
 
     upload_id: UUID
     source: UploadSource
@@ -44,7 +46,7 @@ class UploadSummary:
     byte_count: int
     status: UploadState
     duplicate_of: UUID | None
-    rows: int
+    rows: int | None
     accepted: int
     rejected: int
     duplicates: int

@@ -310,8 +310,9 @@ def _upload_row(one: UploadPart) -> tuple[str, ...]:
     state = _STATES.get(one.status, one.status)
     return (
         f"{one.received_at:%Y-%m-%d %H:%M}", SOURCE_NAMES.get(one.source, one.source),
-        f"{state} ({one.error_code})" if one.error_code else state, one.upload_id[:8], f"{one.rows:,}",
-        f"{one.accepted:,}", f"{one.rejected:,}", f"{one.duplicates:,}", _score(one.score),
+        f"{state} ({one.error_code})" if one.error_code else state, one.upload_id[:8],
+        f"{one.rows:,}" if one.rows is not None else _NONE, f"{one.accepted:,}", f"{one.rejected:,}",
+        f"{one.duplicates:,}", _score(one.score),
     )  # fmt: skip
 
 

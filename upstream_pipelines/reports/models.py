@@ -165,13 +165,15 @@ class MonthPart:
 
 @dataclass(frozen=True)
 class UploadPart:
-    """An upload that came in the period; without its file's name, which may be a patient's. `score`: 0..100, None unjudged."""
+    """An upload that came in the period; without its file's name, which may be a patient's. `score`: 0..100, None unjudged; `rows`:
+    None where they were not counted, as of one that was refused before all of it was read.
+    """
 
     upload_id: str
     received_at: datetime
     source: str
     status: str
-    rows: int
+    rows: int | None
     accepted: int
     rejected: int
     duplicates: int

@@ -173,6 +173,13 @@ def test_the_openapi_document_describes_what_is_there(anonymous: httpx.Client) -
         assert anonymous.get(path).status_code == 200
 
 
+def test_the_bare_address_leads_to_the_page_of_the_api(anonymous: httpx.Client) -> None:
+    answer = anonymous.get("/")
+    assert (answer.status_code, answer.headers["Location"]) == (307, "/api/v1/docs")
+    assert anonymous.get("/", follow_redirects=True).status_code == 200
+    assert "/" not in anonymous.get("/api/v1/openapi.json").json()["paths"]
+
+
 def test_health_tells_whether_requests_can_be_served(
     anonymous: httpx.Client, settings: Settings, serve: Callable[[Settings], str]
 ) -> None:

@@ -176,6 +176,12 @@ def test_a_sender_with_an_ended_token_is_told_to_stop_and_does_not_close_the_doo
     assert acme.post("/api/v1/ingest/webhook/", content=BATCH, headers=JSON).status_code == 202
 
 
+def test_the_bare_address_is_counted_for_the_senders_address(anonymous: httpx.Client) -> None:
+    assert [anonymous.get("/").status_code for _ in range(5)] == [307] * 4 + [429]
+    elsewhere = {"X-Forwarded-For": "198.51.100.7"}
+    assert anonymous.get("/", headers=elsewhere).status_code == 307
+
+
 def test_health_is_not_counted(anonymous: httpx.Client) -> None:
     assert "RateLimit-Limit" not in anonymous.get("/health").headers
 

@@ -1,9 +1,12 @@
-"""What `upstream doctor` says of the API's login and of the collector of traces."""
+"""What `upstream doctor` says of the API's login, of the collector of traces, and of what a demonstration leaves."""
 
 from __future__ import annotations
 
 import secrets
 import sys
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,8 +14,11 @@ from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from upstream_pipelines.cli.doctor import _api_login, _part, _traces
-from upstream_pipelines.db.engine import dispose_engines
+from upstream_pipelines.cli.doctor import _api_login, _channels, _daemon, _email, _part, _traces
+from upstream_pipelines.db.engine import Connection, dispose_engines
+from upstream_pipelines.defs.daemon_health import DaemonHealth
+from upstream_pipelines.demo.run import _sign_up, end_channels
+from upstream_pipelines.demo.story import demo_customers
 from upstream_pipelines.settings import Settings
 from upstream_pipelines_tests.unit.otlp_collector import collecting
 
@@ -76,3 +82,31 @@ def test_a_collector_that_answers_is_well_one_that_does_not_and_an_extra_that_is
     missing = _part("traces", lambda: _traces(set_up))
     assert not missing.ok
     assert "pip install 'upstream-pipelines[telemetry]'" in missing.advice
+
+
+def test_after_a_demonstration_nothing_waits_for_the_receivers_that_ended_with_it(
+    settings: Settings, pipeline: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The three customers' channels were on, and the first thing that a newcomer asked was answered with not ok."""
+    monkeypatch.setenv("UPSTREAM_WEBHOOK_ALLOW_LOOPBACK", "true")
+    customers = demo_customers(date(2026, 6, 1))
+    receivers: Any = SimpleNamespace(http_port=1, received=SimpleNamespace(secrets={}))
+    _sign_up(settings, customers, receivers)
+    waiting = _part("e-mail", lambda: _email(settings))
+    assert (waiting.ok, waiting.state) == (False, "3 e-mail channels wait for a mail server"), (
+        "of a customer that is no demonstration"
+    )
+    end_channels(settings, customers)
+    assert _part("e-mail", lambda: _email(settings))[::2] == (True, "not configured, and no channel needs it")
+    assert _part("alert channels", lambda: _channels(settings)).ok
+
+
+def test_a_daemon_heard_of_seconds_ago_is_not_said_to_run_where_the_ui_has_ended() -> None:
+    beat = DaemonHealth(datetime.now(UTC) - timedelta(seconds=38), (), ())
+    ended = _part("daemon", lambda: _daemon(beat, ui_runs=False))
+    assert ended.ok
+    assert not ended.state.startswith("runs")
+    assert ended.advice == "`upstream up` starts it."
+    running = _part("daemon", lambda: _daemon(beat, ui_runs=True))
+    assert running.state.startswith("runs, heard of 3")
+    assert running.advice == ""

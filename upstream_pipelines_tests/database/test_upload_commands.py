@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from typer.testing import CliRunner
@@ -12,10 +15,16 @@ from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.defs.tables import uploads_table
 from upstream_pipelines.errors import ConflictError, NotFoundError, UpstreamError
+from upstream_pipelines.ingest.inbox import upload_status
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
-from upstream_pipelines.ingest.uploads import send_file
+from upstream_pipelines.ingest.upload_pages import UploadFilter, uploads_page
+from upstream_pipelines.ingest.uploads import send_file, uploads_of_run
+from upstream_pipelines.operations.trace import trace
+from upstream_pipelines.reports.content import read_content
+from upstream_pipelines.reports.models import Period
 from upstream_pipelines.settings import Settings
 
 HEADER = "claim_id,line_number,payer,cpt,submitted_date,decided_date,outcome"
@@ -66,6 +75,30 @@ def test_people_find_what_came_and_why_rows_or_a_whole_file_were_refused(
     assert json.loads(_said(refused[:8], "--json"))["error"]
     assert "canary" not in _said() + _said(partly, "--json"), "a customer may name a file after a patient"
     assert _said(partly).rstrip().endswith("jane-canary.csv"), "who asks for one upload is told where its file is"
+
+
+def test_rows_that_were_not_counted_are_none_and_not_zero(
+    pipeline: Connection, settings: Settings, customer: Customer, tmp_path: Path
+) -> None:
+    """A file of two rows was told as one of none, wherever it was looked up."""
+    unread = _send(pipeline, settings, customer, tmp_path / "other.csv", "a,b", "1,2", "3,4")
+    bad = "B,1,,99213,2026-01-05,2026-02-01,PAID"
+    none_good = _send(pipeline, settings, customer, tmp_path / "bad.csv", HEADER, bad, bad.replace("B", "C"))
+    assert {one["upload_id"]: (one["status"], one["rows"]) for one in json.loads(_said("--json"))} == {
+        unread: ("failed", None), none_good: ("failed", 2),
+    }  # fmt: skip
+    assert json.loads(_said(unread, "--json"))["rows"] is None
+    assert re.search(r"rows +│ - ", _said(unread))
+    assert upload_status(pipeline, customer.customer_id, UUID(unread)).rows is None
+    page, _ = uploads_page(pipeline, customer.customer_id, UploadFilter(), limit=10)
+    assert {str(one.upload_id): one.rows for one in page} == {unread: None, none_good: 2}
+    now = datetime.now(UTC)
+    report = read_content(pipeline, customer, Period(now.date(), now.date() + timedelta(days=1)), now)
+    assert {one.upload_id: one.rows for one in report.uploads} == {unread: None, none_good: 2}
+    assert trace(pipeline, unread).uploads[0]["rows"] is None
+    ran = uploads_of_run(pipeline, customer.customer_id, "r", ["csv"])
+    assert {str(one["upload_id"]): one["rows"] for one in ran} == {unread: None, none_good: 2}
+    assert f"| {unread[:8]} | csv | failed | - |" in (uploads_table(ran).md_str or "")
 
 
 def test_an_upload_is_named_by_the_beginning_of_its_id_where_that_is_one(

@@ -15,6 +15,7 @@ from upstream_pipelines.customers.roles import Action, Role, allowed
 from upstream_pipelines.settings import Settings
 
 PUBLIC = {
+    "/": "leads to the page of the API and asks nothing",
     "/health": "asked by load balancers; tells nothing but whether requests are served",
     "/health/live": "the same",
     "/health/ready": "the same",
@@ -36,6 +37,7 @@ OPERATORS = {("POST", "/api/v1/customers"), ("PUT", "/api/v1/customers/{slug}/pr
 # for owners and admins, who alone may "manage"; mappings, feedback, files and reports are "work", for analysts too; leaving a customer
 # is for whoever may read. "... or operator" takes the operator's token beside those of members. "person" and "token" are of no role; "*" is a mount, which has no methods.
 RIGHTS = {
+    ("GET", "/"): "public",
     ("POST", "/api/v1/auth/login"): "public",
     ("POST", "/api/v1/auth/logout"): "person",
     ("POST", "/api/v1/auth/password"): "public",

@@ -181,6 +181,9 @@ def test_missing_fields_are_refused_by_name_and_no_value_is_shown() -> None:
     message = str(refused.value)
     assert "No claim has submitted_date" in message
     assert "Send the claims with these names" in message
+    assert message.endswith(
+        "The platform's operator sets the mapping: `upstream customers configure SLUG --file FILE`."
+    )
     assert "header" not in message
     assert "CANARY" not in message
 

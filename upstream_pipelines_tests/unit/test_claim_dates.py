@@ -130,7 +130,13 @@ def test_a_day_that_stands_for_none_tells_nothing_of_the_order() -> None:
 def test_dates_that_nothing_tells_apart_are_asked_about_with_both_answers() -> None:
     with pytest.raises(FileRefusedError) as asked:
         _forms(["03/04/2026", "2026-01-05", "05/06/2026"]).require_order()
-    for words in ("4 March or 3 April here?", "2 of 3 rows", "date_order: MDY", "date_order: DMY"):
+    for words in (
+        "4 March or 3 April here?",
+        "2 of 3 rows",
+        "date_order: MDY",
+        "date_order: DMY",
+        "`upstream customers configure SLUG",
+    ):
         assert words in str(asked.value)
     with pytest.raises(FileRefusedError, match="some dates have the day first"):
         _forms(["13/04/2026", "04/13/2026", "05/06/2026", "05/07/2026", "05/08/2026"]).require_order()

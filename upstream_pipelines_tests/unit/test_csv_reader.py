@@ -219,6 +219,7 @@ def test_utf_8_passes_unchanged_wherever_a_chunk_ends(text: str, step: int) -> N
 def test_an_encoding_that_is_given_and_wrong_is_refused_with_its_name() -> None:
     message = _refusal(HEADER.encode() + b"\nC1,Sant\xe9,99213,2026-01-05,2026-02-01,paid,1\n", encoding="utf-8")
     assert "not utf-8" in message
+    assert "`upstream customers configure SLUG --file FILE`" in message
     assert "encoding" in message
 
 
@@ -284,16 +285,34 @@ def test_a_mapped_header_that_is_not_there_is_told() -> None:
         (b'{"claims": []}', ["JSON", "webhook"]),
         (b"<html><table>", ["HTML", "CSV"]),
         (b"claim_id,payer\x00\x01\x02,outcome\n", ["binary", "CSV"]),
-        (b"payer,cpt,outcome\nAetna,99213,paid\n", ["submitted_date", "'payer', 'cpt', 'outcome'", "mapping"]),
+        (
+            b"payer,cpt,outcome\nAetna,99213,paid\n",
+            [
+                "submitted_date",
+                "'payer', 'cpt', 'outcome'",
+                "operator sets the mapping",
+                "`upstream ingest preview FILE --write-mapping mapping.yaml`",
+                "`upstream customers configure SLUG --file mapping.yaml`",
+            ],
+        ),
         (
             b"payer,cpt,submitted_date,claim status,Claim_Status\na,b,c,d,e",
             ["outcome", "'claim status'", "rename one of those that are the same"],
         ),
         (
             b"payer,cpt,submitted_date,claim status,status\na,b,c,d,e",
-            ["outcome", "'claim status'", "under columns"],
+            [
+                "outcome",
+                "'claim status'",
+                "under columns",
+                "`upstream customers configure SLUG --file mapping.yaml`",
+            ],
         ),
         (b"payer,submitted_date,outcome\na,2026-01-05,paid\n", ["cpt", "no_cpt"]),
+        (
+            b"day,room,doctor\n2026-01-05,2,CANARY\n",
+            ["No column found for payer", "the headers read are 'day', 'room', 'doctor'. Export"],
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_and_told_what_to_do(content: bytes, says: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import re
 import subprocess
 import sys
 from datetime import date
@@ -60,7 +61,8 @@ def test_a_preview_tells_what_was_detected_how_columns_map_and_the_first_problem
     assert [column["field"] for column in told["columns"]] == [
         "claim_id", "payer", "cpt", "submitted_date", "decided_date", "outcome", None,
     ]  # fmt: skip
-    assert told["columns"][6]["header"] == "column 7"
+    assert (told["columns"][6]["header"], told["columns"][6]["shown"]) == ("column 7", False)
+    assert all(column["shown"] for column in told["columns"][:6])
     assert (told["rows"], told["accepted"], told["rejected"], told["refusal"]) == (5, 2, 3, None)
     assert [(problem["row"], problem["field"], problem["rule"]) for problem in told["problems"]] == [
         (2, "decided_date", "decided_date_present"), (3, "cpt", "cpt_form"), (3, "outcome", "outcome_known"),
@@ -74,6 +76,33 @@ def test_a_preview_shows_no_cell_and_no_header_that_may_be_a_person(file: Path, 
     for text in (shown.output, json.dumps(_json(str(file))), (tmp_path / "mapping.yaml").read_text()):
         assert "CANARY" not in text
         assert "Zyzzyva" not in text
+
+
+def test_a_preview_shows_the_headers_as_the_file_writes_them_and_says_why_one_is_not_shown(tmp_path: Path) -> None:
+    """Those that no field was found for are the ones to be named in the mapping."""
+    path = tmp_path / "claims.csv"
+    path.write_text("Ref,Carrier Name,Proc,Sent On,Answered On,Verdict\nC1,Aetna,99213,01/15/2026,,CANARY\n")
+    shown = _invoke(str(path), "--write-mapping", str(tmp_path / "mapping.yaml")).output
+    for header in ("Ref", "Carrier Name", "Proc", "Sent On", "Answered On", "Verdict"):
+        assert re.search(rf"│ {header} +│", shown), header
+    assert "(not shown)" not in shown
+    assert "patient's name" not in shown
+    mapping = (tmp_path / "mapping.yaml").read_text()
+    assert "# Columns that are not used: 1 (Ref), 4 (Sent On), 5 (Answered On), 6 (Verdict)." in mapping
+    path.write_text(FILE)
+    shown = _invoke(str(path), "--write-mapping", str(tmp_path / "other.yaml")).output
+    assert re.search(r"│ 7 +│ \(not shown\) +│ not used", shown)
+    assert "may be a patient's name" in shown
+    assert "not used: 7 (header not shown)." in (tmp_path / "other.yaml").read_text()
+
+
+def test_the_first_claim_of_a_file_without_header_is_not_shown_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "claims.csv"
+    path.write_text("CANARY,Quentin,Zyzzyva,1931-02-03,CANARYPAYER,99213,paid\n" * 3)
+    shown = _invoke(str(path), "--write-mapping", str(tmp_path / "mapping.yaml")).output
+    for text in (shown, json.dumps(_json(str(path))), (tmp_path / "mapping.yaml").read_text()):
+        for cell in ("CANARY", "Quentin", "Zyzzyva", "1931", "99213"):
+            assert cell not in text, cell
 
 
 def test_a_preview_counts_as_the_ingest_does() -> None:

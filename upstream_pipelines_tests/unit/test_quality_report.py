@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,10 +22,10 @@ HEADER = "payer,cpt,submitted_date,decided_date,outcome,denial_reason_code"
 GOOD = "Aetna,99213,2026-01-05,2026-02-01,paid,"
 
 
-def _report(*rows: str, duplicates: int = 0, **mapping: Any) -> QualityReport:
+def _report(*rows: str, duplicates: int = 0, header: str = HEADER, **mapping: Any) -> QualityReport:
     chosen = ClaimMapping(**mapping)
     judge = Judge(chosen, date(2026, 11, 24))
-    for block in open_csv(io.BytesIO("\n".join([HEADER, *rows]).encode()), chosen).blocks():
+    for block in open_csv(io.BytesIO("\n".join([header, *rows]).encode()), chosen).blocks():
         judge.judge(block)
     counters = judge.counters()
     return build_report(
@@ -116,3 +117,20 @@ def test_an_empty_frame_of_findings_is_no_fault() -> None:
     report = build_report(judge.findings(), judge.counters(), rows=0, accepted=0, rejected=0, duplicates=0)
     assert report.score == 100
     assert isinstance(judge.findings(), pd.DataFrame)
+
+
+def test_the_guide_says_how_the_score_is_made_up_and_its_example_is_that_of_its_own_file() -> None:
+    guide = Path(__file__).parents[2] / "docs" / "guide"
+    told = " ".join((guide / "configuration.md").read_text().split())
+    first = (guide / "first_customer.md").read_text()
+    assert f"({', '.join(f'{name} {weight * 100:.0f} %' for name, weight in WEIGHTS.items())})" in told
+    sent = first.split("cat > claims.csv <<END\n")[1].split("END\n")[0]
+    header, *rows = sent.splitlines()
+    report = _report(*rows, header=header)
+    assert {name for name, share in report.dimensions.items() if share < 100} == {"validity"}
+    assert f"validity is {report.dimensions['validity']} and all else 100" in told
+    times = "\N{MULTIPLICATION SIGN}"
+    products = " + ".join(f"{weight} {times} {report.dimensions[name]:g}" for name, weight in WEIGHTS.items())
+    accepted = report.summary["accepted"]
+    assert f"({products}) {times} {accepted}/{len(rows)} = {report.score}." in told
+    assert f"\n{report.score}\n" in first
