@@ -19,8 +19,8 @@ _REFUSED = {
     "all_rows_rejected": (
         "Every row of it was rejected.",
         (
-            "The rejected rows name field, rule and reason in the Dagster UI. Correct the file, or the customer's configuration if "
-            "columns were taken for others, and send it again."
+            "The rejected rows name field, rule and reason in the Dagster UI. Correct the file, or the customer's mapping if "
+            f"columns were taken for others, and send it again. {SET_BY}"
         ),
     ),
     "attempts_used_up": (

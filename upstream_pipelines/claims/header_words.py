@@ -50,11 +50,11 @@ _FURTHER = """
     ub unapplied unbilled uniq unique unit units unpaid update updated upload user value vendor version visit void with withhold
     work worked write writeoff written year ytd zip zone cntrctr fac num prcsg finl actn obslt sgntr prfnl bene utn
     accident ageing aging allow allowance answer answered apc appointment archived assignee bucket cause cheque clinician co
-    deleted deposit diff difference division doctor drg drug email ethnicity explanation ext extract fiscal hipps import
-    justification language legacy load marital memo off offset onset overpaid overpayment overturned performed phase physician
-    position precert preventable progress pt recoup recoupment recovered refund refunded rendered replied reply req resolution
-    resolved room scheme scrubbed settlement sum supply surgeon takeback therapist therapy ticket touched trans treatment txn
-    underpaid underpayment upheld urgent uuid variance verdict week why
+    deleted deposit diff difference division doctor drg email ethnicity explanation ext extract fiscal hipps import
+    justification language legacy load marital memo off offset onset overpaid overpayment performed phase
+    position precert preventable progress pt recoup recoupment recovered refunded rendered replied reply req resolution
+    room scheme scrubbed settlement sum supply surgeon takeback therapist ticket touched trans treatment txn
+    underpaid underpayment uuid variance verdict week why
 """
 _NAMES = [name for field in FIELDS.values() for name in (field.name, *field.synonyms, *field.weak_synonyms)]
 _WORDS = {
@@ -72,8 +72,28 @@ def tidy_header(header: str) -> str:
     return " ".join(visible(header).replace('"', " ").split())
 
 
-# Words of columns that are persons' names too: a header of nothing else is somebody.
-_NAMES_TOO = frozenset({"bill", "case", "co", "gross", "mac", "max", "min", "page", "post", "price", "room"})
+# Words of columns that are persons' names too, without the s that some of them end in: a header of nothing else is somebody.
+_NAMES_TOO = frozenset(
+    [
+        "bill",
+        "branch",
+        "case",
+        "co",
+        "day",
+        "gross",
+        "key",
+        "load",
+        "mac",
+        "max",
+        "min",
+        "page",
+        "post",
+        "price",
+        "room",
+        "sum",
+        "week",
+    ]
+)
 
 
 def looks_like_column_name(header: str) -> bool:
@@ -86,7 +106,7 @@ def looks_like_column_name(header: str) -> bool:
         and digits <= _MOST_DIGITS
         and any(map(str.isalpha, words))
         and all(map(_known, words))
-        and (len(words) == 1 or not _NAMES_TOO.issuperset(word.lower() for word in words))
+        and (len(words) == 1 or not _NAMES_TOO.issuperset(word.lower().removesuffix("s") for word in words))
     )
 
 

@@ -34,6 +34,7 @@ _DUE_FOR = timedelta(minutes=10)
 _BEAT_WITHIN = timedelta(minutes=3)
 _BEAT_SURE = timedelta(minutes=1)
 _NOT_RUNNING = "not running"
+_ANSWERS_WITHIN = 3  # seconds
 
 
 class Finding(NamedTuple):
@@ -270,10 +271,11 @@ def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
         )
     silent = datetime.now(UTC) - health.last_beat
     if not ui_runs:
-        # The demonstration and a stopped `upstream up` leave a beat that is seconds old, and nothing that reads files.
+        # The demonstration and a stopped `upstream up` leave a beat that is seconds old, and nothing that reads files; but the UI
+        # may run on another machine.
         return (
-            f"last heard of {_span(silent)} ago, and the UI is not running: it may just have ended",
-            "`upstream up` starts it.",
+            f"heard of {_span(silent)} ago; if it runs beside the UI, which does not, it has just ended",
+            "`upstream up` starts both.",
         )
     if silent > _BEAT_SURE:
         return f"last heard of {_span(silent)} ago: busy, or just ended", ""
@@ -301,7 +303,11 @@ def _answering(part: str, url: str) -> Finding:
     try:
         with requests.Session() as session:
             session.trust_env = False
-            answer = session.get(url, timeout=3)
+            answer = session.get(url, timeout=_ANSWERS_WITHIN)
+    except requests.ReadTimeout:
+        return Finding(
+            True, part, f"does not answer at {url} within {_ANSWERS_WITHIN} s", "It may be busy. Ask again."
+        )
     except requests.RequestException:
         return Finding(True, part, _NOT_RUNNING, "`upstream up` starts it.")
     if answer.ok:

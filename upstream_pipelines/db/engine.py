@@ -101,7 +101,7 @@ def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
 
 def _ask_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> None:
     """After the server was restarted the first checkout must not fail, so what lay idle is asked first. Asked at each
-    checkout, a webhook batch would pay for two more round trips of nine.
+    checkout, a webhook batch would pay for two more round trips beside its two.
     """
     if time.monotonic() - record.info.get("used", time.monotonic()) < _TRUSTED_SECONDS:
         return

@@ -85,13 +85,16 @@ def run_demo(settings: Settings) -> bool:
             migrate(settings)
             # Before the sensors run: what an earlier demonstration left must not be taken up.
             tokens = _sign_up(settings, customers, receivers)
-            with running_platform(settings, lambda text: _say("platform", text)) as platform:
-                demo = _Demo(settings, platform, receivers, messages, customers, tokens, today)
-                _send(demo)
-                _await_uploads(demo)
-                _sweep(demo)
-                _await_deliveries(demo)
-            end_channels(settings, customers)
+            try:
+                with running_platform(settings, lambda text: _say("platform", text)) as platform:
+                    demo = _Demo(settings, platform, receivers, messages, customers, tokens, today)
+                    _send(demo)
+                    _await_uploads(demo)
+                    _sweep(demo)
+                    _await_deliveries(demo)
+            finally:
+                # Its receivers end with it, also where it was broken off.
+                end_channels(settings, customers)
         return _summarise(demo, time.monotonic() - started)
 
 

@@ -106,7 +106,7 @@ def test_a_daemon_heard_of_seconds_ago_is_not_said_to_run_where_the_ui_has_ended
     ended = _part("daemon", lambda: _daemon(beat, ui_runs=False))
     assert ended.ok
     assert not ended.state.startswith("runs")
-    assert ended.advice == "`upstream up` starts it."
+    assert ended.advice == "`upstream up` starts both."
     running = _part("daemon", lambda: _daemon(beat, ui_runs=True))
     assert running.state.startswith("runs, heard of 3")
     assert running.advice == ""

@@ -34,7 +34,8 @@ def test_names_of_columns_may_be_shown(header: str) -> None:
     "header",
     ["John Smith", "SMITH, JOHN", "Smith John Status", "smithjohn", "Claim of Zyzzyva", "1931-02-03", "DOB 02/03/1931",
      "772-34-7734", "555 123 4567", "Claim 12345678", "john@example.org", "", " ", "12", "$100.50", "Aetna",
-     "status " * 20, "Ünbekannt", "MRN 445566", "Max Price", "Bill Case", "Page Co", "Doctor Smith"],
+     "status " * 20, "Ünbekannt", "MRN 445566", "Max Price", "Bill Case", "Page Co", "Doctor Smith", "Bill Weeks",
+     "Max Sum", "Page Days", "Bill Rooms", "Max Branch", "Page Key"],
 )  # fmt: skip
 def test_persons_values_and_unknown_words_may_not(header: str) -> None:
     assert not looks_like_column_name(header)
