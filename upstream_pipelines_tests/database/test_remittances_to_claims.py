@@ -351,7 +351,7 @@ def test_the_sample_remittances_are_loaded_and_what_repeats_adds_nothing(ingest:
     assert status == {
         "cob-contractural-adjustment.835": ("success", 1, 1, 0),
         "demo.835": ("success", 2, 2, 0),
-        "demo.example1.837": ("failed", 0, 0, 0),
+        "demo.example1.837": ("failed", None, 0, 0),
         "managed-care.835": ("success", 2, 2, 0),
         # The same bytes as demo.835 under another name.
         "medicare-part-a.835": ("success", 2, 0, 0),
