@@ -135,7 +135,7 @@ UPDATE uploads SET location = %(location)s
 -- One upload with its counts (primary key). Its rows where they were counted: of one that waits, or was refused before all of it
 -- was read, nobody knows how many it has.
 SELECT upload_id, source, file_name, status,
-       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, updated, warnings, seconds,
+       counted_rows(staged_at, status, rows) AS rows, accepted, rejected, duplicates, updated, warnings, seconds,
        duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
   FROM uploads WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
@@ -146,14 +146,14 @@ SELECT location FROM uploads WHERE customer_id = %(customer_id)s AND upload_id =
 -- name: select_newest_uploads
 -- A customer's newest uploads, for people, rows where they were counted; served by uploads_arrivals.
 SELECT upload_id, source, status,
-       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, duplicate_of, error_code, received_at
+       counted_rows(staged_at, status, rows) AS rows, accepted, rejected, duplicates, duplicate_of, error_code, received_at
   FROM uploads WHERE customer_id = %(customer_id)s
  ORDER BY received_at DESC, upload_id LIMIT %(limit)s;
 
 -- name: select_uploads_page
 -- A page of a customer's uploads, the newest first, from a mark on, rows where they were counted; served by uploads_arrivals.
 SELECT upload_id, source, file_name, byte_count, status, duplicate_of,
-       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, updated,
+       counted_rows(staged_at, status, rows) AS rows, accepted, rejected, duplicates, updated,
        warnings, seconds, error_code, received_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s
@@ -181,7 +181,7 @@ SELECT upload_id FROM uploads WHERE customer_id = %(customer_id)s AND upload_id:
 -- name: select_uploads_of_run
 -- What a run dealt with, oldest first, rows where they were counted, for metadata (uploads_same_bytes serves the customer).
 SELECT upload_id, source, file_name, status,
-       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates, updated, warnings, seconds,
+       counted_rows(staged_at, status, rows) AS rows, accepted, rejected, duplicates, updated, warnings, seconds,
        duplicate_of, detected, error_code, error_message, attempt, received_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s AND run_id = %(run_id)s AND source = ANY(%(sources)s)
@@ -215,7 +215,7 @@ SELECT customer_id, %(upload_id)s, %(source)s, %(file_name)s, %(location)s, %(sh
 -- name: upload_status
 -- One upload as its customer sees it, rows where they were counted. Served by the primary key of uploads.
 SELECT upload_id, source, file_name, byte_count, status, duplicate_of,
-       CASE WHEN staged_at IS NOT NULL OR status IN ('success', 'partial') THEN rows END AS rows, accepted, rejected, duplicates,
+       counted_rows(staged_at, status, rows) AS rows, accepted, rejected, duplicates,
        updated, warnings, seconds, error_code, error_message, request_id, received_at, started_at, finished_at
   FROM uploads
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;

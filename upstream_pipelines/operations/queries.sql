@@ -338,7 +338,7 @@ SELECT a.subject_id, a.content #>> '{data,upload_id}' AS upload_id, a.content #>
 -- One upload with who sent it: its token, else what the trail says of it. That act was written with the upload, in one transaction: a
 -- few ms after its beginning, which is received_at (primary keys, unique key of audit_log).
 SELECT u.upload_id, u.source, u.byte_count, u.status, u.attempt, u.requests, u.requested_at, u.duplicate_of,
-       CASE WHEN u.staged_at IS NOT NULL OR u.status IN ('success', 'partial') THEN u.rows END AS rows,
+       counted_rows(u.staged_at, u.status, u.rows) AS rows,
        u.accepted, u.rejected, u.duplicates, u.updated, u.warnings, u.seconds, u.error_code, u.request_id, u.run_id,
        u.received_at, u.finished_at, t.prefix AS token, a.actor_kind
   FROM uploads AS u

@@ -59,7 +59,7 @@ SELECT date_trunc('month', submitted_day)::date AS month, sum(lines)::bigint AS 
 -- Uploads of the period, those with the most trouble first: refused, in part, by score, then the newest (uploads_arrivals, primary
 -- key of quality_reports). Rows where they were counted: of one that was refused before all of it was read they were not.
 SELECT u.upload_id::text, u.received_at, u.source, u.status,
-       CASE WHEN u.staged_at IS NOT NULL OR u.status IN ('success', 'partial') THEN u.rows END AS rows,
+       counted_rows(u.staged_at, u.status, u.rows) AS rows,
        u.accepted, u.rejected, u.duplicates, r.score, u.error_code
   FROM uploads AS u LEFT JOIN quality_reports AS r USING (customer_id, upload_id)
  WHERE u.customer_id = %(customer_id)s AND u.received_at >= %(since)s AND u.received_at < %(before)s
