@@ -100,8 +100,9 @@ def _tell_columns(told: Preview, opened: OpenedText, mapping: ClaimMapping) -> N
     told.detected = opened.facts
     fields = {place: name for name, place in opened.header.match.positions.items()}
     for place, header in enumerate(opened.header.cells):
-        shown = place in fields or looks_like_column_name(header)
-        name = tidy_header(header) if shown else shown_header(header, place)
+        tidy = tidy_header(header)
+        shown = place in fields or not tidy or looks_like_column_name(header)
+        name = (tidy or "(none)") if shown else shown_header(header, place)
         told.columns.append(ColumnUse(place + 1, name, fields.get(place), shown))
     told.missing = missing_fields(opened.header.match, mapping)
 

@@ -87,6 +87,11 @@ def test_a_preview_shows_the_headers_as_the_file_writes_them_and_says_why_one_is
         assert re.search(rf"│ {header} +│", shown), header
     assert "(not shown)" not in shown
     assert "patient's name" not in shown
+    # Many programs end each line with a separator: nothing is hidden there.
+    path.write_text("Ref,Carrier Name,Proc,Sent On,Answered On,Verdict,\nC1,Aetna,99213,01/15/2026,,CANARY,\n")
+    trailing = _invoke(str(path)).output
+    assert re.search(r"│ 7 +│ \(none\) +│ not used", trailing)
+    assert "patient's name" not in trailing
     mapping = (tmp_path / "mapping.yaml").read_text()
     assert "# Columns that are not used: 1 (Ref), 4 (Sent On), 5 (Answered On), 6 (Verdict)." in mapping
     path.write_text(FILE)
