@@ -13,6 +13,13 @@ from upstream_pipelines.drift.settings import RATE_SIGNALS
 from upstream_pipelines.drift.units import complete_text, day_text, number_of, percent, short_day
 
 
+def is_compared(row: Mapping[str, Any]) -> bool:
+    """Whether the row's day compared two periods. An event that was closed for want of data has only the figures that it
+    opened with, and nothing was counted on the day of its end.
+    """
+    return "complete_to" in (row.get("detail") or {})
+
+
 def as_of_text(row: Mapping[str, Any]) -> str:
     """As of which day the figures are, for the end of a line: an alert may be read, or written, long after."""
     return f", as of {short_day(row['as_of'])}"
@@ -80,4 +87,4 @@ def basis(row: Mapping[str, Any]) -> str:
 
 def _first_day(row: Mapping[str, Any]) -> Any:
     detail = row.get("detail") or {}
-    return detail.get("current_from") or detail.get("change_date")
+    return detail.get("current_from") or (detail.get("change_date") if is_compared(row) else None)

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from upstream_pipelines.drift.basis import as_of_sentence, as_of_text, basis, complete, lines_now, sent_or_decided
+from upstream_pipelines.drift.basis import (
+    as_of_sentence,
+    as_of_text,
+    basis,
+    complete,
+    is_compared,
+    lines_now,
+    sent_or_decided,
+)
 from upstream_pipelines.drift.data_trouble import data_sentences
 from upstream_pipelines.drift.events import NEW_NORMALS, WORSENING_SIGN
 from upstream_pipelines.drift.grounds import (
@@ -107,9 +115,9 @@ def sentences_of(row: Mapping[str, Any], *, in_alert: bool = False) -> list[str]
     detail: Mapping[str, Any] = row.get("detail") or {}
     if row["state"] == "not_enough_data":
         return [_too_little(f"{row['payer']}: {NAMES[row['signal']]}", row["signal"], detail)]
-    first, dated = f"{_told(row)}.", as_of_sentence(row, in_alert=in_alert)
+    first, dated = f"{_told(row)}.", as_of_sentence(row, in_alert=in_alert) if is_compared(row) else ""
     if row["state"] == "resolved":
-        return [first, ENDINGS[detail.get("reason") or "back_at_baseline"], dated]
+        return [first, ENDINGS[detail.get("reason") or "back_at_baseline"], *([dated] if dated else [])]
     if _is_over(row):
         return [sentence for sentence in (first, data_sentences(detail), _CALM, basis(row), dated) if sentence]
     said = [
@@ -184,7 +192,8 @@ def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [("Before", f"{before}, on {int(row['n_baseline']):,} {unit}")]
     if over:
         facts.append(("When found", _figure_at_opening(row) or "unknown"))
-    facts.append(("Now", f"{now}, as of {day_text(row['as_of'])}, on {lines_now(row)}"))
+    counted_now = f"{now}, as of {day_text(row['as_of'])}, on {lines_now(row)}"
+    facts.append(("Now", counted_now if is_compared(row) else "no longer compared"))
     if not over:
         facts.append(("Change", f"{change_text(row) or 'unknown'}{so_far(row)}"))
     since = since_text(detail)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 import pytest
 
 from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.basis import lines_now
 from upstream_pipelines.drift.detector import Detector
-from upstream_pipelines.drift.events import DriftEvent
-from upstream_pipelines.drift.explanation import describe, facts_of, headline, title_of
+from upstream_pipelines.drift.events import DriftEvent, Ending, EventMemory
+from upstream_pipelines.drift.explanation import ENDINGS, describe, facts_of, headline, sentences_of, title_of
+from upstream_pipelines.drift.rows import plain_row
 from upstream_pipelines.drift.units import brief_money, direction_text
 from upstream_pipelines_tests.unit.drift_rows import ROW, plain, told
 from upstream_pipelines_tests.unit.test_drift_replay import CHANGED, Payer, simulate
@@ -88,6 +91,36 @@ def test_rows_of_a_going_event_say_which_days_they_are_of_and_the_last_what_it_o
         )
     assert last["detail"]["opened_with"]["current"] == opened["current"]
     assert describe(last).startswith("Alpha denied more: the denial rate went from")
+
+
+CLOSED = DriftEvent(
+    event_id=UUID(int=7), payer="Alpha", signal="denial_rate", direction="worsening", state="updated",
+    started_on=date(2026, 3, 5), opened_on=date(2026, 3, 20), last_look=date(2026, 4, 30),
+    memory=EventMemory(
+        by="submission", baseline=0.1, current_at_opening=0.153, shift_at_opening=0.43, evidence_at_opening=5.1,
+        n_baseline=4200, change_low=date(2026, 2, 26), change_high=date(2026, 3, 11),
+    ),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("ending", ["withdrawn", "payer_gone", "days_labelled"])
+@pytest.mark.parametrize("signal", ["denial_rate", "volume"])
+def test_an_event_that_ended_without_a_comparison_is_told_without_a_figure_of_its_last_day(
+    ending: Ending, signal: str
+) -> None:
+    """Nothing was counted that day: the figures that are told are those of its opening."""
+    event = CLOSED.model_copy(update={"signal": signal}).closed(ending, date(2026, 5, 1))
+    row = {**plain_row(event.closing_row), "as_of": event.last_look}
+    for in_alert in (True, False):
+        sentences = sentences_of(row, in_alert=in_alert)
+        assert sentences[1:] == [ENDINGS[ending]]
+        assert "May 1" not in sentences[0]
+    facts = dict(facts_of(row))
+    assert facts["Now"] == "no longer compared"
+    assert facts["When found"] != "unknown"
+    assert "May 1" not in repr(facts)
+    assert "since" not in lines_now(row)
+    assert headline(row, "resolved").endswith(" is no longer compared, as of May 1")
 
 
 def test_a_change_that_became_the_normal_is_not_said_to_be_back() -> None:
