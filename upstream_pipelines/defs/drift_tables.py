@@ -23,6 +23,7 @@ from upstream_pipelines.drift.explanation import (
     WAITS_FOR,
     change_told,
     describe,
+    is_over,
     lack_text,
     size_text,
     title_of,
@@ -93,14 +94,17 @@ def _newest_first(rows: list[dict[Any, Any]]) -> list[dict[Any, Any]]:
 def _events(rows: list[dict[Any, Any]], as_of: date) -> Any:
     """Narrow enough for a screen, what changed, since when, how sure and what it costs on the left; the rest is in the
     explanation. Twelve columns of single figures were wider than the page, and the dollars were the last.
+
+    Of a change that is over neither how sure nor what it costs, as in its sentences: its last days deny it, and "not sure,
+    0.0 %" is said of these.
     """
     return markdown_table(
         (f"what changed, as of {short_day(as_of)}", "since", "how sure", "what it costs", "lines decided so far", "state",
          "event"),
         (
             (
-                change_told(row), since_text(row["detail"], short=True), sure(row, brief=True), _money(row), brief_complete(row),
-                _state(row), short_id(row["event_id"]) if row["event_id"] else None,
+                change_told(row), since_text(row["detail"], short=True), None if is_over(row) else sure(row, brief=True), _money(row),
+                brief_complete(row), _state(row), short_id(row["event_id"]) if row["event_id"] else None,
             )
             for row in rows
         ),
@@ -116,7 +120,7 @@ def _state(row: Mapping[str, Any]) -> str:
 
 def _money(row: Mapping[str, Any]) -> str | None:
     money = row["detail"].get("money")
-    if row["cause"] == "data":
+    if row["cause"] == "data" or is_over(row):
         return None  # a change of the data costs nobody anything
     if not money:
         return "not known" if row["state"] in EXPLAINED_STATES else None

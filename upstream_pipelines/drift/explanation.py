@@ -118,7 +118,7 @@ def sentences_of(row: Mapping[str, Any], *, in_alert: bool = False) -> list[str]
     first, dated = f"{_told(row)}.", as_of_sentence(row, in_alert=in_alert) if is_compared(row) else ""
     if row["state"] == "resolved":
         return [first, ENDINGS[detail.get("reason") or "back_at_baseline"], *([dated] if dated else [])]
-    if _is_over(row):
+    if is_over(row):
         return [sentence for sentence in (first, data_sentences(detail), _CALM, basis(row), dated) if sentence]
     said = [
         first, worth(row), young(row), data_sentences(detail), cost(row), source(row), certainty(row), basis(row), dated,
@@ -157,7 +157,7 @@ def _headline(row: Mapping[str, Any], notice: str, cause: str) -> str:
             now = f"{now} away from before"
         to_be = "are" if signal == "authorization_denials" else "is"
         return f"Resolved: {whose}{payer}: {NAMES[signal]} {to_be} {now or 'no longer compared'}"
-    if _is_over(row):
+    if is_over(row):
         return f"{whose}{_verb(row)}, and the last weeks are near the baseline again"
     grown = "Grown since it was told: " if notice == "escalated" else ""
     text = f"{grown}{whose}{_verb(row)}: {_size(row)}{so_far(row)}"
@@ -184,7 +184,7 @@ def change_told(row: Mapping[str, Any]) -> str:
 def facts_of(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The same as names and values to look up; at most ten, as one Slack section holds no more."""
     signal, detail = str(row["signal"]), row.get("detail") or {}
-    over = _is_over(row)
+    over = is_over(row)
     unit = "submitted lines" if signal in BY_SUBMISSION_ONLY else "decided lines"
     before, now = (figure_text(signal, row.get(name)) or "unknown" for name in ("baseline", "current"))
     if signal == "procedure_mix":
@@ -225,7 +225,7 @@ def _costs_and_sources(row: Mapping[str, Any]) -> list[tuple[str, str]]:
     return found + largest_sources(detail)
 
 
-def _is_over(row: Mapping[str, Any]) -> bool:
+def is_over(row: Mapping[str, Any]) -> bool:
     """Whether the figures of the row are those of days that deny the change: it is resolved, or calm until it is."""
     return row["state"] == "resolved" or bool((row.get("detail") or {}).get("calm_since"))
 
@@ -234,7 +234,7 @@ def _verb(row: Mapping[str, Any]) -> str:
     """By the direction, which stays what it was when the change was found, while today's effect is one of chance."""
     signal, payer, direction = str(row["signal"]), row["payer"], row.get("direction")
     if is_unclear(row):
-        return f"Other procedures {'were' if _is_over(row) else 'are'} billed to {payer}"
+        return f"Other procedures {'were' if is_over(row) else 'are'} billed to {payer}"
     effect = number_of(row.get("effect"))
     if direction in {"worsening", "improving"}:
         up = (direction == "worsening") == (WORSENING_SIGN[signal] > 0)  # type: ignore[index]  # a signal's name
@@ -244,7 +244,7 @@ def _verb(row: Mapping[str, Any]) -> str:
     else:
         return f"{payer}: {NAMES[signal]} changed"
     more = "more" if up else "less"
-    past = _is_over(row) and (row.get("detail") or {}).get("reason") not in NEW_NORMALS
+    past = is_over(row) and (row.get("detail") or {}).get("reason") not in NEW_NORMALS
     return {
         "denial_rate": f"{payer} {'denied' if past else 'denies'} {more}",
         "decision_lag": f"{payer} {'decided' if past else 'decides'} {'later' if up else 'sooner'}",
@@ -279,7 +279,7 @@ def _told(row: Mapping[str, Any], *, short: bool = False, dated: bool = True) ->
         clause = f", since {since}"
     else:
         clause = f", of claims {sent_or_decided(row)} since {since}"
-    if not _is_over(row):
+    if not is_over(row):
         return f"{_movement(row)}{clause}"
     size = _movement_at_opening(row)
     now = _what_is_now(row) if size else ""

@@ -18,7 +18,7 @@ from upstream_pipelines.claims.payer_names import FEWEST_LINES_OF_A_NAME, unname
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection, standing_still
 from upstream_pipelines.db.queries import load_queries
-from upstream_pipelines.drift.explanation import ENDINGS, NAMES, headline, sentences_of
+from upstream_pipelines.drift.explanation import ENDINGS, NAMES, headline, is_over, sentences_of
 from upstream_pipelines.drift.units import brief_change, brief_figure, brief_money, number_of, since_text
 from upstream_pipelines.quality.rules import RULES
 from upstream_pipelines.quality.scores import rounded, score_of
@@ -97,7 +97,7 @@ def _event(found: Mapping[str, Any], period: Period) -> EventPart:
             **named, as_of=None, before=None, now=None, change=None, confidence=None, severity=None, dollars=None,
             dollars_low=None, dollars_high=None, outstanding=False, gain=False,
             headline=f"{found['payer']}: {NAMES[signal]} changed", sentences=ending, before_text=_UNKNOWN,
-            now_text=_UNKNOWN, change_text=_UNKNOWN, since_text=found["started_on"].isoformat(), money_text=_UNKNOWN,
+            now_text=_UNKNOWN, change_text=_UNKNOWN, since_text=found["started_on"].isoformat(), money_text=_UNKNOWN, over=resolved,
         )  # fmt: skip
     detail = row["detail"]
     # A change of the data costs nobody anything.
@@ -124,6 +124,7 @@ def _event(found: Mapping[str, Any], period: Period) -> EventPart:
         change_text=brief_change(row) or _UNKNOWN,
         since_text=since_text(detail, short=True) or _UNKNOWN,
         money_text=brief_money(money) or ("none" if cause == "data" else "not known"),
+        over=resolved or is_over(row),
     )
 
 

@@ -177,9 +177,11 @@ def _many(number: int, what: str) -> str:
 
 
 def _event_row(event: EventPart) -> tuple[str, ...]:
+    # The newest figures of a change that is over are of days that deny it: "0.0 %" sure is no word on what was found.
+    sure, money = (_NONE, _NONE) if event.over else (sure_text(event.confidence) or _NONE, event.money_text)
     return (
         event.payer, NAMES[event.signal], _direction(event), event.since_text, event.before_text, event.now_text,
-        event.change_text, sure_text(event.confidence) or _NONE, _part(event.severity), event.money_text,
+        event.change_text, sure, _part(event.severity), money,
     )  # fmt: skip
 
 
@@ -332,11 +334,11 @@ def _words() -> Section:
                     ("procedure mix", "share of lines that are of other procedures than before"),
                     ("authorization denials", "share of the decided lines denied for a missing authorization"),
                     ("sure", ("how sure it is that something changed at all: 100 % less the share of findings of that day at least "
-                              "as clear that come about by chance alone")),
+                              "as clear that come about by chance alone; not said of a change that is over")),
                     ("severity", ("how much it matters: its size against what is material and the payer's share of "
                                  "the dollars, from 0 to 100 %")),
                     ("a month", ('dollars a month that the change costs, with a plus those that it brings; "once": dollars '
-                                "that are outstanding at any time")),
+                                "that are outstanding at any time; not said of a change that is over")),
                     ("your data", "the customer's own files or settings explain the change, not the payer"),
                     ("score", "100: every row of an upload held by every rule, and none was rejected"),
                 ),

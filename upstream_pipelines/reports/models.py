@@ -70,7 +70,8 @@ class EventPart:
     `before`, `now` and `change` are in the signal's unit (rates and shares 0..1, days, relative price, lines a week); None
     where no look that compares two periods is kept. `confidence`, `severity`: 0..1. Dollars: a month, or with
     `outstanding` those outstanding at any time; `gain` where the change is for the better; None where nothing is known, or
-    the customer's own data is the cause. The texts say the same to people.
+    the customer's own data is the cause. `over`: it has ended, or its figures are those of days that deny the change. The
+    texts say the same to people.
     """
 
     event_id: str
@@ -101,6 +102,7 @@ class EventPart:
     change_text: str
     since_text: str
     money_text: str
+    over: bool
 
 
 @dataclass(frozen=True)

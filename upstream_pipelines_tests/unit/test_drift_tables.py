@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pandas as pd
+import pytest
 
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.defs.drift_tables import drift_metadata
@@ -68,6 +69,25 @@ def test_a_change_of_the_data_says_so_in_the_table_and_has_no_price() -> None:
     cells = _cells(_metadata(_row("a", cause="data"))["events now"], 2)
     assert "open, data not payer" in cells
     assert cells[3] == "-"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "resolved", "detail": {"reason": "back_at_baseline", "confidence": 0.0}},
+        {"state": "updated", "detail": {"calm_since": "2026-04-20", "confidence": 0.0}},
+    ],
+    ids=["resolved", "calm"],
+)
+def test_of_a_change_that_is_over_the_table_says_neither_how_sure_nor_what_it_costs(
+    changes: dict[str, Any],
+) -> None:
+    """Its last figures are those of days that deny it: the change that was found was not one of "not sure, 0.0 %"."""
+    cells = _cells(_metadata(_row("a", q_value=1.0, **changes))["events now"], 2)
+    assert cells[2:4] == ["-", "-"]
+    assert cells[0].startswith("| Alpha denied more")
+    unpriced = _row("a", q_value=1.0, **{**changes, "detail": changes["detail"] | {"money": None}})
+    assert _cells(_metadata(unpriced)["events now"], 2)[3] == "-"
 
 
 def test_the_events_come_first_and_the_newest_of_them_as_plain_text() -> None:

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from upstream_pipelines.errors import InvalidInputError
 from upstream_pipelines.reports.charts import _label
-from upstream_pipelines.reports.document import Paragraph, document_of
+from upstream_pipelines.reports.content import _event
+from upstream_pipelines.reports.document import Paragraph, Table, document_of
 from upstream_pipelines.reports.models import (
     EventPart,
     Format,
@@ -41,6 +42,7 @@ from upstream_pipelines.reports.models import (
 from upstream_pipelines.reports.rendering import render
 from upstream_pipelines.reports.spreadsheets import render_csv, render_xlsx
 from upstream_pipelines.reports.tables import cell_text, sheets_of
+from upstream_pipelines_tests.unit.drift_rows import ROW
 
 MADE = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
 # Scripts, formulas, formats, a right-to-left mark; letters of four alphabets, of which the font has all.
@@ -55,13 +57,13 @@ def _content(payer: str = HOSTILE) -> ReportContent:
         dollars=Decimal("1234.50"), dollars_low=Decimal("-10.00"), dollars_high=Decimal("2000.00"), outstanding=False,
         gain=False, headline=f"{payer} denies more: 10 % → 25 %", sentences=(f"{payer} denies more.",),
         before_text="10.0 %", now_text="25.0 %", change_text="+15.0 points", since_text="about May 2",
-        money_text="$1,200",
+        money_text="$1,200", over=False,
     )  # fmt: skip
     sums = Sums(200, 100, 25, Decimal("5000.00"), Decimal("3000.25"), Decimal("2000.10"))
     none = Sums(3, 0, 0, Decimal(0), Decimal(0), Decimal(0))
     return ReportContent(
         customer_slug="acme", customer_name="Acme & Söhne", period=Period(date(2026, 4, 1), date(2026, 6, 1)), made_at=MADE,
-        events=(event, replace(event, state="resolved", resolved_on=date(2026, 5, 30), cause="data", as_of=None, before=None,
+        events=(event, replace(event, state="resolved", over=True, resolved_on=date(2026, 5, 30), cause="data", as_of=None, before=None,
                                now=None, change=None, dollars=None, dollars_low=None, dollars_high=None)),
         events_found=2, events_began=2, too_little=TooLittle(date(2026, 5, 31), 14, 3), payers=(PayerPart(payer, sums), PayerPart("(1 payer with fewer than 11 lines)", none)),
         months=(MonthPart(date(2026, 4, 1), sums), MonthPart(date(2026, 5, 1), none)),
@@ -201,6 +203,47 @@ def test_no_text_of_a_spreadsheet_begins_like_a_formula(text: str) -> None:
         for cell in row:
             assert cell.data_type != "f"
             assert not str(cell.value).startswith(_FORMULA)
+
+
+def test_of_a_change_that_is_over_the_table_says_neither_how_sure_nor_what_it_costs() -> None:
+    """Its newest figures are those of days that deny it: "0.0 %" sure was said of changes that had been found."""
+    going, resolved = _content().events
+    content = replace(_content(), events=(going, replace(going, over=True), resolved))
+    table = next(block for block in document_of(content).sections[0].blocks if isinstance(block, Table))
+    columns = [table.headers.index(name) for name in ("Sure", "A month")]
+    shown = [[row[column].replace("\N{NO-BREAK SPACE}", " ") for column in columns] for row in table.rows]
+    assert shown == [["99.0 %", "$1,200"], ["-", "-"], ["-", "-"]]
+
+
+@pytest.mark.parametrize(
+    ("state", "row", "over"),
+    [
+        ("updated", {"state": "updated"}, False),
+        ("updated", {"state": "updated", "detail": {**ROW["detail"], "calm_since": "2026-04-20"}}, True),
+        ("resolved", {"state": "resolved"}, True),
+        ("resolved", {"state": "updated"}, True),
+        ("resolved", None, True),
+        ("updated", None, False),
+    ],
+    ids=[
+        "goes on",
+        "calm",
+        "resolved",
+        "ended after its last comparison",
+        "never compared",
+        "looks kept no longer",
+    ],
+)
+def test_a_change_is_over_that_has_ended_or_whose_figures_deny_it(
+    state: str, row: dict[str, Any] | None, over: bool
+) -> None:
+    found = {
+        "event_id": "77daaba3-44aa-5e9a-ac0a-ea2614ee666b", "payer": "Alpha", "signal": "denial_rate",
+        "direction": "worsening", "state": state, "cause": "payer", "started_on": date(2026, 3, 5),
+        "opened_on": date(2026, 3, 20), "resolved_on": date(2026, 5, 2) if state == "resolved" else None,
+        "reason": "payer_gone" if state == "resolved" else None, "row": None if row is None else {**ROW, **row},
+    }  # fmt: skip
+    assert _event(found, Period(date(2026, 4, 1), date(2026, 6, 1))).over is over
 
 
 def test_what_is_empty_is_said_in_words() -> None:
