@@ -84,8 +84,7 @@ def build_message(alerts: Sequence[Alert]) -> Message:
     sections = [_section(alert.content, charts) for alert in ordered[:_IN_FULL]]
     others = [wording_of(alert.content).headline for alert in ordered[_IN_FULL:]]
     listed = (*others[:_LISTED], *([f"and {len(others) - _LISTED} more"] if len(others) > _LISTED else ()))
-    more = f" and {len(alerts) - 1} more" if len(alerts) > 1 else ""
-    headline = f"{sections[0].headline}{more}"
+    headline = f"{sections[0].headline}{_more(len(alerts) - 1)}"
     values = {
         "headline": headline, "sections": sections, "others": listed, "customer": customer["name"],
     }  # fmt: skip
@@ -97,6 +96,11 @@ def build_message(alerts: Sequence[Alert]) -> Message:
         payload=build_payload(alerts),
         charts=tuple(charts),
     )
+
+
+def _more(count: int) -> str:
+    """How many alerts stand behind the first one's headline. That may end with a day: "as of May 1 and 2 more" is a date."""
+    return f"; and {count} more alert{'s' if count > 1 else ''}" if count else ""
 
 
 def build_payload(alerts: Sequence[Alert]) -> dict[str, Any]:

@@ -147,7 +147,7 @@ def test_a_message_of_several_is_headed_by_the_most_severe_and_tells_each() -> N
         _alert(run_failure_entry("r1", "daily_drift", None, "Error", "http://u/runs/r1").content),
     ]
     message = build_message(alerts)
-    assert message.subject == "Payer 2 denies more and 3 more \N{EN DASH} Acme Health"
+    assert message.subject == "Payer 2 denies more; and 3 more alerts \N{EN DASH} Acme Health"
     for told in (message.text, message.html, repr(message.blocks)):
         places = [told.index(f"upstream drift lines acme {uuid.UUID(int=number).hex[:8]}") for number in (2, 1, 0)]
         assert places == sorted(places)
@@ -164,6 +164,15 @@ def test_a_message_of_several_is_headed_by_the_most_severe_and_tells_each() -> N
             ],
         },
     }
+
+
+def test_how_many_more_a_message_tells_is_not_read_as_a_part_of_the_day_that_ends_its_headline() -> None:
+    """The headline ended with "as of May 1 and 2 more", which is a date."""
+    one, two = (build_message(_several(count, headline="Aetna denies more, as of May 1")) for count in (1, 2))
+    assert one.subject == "Aetna denies more, as of May 1 \N{EN DASH} Acme Health"
+    assert two.subject == "Aetna denies more, as of May 1; and 1 more alert \N{EN DASH} Acme Health"
+    assert two.blocks[0]["text"]["text"] == "Aetna denies more, as of May 1; and 1 more alert"
+    assert two.text.startswith("Aetna denies more, as of May 1; and 1 more alert\n")
 
 
 def test_a_message_of_many_stays_within_slacks_limits_and_the_rest_are_named_by_their_headlines() -> None:
