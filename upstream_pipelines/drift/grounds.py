@@ -188,6 +188,6 @@ def sure(row: Mapping[str, Any], *, brief: bool = False) -> str | None:
         chance = chance_text(q) or ""
         share = chance if chance.startswith("under") else f"about {chance}"
         words.append(
-            f"of all findings of that day at least as clear as this one, {share} come about by chance alone"
+            f"of all findings of the same look at least as clear as this one, {share} come about by chance alone"
         )
     return ": ".join(words) or None

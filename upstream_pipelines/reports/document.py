@@ -333,8 +333,8 @@ def _words() -> Section:
                     ("claim volume", "lines submitted to the payer in a week"),
                     ("procedure mix", "share of lines that are of other procedures than before"),
                     ("authorization denials", "share of the decided lines denied for a missing authorization"),
-                    ("sure", ("how sure it is that something changed at all: 100 % less the share of findings of that day at least "
-                              "as clear that come about by chance alone; not said of a change that is over")),
+                    ("sure", ("how sure it is that something changed at all: 100 % less the share of all findings of the same look "
+                              "at least as clear that come about by chance alone; not said of a change that is over")),
                     ("severity", ("how much it matters: its size against what is material and the payer's share of "
                                  "the dollars, from 0 to 100 %")),
                     ("a month", ('dollars a month that the change costs, with a plus those that it brings; "once": dollars '

@@ -27,7 +27,7 @@ def test_an_event_says_what_changed_since_when_how_sure_how_complete_and_what_it
         ),
         "Figures as of May 1, 2026.",
         (
-            "How sure: very sure, over 99.9 %: of all findings of that day at least as clear as this one, under 0.1 % come "
+            "How sure: very sure, over 99.9 %: of all findings of the same look at least as clear as this one, under 0.1 % come "
             "about by chance alone."
         ),
         "(95 % intervals)",
@@ -204,7 +204,8 @@ def test_how_sure_and_the_share_of_chance_are_told_as_the_two_parts_of_one_whole
 ) -> None:
     text = told(q_value=q, detail={**ROW["detail"], "confidence": 1.0 - q})
     assert (
-        f"sure, {sure}: of all findings of that day at least as clear as this one, {chance} come about by" in text
+        f"sure, {sure}: of all findings of the same look at least as clear as this one, {chance} come about by"
+        in text
     )
 
 
