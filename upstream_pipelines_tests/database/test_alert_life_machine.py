@@ -354,8 +354,9 @@ class Life(RuleBasedStateMachine):
     @precondition(lambda self: self.off)
     @rule()
     def what_is_off_is_on_again(self) -> None:
+        # Whichever of the two it was: what is not decided over yet since the other one was on again is due once more.
         for alert in self.alerts:
-            if alert.held == self.off and (not alert.over or alert.notice == "resolved"):
+            if alert.held in {"channel", "product"} and (not alert.over or alert.notice == "resolved"):
                 alert.until = self.now
         if self.off == "channel":
             enable_channel(self.conn, self.customer, "hook", self.now)
