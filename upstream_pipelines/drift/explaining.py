@@ -16,6 +16,7 @@ from psycopg.rows import dict_row
 
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
+from upstream_pipelines.drift.basis import is_compared
 from upstream_pipelines.drift.breakdown import REACH_DAYS, periods_of, read_breakdown
 from upstream_pipelines.drift.contributions import explain
 from upstream_pipelines.drift.events import NEW_NORMALS, DriftEvent
@@ -52,7 +53,7 @@ class StoredEvent:
 
 def is_explained(row: Mapping[Any, Any]) -> bool:
     """Whether a row is an event's and compares two periods: one that was closed for want of data has none."""
-    return row["state"] in EXPLAINED_STATES and "complete_to" in row["detail"]
+    return row["state"] in EXPLAINED_STATES and is_compared(row)
 
 
 def explain_rows(

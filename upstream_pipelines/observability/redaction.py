@@ -45,7 +45,7 @@ _SECRET_NAME = re.compile(
 )
 # Made by this program, in a form of its own.
 _OWN_FIELDS = frozenset({"timestamp", "level"})
-# A UUID, or its 32 digits: no rule changes one, and of a request's line these are half of what is to be looked through.
+# A UUID, or its 32 digits: no rule changes one, and each line of a request has some.
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9a-f]{32}", re.ASCII)
 # Deeper than any record of ours; a value that contains itself must not end in a RecursionError.
 _MAX_DEPTH = 6

@@ -1,6 +1,6 @@
--- A webhook batch with its upload, or what its Idempotency-Key was used for. One statement and so one transaction: as seven
--- statements, each a round trip, it took half of what a request costs. With the rights of who calls it: upstream_api sees and
--- writes the customer's rows only, and the customer is the one that is named here.
+-- A webhook batch with its upload, or what its Idempotency-Key was used for. One statement, so one round trip and one transaction,
+-- where seven statements were as many round trips. With the rights of who calls it: upstream_api sees and writes the customer's
+-- rows only, and the customer is the one that is named here.
 --
 -- The key is held by an advisory lock until the commit, and the second of two requests at once is refused instead of made to wait:
 -- a retry storm must not hold every database connection. Each statement sees what was committed before it, so that who gets
