@@ -7,7 +7,7 @@ detector (a look), events (their life), figures, chart and explanation (for peop
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from upstream_pipelines.drift.settings import DriftSettings
 
 
-def replay(claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSettings | None = None) -> pd.DataFrame:
+def replay(
+    claims: pd.DataFrame,
+    as_of_days: Iterable[Any],
+    settings: DriftSettings | None = None,
+    processes: Literal[1, 2] = 1,
+) -> pd.DataFrame:
     """Look at one customer's history as production would have on each of `as_of_days`, in order.
 
     `claims` holds a row per line with what is known in the end (columns: see `activity.activity_from_claims`); at
@@ -24,9 +29,13 @@ def replay(claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSetti
     Returns a row per event and look, and per payer and signal without enough data: as_of, payer, cpt_group, signal,
     direction, state, baseline, current, effect, p_value, q_value, severity, n_baseline, n_current, maturity.
 
+    With `processes=2` a second process makes every second look: the same rows, and a year of them in two thirds of the
+    time. A script that asks for it needs its `if __name__ == "__main__":`, since that process imports it.
+
     Raises:
+        SecondProcessError: the second process was killed, or could not begin.
         ClaimsFrameError: the claims lack a column or hold something that is no date or number.
     """
-    from upstream_pipelines.drift.detector import replay_looks
+    from upstream_pipelines.drift.turns import replay_looks
 
-    return replay_looks(claims, as_of_days, settings)
+    return replay_looks(claims, as_of_days, settings, processes)

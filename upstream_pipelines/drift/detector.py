@@ -9,16 +9,15 @@ production, a replay and a backfill give the same rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, Literal
 from uuid import UUID
 
 import numpy as np
 import pandas as pd
 
-from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.charts import Charts, charts_of
 from upstream_pipelines.drift.confirmation import authorization_stands_out, denial_confirmed
 from upstream_pipelines.drift.counts import Counts, View
@@ -31,6 +30,7 @@ from upstream_pipelines.drift.events import (
     event_id_for,
     sign_of,
 )
+from upstream_pipelines.drift.factors import Exclusion
 from upstream_pipelines.drift.facts import Columns, Facts, day_number, day_of, facts_from_frames
 from upstream_pipelines.drift.flow import dollars_per_month
 from upstream_pipelines.drift.labels import exclusions, has_labels, is_labelled
@@ -45,7 +45,7 @@ from upstream_pipelines.drift.measures import (
     holds_without_striking_days,
     is_material,
 )
-from upstream_pipelines.drift.rows import LookResult, frame_of, intervals_of
+from upstream_pipelines.drift.rows import LookResult, intervals_of
 from upstream_pipelines.drift.scan import false_discovery, look_p_value, thresholds
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.severity import severity
@@ -65,20 +65,38 @@ class Detector:
         codes: pd.DataFrame | Columns,
         settings: DriftSettings | None = None,
     ) -> None:
-        self.settings = settings or DriftSettings()
-        self.facts: Facts = facts_from_frames(activity, prices, codes)
+        self._begin(facts_from_frames(activity, prices, codes), settings or DriftSettings())
+
+    def __getstate__(self) -> tuple[Facts, DriftSettings]:
+        """What goes to another process: what was counted is counted again there, which is quicker."""
+        return self.facts, self.settings
+
+    def __setstate__(self, state: tuple[Facts, DriftSettings]) -> None:
+        self._begin(*state)
+
+    def _begin(self, facts: Facts, settings: DriftSettings) -> None:
+        self.facts, self.settings = facts, settings
         # Figures of blocks need their longest block, changes the longest change.
         fewest = max(self.settings.change_days, *self.settings.block_days)
         self._counts = Counts(self.facts, self.settings.days_in_view, fewest, self.settings.holiday_country)
         self._index = {name: position for position, name in enumerate(self.facts.payers)}
+        self._made: tuple[date, frozenset[Exclusion], Charts] | None = None
 
     def view(self, as_of: date) -> View:
         """What was known before `as_of`; good until the next is asked for."""
+        self._made = None
         return self._counts.at(day_number(as_of))
 
     def charts(self, as_of: date, events: Sequence[DriftEvent] = ()) -> Charts:
-        """All charts at `as_of`; resolved `events` are kept out of the baselines."""
-        return charts_of(self.view(as_of), exclusions(events, self._index, self.settings), self.settings)
+        """All charts at `as_of`; resolved `events` are kept out of the baselines.
+
+        Good until another day is asked for. Those made last are given again where they would be the same.
+        """
+        excluded = exclusions(events, self._index, self.settings)
+        asked = as_of, frozenset(excluded)
+        if self._made is None or self._made[:2] != asked:
+            self._made = (*asked, charts_of(self.view(as_of), excluded, self.settings))
+        return self._made[2]
 
     def look(self, as_of: date, live: Sequence[DriftEvent] = (), troubles: Sequence[Trouble] = ()) -> LookResult:
         """Look at the customer as of the start of `as_of`.
@@ -356,20 +374,3 @@ class Detector:
                 "reason": lack.reason,
             },
         }
-
-
-def replay_looks(
-    claims: pd.DataFrame, as_of_days: Iterable[Any], settings: DriftSettings | None = None
-) -> pd.DataFrame:
-    """What `upstream_pipelines.drift.replay` promises: a look a day, the events carried from each to the next."""
-    detector = Detector(*activity_from_claims(claims), settings)
-    memory: dict[Any, DriftEvent] = {}
-    records: list[dict[str, Any]] = []
-    for day in as_of_days:
-        as_of = day_of(day_number(day))
-        oldest = as_of - timedelta(days=detector.settings.memory_days)
-        known = [event for event in memory.values() if event.resolved_on is None or event.resolved_on >= oldest]
-        result = detector.look(as_of, known)
-        memory |= {event.event_id: event for event in result.events}
-        records += result.records
-    return frame_of(records).drop(columns=["event_id", "detail"])

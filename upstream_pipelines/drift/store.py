@@ -34,6 +34,7 @@ from upstream_pipelines.drift.reading import activity_columns
 from upstream_pipelines.drift.rows import frame_of, plain_row
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
 from upstream_pipelines.drift.traced import look_span
+from upstream_pipelines.drift.turns import Looks, looks_of, worthwhile_processes
 from upstream_pipelines.drift.upload_troubles import read_troubles
 
 QUERIES = load_queries(__package__)
@@ -141,12 +142,13 @@ def look(conn: Connection, subject: Subject, days: Sequence[date], *, show: Show
     last: list[dict[str, Any]] = []
     known: list[DriftEvent] = []
     alerts = 0
-    for as_of in days:
-        with look_span(conn, subject.customer_id, as_of) as traced:
-            last, known, written = _look_once(conn, subject, detector, as_of, troubles)
-            traced.set(opened=sum(row["state"] == "open" for row in last), alerts=written)
-        records += last
-        alerts += written
+    with looks_of(detector, days, worthwhile_processes(len(days))) as looks:
+        for as_of in days:
+            with look_span(conn, subject.customer_id, as_of) as traced:
+                last, known, written = _look_once(conn, subject, detector, looks, as_of, troubles=troubles)
+                traced.set(opened=sum(row["state"] == "open" for row in last), alerts=written)
+            records += last
+            alerts += written
     shown = _shown(records, last, show)
     charts = detector.charts(days[-1], known) if shown != "nothing" else None
     ids = sorted({str(row["event_id"]) for row in records if row["event_id"] is not None})
@@ -182,7 +184,13 @@ def _shown(
 
 
 def _look_once(
-    conn: Connection, subject: Subject, detector: Detector, as_of: date, troubles: Sequence[Trouble]
+    conn: Connection,
+    subject: Subject,
+    detector: Detector,
+    looks: Looks,
+    as_of: date,
+    *,
+    troubles: Sequence[Trouble],
 ) -> tuple[list[dict[str, Any]], list[DriftEvent], int]:
     """Returns: the records, the events that were handed to the look, and the number of alerts written."""
     key = {"customer_id": subject.customer_id, "as_of": as_of}
@@ -192,7 +200,7 @@ def _look_once(
         conn.execute(QUERIES.lock_customer, key)
         last = (conn.execute(QUERIES.select_last_look, key).fetchone() or (None,))[0]
         live = events_before(conn, key, last, subject.settings)
-        result = detector.look(as_of, live, troubles)
+        result = looks.look(as_of, live, troubles)
         events = {str(event.event_id): event for event in result.events}
         conn.execute(QUERIES.delete_results, key)
         conn.execute(QUERIES.upsert_look, {**key, **used})

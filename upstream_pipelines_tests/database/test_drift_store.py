@@ -85,9 +85,15 @@ def _comparable(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.parametrize("processes", [1, 2])
 def test_production_finds_what_a_replay_of_the_same_lines_finds(
-    pipeline: Connection, subject: Subject, claims: pd.DataFrame
+    pipeline: Connection,
+    subject: Subject,
+    claims: pd.DataFrame,
+    monkeypatch: pytest.MonkeyPatch,
+    processes: int,
 ) -> None:
+    monkeypatch.setattr(store, "worthwhile_processes", lambda _: processes)
     made = look(pipeline, subject, DAYS)
     replayed = replay(claims, DAYS)
     assert (replayed["state"] == "open").sum() == 1

@@ -1,0 +1,177 @@
+"""Looks made by two processes in turn: the rows that one gives, whatever ends between two looks, and a clear end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
+from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.second_process import Task
+from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.turns import (
+    FEWEST_LOOKS,
+    SecondProcessError,
+    _InTurn,
+    looks_of,
+    replayed,
+    worthwhile_processes,
+)
+
+TODAY = date(2026, 6, 1)
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    """A payer denies more for the last 100 days: its event opens, and after 60 days is the normal, which moves baselines."""
+    change = Change("Aetna", TODAY - timedelta(days=100), denial_rate=0.4)
+    claims = as_known_on(synthetic_claims(3, TODAY, 300, change), TODAY)
+    return Detector(*activity_from_claims(claims), DriftSettings(renewal_days=60))
+
+
+def _days(count: int) -> list[date]:
+    return [TODAY - timedelta(days=back) for back in range(count - 1, -1, -1)]
+
+
+def _watched(monkeypatch: pytest.MonkeyPatch, *, begins: bool) -> list[date]:
+    """The days whose looks the second process is asked for; it has begun before the first of all looks, or never does."""
+    asked: list[date] = []
+    ask, hear = _InTurn._ask, _InTurn._hear
+
+    def watched(self: _InTurn, task: Task) -> None:
+        ask(self, task)
+        if task.as_of is not None:
+            asked.append(task.as_of)
+
+    def has_begun(self: _InTurn) -> bool:
+        if begins and not self._begun:
+            self._begun = bool(hear(self))
+        return begins
+
+    monkeypatch.setattr(_InTurn, "_ask", watched)
+    monkeypatch.setattr(_InTurn, "_has_begun", has_begun)
+    return asked
+
+
+def test_two_processes_find_what_one_finds_also_where_events_end_between_their_looks(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, days = _watched(monkeypatch, begins=True), _days(110)
+    alone = list(replayed(detector, days, 1))
+    assert {"open", "updated", "resolved"} <= {row["state"] for row in alone}
+    assert not asked
+    assert list(replayed(detector, days, 2)) == alone
+    assert asked == days[1::2]
+
+
+def test_until_the_second_process_has_begun_the_first_makes_all_looks(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, days = _watched(monkeypatch, begins=False), _days(6)
+    assert list(replayed(detector, days, 2)) == list(replayed(detector, days, 1))
+    assert not asked
+
+
+def test_a_second_process_that_is_killed_ends_the_looks_with_what_to_do_and_leaves_none_behind(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            super().__init__(*args, **kwargs)
+            started.append(self)
+
+    _watched(monkeypatch, begins=True)
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    days = _days(8)
+    with looks_of(detector, days, 2) as looks:
+        looks.look(days[0])
+        started[0].kill()
+        with pytest.raises(SecondProcessError, match="Make the others with more memory"):
+            looks.look(days[1])
+    assert not _lives(started[0].pid)
+
+
+def test_what_a_look_of_the_second_process_raises_is_raised_here(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _watched(monkeypatch, begins=True)
+    days = _days(4)
+    with looks_of(detector, days, 2) as looks:
+        looks.look(days[0])
+        with pytest.raises(AttributeError, match="known_on"):
+            looks.look(days[1], troubles=[None])  # type: ignore[list-item]
+
+
+HANGING = """
+import subprocess, time
+from datetime import date
+from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
+from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.detector import Detector
+from upstream_pipelines.drift.turns import looks_of
+
+if __name__ == "__main__":
+    day = date(2026, 6, 1)
+    detector = Detector(*activity_from_claims(as_known_on(synthetic_claims(3, day, 100), day)))
+    start = subprocess.Popen
+
+    def told(*args, **kwargs):
+        second = start(*args, **kwargs)
+        print(second.pid, flush=True)
+        return second
+
+    subprocess.Popen = told
+    with looks_of(detector, [day], 2) as looks:
+        while not looks._has_begun():
+            time.sleep(0.01)
+        print("begun", flush=True)
+        time.sleep(600)
+"""
+
+
+def test_the_second_process_ends_when_the_first_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "hanging.py"
+    script.write_text(HANGING)
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        second = int(first.stdout.readline())
+        assert first.stdout.readline() == "begun\n"
+        assert _lives(second)
+        first.kill()
+        until = time.monotonic() + 30
+        while _lives(second):
+            assert time.monotonic() < until, "the second process waits for ever"
+            time.sleep(0.05)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_looks_out_of_their_order_are_refused_not_mixed_up(detector: Detector) -> None:
+    days = _days(4)
+    with looks_of(detector, days, 2) as looks, pytest.raises(ValueError, match="is next"):
+        looks.look(days[1])
+
+
+def test_a_second_process_is_worth_its_start_for_many_looks_and_with_a_processor_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert worthwhile_processes(FEWEST_LOOKS) == 2
+    assert worthwhile_processes(FEWEST_LOOKS - 1) == 1
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    assert worthwhile_processes(FEWEST_LOOKS) == 1
