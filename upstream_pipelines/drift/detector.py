@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
 import numpy as np
-import pandas as pd
 
 from upstream_pipelines.drift.charts import Charts, charts_of
 from upstream_pipelines.drift.confirmation import authorization_stands_out, denial_confirmed
@@ -51,6 +50,9 @@ from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettin
 from upstream_pipelines.drift.severity import severity
 from upstream_pipelines.drift.shortage import Shortage, shortage_of
 from upstream_pipelines.drift.source_patterns import data_behind
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ALL_GROUPS = "ALL"
 

@@ -1,6 +1,9 @@
 """A customer's three aggregate frames as arrays, and when each fact became known.
 
 Belongs here: reading the frames, known days, lateness. Not here: what a look counts of them (counts.py), statistics.
+
+Pandas is imported by the functions that read frames: the second process of looks (second_process.py) is handed facts, and would
+take twice as long to begin.
 """
 
 from __future__ import annotations
@@ -8,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from upstream_pipelines.errors import UpstreamError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -102,6 +107,8 @@ def facts_from_frames(
     """The frames of `activity_from_claims` as arrays, or the same three read from the database as columns: to make frames of a
     small customer's few thousand rows costs as much as a look at them.
     """
+    import pandas as pd
+
     activity, prices, codes = (
         _columns_of(one) if isinstance(one, pd.DataFrame) else one for one in (activity, prices, codes)
     )
@@ -254,6 +261,8 @@ _Coded = tuple[Ints, list[str]]
 
 def _coded(texts: Any) -> _Coded:
     """Each text as a number, and the texts by number: all that follows handles the few distinct ones."""
+    import pandas as pd
+
     codes, names = pd.factorize(np.asarray(texts, dtype=object))
     if (codes < 0).any():
         raise ValueError(
@@ -284,6 +293,8 @@ def _numbers(values: Any) -> Floats:
 
 
 def _columns_of(frame: pd.DataFrame) -> dict[str, Any]:
+    import pandas as pd
+
     made: dict[str, Any] = {}
     for name in map(str, frame.columns):
         values = frame[name]
@@ -305,6 +316,11 @@ def day_number(value: Any) -> int:
     Raises:
         DayError: it is none of these, or missing. Text of another form is no date: 05/02/2026 has two readings.
     """
+    if type(value) is date:
+        return value.toordinal() - EPOCH
+
+    import pandas as pd
+
     try:
         day = datetime.fromisoformat(value) if isinstance(value, str) else value
     except ValueError:

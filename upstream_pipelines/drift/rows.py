@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.measures import Comparison
 from upstream_pipelines.drift.settings import Signal
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ROW_COLUMNS = [
     "as_of", "payer", "cpt_group", "signal", "direction", "state", "baseline", "current", "effect", "p_value",
@@ -37,6 +38,8 @@ class LookResult:
 
 def frame_of(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     """Rows of looks as a frame of `ROW_COLUMNS`."""
+    import pandas as pd
+
     frame = pd.DataFrame(rows, columns=ROW_COLUMNS)
     numbers = ["baseline", "current", "effect", "p_value", "q_value", "severity", "maturity"]
     counts = ["n_baseline", "n_current"]
@@ -74,6 +77,8 @@ def plain_row(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     """A value as JSON holds it: no NaN, no NumPy types, ids as text."""
+    import pandas as pd
+
     if value is None or value is pd.NA:
         return None
     if hasattr(value, "item"):
