@@ -28,7 +28,8 @@ from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.reading import activity_columns
-from upstream_pipelines.drift.store import refresh_activity
+from upstream_pipelines.drift.settings import DriftSettings
+from upstream_pipelines.drift.store import Subject, look, refresh_activity
 from upstream_pipelines.drift.turns import replayed
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
@@ -72,6 +73,9 @@ def main() -> None:
         seconds[name], processor[name] = min(taken, (seconds.get(name, taken[0]), processor.get(name, taken[1])))
         return result
 
+    def days_before(count: int) -> list[date]:
+        return [today - timedelta(days=back) for back in range(count, 0, -1)]
+
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         url = embedded.join(home / "home")
@@ -86,6 +90,8 @@ def main() -> None:
             merge_staged(conn, settings, customer, "bench")
             timed("the SQL aggregate pass", lambda: refresh_activity(conn, customer.customer_id))
             frames = timed("read the activity", lambda: activity_columns(conn, customer.customer_id))
+            subject = Subject(customer.customer_id, customer.name, DriftSettings())
+            timed("a year looked back at, all stored", lambda: look(conn, subject, days_before(YEAR), show="news"))
         embedded.leave(home / "home")
     detector = timed("lay out its arrays", lambda: Detector(*frames))
 

@@ -29,8 +29,7 @@ def replay(
     Returns a row per event and look, and per payer and signal without enough data: as_of, payer, cpt_group, signal,
     direction, state, baseline, current, effect, p_value, q_value, severity, n_baseline, n_current, maturity.
 
-    With `processes=2` a second process makes every second look: the same rows, and a year of them in two thirds of the
-    time. A script that asks for it needs its `if __name__ == "__main__":`, since that process imports it.
+    With `processes=2` a second process makes every second look: the same rows, sooner where there are many looks.
 
     Raises:
         SecondProcessError: the second process was killed, or could not begin.

@@ -216,6 +216,7 @@ class Counts:
         self._waiting: Ints = decisions[day > horizon]
         self._add_lines(np.arange(self._seen_lines))
         self._add_decisions(counted)
+        self._recent_by_age = self._decided_lately()
 
     def _advance(self, as_of: int) -> bool:
         """Add what became known since the last look; False where the arrays have to be laid out anew."""
@@ -241,7 +242,8 @@ class Counts:
         ripe = facts.submitted[pending] + facts.age[pending] <= horizon
         self._waiting = pending[~ripe]
         self._add_decisions(pending[ripe])
-        ages = self._ages()
+        self._recent_by_age = self._decided_lately()
+        ages = _longest_age(self._recent_by_age) + 1
         return ages <= self._planes - 1 and horizon - self._days - ages + 1 >= self._origin
 
     def _make_room(self, as_of: int) -> None:
@@ -307,9 +309,10 @@ class Counts:
         self._open.add_decisions(plane[inside], payer[inside], of[inside], values[0][inside])
         add_at(self._group_of[None], (payer[inside], group[inside], of[inside]), [values[0][inside]])
 
-    def _ages(self) -> int:
+    def _decided_lately(self) -> Floats:
+        """Lines decided by age, over the days in view."""
         last = self._horizon - self._origin + 1
-        return _longest_age(self._age_on[max(last - self._days, 0) : last].sum(axis=0)) + 1
+        return np.asarray(self._age_on[max(last - self._days, 0) : last].sum(axis=0))
 
     def _days_since_first_line(self, last: int) -> int:
         """The days up to `last` that a view needs: on those before a customer's first line there is nothing to be counted."""
@@ -318,17 +321,16 @@ class Counts:
 
     def _view(self) -> View:
         assert self._as_of is not None
-        facts, horizon, ages = self._facts, self._horizon, self._ages()
+        facts, horizon, recent_by_age = self._facts, self._horizon, self._recent_by_age
+        ages = _longest_age(recent_by_age) + 1
         submitted_to = self._complete_to(self._lateness.lines)
         days = self._days_since_first_line(max(horizon, submitted_to))
         start = horizon - days - ages + 1
         first, last = start - self._origin, horizon - self._origin + 1
         of, on = slice(first, last), slice(last - days, last)
         total = self._total[:, of]
-        recent_by_age = self._age_on[on].sum(axis=0)
         open_lines = total[:, -60:].sum() - self._cubes[0][:, of][:, -60:].sum()
-        decided = recent_by_age.sum()
-        slow = decided > 0 and (recent_by_age * np.arange(len(recent_by_age))).sum() / decided >= 2
+        decided, days_waited = recent_by_age.sum(), (recent_by_age * np.arange(len(recent_by_age))).sum()
         # Days that leave the view, or come back into it with longer ages: few, where those in view are many.
         self._by_age -= self._cubes[:, :, self._by_age_from : first].sum(axis=2, dtype=np.float64)
         self._by_age += self._cubes[:, :, first : self._by_age_from].sum(axis=2, dtype=np.float64)
@@ -344,7 +346,7 @@ class Counts:
             days=days,
             ages=ages,
             present=self._first_lines < NEVER,
-            sees_open=bool(not slow or open_lines > 0),
+            sees_open=bool(days_waited < 2 * decided or decided == 0 or open_lines > 0),
             facts=facts,
             total=total,
             decided=self._cubes[0][:, of],

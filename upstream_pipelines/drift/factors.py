@@ -21,7 +21,7 @@ import numpy as np
 from upstream_pipelines.drift.arrays import by_payer, for_rows, in_rows, ratio, rows_of_stretches
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
-from upstream_pipelines.drift.open_lines import KINDS, kinds_of_days, sums_by_kind
+from upstream_pipelines.drift.open_lines import kinds_of_days, sums_by_kind
 from upstream_pipelines.drift.scan import By, Series
 from upstream_pipelines.drift.settings import Signal
 
@@ -117,7 +117,7 @@ def _hazards(seen: Floats, exposed: Floats, kind: Ints) -> tuple[Floats, Floats]
         factor = (observed + WEEKDAY_PRIOR) / (plain + WEEKDAY_PRIOR)
         for special in (7, 8):
             factor[special] = (fsum(observed[special]) + WEEKDAY_PRIOR) / (fsum(plain[special]) + WEEKDAY_PRIOR)
-        by_age = ratio(decisions, sum(exposed[:, each] * factor[each] for each in range(KINDS)))
+        by_age = ratio(decisions, (exposed * factor).sum(axis=1))
     return by_age, factor[kind]
 
 
@@ -259,7 +259,19 @@ def denial_series(
     at hand for the second.
     """
     counted = [decided_of(view, signal, excluded[signal]) for signal in DENIALS]
-    weights = [for_rows(_share_by_age(item, view.ages)) for item in counted]
+    every, authorization = counted
+    strata = _strata_of(every.lines_by_age, view.ages)
+    # The same lines are decided for both signals, where neither leaves any out.
+    same = authorization.lines_by_age is every.lines_by_age
+    weights = [
+        for_rows(_share_by_age(every.denied_by_age, strata)),
+        for_rows(
+            _share_by_age(
+                authorization.denied_by_age,
+                strata if same else _strata_of(authorization.lines_by_age, view.ages),
+            )
+        ),
+    ]
     plain_on = _usual_shares([item.aged_on for item in counted], weights, [item.lines_on for item in counted])
     plain_of = _usual_shares(
         [item.aged_of[:, -view.days :] for item in counted], weights, [item.lines_of for item in counted]
@@ -286,13 +298,29 @@ def denial_series(
     }
 
 
-def _share_by_age(counted: Decided, ages: int) -> Floats32:
-    """The share denied at each age by payer; ages from `ages` on are one, however many planes they are counted in."""
-    denied_by_age, by_age = (_folded(part, ages) for part in (counted.denied_by_age, counted.lines_by_age))
-    bins = _age_bins(by_age.sum(axis=1))
-    begins = np.searchsorted(bins, np.arange(int(bins[-1]) + 1))
-    denied_in, decided_in = (np.add.reduceat(part, begins, axis=0) for part in (denied_by_age, by_age))
-    return ratio(denied_in, decided_in)[bins].astype(np.float32)
+@dataclass(frozen=True)
+class _Strata:
+    """Ages taken together: the stratum of each age (those from `ages` on being one), the age at which each begins, and
+    the lines decided in each by payer.
+    """
+
+    ages: int
+    of_age: Ints
+    begins: Ints
+    decided: Floats
+
+
+def _strata_of(lines_by_age: Floats, ages: int) -> _Strata:
+    by_age = _folded(lines_by_age, ages)
+    of_age = _age_bins(by_age.sum(axis=1))
+    begins = np.searchsorted(of_age, np.arange(int(of_age[-1]) + 1))
+    return _Strata(ages, of_age, begins, np.add.reduceat(by_age, begins, axis=0))
+
+
+def _share_by_age(denied_by_age: Floats, strata: _Strata) -> Floats32:
+    """The share denied at each age by payer; ages from `strata.ages` on are one, however many planes they are counted in."""
+    denied = np.add.reduceat(_folded(denied_by_age, strata.ages), strata.begins, axis=0)
+    return ratio(denied, strata.decided)[strata.of_age].astype(np.float32)
 
 
 def _usual_shares(cells: Sequence[Floats32], weights: Sequence[Floats32], lines: Sequence[Floats]) -> list[Floats]:

@@ -36,8 +36,9 @@ def volume_series(view: View, excluded: Sequence[Exclusion], country: str) -> Se
     first = view.submitted_to - days + 1
     ordinary, edge = working_calendar(first, days, country)
     counts = np.broadcast_to(ordinary, view.submissions.shape)
-    begun = np.cumsum(view.submissions, axis=1) > 0
-    counts = counts & begun
+    there = view.submissions > 0
+    begun = np.where(there.any(axis=1), there.argmax(axis=1), days)
+    counts = counts & (np.arange(days) >= begun[:, None])
     for item in excluded:
         at = np.arange(days) + first
         counts[item.payer] &= (at < item.first) | (at > item.last)
