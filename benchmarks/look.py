@@ -1,7 +1,7 @@
 """Times looks at one customer with 20 payers and 400 days, as ratios to the SQL aggregate pass they rest on.
 
 `make bench` prints the table and writes benchmarks/look.json. The SQL pass counts the activity of every day anew; a look
-is what the sweep does after the activity is read, without storing it. Of looks the least of three is taken, since other programs
+is what the sweep does after the activity is read, without storing it. Of looks the least of six is taken, since other programs
 of a machine can only add to it; processor time, of all processes together, stands beside wall time. A year's looks are made by
 one process, and by two in turn as the product makes spans of many looks (drift/turns.py), with all it takes to start the second.
 """
@@ -40,7 +40,7 @@ DAYS = 400
 SETS = 5  # of the generator's four payers
 SINGLE_LOOKS = 40
 YEAR = 365
-REPEATS = 3
+REPEATS = 6
 Result = TypeVar("Result")
 
 
