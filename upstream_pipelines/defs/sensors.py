@@ -29,7 +29,13 @@ from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.run_tags import NAMES_TAGS, PARTITION, report_tags, upload_tags
 from upstream_pipelines.ingest.landing_watch import LandingWatch
 from upstream_pipelines.ingest.missed_uploads import end_silences_that_are_over, watch
-from upstream_pipelines.ingest.uploads import LOCK_CLASS, Work, register_landed_files, request_customers_with_work
+from upstream_pipelines.ingest.uploads import (
+    LOCK_CLASS,
+    Work,
+    leave_to_run,
+    register_landed_files,
+    request_customers_with_work,
+)
 from upstream_pipelines.observability.tracebacks import safe_message
 from upstream_pipelines.reports.store import request_customers_with_reports
 
@@ -46,32 +52,41 @@ _QUEUED = [dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]
 _ACTIVE = [*_QUEUED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED]
 
 
-def _queued(instance: dg.DagsterInstance, job: str, slugs: Sequence[str] = ()) -> list[dg.DagsterRun]:
-    """Runs of the job in the queue of customers, all or of some: they take what waits when they begin, and a second would begin
-    for nothing. Each costs 2.5 s of a core, at the very time when the queue is long.
-    """
-    of = {PARTITION: list(slugs)} if slugs else {}
-    queued = instance.get_runs(dg.RunsFilter(job_name=job, statuses=_QUEUED, tags=of))
-    return [run for run in queued if PARTITION in run.tags]
-
-
 def _in_line(instance: dg.DagsterInstance, job: str, slugs: Sequence[str] = ()) -> set[str]:
-    """The customers of these runs."""
-    return {run.tags[PARTITION] for run in _queued(instance, job, slugs)}
+    """Customers with a run of the job in the queue, of all or of some: it takes what waits when it begins, and a second would
+    begin for nothing. Each costs 2.5 s of a core, at the very time when the queue is long.
+    """
+    return {run.tags[PARTITION] for run in _runs(instance, job, _QUEUED, slugs)}
 
 
-def _not_in_line(instance: dg.DagsterInstance, requested: Sequence[Work]) -> list[Work]:
-    """Work that no run in the queue takes: one for changed names reads no upload, one for batches no file."""
-    taken: dict[str, list[AbstractSet[dg.AssetKey] | None]] = {}
-    for run in _queued(instance, ingest.name, [work.slug for work in requested]):
+def _runs(
+    instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus], slugs: Sequence[str]
+) -> list[dg.DagsterRun]:
+    of = {PARTITION: list(slugs)} if slugs else {}
+    found = instance.get_runs(dg.RunsFilter(job_name=job, statuses=statuses, tags=of))
+    return [run for run in found if PARTITION in run.tags]
+
+
+def _not_taken(instance: dg.DagsterInstance, asked: Sequence[Work]) -> list[Work]:
+    """Work that no run takes: one for changed names reads no upload, one for batches no file.
+
+    A run takes what waits when it begins to read, which may be half a minute after its start where much starts, and between
+    its steps it holds no lock. So one at work takes what was asked for before, and what comes while that is unread: a customer
+    has one run at a time, and another could begin no earlier than its end. It takes nothing that comes later.
+    """
+    taken: dict[str, list[tuple[bool, AbstractSet[dg.AssetKey] | None]]] = {}
+    for run in _runs(instance, ingest.name, _ACTIVE, [work.slug for work in asked]):
         if run.parent_run_id is not None:
             continue  # re-executed, perhaps from where it failed: the steps that load may be done already
-        taken.setdefault(run.tags[PARTITION], []).append(run.asset_selection)
+        at_work = run.status == dg.DagsterRunStatus.STARTED
+        taken.setdefault(run.tags[PARTITION], []).append((at_work, run.asset_selection))
     return [
         work
-        for work in requested
+        for work in asked
         if not any(
-            assets is None or set(ingest_assets(work.sources)) <= assets for assets in taken.get(work.slug, [])
+            (not at_work or work.again or work.unread)
+            and (assets is None or set(ingest_assets(work.sources)) <= assets)
+            for at_work, assets in taken.get(work.slug, [])
         )
     ]
 
@@ -114,11 +129,17 @@ def waiting_uploads(context: dg.SensorEvaluationContext, platform: Platform) -> 
             except OSError as error:
                 # One customer's folder must not keep the others waiting; the tick's log names it.
                 context.log.error("landing folder of %s: %s", customer.slug, safe_message(error))  # noqa: TRY400
-        asked = request_customers_with_work(conn, _REQUESTS_A_TICK)
-    # Dagster is asked only where there is work; those in line are asked for again in 30 s or later, should their run be lost.
-    requested = _not_in_line(context.instance, asked) if asked else []
+        with conn.transaction():
+            asked = request_customers_with_work(conn, _REQUESTS_A_TICK)
+            # Dagster is asked only where there is work; others are looked at again in 30 s, should their run be lost.
+            requested = _not_taken(context.instance, asked) if asked else []
+            taken = [work.slug for work in asked if work not in requested]
+            if taken:
+                leave_to_run(conn, taken)
     if asked and not requested and not missing:
-        return dg.SkipReason(f"{len(asked)} customers have a run in the queue that takes their uploads.")
+        return dg.SkipReason(
+            f"{len(asked)} customers have a run that takes their uploads, in the queue or at work."
+        )
     if not requested and not missing:
         return dg.SkipReason(f"No upload is waiting for any of {len(customers)} active customers.")
     return dg.SensorResult(

@@ -21,7 +21,7 @@ WITH held AS (
      WHERE locktype = 'advisory' AND classid = %(lock_class)s AND granted
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
 ), due AS (
-    SELECT u.customer_id, u.upload_id, u.requests, u.received_at
+    SELECT u.customer_id, u.upload_id, u.requests, u.received_at, u.requested_at IS NOT NULL AS asked_before
       FROM uploads AS u
       JOIN customers AS c ON c.customer_id = u.customer_id AND c.status = 'active'
      WHERE (u.status = 'received'
@@ -29,7 +29,7 @@ WITH held AS (
        AND (u.requested_at IS NULL
             OR u.requested_at < now() - interval '30 seconds' * (2 ^ least(greatest(u.requests, 1) - 1, 5)))
 ), chosen AS (
-    SELECT customer_id, min(received_at) AS oldest FROM due GROUP BY customer_id
+    SELECT customer_id, min(received_at) AS oldest, bool_and(asked_before) AS again FROM due GROUP BY customer_id
      ORDER BY oldest LIMIT %(limit)s
 ), asked AS (
     UPDATE uploads AS u SET requested_at = now(), requests = u.requests + 1
@@ -38,12 +38,25 @@ WITH held AS (
        AND (u.customer_id, u.upload_id) IN (SELECT customer_id, upload_id FROM due)
     RETURNING u.customer_id, u.upload_id, u.source, u.requests, u.received_at, u.request_id
 )
+-- `again`: each was asked for before. `unread`: so was one that no run has begun to read, and none reads now: what a run
+-- that has begun will read is more than it was asked for.
 SELECT c.slug, (array_agg(a.upload_id ORDER BY a.received_at, a.upload_id))[1:%(named)s],
        (array_agg(a.requests ORDER BY a.received_at, a.upload_id))[1], array_agg(DISTINCT a.source), count(*),
        coalesce((array_agg(a.request_id ORDER BY a.received_at, a.upload_id)
-                     FILTER (WHERE a.request_id IS NOT NULL))[1:%(named)s], '{}')
-  FROM asked AS a JOIN customers AS c ON c.customer_id = a.customer_id
- GROUP BY c.slug ORDER BY min(a.received_at), c.slug;
+                     FILTER (WHERE a.request_id IS NOT NULL))[1:%(named)s], '{}'),
+       bool_and(k.again),
+       c.customer_id NOT IN (SELECT customer_id FROM held)
+       AND EXISTS (SELECT FROM uploads AS e WHERE e.customer_id = c.customer_id AND e.status = 'received'
+                      AND e.requested_at IS NOT NULL)
+  FROM asked AS a JOIN customers AS c ON c.customer_id = a.customer_id JOIN chosen AS k ON k.customer_id = a.customer_id
+ GROUP BY c.customer_id, c.slug ORDER BY min(a.received_at), c.slug;
+
+-- name: leave_to_run
+-- A run that there is takes them: they were not asked for, and are looked at again as soon as before (uploads_waiting).
+UPDATE uploads AS u SET requests = u.requests - 1
+  FROM customers AS c
+ WHERE c.slug = ANY(%(slugs)s) AND u.customer_id = c.customer_id AND u.status IN ('received', 'processing')
+   AND u.requested_at = now() AND u.requests > 0;
 
 -- name: select_waiting_uploads
 -- What a run of one customer takes, oldest first; called under the customer's lock, so that

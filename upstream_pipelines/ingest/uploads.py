@@ -135,7 +135,8 @@ def _register(
 @dataclass(frozen=True)
 class Work:
     """A customer for whom a run has to be asked for: the run's key, and where its `count` waiting uploads came from. The
-    oldest few of them are named, with the ids of the requests that brought them.
+    oldest few of them are named, with the ids of the requests that brought them. `again`: each was asked for before. `unread`: one
+    that was has not been begun to be read, and nobody reads the customer's.
     """
 
     slug: str
@@ -144,6 +145,8 @@ class Work:
     count: int
     upload_ids: tuple[UUID, ...]
     request_ids: tuple[str, ...]
+    again: bool = False
+    unread: bool = False
 
 
 def request_customers_with_work(conn: Connection, limit: int) -> list[Work]:
@@ -155,9 +158,16 @@ def request_customers_with_work(conn: Connection, limit: int) -> list[Work]:
         QUERIES.request_customers_with_work, {"limit": limit, "lock_class": LOCK_CLASS, "named": _NAMED}
     ).fetchall()
     return [
-        Work(slug, f"{uploads[0]}:{requests}", tuple(sources), count, tuple(uploads), tuple(request_ids))
-        for slug, uploads, requests, sources, count, request_ids in rows
+        Work(slug, f"{uploads[0]}:{requests}", tuple(sources), count, tuple(uploads), tuple(request_ids), *known)
+        for slug, uploads, requests, sources, count, request_ids, *known in rows
     ]
+
+
+def leave_to_run(conn: Connection, slugs: Sequence[str]) -> None:
+    """Take back in the transaction that asked for them that these customers' uploads were asked for: there is a run that
+    takes them. Counted as requests, each look at a long run would put the next one off, up to 16 min.
+    """
+    conn.execute(QUERIES.leave_to_run, {"slugs": list(slugs)})
 
 
 def finish_file(

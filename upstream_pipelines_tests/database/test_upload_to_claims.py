@@ -269,7 +269,7 @@ def test_a_customer_with_work_is_asked_for_once_until_its_run_should_have_taken_
     (folder / "a.csv").write_text(file_of(row("A")))
     (upload_id,) = register_landed_files(ingest.conn, ingest.settings, ingest.customer)
     assert request_customers_with_work(ingest.conn, 50) == [
-        Work("acme", f"{upload_id}:1", ("csv",), 1, (upload_id,), ())
+        Work("acme", f"{upload_id}:1", ("csv",), 1, (upload_id,), (), again=False, unread=False)
     ]
     assert request_customers_with_work(ingest.conn, 50) == []
     ingest.conn.execute("UPDATE uploads SET requested_at = now() - interval '2 minutes'")

@@ -31,6 +31,7 @@ from upstream_pipelines.defs.schedules import daily_drift
 from upstream_pipelines.defs.sensors import due_alerts, waiting_uploads
 from upstream_pipelines.errors import ConfigurationError
 from upstream_pipelines.ingest.landing import customer_folder
+from upstream_pipelines.ingest.uploads import customer_lock
 from upstream_pipelines.quality.rules import STREAM_RULES
 from upstream_pipelines.settings import Settings
 
@@ -104,6 +105,86 @@ def test_a_run_in_the_queue_that_takes_an_upload_is_asked_for_once(
         assert takes or [request.partition_key for request in asked.run_requests] == ["acme"]
         instance.delete_run(run.run_id)
     assert [request.partition_key for request in due_again().run_requests] == ["acme"], "it was lost"
+
+
+@pytest.fixture
+def at_work(pipeline: Connection, instance: dg.DagsterInstance) -> dg.DagsterRun:
+    """A run of acme's that was asked for its first upload and has begun."""
+    create_customer(pipeline, "acme", "Acme")
+    instance.add_dynamic_partitions(customer_partitions.name or "", ["acme"])
+    return instance.create_run_for_job(
+        defs.resolve_job_def("ingest"), tags={"dagster/partition": "acme"}, status=dg.DagsterRunStatus.STARTED
+    )
+
+
+def _asked_long_ago(conn: Connection, status: str) -> None:
+    conn.execute(
+        "UPDATE uploads SET status = %s, requests = 1, requested_at = now() - interval '1 hour'", [status]
+    )
+
+
+@pytest.mark.parametrize("status", ["received", "processing"])
+def test_no_second_run_is_asked_for_what_a_run_at_work_was_asked_for_and_none_is_put_off_by_the_looks_at_it(
+    settings: Settings,
+    pipeline: Connection,
+    platform: Platform,
+    instance: dg.DagsterInstance,
+    at_work: dg.DagsterRun,
+    status: str,
+) -> None:
+    """Where much starts it reads after half a minute, and between its steps it holds no lock: a second would begin after it,
+    for nothing, and be what people see last.
+    """
+    _drop(settings, "acme")
+    _tick(waiting_uploads, instance, platform)
+    for _ in range(3):
+        _asked_long_ago(pipeline, status)
+        assert isinstance(_tick(waiting_uploads, instance, platform), dg.SkipReason)
+        assert pipeline.execute("SELECT requests FROM uploads").fetchall() == [(1,)]
+    instance.report_run_failed(at_work)
+    _asked_long_ago(pipeline, status)
+    (request,) = _tick(waiting_uploads, instance, platform).run_requests
+    assert request.run_key is not None
+    assert request.run_key.endswith(":2")
+
+
+@pytest.mark.parametrize(("status", "taken"), [("received", True), ("processing", False)])
+def test_what_comes_while_a_run_begins_is_taken_by_it_and_what_comes_later_by_the_next(
+    settings: Settings,
+    pipeline: Connection,
+    platform: Platform,
+    instance: dg.DagsterInstance,
+    at_work: dg.DagsterRun,
+    *,
+    status: str,
+    taken: bool,
+) -> None:
+    _drop(settings, "acme")
+    _tick(waiting_uploads, instance, platform)
+    _asked_long_ago(pipeline, status)
+    pipeline.execute("UPDATE uploads SET requested_at = now()")
+    _drop(settings, "acme", "b.csv")
+    result = _tick(waiting_uploads, instance, platform)
+    assert isinstance(result, dg.SkipReason) == taken
+    requests = pipeline.execute("SELECT requests FROM uploads ORDER BY file_name").fetchall()
+    assert requests == [(1,), (0 if taken else 1,)]
+
+
+def test_what_comes_while_a_run_reads_is_not_in_its_list_and_is_asked_for(
+    settings: Settings,
+    pipeline: Connection,
+    platform: Platform,
+    instance: dg.DagsterInstance,
+    at_work: dg.DagsterRun,
+) -> None:
+    """Of the uploads in its list the later ones are unread for as long as it reads the first."""
+    _drop(settings, "acme")
+    _tick(waiting_uploads, instance, platform)
+    pipeline.execute("UPDATE uploads SET requests = 1, requested_at = now()")
+    _drop(settings, "acme", "b.csv")
+    with customer_lock(pipeline, get_customer(pipeline, "acme").customer_id):
+        (request,) = _tick(waiting_uploads, instance, platform).run_requests
+    assert request.tags["upstream/uploads"].count("-") == 4, "one upload"
 
 
 def test_a_disabled_customers_files_are_left_where_they_are(
