@@ -649,6 +649,18 @@ UPDATE deliveries AS d
   FROM unnest(%(delivery_ids)s::uuid[]) WITH ORDINALITY AS w (delivery_id, n)
  WHERE d.customer_id = %(customer_id)s AND d.delivery_id = w.delivery_id AND d.state = 'dead'
 
+-- name: try_now
+-- A delivery that waits for its next try is due now; its schedule goes on from there. By primary key.
+UPDATE deliveries SET due_at = %(now)s
+ WHERE customer_id = %(customer_id)s AND delivery_id = %(delivery_id)s AND state = 'retrying' AND due_at > %(now)s
+
+-- name: try_channel_now
+-- The same for all of a channel. By the unique key (customer_id, name), and by deliveries_waiting.
+UPDATE deliveries AS d SET due_at = %(now)s
+  FROM alert_channels AS c
+ WHERE c.customer_id = %(customer_id)s AND c.name = %(name)s
+   AND d.customer_id = c.customer_id AND d.channel_id = c.channel_id AND d.state = 'retrying' AND d.due_at > %(now)s
+
 -- name: follow_again
 -- Dead ends of events of which other messages are sent again to the channel: somebody asked for them, so they go once those
 -- have ended, given up or not, where any message of the event arrived. By primary key.

@@ -95,11 +95,14 @@ def read_deliveries(acting: CanRead, wanted: Annotated[DeliveriesQuery, Query()]
 
 @router.post(
     "/deliveries/{delivery_id}/resend",
-    summary="Send a dead message again",
+    summary="Send a message again",
     responses=documented(401, 403, 404, 409, 422, 429, 503),
 )
 def post_resend(acting: CanManage, delivery_id: UUID) -> Resent:
-    """Its retries begin anew. 409 where it is not dead, or its channel is off."""
+    """The tries of one that was given up begin anew; one that waits for its next try is tried now.
+
+    409 where it has arrived, is not tried yet, or its channel is off.
+    """
     with acting.transaction() as conn, named("delivery"):
         resend(conn, acting.customer_id, str(delivery_id), datetime.now(UTC))
         record(conn, acting.actor, "delivery.resent", ("delivery", delivery_id), customer_id=acting.customer_id)

@@ -131,14 +131,14 @@ def enable(slug: Slug, channel: Annotated[str, typer.Argument(help="Name of the 
 @app.command()
 def resend(
     slug: Slug,
-    delivery: Annotated[str | None, typer.Argument(help="Id of a dead delivery, or its beginning.")] = None,
+    delivery: Annotated[str | None, typer.Argument(help="Id of a delivery, or its beginning.")] = None,
     channel: Annotated[
-        str | None, typer.Option(help="All of this channel that died within the last 7 days.")
+        str | None, typer.Option(help="All of this channel that wait, or died within the last 7 days.")
     ] = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="With --channel: what died longer ago, too.")] = False,
 ) -> None:
-    """Start dead deliveries again: one, or all of a channel."""
+    """Start dead deliveries again, and try now what waits for its next try: one, or all of a channel."""
     if (delivery is None) == (channel is None):
         raise ConfigurationError("Say what to resend: a delivery's id, or --channel NAME for all of a channel.")
     if every and channel is None:
@@ -156,7 +156,7 @@ def resend(
                 customer,
                 "channel.resent",
                 ("channel", channel_named(conn, customer.customer_id, channel)),
-                deliveries=resent.due,
+                deliveries=resent.due + resent.hurried,
             )
             said = _resent(slug, channel, resent)
         elif delivery is not None:
@@ -168,7 +168,7 @@ def resend(
 
 def _resent(slug: str, channel: str, resent: Resent) -> str:
     """What is due now, what follows it, and what is left."""
-    said = f"{resent.due} deliveries are due now."
+    said = f"{resent.due + resent.hurried} deliveries are due now."
     if resent.following:
         said += (
             f" {resent.following} more, which say that something of these is over, follow once these have arrived."

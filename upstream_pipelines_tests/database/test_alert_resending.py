@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -56,6 +57,32 @@ def test_trouble_that_a_test_met_is_seen_and_sent_again_and_the_test_is_not(
     assert (health.dead, list(health.dead_of)) == (1, ["acme"])
     assert {one.name: one.dead for one in overview(pipeline, acme, now).channels} == {"hook": 0, "spare": 1}
     assert resend_all(pipeline, acme, "spare", now - DAY).due == 1
+
+
+def test_what_waits_for_its_next_try_is_tried_now_and_goes_on_in_its_schedule(
+    pipeline: Connection, acme: int
+) -> None:
+    """A receiver that is back is told within seconds, not with the tries that are 10 hours apart."""
+    sync_rules(pipeline, acme, [AlertRule(name="all", cooldown_hours=0, group_seconds=0)])
+    for number in range(3):
+        pipeline.execute("UPDATE deliveries SET state = 'retrying', attempt = 6, due_at = %s", [NOW + DAY])
+        tell(pipeline, acme, NOW + timedelta(hours=number), "open", event_id=uuid.UUID(int=number))
+    rows = pipeline.execute("SELECT delivery_id FROM deliveries ORDER BY state DESC, delivery_id").fetchall()
+    (one,), (other,), (untried,) = rows
+    later = NOW + timedelta(hours=4)
+
+    def due() -> dict[Any, Any]:
+        return dict(pipeline.execute("SELECT delivery_id, due_at FROM deliveries").fetchall())
+
+    untouched = due()[untried]
+    resend(pipeline, acme, str(one), later)
+    assert due() == {one: later, other: NOW + DAY, untried: untouched}
+    assert resend_all(pipeline, acme, "hook", None, later) == Resent(0, 0, 0, hurried=1)
+    assert due() == {one: later, other: later, untried: untouched}
+    states = pipeline.execute(
+        "SELECT DISTINCT state, attempt, progress FROM deliveries ORDER BY attempt"
+    ).fetchall()
+    assert states == [("pending", 0, {}), ("retrying", 6, {})]
 
 
 def test_only_a_dead_delivery_of_an_enabled_channel_is_resent(pipeline: Connection, acme: int) -> None:
