@@ -65,13 +65,26 @@ def list_(
                 datetime.fromisoformat(alert["created_at"]),
                 alert["kind"],
                 alert["notice"],
-                wording_of(alert["content"]).headline,
+                _about(alert["content"]),
                 _state(alert),
                 "\n".join(_told(delivery, shown) for delivery in alert["deliveries"]),
             )
             for alert in alerts
         ),
     )
+
+
+def _about(content: dict[str, Any]) -> str:
+    """The headline, with which upload or run it is about and why: two of a day would else look the same."""
+    wording = wording_of(content)
+    facts = dict(wording.facts)
+    shown = [
+        f"{name.split()[-1].lower()} {facts[name][:8]}"
+        for name in ("Upload", "Run", "Failed run")
+        if name in facts
+    ]
+    shown += [facts[name] for name in ("Reason", "Rules", "Rule", "Error") if name in facts]
+    return f"{wording.headline} ({', '.join(shown)})" if shown else wording.headline
 
 
 def _state(alert: dict[str, Any]) -> str:

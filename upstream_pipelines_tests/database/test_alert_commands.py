@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from upstream_pipelines.alerts.content import Alert, build_message
-from upstream_pipelines.alerts.store import list_alerts, sync_channels, write_quality_alert
+from upstream_pipelines.alerts.store import list_alerts, sync_channels, write_quality_alert, write_refused_alert
+from upstream_pipelines.cli.alerts import _about
 from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.store import create_customer
 from upstream_pipelines.db.engine import Connection
@@ -64,6 +65,16 @@ def test_what_a_message_ends_with_can_be_typed_as_it_is(pipeline: Connection, cu
     assert "is noise" in _said(*command.split())
     assert _read("list", "acme")[0]["judgements"][0]["judgement"] == "noise"
     assert "judged noise" in _said("list", "acme").replace("\n", " ")
+
+
+def test_two_alerts_of_a_day_are_told_apart_by_their_uploads_and_reasons(
+    pipeline: Connection, customer: int
+) -> None:
+    write_refused_alert(pipeline, customer, uuid.uuid4(), "csv", "file_refused", None)
+    refused, failed = (alert["content"] for alert in list_alerts(pipeline, customer))
+    assert _about(failed).endswith(f"(upload {failed['data']['upload_id'][:8]}, payer_present)")
+    assert _about(refused).endswith(f"(upload {refused['data']['upload_id'][:8]}, file_refused)")
+    assert refused["data"]["upload_id"][:8] in _said("list", "acme")
 
 
 def test_dollars_that_came_back_are_kept_to_the_cent(pipeline: Connection, customer: int) -> None:
