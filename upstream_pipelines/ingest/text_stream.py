@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import re
 
 from upstream_pipelines.claims.mapping import SET_BY, Encoding
 from upstream_pipelines.errors import FileRefusedError
@@ -14,9 +15,12 @@ from upstream_pipelines.ingest.unpack import ByteSource
 
 HEAD_BYTES = 256 * 1024
 _ZERO_EVERY = 256
+_CONTROL_EVERY = 32  # what is packed has one in ten characters, a cell of text by chance one
+_CONTROLS = re.compile("[\x00-\x08\x0e-\x19\x1c-\x1f]")
 _CHUNK_BYTES = 1024 * 1024
 
 _X12 = "an X12 file, not CSV. Send it again: a remittance (835) is recognised by how it begins"
+_PICTURE = "a picture. Ask the source for the same data as CSV"
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (
         b"PK\x03\x04",
@@ -31,6 +35,7 @@ _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!", "a rar archive. Send it unpacked, or packed with gzip or zip"),
     (b"\x28\xb5\x2f\xfd", "packed with zstd. Send it unpacked, or packed with gzip or zip"),
     (b"PAR1", "a Parquet file. Export it as CSV"),
+    *((mark, _PICTURE) for mark in (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\x00", b"MM\x00*")),
     *((b"ISA" + mark, _X12) for mark in (b"*", b"|", b"^", b"~", b">", b":")),
     (b"ST*", _X12),
     (b"{", "JSON, not CSV. Post it to the webhook, or export it as CSV"),
@@ -138,8 +143,10 @@ def open_text(stream: ByteSource, encoding: Encoding | None) -> tuple[Utf8Stream
         if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(magic):
             raise FileRefusedError(f"The file is {advice}.", code="not_text")
     text = Utf8Stream(stream, head, encoding or _detect_utf_16(head))
-    # A damaged cell has a zero here and there and costs its row; a binary file has one in a few dozen bytes.
-    if text.text.count("\x00") * _ZERO_EVERY > len(text.text):
+    # A damaged cell has a zero here and there and costs its row; a binary file has one in a few dozen bytes, or where it is
+    # packed few of these and many other control characters.
+    controls = len(_CONTROLS.findall(text.text))
+    if text.text.count("\x00") * _ZERO_EVERY > len(text.text) or controls * _CONTROL_EVERY > len(text.text):
         raise FileRefusedError("The file is binary, not text. Export it as CSV.", code="not_text")
     return text, text.text
 

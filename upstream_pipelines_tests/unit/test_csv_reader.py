@@ -203,8 +203,13 @@ def test_a_byte_of_windows_1252_far_behind_the_head_does_not_end_the_file() -> N
     assert csv.detected["encoding"] == "windows-1252"
 
 
+CONTROLS = "".join(
+    map(chr, [*range(9), *range(14, 32)])
+)  # where they are many in a head of three bytes it is binary
+
+
 @settings(deadline=None)
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=200), st.integers(1, 9))
+@given(st.text(st.characters(codec="utf-8", exclude_characters=CONTROLS), max_size=200), st.integers(1, 9))
 def test_utf_8_passes_unchanged_wherever_a_chunk_ends(text: str, step: int) -> None:
     content = ("x" + text + "\n") * 3
     with pytest.MonkeyPatch.context() as patch:
@@ -281,6 +286,8 @@ def test_a_mapped_header_that_is_not_there_is_told() -> None:
         (b"%PDF-1.7 \x00", ["PDF", "CSV"]),
         (b"\x1f\x8b\x08\x00", ["damaged", "again"]),
         (b"7z\xbc\xaf\x27\x1c", ["7z", "gzip or zip"]),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(1, 200)), ["picture", "CSV"]),
+        (bytes(range(7, 256)) * 3, ["binary", "CSV"]),
         (b"ISA*00*          *00*", ["X12"]),
         (b'{"claims": []}', ["JSON", "webhook"]),
         (b"<html><table>", ["HTML", "CSV"]),
