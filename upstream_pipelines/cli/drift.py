@@ -140,7 +140,7 @@ def _waiting_text(alerts: int, slug: str) -> str:
 
 def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
     """A row of a look for the table, which is to be read at 140 columns. `kept`: the ids that can be asked for."""
-    from upstream_pipelines.drift.explanation import NAMES, WAITS_FOR
+    from upstream_pipelines.drift.explanation import NAMES, WAITS_FOR, is_over
     from upstream_pipelines.drift.settings import RATE_SIGNALS
     from upstream_pipelines.drift.units import (
         brief_figure,
@@ -151,7 +151,7 @@ def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
         short_day,
     )
 
-    signal, detail, state = row["signal"], row["detail"], row["state"]
+    signal, detail, state, over = row["signal"], row["detail"], row["state"], is_over(row)
     if state == "watch" and detail.get("waits_for") in WAITS_FOR:
         state = f"watch, for {WAITS_FOR[detail['waits_for']]}"
     return (
@@ -164,10 +164,10 @@ def _told(row: dict[str, Any], kept: frozenset[str]) -> tuple[Any, ...]:
         row["cause"],
         brief_figure(signal, row["baseline"]),
         brief_figure(signal, row["current"]),
-        # A change of the data costs nobody anything.
-        None if row["cause"] == "data" else brief_money(detail.get("money")),
+        # A change of the data costs nobody anything, and the days that deny a change say nothing of how sure it was.
+        None if row["cause"] == "data" or over else brief_money(detail.get("money")),
         short_day(detail["change_date"]) if detail.get("change_date") else None,
-        chance_text(row["q_value"]),
+        None if over else chance_text(row["q_value"]),
         complete_text(signal, row["maturity"]) if signal in RATE_SIGNALS else None,
     )
 

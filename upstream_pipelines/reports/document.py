@@ -178,10 +178,14 @@ def _many(number: int, what: str) -> str:
 
 def _event_row(event: EventPart) -> tuple[str, ...]:
     # The newest figures of a change that is over are of days that deny it: "0.0 %" sure is no word on what was found.
-    sure, money = (_NONE, _NONE) if event.over else (sure_text(event.confidence) or _NONE, event.money_text)
+    sure, severity, money = (
+        (_NONE, _NONE, _NONE)
+        if event.over
+        else (sure_text(event.confidence) or _NONE, _part(event.severity), event.money_text)
+    )
     return (
         event.payer, NAMES[event.signal], _direction(event), event.since_text, event.before_text, event.now_text,
-        event.change_text, sure, _part(event.severity), money,
+        event.change_text, sure, severity, money,
     )  # fmt: skip
 
 
@@ -336,7 +340,7 @@ def _words() -> Section:
                     ("sure", ("how sure it is that something changed at all: 100 % less the share of all findings of the same look "
                               "at least as clear that come about by chance alone; not said of a change that is over")),
                     ("severity", ("how much it matters: its size against what is material and the payer's share of "
-                                 "the dollars, from 0 to 100 %")),
+                                 "the dollars, from 0 to 100 %; not said of a change that is over")),
                     ("a month", ('dollars a month that the change costs, with a plus those that it brings; "once": dollars '
                                 "that are outstanding at any time; not said of a change that is over")),
                     ("your data", "the customer's own files or settings explain the change, not the payer"),

@@ -117,6 +117,15 @@ def test_a_look_is_told_in_words_that_fit_a_table() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "over", [{"state": "resolved"}, {"state": "updated", "detail": {**ROW["detail"], "calm_since": "2026-04-20"}}]
+)
+def test_a_change_that_is_over_is_told_without_dollars_and_without_how_sure_it_is(over: dict[str, Any]) -> None:
+    """Its last days deny it: their chance says nothing of what was found."""
+    told = _told({**ROW, **over}, frozenset({ROW["event_id"]}))
+    assert (told[9], told[11]) == (None, None)
+
+
 def test_a_change_of_the_data_has_its_cause_and_no_price_and_a_past_event_no_id() -> None:
     told = _told({**ROW, "cause": "data", "state": "open"}, frozenset())
     assert "data" in told
