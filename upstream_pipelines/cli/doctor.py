@@ -14,6 +14,7 @@ from upath import UPath
 from upstream_pipelines.alerts.life import minute
 from upstream_pipelines.alerts.overview import OutboxHealth, outbox_health
 from upstream_pipelines.alerts.store import email_channels
+from upstream_pipelines.cli.supervisor import runs_here
 from upstream_pipelines.customers.store import list_customers
 from upstream_pipelines.db.engine import connect, database_url
 from upstream_pipelines.db.migrate import require_current
@@ -56,7 +57,8 @@ class _NotWellError(Exception):
 
 def examine(settings: Settings) -> list[Finding]:
     """Look at every part that can be wrong; never raises for one that is."""
-    ui = _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info")
+    up = runs_here(settings)
+    ui = _answering("Dagster UI", f"http://{settings.ui_host}:{settings.ui_port}/server_info", up=up)
     dagster = cache(lambda: daemon_health(settings))  # opens Dagster's storage: once for both
     counters = (
         [_part("rate limits", lambda: _counters(settings))] if settings.rate_limit_storage is not None else []
@@ -72,7 +74,7 @@ def examine(settings: Settings) -> list[Finding]:
         _part("alert channels", lambda: _channels(settings)),
         _part("dead deliveries", lambda: _dead(settings)),
         _part("due deliveries", lambda: _due(settings)),
-        _answering("HTTP API", f"http://{settings.api_host}:{settings.api_port}/health"),
+        _answering("HTTP API", f"http://{settings.api_host}:{settings.api_port}/health", up=up),
         ui,
         _part("daemon", lambda: _daemon(dagster(), ui_runs=ui.state != _NOT_RUNNING)),
         _part("sensors", lambda: _sensors(dagster())),
@@ -299,7 +301,8 @@ def _span(time: timedelta) -> str:
     return f"{seconds} s"
 
 
-def _answering(part: str, url: str) -> Finding:
+def _answering(part: str, url: str, *, up: bool) -> Finding:
+    """`up`: the platform runs on this machine, and with it what is asked."""
     try:
         with requests.Session() as session:
             session.trust_env = False
@@ -309,6 +312,13 @@ def _answering(part: str, url: str) -> Finding:
             True, part, f"does not answer at {url} within {_ANSWERS_WITHIN} s", "It may be busy. Ask again."
         )
     except requests.RequestException:
+        if up:
+            return Finding(
+                False,
+                part,
+                f"does not answer at {url}, though `upstream up` runs",
+                "It may still be starting: ask again in half a minute. Then read the logs in the home folder.",
+            )
         return Finding(True, part, _NOT_RUNNING, "`upstream up` starts it.")
     if answer.ok:
         return Finding(True, part, f"answers at {url}", "")

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from dagster_postgres.utils import DagsterPostgresException
 from filelock import FileLock, Timeout
 from sqlalchemy.exc import SQLAlchemyError
 
+from upstream_pipelines.db.embedded import postmaster_pid
 from upstream_pipelines.db.engine import database_url
 from upstream_pipelines.defs.home import dagster_environment, dagster_instance, project_file
 from upstream_pipelines.defs.orphans import fail_orphaned_runs
@@ -105,9 +106,16 @@ def running_platform(settings: Settings, say: Callable[[str], None]) -> Iterator
         _record(home, children)
         _wait_until_ready(settings, home, children, say)
         rounds = itertools.count(1)
+        server = postmaster_pid(home)
 
         def watch() -> None:
+            nonlocal server
             _watch(settings, home, children, say)
+            present = postmaster_pid(home)
+            if server is not None and present != server:
+                # Whoever asks for it first starts it again, be it a child.
+                say(f"PostgreSQL ended and was started again. Read {home / 'postgres.log'}.")
+            server = present
             if next(rounds) % _ROUNDS_BETWEEN_ORPHANS == 0:
                 _end_orphaned_runs(settings, say)
 
@@ -132,19 +140,31 @@ def require_free_port(host: str, port: int, what: str, variable: str) -> None:
 
 def end_leftovers(home: Path) -> None:
     """End processes of a copy that was killed: nothing watches them any more, and they hold the ports."""
+    left = []
+    for process in _recorded(home):
+        with suppress(psutil.NoSuchProcess):
+            left += [*process.children(recursive=True), process]
+    _end(left)
+
+
+def runs_here(settings: Settings) -> bool:
+    """Whether processes of a platform of this home are alive on this machine."""
+    return bool(_recorded(settings.home.expanduser().resolve()))
+
+
+def _recorded(home: Path) -> list[psutil.Process]:
+    """The processes that the platform of this home has started, as far as they are alive."""
     try:
         recorded = json.loads((home / "up.json").read_text())["children"]
     except (FileNotFoundError, ValueError, KeyError):
-        return
-    left = []
+        return []
+    alive = []
     for pid, started in recorded:
-        try:
+        with suppress(psutil.NoSuchProcess):
             process = psutil.Process(pid)
             if abs(process.create_time() - started) < 1:
-                left += [*process.children(recursive=True), process]
-        except psutil.NoSuchProcess:
-            continue
-    _end(left)
+                alive.append(process)
+    return alive
 
 
 def _whose(home: Path) -> str:

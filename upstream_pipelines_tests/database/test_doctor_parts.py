@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import secrets
+import socket
 import sys
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 from psycopg import sql
 from pydantic import SecretStr
 from sqlalchemy.engine import make_url
 
-from upstream_pipelines.cli.doctor import _api_login, _channels, _daemon, _email, _part, _traces
+from upstream_pipelines.cli.doctor import _answering, _api_login, _channels, _daemon, _email, _part, _traces
+from upstream_pipelines.cli.supervisor import runs_here
 from upstream_pipelines.db.engine import Connection, dispose_engines
 from upstream_pipelines.defs.daemon_health import DaemonHealth
 from upstream_pipelines.demo.run import _sign_up, end_channels
@@ -99,6 +104,24 @@ def test_after_a_demonstration_nothing_waits_for_the_receivers_that_ended_with_i
     end_channels(settings, customers)
     assert _part("e-mail", lambda: _email(settings))[::2] == (True, "not configured, and no channel needs it")
     assert _part("alert channels", lambda: _channels(settings)).ok
+
+
+@pytest.mark.parametrize(
+    ("since", "well"), [(0.0, False), (100.0, True)], ids=["runs", "its number is another's now"]
+)
+def test_a_part_that_does_not_answer_is_a_trouble_only_where_the_platform_runs(
+    tmp_path: Path, *, since: float, well: bool
+) -> None:
+    settings = Settings(home=tmp_path)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/health"
+    assert _answering("HTTP API", url, up=runs_here(settings)).advice == "`upstream up` starts it."
+    own = psutil.Process()
+    (tmp_path / "up.json").write_text(json.dumps({"pid": 1, "children": [[own.pid, own.create_time() - since]]}))
+    found = _answering("HTTP API", url, up=runs_here(settings))
+    assert found.ok == well
+    assert well or "though `upstream up` runs" in found.state
 
 
 def test_a_daemon_heard_of_seconds_ago_is_not_said_to_run_where_the_ui_has_ended() -> None:

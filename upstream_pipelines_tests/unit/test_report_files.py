@@ -205,14 +205,14 @@ def test_no_text_of_a_spreadsheet_begins_like_a_formula(text: str) -> None:
             assert not str(cell.value).startswith(_FORMULA)
 
 
-def test_of_a_change_that_is_over_the_table_says_neither_how_sure_nor_what_it_costs() -> None:
+def test_of_a_change_that_is_over_the_table_says_neither_how_sure_nor_how_severe_nor_what_it_costs() -> None:
     """Its newest figures are those of days that deny it: "0.0 %" sure was said of changes that had been found."""
     going, resolved = _content().events
     content = replace(_content(), events=(going, replace(going, over=True), resolved))
     table = next(block for block in document_of(content).sections[0].blocks if isinstance(block, Table))
-    columns = [table.headers.index(name) for name in ("Sure", "A month")]
+    columns = [table.headers.index(name) for name in ("Sure", "Severity", "A month")]
     shown = [[row[column].replace("\N{NO-BREAK SPACE}", " ") for column in columns] for row in table.rows]
-    assert shown == [["99.0 %", "$1,200"], ["-", "-"], ["-", "-"]]
+    assert shown == [["99.0 %", "50 %", "$1,200"], ["-", "-", "-"], ["-", "-", "-"]]
 
 
 @pytest.mark.parametrize(
