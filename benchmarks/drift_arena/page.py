@@ -50,8 +50,8 @@ FALSE_EVENTS = """\
 ## False events
 
 Nothing changes; every event is false. {looks} The last rows hold what the obvious methods are biased by: denials twice
-as slow as payments, twice as fast, and a volume that doubles over the history. *Cause data*: events told to the data
-engineers and to no customer, not counted as false.
+as slow as payments, twice as fast, and a volume that doubles over the history. *Cause data*: events
+that say that the data changed and not the payer, not counted as false.
 
 ![False events a customer-year](images/arena_false_events.png)
 """
@@ -75,7 +75,8 @@ DECOYS = """\
 
 Things that are no change of the payer's behaviour, or one of another signal. Wrong: an event about the payer of any
 signal that did not change, in the 120 days after. *Unchanged payers*: the share of untouched payers of the same
-customers with any event in those days, which is what false events alone give.
+customers with any event in those days, which is what false events alone give. What says that the data changed, as a
+late file and a renamed payer have events say, blames no payer and is not counted.
 
 ![Wrong alarms on decoys](images/arena_decoys.png)
 """

@@ -32,7 +32,6 @@ def replay(
     With `processes=2` a second process makes every second look: the same rows, sooner where there are many looks.
 
     Raises:
-        SecondProcessError: the second process was killed, or could not begin.
         ClaimsFrameError: the claims lack a column or hold something that is no date or number.
     """
     from upstream_pipelines.drift.turns import replay_looks

@@ -71,7 +71,6 @@ class View:
     `late_lines` and `late_decisions` count by the day of the submission or decision, from `late_from` on, and the days by
     which it was late (`facts._lateness`; those of the first load in neither). `first_lines` is the day of each payer's
     first line, `facts.NEVER` for none.
-
     `code_allowed` and `code_lines` are the dollars allowed and the lines paid by code, over all payers and days known.
 
     `present` says which payers have a line in view, `sees_open` whether the source shows open lines at all.
@@ -168,13 +167,16 @@ class Counts:
         order = np.argsort(visible_from, kind="stable")
         self._decisions: Ints = decided[order]
         self._decision_visible: Ints = visible_from[order]
-        self._as_of: int | None = None
+        self._as_of = 0
+        self._whole = False  # what was left half counted, as where memory ran out, is counted from the beginning
 
     def at(self, as_of: int) -> View:
         """What was known before the day `as_of`."""
-        if self._as_of is None or as_of < self._as_of or not self._advance(as_of):
+        whole, self._whole = self._whole, False
+        if not whole or as_of < self._as_of or not self._advance(as_of):
             self._lay_out(as_of)
-        return self._view()
+        view, self._whole = self._view(), True
+        return view
 
     def _lay_out(self, as_of: int) -> None:
         """Count from the beginning everything that was known before `as_of`."""
@@ -270,7 +272,6 @@ class Counts:
 
     def _complete_to(self, late: Floats) -> int:
         """The last day that is judged of lines or decisions, told by how late they come (see `Lateness`)."""
-        assert self._as_of is not None
         newest = self._as_of - 1
         if self._seen_lines:
             newest = int(self._facts.submitted_known[self._seen_lines - 1])
@@ -320,7 +321,6 @@ class Counts:
         return self._days - max(self._days - needed, 0) // 7 * 7
 
     def _view(self) -> View:
-        assert self._as_of is not None
         facts, horizon, recent_by_age = self._facts, self._horizon, self._recent_by_age
         ages = _longest_age(recent_by_age) + 1
         submitted_to = self._complete_to(self._lateness.lines)

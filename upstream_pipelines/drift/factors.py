@@ -21,7 +21,7 @@ import numpy as np
 from upstream_pipelines.drift.arrays import by_payer, for_rows, in_rows, ratio, rows_of_stretches
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.facts import UNDECIDED, Bools, Floats, Floats32, Ints
-from upstream_pipelines.drift.open_lines import kinds_of_days, sums_by_kind
+from upstream_pipelines.drift.open_lines import KINDS, kinds_of_days, sums_by_kind
 from upstream_pipelines.drift.scan import By, Series
 from upstream_pipelines.drift.settings import Signal
 
@@ -117,7 +117,7 @@ def _hazards(seen: Floats, exposed: Floats, kind: Ints) -> tuple[Floats, Floats]
         factor = (observed + WEEKDAY_PRIOR) / (plain + WEEKDAY_PRIOR)
         for special in (7, 8):
             factor[special] = (fsum(observed[special]) + WEEKDAY_PRIOR) / (fsum(plain[special]) + WEEKDAY_PRIOR)
-        by_age = ratio(decisions, (exposed * factor).sum(axis=1))
+        by_age = ratio(decisions, sum(exposed[:, each] * factor[each] for each in range(KINDS)))
     return by_age, factor[kind]
 
 

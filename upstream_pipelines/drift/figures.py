@@ -5,7 +5,7 @@ Belongs here: what people see whether or not anything changed. Not here: evidenc
 
 Denial rate: the current block is the lines submitted in the last 14 days (28, 56, 84 where that is too few), of which
 only a part is decided; each baseline block is cut at the same age, so that it counts only what was decided by its
-own end. Decision time: Kaplan-Meier median, open lines censored. Allowed amount: index against the code's baseline.
+own end. Decision time: Kaplan-Meier median, and days until nine in ten are decided, open lines censored. Allowed amount: index against the code's baseline.
 Volume: lines a week against those that calendar and growth let expect. Mix: share of lines in other codes than before.
 Intervals are 95 % and widened by the payer's over-dispersion.
 """
@@ -23,7 +23,7 @@ from upstream_pipelines.drift.charts import Charts
 from upstream_pipelines.drift.counts import View
 from upstream_pipelines.drift.factors import BY_DECISION, BY_SUBMISSION
 from upstream_pipelines.drift.facts import UNDECIDED
-from upstream_pipelines.drift.life_table import hazard_of, life_table, median_of
+from upstream_pipelines.drift.life_table import days_until, hazard_of, life_table, median_of
 from upstream_pipelines.drift.measures import WIDTH, Change, compare
 from upstream_pipelines.drift.settings import RATE_SIGNALS, SIGNALS, DriftSettings, Signal
 from upstream_pipelines.drift.units import percent
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from upstream_pipelines.drift.detector import Detector
 
 NAN = float("nan")
+LATE_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ def _figure(charts: Charts, payer: int, name: str, signal: Signal, settings: Dri
             continue
         decided = f"{percent(maturity, 0)} of the lines sent in them are decided"
         word = decided if signal in RATE_SIGNALS else "counted as they come"
+        if signal == "decision_lag":
+            word = f"{word}; {_late(charts, payer, days, settings)}"
         return Figure(name, signal, *baseline, *current, n0, n1, maturity, f"last {days} days, {word}")
     return _empty(name, signal, maturity, f"not enough data in {settings.block_days[-1]} days")
 
@@ -128,9 +131,8 @@ def wilson(denied: float, lines: float, dispersion: float) -> tuple[float, float
 
 def _lags(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:
     scatter, end = float(charts.by_signal["decision_lag"].dispersion[payer]), int(charts.view.ends[payer])
-    spans = (end - days - settings.baseline_days + 1, end - days), (end - days + 1, end)
     values, counts = [], []
-    for span in spans:
+    for span in _lag_spans(end, days, settings):
         table = life_table(charts, payer, BY_DECISION, span)
         decided = float(table[0].sum())
         hazard = hazard_of(table)
@@ -139,6 +141,24 @@ def _lags(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Mea
         values.append((median_of(hazard), median_of(hazard * np.exp(error)), median_of(hazard * np.exp(-error))))
         counts.append(round(decided))
     return values[0], values[1], (counts[0], counts[1])
+
+
+def _lag_spans(end: int, days: int, settings: DriftSettings) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The first and the last day of decision, of the baseline and of the current block that ends on `end`."""
+    return (end - days - settings.baseline_days + 1, end - days), (end - days + 1, end)
+
+
+def _late(charts: Charts, payer: int, days: int, settings: DriftSettings) -> str:
+    """In how many days nine in ten lines are decided: the late ones, of which the median knows nothing."""
+    before, now = (
+        days_until(hazard_of(life_table(charts, payer, BY_DECISION, span)), LATE_SHARE)
+        for span in _lag_spans(int(charts.view.ends[payer]), days, settings)
+    )
+    longest = f"over {charts.view.ages}"  # older open lines are not looked at
+    return (
+        f"{percent(LATE_SHARE, 0)} are decided within {longest if now is None else f'{now:.0f}'} days, "
+        f"{longest if before is None else f'{before:.0f}'} before"
+    )
 
 
 def _prices(charts: Charts, payer: int, days: int, settings: DriftSettings) -> Measured:

@@ -48,10 +48,16 @@ def survival_of(hazard: Floats) -> Floats:
 
 def median_of(hazard: Floats) -> float:
     """Kaplan-Meier median in days, between the two ages where half are decided; the longest age if half never are."""
-    still = survival_of(hazard)
-    under = np.flatnonzero(still <= 0.5)
+    found = days_until(hazard, 0.5)
+    return float(len(hazard)) if found is None else found
+
+
+def days_until(hazard: Floats, share: float) -> float | None:
+    """Kaplan-Meier days, between two ages, until that share of the lines is decided; None where it never is."""
+    still, left = survival_of(hazard), 1.0 - share
+    under = np.flatnonzero(still <= left)
     if not len(under):
-        return float(len(hazard))
+        return None
     at = int(under[0])
     above = still[at - 1] if at else 1.0
-    return float(at - 1 + (above - 0.5) / (above - still[at])) + 0.5
+    return float(at - 1 + (above - left) / (above - still[at])) + 0.5

@@ -1,12 +1,13 @@
 """The second of two processes that make looks in turn: it waits at the end of a line for what to look at.
 
-`python -m upstream_pipelines.drift.second_process FD`, started by turns.py; FD is its end of the line. It reads a
-`Detector` and answers True, then reads a `Task` after the other and answers those that ask for a look. It ends with the line.
+turns.py starts it with its end of the line. It reads a `Detector` and answers True, then reads a `Task` after the other and
+answers those that ask for a look. It ends with the line.
 """
 
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,10 +29,19 @@ class Task:
     then: date | None
 
 
+@dataclass(frozen=True)
+class Failed:
+    """What a look raised, and where, in words: an exception leaves its traceback behind."""
+
+    error: Exception
+    where: str
+
+
 def serve(line: Connection) -> None:
     """Do what is asked for, until the other process closes the line or is gone.
 
-    What a look raises is the answer. What preparing one raises is not told: the look itself will raise it.
+    What a look raises is the answer. What preparing one raises is not told: its look counts from the beginning and raises it,
+    unless it has passed.
     """
     detector: Detector = line.recv()
     line.send(True)
@@ -42,7 +52,7 @@ def serve(line: Connection) -> None:
             try:
                 result = detector.look(task.as_of, task.live, task.troubles)
             except Exception as error:  # noqa: BLE001 - raised again by the process that asked
-                line.send(error)
+                line.send(Failed(error, f"In the second process of looks:\n{traceback.format_exc()}"))
                 continue
             events = [*events, *result.events]
             line.send(result)
@@ -51,6 +61,7 @@ def serve(line: Connection) -> None:
                 detector.charts(task.then, events)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Serve the line whose descriptor is the program's argument."""
     with suppress(EOFError, OSError):
         serve(Connection(int(sys.argv[1])))

@@ -19,29 +19,28 @@ from contextlib import contextmanager, suppress
 from datetime import date, timedelta
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
+from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
 import pandas as pd
+import structlog
 
+from upstream_pipelines.drift import second_process
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.data_trouble import Trouble
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.facts import day_number, day_of
 from upstream_pipelines.drift.rows import LookResult, frame_of
-from upstream_pipelines.drift.second_process import Task
+from upstream_pipelines.drift.second_process import Failed, Task
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.errors import UpstreamError
 
-FEWEST_LOOKS = 120  # a process that begins after the first 25 to 60 of a year's looks has little left to save of fewer
-
-
-class SecondProcessError(UpstreamError):
-    """The second process of a span of looks ended before its work was done."""
-
-    code = "second_process"
+_log = structlog.get_logger()
+_PROGRAM = second_process.__name__
+FEWEST_LOOKS = 250  # of 120 the second process, which begins after 25 to 60, saved nothing; of 365 a fifth
+FAREWELL_SECONDS = 5
 
 
 class Looks(Protocol):
@@ -60,20 +59,36 @@ def worthwhile_processes(looks: int) -> Literal[1, 2]:
 def looks_of(detector: Detector, days: Sequence[date], processes: Literal[1, 2]) -> Iterator[Looks]:
     """What makes the looks of `days`, each to be asked for once and in this order.
 
-    A second process is started here and ended with the block; until it has begun all looks are made in this one.
+    A second process is started here and ended with the block. Until it has begun all looks are made in this one, and from
+    when it is lost: killed, as where memory runs out. The log says so.
 
     Raises:
-        SecondProcessError: the second process was killed; raised by the look that waited for it.
+        ValueError: neither 1 nor 2 processes are asked for.
     """
+    if processes not in {1, 2}:
+        raise ValueError(f"{processes!r} processes were asked for. Looks are made by 1 or 2.")
     if processes == 1:
         yield detector
         return
     ours, theirs = Pipe()
     # A program of its own. A copy of this process would wait for the locks of threads that it has not, and hold its database
     # connections; what `multiprocessing` starts would import this process's main module first, whatever that needs.
-    program = [sys.executable, "-m", "upstream_pipelines.drift.second_process", str(theirs.fileno())]
-    # In a session of its own: Ctrl-C ends this process, and the end of its line the other.
-    with subprocess.Popen(program, pass_fds=[theirs.fileno()], start_new_session=True) as second:  # noqa: S603 - this program
+    # It finds its modules where this one found them (-P: not in the folder it is started in).
+    # Not with -m: what it sends would be of classes of `__main__`, which are others here.
+    program = [sys.executable, "-P", "-c", f"import {_PROGRAM}; {_PROGRAM}.main()", str(theirs.fileno())]
+    found_in = os.pathsep.join(str(folder or Path.cwd()) for folder in sys.path)
+    try:
+        # In a session of its own: Ctrl-C ends this process, and the end of its line the other.
+        second = subprocess.Popen(  # noqa: S603 - this program
+            program, pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": found_in}, start_new_session=True
+        )
+    except OSError as error:
+        _log.warning("second process of looks does not start, one goes on", error=type(error).__name__)
+        ours.close()
+        theirs.close()
+        yield detector
+        return
+    with second:
         theirs.close()
         # In a thread: a detector of 258,000 lines is 31 MB, which nobody reads before the other program has begun, in 0.5 s.
         sending = Thread(target=_send, args=(ours, detector), daemon=True)
@@ -81,14 +96,14 @@ def looks_of(detector: Detector, days: Sequence[date], processes: Literal[1, 2])
         try:
             yield _InTurn(detector, days, ours)
         finally:
-            # The second process ends at the end of its line, whatever it does.
             second.kill()
-            sending.join()
+            # A fork of another thread may hold their end of the line a while longer.
+            sending.join(FAREWELL_SECONDS)
             ours.close()
 
 
 def _send(line: Connection, detector: Detector) -> None:
-    with suppress(OSError):  # it was killed meanwhile, which the next look finds
+    with suppress(OSError):  # it was killed meanwhile, which a look finds
         line.send(detector)
 
 
@@ -99,7 +114,7 @@ class _InTurn:
         self._own = own
         self._days = [*days, None, None]  # no day after the last, nor after that
         self._at = 0
-        self._line = line
+        self._line: Connection | None = line
         self._begun = False
         self._theirs: date | None = None  # the day that the second process prepares
 
@@ -109,45 +124,53 @@ class _InTurn:
         if as_of != day:
             raise ValueError(f"a look of {as_of} was asked for, and that of {day} is next")
         self._at += 1
-        if self._theirs != as_of:
-            if self._has_begun():
-                # Also where it is prepared there already: what has ended meanwhile may keep other days out.
-                self._ask(Task(None, live, troubles, following))
-            return self._own.look(as_of, live, troubles)
-        self._ask(Task(as_of, live, troubles, after_that))
-        if following is not None:
-            # Meanwhile. What ends at their look is not known here yet; then these charts are made again.
-            self._own.charts(following, live)
-        answer = self._hear()
-        if isinstance(answer, Exception):
-            raise answer
-        result: LookResult = answer
-        return result
+        if self._theirs == as_of and self._ask(Task(as_of, live, troubles, after_that)):
+            if following is not None:
+                # Meanwhile. What ends at their look is not known here yet; then these charts are made again. So they are where
+                # this fails, and what it fails of is raised by the look that needs them.
+                with suppress(Exception):
+                    self._own.charts(following, live)
+            answer = self._hear()
+            if isinstance(answer, Failed):
+                answer.error.add_note(answer.where)
+                raise answer.error
+            if isinstance(answer, LookResult):
+                return answer
+        elif self._has_begun():
+            # Also where it is prepared there already: what has ended meanwhile may keep other days out.
+            self._ask(Task(None, live, troubles, following))
+        return self._own.look(as_of, live, troubles)
 
     def _has_begun(self) -> bool:
-        if not self._begun and self._line.poll():
-            self._begun = self._hear()
+        if not self._begun and self._line is not None and self._line.poll():
+            self._begun = self._hear() is not None
         return self._begun
 
-    def _ask(self, task: Task) -> None:
-        self._theirs = task.then
-        with self._line_held():
+    def _ask(self, task: Task) -> bool:
+        """Whether it was heard."""
+        if self._line is None:
+            return False
+        try:
             self._line.send(task)
+        except OSError as error:
+            self._lost(error)
+            return False
+        self._theirs = task.then
+        return True
 
     def _hear(self) -> Any:
-        with self._line_held():
-            return self._line.recv()
-
-    @contextmanager
-    def _line_held(self) -> Iterator[None]:
+        """None where nothing will come any more."""
+        if self._line is None:
+            return None
         try:
-            yield
+            return self._line.recv()
         except (EOFError, OSError) as error:
-            raise SecondProcessError(
-                "The second of the two processes that make a customer's looks was killed, as the system does where memory "
-                f"runs out, or could not begin. The looks before {self._days[self._at - 1]} stand. Make the others with "
-                f"more memory, or fewer than {FEWEST_LOOKS} days at a time, for which one process is enough."
-            ) from error
+            self._lost(error)
+            return None
+
+    def _lost(self, error: Exception) -> None:
+        self._line, self._theirs = None, None
+        _log.warning("second process of looks was lost, one goes on", error=type(error).__name__)
 
 
 def replay_looks(

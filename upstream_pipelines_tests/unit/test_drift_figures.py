@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from datetime import date, timedelta
 
@@ -13,6 +14,7 @@ from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.chart import drift_chart
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.figures import figures_of, wilson
+from upstream_pipelines.drift.life_table import days_until, median_of
 
 START = date(2025, 1, 6)
 
@@ -62,7 +64,7 @@ def test_what_waits_for_no_decision_shows_the_decided_share_and_calls_nothing_co
 ) -> None:
     alpha = figures[figures["payer"] == "Alpha"].set_index("signal")
     others = alpha.loc[["decision_lag", "allowed_amount", "volume", "procedure_mix"]]
-    assert others["status"].str.endswith("counted as they come").all()
+    assert others["status"].str.contains("counted as they come").all()
     assert others["maturity"].tolist() == [alpha["maturity"]["denial_rate"]] * 4
 
 
@@ -73,6 +75,27 @@ def test_figures_of_time_and_price_are_those_put_in(figures: pd.DataFrame) -> No
     assert lag["current_low"] < lag["baseline"] < lag["current_high"]
     assert (price["baseline"], price["current"]) == (1.0, pytest.approx(1.0, abs=0.02))
     assert price["current_low"] < 1 < price["current_high"]
+
+
+def test_of_decision_times_the_late_ones_are_said_beside_the_median(figures: pd.DataFrame) -> None:
+    rows = customer()
+    took = (rows["decided_date"] - rows["submitted_date"]).dt.days[rows["payer"] == "Alpha"]
+    lag = figures[(figures["payer"] == "Alpha") & (figures["signal"] == "decision_lag")].iloc[0]
+    said = re.search(
+        r"90 % are decided within (\d+) days, (\d+) before$", lag["status"].replace("\N{NO-BREAK SPACE}", " ")
+    )
+    assert said is not None
+    now, before = map(int, said.groups())
+    assert before == pytest.approx(took.quantile(0.9), abs=1.5)
+    assert now == pytest.approx(before, abs=3)
+
+
+def test_what_is_never_decided_has_no_day_by_which_it_is() -> None:
+    hazard = np.array([0.0, 0.3, 0.3])  # half are open still
+    assert days_until(hazard, 0.5) == pytest.approx(2.46, abs=0.01)
+    assert days_until(hazard, 0.9) is None
+    assert median_of(np.array([0.1, 0.1])) == 2.0, "the longest age that is looked at"
+    assert median_of(np.array([1.0])) == 0.0
 
 
 def test_a_payer_with_too_little_has_a_status_and_no_figures(figures: pd.DataFrame) -> None:

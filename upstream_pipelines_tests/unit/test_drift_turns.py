@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
+from upstream_pipelines.drift import counts
 from upstream_pipelines.drift.activity import activity_from_claims
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.second_process import Task
 from upstream_pipelines.drift.settings import DriftSettings
 from upstream_pipelines.drift.turns import (
     FEWEST_LOOKS,
-    SecondProcessError,
     _InTurn,
     looks_of,
     replayed,
@@ -46,10 +47,11 @@ def _watched(monkeypatch: pytest.MonkeyPatch, *, begins: bool) -> list[date]:
     asked: list[date] = []
     ask, hear = _InTurn._ask, _InTurn._hear
 
-    def watched(self: _InTurn, task: Task) -> None:
-        ask(self, task)
-        if task.as_of is not None:
+    def watched(self: _InTurn, task: Task) -> bool:
+        heard = ask(self, task)
+        if heard and task.as_of is not None:
             asked.append(task.as_of)
+        return heard
 
     def has_begun(self: _InTurn) -> bool:
         if begins and not self._begun:
@@ -80,8 +82,9 @@ def test_until_the_second_process_has_begun_the_first_makes_all_looks(
     assert not asked
 
 
-def test_a_second_process_that_is_killed_ends_the_looks_with_what_to_do_and_leaves_none_behind(
-    detector: Detector, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("begins", [True, False])
+def test_a_second_process_that_is_killed_leaves_the_looks_to_the_first_and_is_told(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch, *, begins: bool
 ) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
@@ -90,15 +93,82 @@ def test_a_second_process_that_is_killed_ends_the_looks_with_what_to_do_and_leav
             super().__init__(*args, **kwargs)
             started.append(self)
 
-    _watched(monkeypatch, begins=True)
+    if begins:
+        _watched(monkeypatch, begins=True)
     monkeypatch.setattr(subprocess, "Popen", Watched)
-    days = _days(8)
-    with looks_of(detector, days, 2) as looks:
-        looks.look(days[0])
+    days, found = _days(8), []
+    with capture_logs() as logs, looks_of(detector, days, 2) as looks:
+        if begins:
+            found.append(looks.look(days[0]).records)
         started[0].kill()
-        with pytest.raises(SecondProcessError, match="Make the others with more memory"):
-            looks.look(days[1])
-    assert not _lives(started[0].pid)
+        started[0].wait()
+        found += [looks.look(day).records for day in days[len(found) :]]
+    assert found == [detector.look(day).records for day in days]
+    assert [entry["event"] for entry in logs] == ["second process of looks was lost, one goes on"]
+
+
+def test_where_no_second_process_starts_one_makes_the_looks_and_it_is_told(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    days = _days(3)
+    with capture_logs() as logs:
+        rows = list(replayed(detector, days, 2))
+    assert rows == list(replayed(detector, days, 1))
+    assert [(entry["event"], entry["error"]) for entry in logs] == [
+        ("second process of looks does not start, one goes on", "FileNotFoundError")
+    ]
+
+
+def test_the_second_process_runs_the_code_of_the_first_and_not_what_lies_in_the_working_folder(
+    detector: Detector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "random.py").write_text("raise SystemExit('not this one')")
+    (tmp_path / "upstream_pipelines").mkdir()
+    (tmp_path / "upstream_pipelines" / "__init__.py").write_text("raise SystemExit('nor this one')")
+    monkeypatch.chdir(tmp_path)
+    asked, days = _watched(monkeypatch, begins=True), _days(2)
+    with capture_logs() as logs:
+        assert list(replayed(detector, days, 2)) == list(replayed(detector, days, 1))
+    assert (asked, logs) == (days[1:], [])
+
+
+def test_a_look_whose_preparation_failed_once_counts_from_the_beginning(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where memory ran out for a moment: half of the day's facts would be counted, and the rest never."""
+    days = _days(4)
+    expected = [detector.look(day).records for day in days]
+    detector.look(days[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(counts.Counts, "_add_lines", _no_memory)
+        with pytest.raises(MemoryError):
+            detector.charts(days[1])
+    assert [detector.look(day).records for day in days[1:]] == expected[1:]
+
+
+def _no_memory(*_: Any) -> None:
+    raise MemoryError
+
+
+def test_an_error_of_preparing_the_next_day_is_not_that_of_this_day(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _watched(monkeypatch, begins=True)
+    days, charts = _days(4), Detector.charts
+
+    def failing(self: Detector, as_of: date, *events: Any) -> Any:
+        if as_of == days[2]:
+            raise MemoryError
+        return charts(self, as_of, *events)
+
+    expected = [detector.look(day).records for day in days]
+    with looks_of(detector, days, 2) as looks, monkeypatch.context() as patch:
+        patch.setattr(Detector, "charts", failing)
+        assert [looks.look(day).records for day in days[:2]] == expected[:2]
+        with pytest.raises(MemoryError):
+            looks.look(days[2])
+        assert looks.look(days[3]).records == expected[3]
 
 
 def test_what_a_look_of_the_second_process_raises_is_raised_here(
@@ -108,8 +178,9 @@ def test_what_a_look_of_the_second_process_raises_is_raised_here(
     days = _days(4)
     with looks_of(detector, days, 2) as looks:
         looks.look(days[0])
-        with pytest.raises(AttributeError, match="known_on"):
+        with pytest.raises(AttributeError, match="known_on") as raised:
             looks.look(days[1], troubles=[None])  # type: ignore[list-item]
+        assert "data_trouble.py" in "".join(raised.value.__notes__), "where it was raised"
 
 
 HANGING = """
@@ -159,6 +230,11 @@ def _lives(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def test_looks_are_made_by_one_process_or_by_two(detector: Detector) -> None:
+    with pytest.raises(ValueError, match="by 1 or 2"), looks_of(detector, _days(2), 3):  # type: ignore[arg-type]
+        pass
 
 
 def test_looks_out_of_their_order_are_refused_not_mixed_up(detector: Detector) -> None:
