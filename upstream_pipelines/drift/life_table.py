@@ -55,7 +55,8 @@ def median_of(hazard: Floats) -> float:
 def days_until(hazard: Floats, share: float) -> float | None:
     """Kaplan-Meier days, between two ages, until that share of the lines is decided; None where it never is."""
     still, left = survival_of(hazard), 1.0 - share
-    under = np.flatnonzero(still <= left)
+    # Products of shares are off by a last digit: of exactly nine in ten the tenth would be waited for.
+    under = np.flatnonzero(still <= left + 1e-9)
     if not len(under):
         return None
     at = int(under[0])

@@ -7,7 +7,6 @@ answers those that ask for a look. It ends with the line.
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,19 +28,11 @@ class Task:
     then: date | None
 
 
-@dataclass(frozen=True)
-class Failed:
-    """What a look raised, and where, in words: an exception leaves its traceback behind."""
-
-    error: Exception
-    where: str
-
-
 def serve(line: Connection) -> None:
     """Do what is asked for, until the other process closes the line or is gone.
 
-    What a look raises is the answer. What preparing one raises is not told: its look counts from the beginning and raises it,
-    unless it has passed.
+    Of what a look raises the class is the answer: the other process makes that look itself, and meets it where it has not
+    passed. So it does with what preparing a day raises, which is not told.
     """
     detector: Detector = line.recv()
     line.send(True)
@@ -51,8 +42,8 @@ def serve(line: Connection) -> None:
         if task.as_of is not None:
             try:
                 result = detector.look(task.as_of, task.live, task.troubles)
-            except Exception as error:  # noqa: BLE001 - raised again by the process that asked
-                line.send(Failed(error, f"In the second process of looks:\n{traceback.format_exc()}"))
+            except Exception as error:  # noqa: BLE001 - the other process makes the look and meets it too, or it has passed
+                line.send(type(error).__name__)
                 continue
             events = [*events, *result.events]
             line.send(result)

@@ -34,7 +34,7 @@ from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.events import DriftEvent
 from upstream_pipelines.drift.facts import day_number, day_of
 from upstream_pipelines.drift.rows import LookResult, frame_of
-from upstream_pipelines.drift.second_process import Failed, Task
+from upstream_pipelines.drift.second_process import Task
 from upstream_pipelines.drift.settings import DriftSettings
 
 _log = structlog.get_logger()
@@ -67,39 +67,62 @@ def looks_of(detector: Detector, days: Sequence[date], processes: Literal[1, 2])
     """
     if processes not in {1, 2}:
         raise ValueError(f"{processes!r} processes were asked for. Looks are made by 1 or 2.")
-    if processes == 1:
+    started = _start(detector) if processes == 2 else None
+    if started is None:
         yield detector
         return
-    ours, theirs = Pipe()
-    # A program of its own. A copy of this process would wait for the locks of threads that it has not, and hold its database
-    # connections; what `multiprocessing` starts would import this process's main module first, whatever that needs.
-    # It finds its modules where this one found them (-P: not in the folder it is started in).
-    # Not with -m: what it sends would be of classes of `__main__`, which are others here.
-    program = [sys.executable, "-P", "-c", f"import {_PROGRAM}; {_PROGRAM}.main()", str(theirs.fileno())]
-    found_in = os.pathsep.join(str(folder or Path.cwd()) for folder in sys.path)
+    second, line, sending = started
     try:
-        # In a session of its own: Ctrl-C ends this process, and the end of its line the other.
-        second = subprocess.Popen(  # noqa: S603 - this program
-            program, pass_fds=[theirs.fileno()], env=os.environ | {"PYTHONPATH": found_in}, start_new_session=True
-        )
+        yield _InTurn(detector, days, line)
+    finally:
+        second.kill()
+        # A fork of another thread may hold their end of the line a while longer.
+        sending.join(FAREWELL_SECONDS)
+        line.close()
+        second.wait()
+
+
+def _start(detector: Detector) -> tuple[subprocess.Popen[bytes], Connection, Thread] | None:
+    """The second process, our end of the line to it, and what hands it the detector; None where the system gives no more."""
+    try:
+        # A program of its own. A copy of this process would wait for the locks of threads that it has not, and hold its
+        # database connections; what `multiprocessing` starts would import this process's main module first.
+        # It finds its modules where this one found them (-P: not in the folder it is started in).
+        found_in = os.pathsep.join(str(folder or Path.cwd()) for folder in sys.path)
+        ours, theirs = Pipe()
     except OSError as error:
-        _log.warning("second process of looks does not start, one goes on", error=type(error).__name__)
+        _not_started(error)
+        return None
+    # Not with -m: what it sends would be of classes of `__main__`, which are others here.
+    program = [sys.executable or "", "-P", "-c", f"import {_PROGRAM}; {_PROGRAM}.main()", str(theirs.fileno())]
+    try:
+        with theirs:
+            # In a session of its own: Ctrl-C ends this process, and the end of its line the other.
+            second = subprocess.Popen(  # noqa: S603 - this program
+                program,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"PYTHONPATH": found_in},
+                start_new_session=True,
+            )
+    except OSError as error:
         ours.close()
-        theirs.close()
-        yield detector
-        return
-    with second:
-        theirs.close()
-        # In a thread: a detector of 258,000 lines is 31 MB, which nobody reads before the other program has begun, in 0.5 s.
-        sending = Thread(target=_send, args=(ours, detector), daemon=True)
+        _not_started(error)
+        return None
+    # In a thread: a detector of 258,000 lines is 31 MB, which nobody reads before the other program has begun, in 0.5 s.
+    sending = Thread(target=_send, args=(ours, detector), daemon=True)
+    try:
         sending.start()
-        try:
-            yield _InTurn(detector, days, ours)
-        finally:
-            second.kill()
-            # A fork of another thread may hold their end of the line a while longer.
-            sending.join(FAREWELL_SECONDS)
-            ours.close()
+    except RuntimeError as error:
+        second.kill()
+        ours.close()
+        second.wait()
+        _not_started(error)
+        return None
+    return second, ours, sending
+
+
+def _not_started(error: Exception) -> None:
+    _log.warning("second process of looks does not start, one goes on", error=type(error).__name__)
 
 
 def _send(line: Connection, detector: Detector) -> None:
@@ -125,21 +148,31 @@ class _InTurn:
             raise ValueError(f"a look of {as_of} was asked for, and that of {day} is next")
         self._at += 1
         if self._theirs == as_of and self._ask(Task(as_of, live, troubles, after_that)):
-            if following is not None:
-                # Meanwhile. What ends at their look is not known here yet; then these charts are made again. So they are where
-                # this fails, and what it fails of is raised by the look that needs them.
-                with suppress(Exception):
-                    self._own.charts(following, live)
-            answer = self._hear()
-            if isinstance(answer, Failed):
-                answer.error.add_note(answer.where)
-                raise answer.error
-            if isinstance(answer, LookResult):
+            answer = self._meanwhile(following, live)
+            if answer is not None:
                 return answer
         elif self._has_begun():
             # Also where it is prepared there already: what has ended meanwhile may keep other days out.
             self._ask(Task(None, live, troubles, following))
         return self._own.look(as_of, live, troubles)
+
+    def _meanwhile(self, following: date | None, live: Sequence[DriftEvent]) -> LookResult | None:
+        """Prepare the next day, and hear what was asked for; None where it does not come, or the look failed there."""
+        try:
+            if following is not None:
+                # What ends at their look is not known here yet; then these charts are made again. So they are where this fails,
+                # and what it fails of is raised by the look that needs them.
+                with suppress(Exception):
+                    self._own.charts(following, live)
+            answer = self._hear()
+        except BaseException:
+            self._line = self._theirs = None  # the answer left in it would be taken for another day's
+            raise
+        if isinstance(answer, LookResult):
+            return answer
+        if self._line is not None:
+            _log.warning("a look failed in the second process, the first makes it", error=answer)
+        return None
 
     def _has_begun(self) -> bool:
         if not self._begun and self._line is not None and self._line.poll():

@@ -37,18 +37,20 @@ WITH held AS (
      WHERE u.customer_id = k.customer_id
        AND (u.customer_id, u.upload_id) IN (SELECT customer_id, upload_id FROM due)
     RETURNING u.customer_id, u.upload_id, u.source, u.requests, u.received_at, u.request_id
+), unread AS (
+    SELECT DISTINCT e.customer_id, e.source FROM uploads AS e JOIN chosen AS k ON k.customer_id = e.customer_id
+     WHERE e.status = 'received' AND e.requested_at IS NOT NULL
 )
--- `again`: each was asked for before. `unread`: so was one that no run has begun to read, and none reads now: what a run
--- that has begun will read is more than it was asked for.
+-- `again`: each was asked for before. `unread`: so was one of each of their sources that no run has begun to read, and none
+-- reads now: what a run that has begun will read is more than it was asked for.
 SELECT c.slug, (array_agg(a.upload_id ORDER BY a.received_at, a.upload_id))[1:%(named)s],
        (array_agg(a.requests ORDER BY a.received_at, a.upload_id))[1], array_agg(DISTINCT a.source), count(*),
        coalesce((array_agg(a.request_id ORDER BY a.received_at, a.upload_id)
                      FILTER (WHERE a.request_id IS NOT NULL))[1:%(named)s], '{}'),
        bool_and(k.again),
-       c.customer_id NOT IN (SELECT customer_id FROM held)
-       AND EXISTS (SELECT FROM uploads AS e WHERE e.customer_id = c.customer_id AND e.status = 'received'
-                      AND e.requested_at IS NOT NULL)
+       c.customer_id NOT IN (SELECT customer_id FROM held) AND bool_and(r.source IS NOT NULL)
   FROM asked AS a JOIN customers AS c ON c.customer_id = a.customer_id JOIN chosen AS k ON k.customer_id = a.customer_id
+  LEFT JOIN unread AS r ON r.customer_id = a.customer_id AND r.source = a.source
  GROUP BY c.customer_id, c.slug ORDER BY min(a.received_at), c.slug;
 
 -- name: leave_to_run

@@ -170,6 +170,23 @@ def test_what_comes_while_a_run_begins_is_taken_by_it_and_what_comes_later_by_th
     assert requests == [(1,), (0 if taken else 1,)]
 
 
+def test_what_comes_of_another_source_is_not_taken_by_a_run_that_may_have_read_that_source(
+    settings: Settings,
+    pipeline: Connection,
+    platform: Platform,
+    instance: dg.DagsterInstance,
+    at_work: dg.DagsterRun,
+) -> None:
+    """Each source has a step of its own."""
+    _drop(settings, "acme")
+    _drop(settings, "acme", "b.csv")
+    _tick(waiting_uploads, instance, platform)
+    pipeline.execute("UPDATE uploads SET requests = 1, requested_at = now()")
+    pipeline.execute("UPDATE uploads SET source = 'webhook', requested_at = NULL WHERE file_name = 'b.csv'")
+    (request,) = _tick(waiting_uploads, instance, platform).run_requests
+    assert "webhook_claims" in {key.to_user_string() for key in request.asset_selection}
+
+
 def test_what_comes_while_a_run_reads_is_not_in_its_list_and_is_asked_for(
     settings: Settings,
     pipeline: Connection,

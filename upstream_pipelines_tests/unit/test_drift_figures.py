@@ -94,6 +94,8 @@ def test_what_is_never_decided_has_no_day_by_which_it_is() -> None:
     hazard = np.array([0.0, 0.3, 0.3])  # half are open still
     assert days_until(hazard, 0.5) == pytest.approx(2.46, abs=0.01)
     assert days_until(hazard, 0.9) is None
+    nine_in_ten = np.array([0.3, 30 / 70, 30 / 40, 0.0, 0.0, 1.0])  # and the tenth three days later
+    assert days_until(nine_in_ten, 0.9) == pytest.approx(2.5)
     assert median_of(np.array([0.1, 0.1])) == 2.0, "the longest age that is looked at"
     assert median_of(np.array([1.0])) == 0.0
 

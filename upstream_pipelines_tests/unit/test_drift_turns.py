@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 from datetime import date, timedelta
 from pathlib import Path
@@ -171,16 +172,53 @@ def test_an_error_of_preparing_the_next_day_is_not_that_of_this_day(
         assert looks.look(days[3]).records == expected[3]
 
 
-def test_what_a_look_of_the_second_process_raises_is_raised_here(
+def test_a_look_that_fails_in_the_second_process_is_made_by_the_first_which_raises_what_it_meets(
     detector: Detector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _watched(monkeypatch, begins=True)
     days = _days(4)
+    with capture_logs() as logs, looks_of(detector, days, 2) as looks:
+        looks.look(days[0])
+        with pytest.raises(AttributeError, match="known_on"):
+            looks.look(days[1], troubles=[None])  # type: ignore[list-item]
+        assert [looks.look(day).records for day in days[2:]] == [detector.look(day).records for day in days[2:]]
+    assert [(entry["event"], entry["error"]) for entry in logs] == [
+        ("a look failed in the second process, the first makes it", "AttributeError")
+    ]
+
+
+def test_where_no_thread_starts_one_process_makes_the_looks(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    days = _days(2)
+    with capture_logs() as logs:
+        assert list(replayed(detector, days, 2)) == list(replayed(detector, days, 1))
+    assert [entry["error"] for entry in logs] == ["RuntimeError"]
+
+
+def test_an_interrupt_leaves_no_answer_that_would_be_taken_for_another_day(
+    detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _watched(monkeypatch, begins=True)
+    days, charts = _days(6), Detector.charts
+
+    def interrupted(self: Detector, as_of: date, *events: Any) -> Any:
+        if as_of == days[2]:
+            raise KeyboardInterrupt
+        return charts(self, as_of, *events)
+
+    expected = [detector.look(day).records for day in days]
     with looks_of(detector, days, 2) as looks:
         looks.look(days[0])
-        with pytest.raises(AttributeError, match="known_on") as raised:
-            looks.look(days[1], troubles=[None])  # type: ignore[list-item]
-        assert "data_trouble.py" in "".join(raised.value.__notes__), "where it was raised"
+        with monkeypatch.context() as patch:
+            patch.setattr(Detector, "charts", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                looks.look(days[1])
+        assert [looks.look(day).records for day in days[2:]] == expected[2:]
 
 
 HANGING = """
