@@ -35,6 +35,7 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
         NotFoundError: no such delivery of this customer.
         ConflictError: more than one begins so, it has arrived or is not tried yet, or its channel is disabled.
     """
+    now = now or datetime.now(UTC)
     with conn.transaction():
         # Before the alerts: who tells an end meanwhile decides by what this changes.
         conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
@@ -46,10 +47,7 @@ def resend(conn: Connection, customer_id: int, delivery: str, now: datetime | No
         if not enabled:
             raise ConflictError(f"Channel {channel} is disabled. Put it right and enable it, then resend.")
         if state == "retrying":
-            conn.execute(
-                QUERIES.try_now,
-                {"customer_id": customer_id, "delivery_id": delivery_id, "now": now or datetime.now(UTC)},
-            )
+            conn.execute(QUERIES.try_now, {"customer_id": customer_id, "delivery_id": delivery_id, "now": now})
         elif _resend(conn, customer_id, [delivery_id], now) == 0:
             raise ConflictError(
                 f"This delivery is {state}; only one that is dead or waits for its next try is sent again."
@@ -67,6 +65,7 @@ def resend_all(
         NotFoundError: no channel of that name.
         ConflictError: it is disabled.
     """
+    now = now or datetime.now(UTC)
     with conn.transaction():
         conn.execute(QUERIES.lock_customer, {"customer_id": customer_id})
         key = {"customer_id": customer_id, "name": channel, "since": since}
@@ -78,7 +77,7 @@ def resend_all(
         dead = conn.execute(QUERIES.dead_of_channel, key).fetchall()
         due = [delivery_id for delivery_id, again, follows in dead if again and not follows]
         following = [delivery_id for delivery_id, again, follows in dead if again and follows]
-        hurried = conn.execute(QUERIES.try_channel_now, {**key, "now": now or datetime.now(UTC)}).rowcount
+        hurried = conn.execute(QUERIES.try_channel_now, {**key, "now": now}).rowcount
         conn.execute(QUERIES.follow_again, {"customer_id": customer_id, "delivery_ids": following})
         return Resent(
             due=_resend(conn, customer_id, due, now),
@@ -88,10 +87,10 @@ def resend_all(
         )
 
 
-def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID], now: datetime | None) -> int:
+def _resend(conn: Connection, customer_id: int, delivery_ids: Sequence[uuid.UUID], now: datetime) -> int:
     those = {"customer_ids": [customer_id] * len(delivery_ids), "delivery_ids": list(delivery_ids)}
     conn.execute(QUERIES.lock_alerts, those)
-    key = {"customer_id": customer_id, "delivery_ids": list(delivery_ids), "now": now or datetime.now(UTC)}
+    key = {"customer_id": customer_id, "delivery_ids": list(delivery_ids), "now": now}
     resent = conn.execute(QUERIES.resend_delivery, key).rowcount
     conn.execute(QUERIES.settle_alerts, those)
     return resent

@@ -76,7 +76,7 @@ def examine(settings: Settings) -> list[Finding]:
         _part("due deliveries", lambda: _due(settings)),
         _answering("HTTP API", f"http://{settings.api_host}:{settings.api_port}/health", up=up),
         ui,
-        _part("daemon", lambda: _daemon(dagster(), ui_runs=ui.state != _NOT_RUNNING)),
+        _part("daemon", lambda: _daemon(dagster(), ui_runs=up or ui.state != _NOT_RUNNING)),
         _part("sensors", lambda: _sensors(dagster())),
         *workers,
         *counters,
@@ -262,7 +262,7 @@ def _daemon(health: DaemonHealth, *, ui_runs: bool) -> tuple[str, str]:
         heard = f"last heard of {health.last_beat:%Y-%m-%d %H:%M} UTC" if health.last_beat else "never heard of"
         if ui_runs:
             raise _NotWellError(
-                f"does not run ({heard}), though the UI does: nothing is read, looked at or sent",
+                f"does not run ({heard}), though the platform does: nothing is read, looked at or sent",
                 "Start `upstream up` again; its logs are in the home folder.",
             )
         return f"{_NOT_RUNNING}, {heard}", "`upstream up` starts it."

@@ -5,8 +5,8 @@ Belongs here: what people see whether or not anything changed. Not here: evidenc
 
 Denial rate: the current block is the lines submitted in the last 14 days (28, 56, 84 where that is too few), of which
 only a part is decided; each baseline block is cut at the same age, so that it counts only what was decided by its
-own end. Decision time: Kaplan-Meier median, and days until nine in ten are decided, open lines censored. Allowed amount: index against the code's baseline.
-Volume: lines a week against those that calendar and growth let expect. Mix: share of lines in other codes than before.
+own end. Decision time: Kaplan-Meier median, and days until nine in ten are decided, open lines censored. Allowed amount:
+index against the code's baseline. Volume: lines a week against those that calendar and growth let expect. Mix: share of lines in other codes than before.
 Intervals are 95 % and widened by the payer's over-dispersion.
 """
 

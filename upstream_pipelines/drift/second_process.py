@@ -1,7 +1,7 @@
 """The second of two processes that make looks in turn: it waits at the end of a line for what to look at.
 
 turns.py starts it with its end of the line. It reads a `Detector` and answers True, then reads a `Task` after the other and
-answers those that ask for a look. It ends with the line.
+answers those that ask for a look. It ends with the line. Not here: who makes which look (turns.py), a look (detector.py).
 """
 
 from __future__ import annotations

@@ -135,8 +135,8 @@ def _register(
 @dataclass(frozen=True)
 class Work:
     """A customer for whom a run has to be asked for: the run's key, and where its `count` waiting uploads came from. The
-    oldest few of them are named, with the ids of the requests that brought them. `again`: each was asked for before. `unread`: one
-    that was has not been begun to be read, and nobody reads the customer's.
+    oldest few of them are named, with the ids of the requests that brought them. `again`: each was asked for before. `unread`: of
+    each of the sources one that was has not been begun to be read, and nobody reads the customer's.
     """
 
     slug: str

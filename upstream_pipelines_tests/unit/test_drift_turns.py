@@ -253,10 +253,12 @@ def test_the_second_process_ends_when_the_first_is_killed(tmp_path: Path) -> Non
     script.write_text(HANGING)
     with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
-        second = int(first.stdout.readline())
-        assert first.stdout.readline() == "begun\n"
-        assert _lives(second)
-        first.kill()
+        try:
+            second = int(first.stdout.readline())
+            assert first.stdout.readline() == "begun\n"
+            assert _lives(second)
+        finally:
+            first.kill()
         until = time.monotonic() + 30
         while _lives(second):
             assert time.monotonic() < until, "the second process waits for ever"
