@@ -143,12 +143,16 @@ def open_text(stream: ByteSource, encoding: Encoding | None) -> tuple[Utf8Stream
         if head.removeprefix(codecs.BOM_UTF8).lstrip().startswith(magic):
             raise FileRefusedError(f"The file is {advice}.", code="not_text")
     text = Utf8Stream(stream, head, encoding or _detect_utf_16(head))
-    # A damaged cell has a zero here and there and costs its row; a binary file has one in a few dozen bytes, or where it is
-    # packed few of these and many other control characters.
-    controls = len(_CONTROLS.findall(text.text))
-    if text.text.count("\x00") * _ZERO_EVERY > len(text.text) or controls * _CONTROL_EVERY > len(text.text):
+    # A damaged cell has a zero here and there and costs its row; a binary file has one in a few dozen bytes.
+    if text.text.count("\x00") * _ZERO_EVERY > len(text.text) or _is_packed(text.text):
         raise FileRefusedError("The file is binary, not text. Export it as CSV.", code="not_text")
     return text, text.text
+
+
+def _is_packed(head: str) -> bool:
+    """Few zeros, and many other control characters from the first line on: in cells under a clean line they cost rows."""
+    first = head.lstrip("\r\n").partition("\n")[0].partition("\r")[0]
+    return _CONTROLS.search(first) is not None and len(_CONTROLS.findall(head)) * _CONTROL_EVERY > len(head)
 
 
 def _read_head(stream: ByteSource) -> bytes:
