@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 
+import hypothesis
 import psycopg
 import pytest
 from filelock import FileLock
@@ -26,6 +27,11 @@ from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.settings import Settings
 
 _TEMPLATE = "template_migrated"
+
+# The same examples in each run: what fails belongs to the change it came with. `make fuzz` looks for others.
+hypothesis.settings.register_profile("suite", derandomize=True)
+hypothesis.settings.register_profile("fuzz", derandomize=False)  # hypothesis' own does not where CI is set
+hypothesis.settings.load_profile("fuzz" if "UPSTREAM_FUZZ_EXAMPLES" in os.environ else "suite")
 
 
 # By how long their files take. A long file that is begun last leaves the other worker without work.

@@ -45,7 +45,7 @@ _EXAMPLES = 15
 # Of each route, and others each time: for a night.
 _MORE = int(os.environ.get("UPSTREAM_FUZZ_EXAMPLES", "0"))
 # 70 s on a quiet machine, and some minutes beside others.
-pytestmark = pytest.mark.timeout(0 if _MORE else 600)
+pytestmark = [pytest.mark.timeout(0 if _MORE else 600), pytest.mark.hypothesis]
 ASKS_A_PERSON, ASKS_AN_OPERATOR = "access_token", "operator_token"
 PUBLIC = {
     *(f"GET {path}" for path in ("/health", "/health/live", "/health/ready", "/api/v1/monitoring/status")),

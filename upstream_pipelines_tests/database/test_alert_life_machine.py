@@ -39,6 +39,7 @@ from upstream_pipelines.delivery.worker import deliver_due
 from upstream_pipelines.drift.events import Cause
 from upstream_pipelines.settings import Settings
 
+pytestmark = pytest.mark.hypothesis  # run_state_machine_as_test is no test of its own to `make fuzz`
 HOUR, MONTH = timedelta(hours=1), timedelta(days=30)
 HOOK = WebhookChannel(kind="webhook", name="hook", url="https://example.org/hook")
 # name: hours of cooldown, hours after which it repeats.

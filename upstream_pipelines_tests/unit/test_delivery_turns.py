@@ -103,9 +103,10 @@ def test_what_gives_less_than_was_asked_is_not_asked_again_until_it_is_found_aga
     assert [turn.number for turn in turns.next(8)] == [3]
 
 
-@given(
-    st.integers(1, 64), st.lists(st.integers(1, MOST_IN_FLIGHT), max_size=40), st.integers(0, 64), st.randoms(use_true_random=False)
-)  # fmt: skip
+_LIMITS = st.one_of(st.just(1), st.integers(1, MOST_IN_FLIGHT))  # most channels have not proved themselves
+
+
+@given(st.integers(1, 64), st.lists(_LIMITS, max_size=40), st.integers(0, 64), st.randoms(use_true_random=False))
 def test_no_limit_is_ever_passed_and_nothing_due_waits_while_a_thread_is_free_for_it(
     threads: int, limits: list[int], most: int, random: object
 ) -> None:
@@ -129,7 +130,8 @@ def test_no_limit_is_ever_passed_and_nothing_due_waits_while_a_thread_is_free_fo
             }
             waiting = [channel for channel, number in room.items() if number > 0]
             assert all(by_id[channel].limit == 1 for channel in waiting)
-            assert not waiting or unproven == threads - threads // 4
+            # All are of one customer, which has half of these threads alone.
+            assert not waiting or unproven == min(threads - threads // 4, max(2, (threads - threads // 4) // 2))
         random.shuffle(in_flight)  # type: ignore[attr-defined]
         for one in in_flight[len(in_flight) // 2 :]:
             turns.ended(*one)
