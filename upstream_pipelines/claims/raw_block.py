@@ -54,5 +54,5 @@ class ClaimSource(Protocol):
     def detected(self) -> dict[str, Any]:
         """JSON-able facts for people: encoding, delimiter, which header is which field. Header names only."""
 
-    def blocks(self, rows: int = 50_000) -> Iterator[RawBlock]:
+    def blocks(self, rows: int = 65_000) -> Iterator[RawBlock]:
         """The rows in order, once, at most `rows` at a time."""

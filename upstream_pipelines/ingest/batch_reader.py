@@ -85,7 +85,7 @@ class ClaimBatch:
         """Which name is which field, unused names, order of dates: names only, JSON-able."""
         return self._facts
 
-    def blocks(self, rows: int = 50_000) -> Iterator[RawBlock]:
+    def blocks(self, rows: int = 65_000) -> Iterator[RawBlock]:
         """The claims in order, at most `rows` in a block's frame; claims that are no objects are ragged."""
         ragged = self._ragged
         for start in range(0, max(len(self._numbers), 1), rows):

@@ -52,7 +52,7 @@ class RemittanceFile:
         """Counts of interchanges, transactions, claims, reversals, adjustments of the provider (PLB): no value."""
         return dict(self._facts)
 
-    def blocks(self, rows: int = 50_000) -> Iterator[RawBlock]:
+    def blocks(self, rows: int = 65_000) -> Iterator[RawBlock]:
         """The lines in order, once, at most `rows` in a block.
 
         Raises:
