@@ -26,10 +26,11 @@ from upstream_pipelines.db import embedded
 from upstream_pipelines.db.engine import connect
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.detector import Detector
 from upstream_pipelines.drift.reading import activity_columns
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Subject, look
 from upstream_pipelines.drift.turns import replayed
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting

@@ -36,8 +36,9 @@ from upstream_pipelines.db import embedded
 from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Subject, look
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file

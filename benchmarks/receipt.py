@@ -38,7 +38,7 @@ from upstream_pipelines.db.migrate import migrate
 from upstream_pipelines.defs.home import dagster_instance
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
-from upstream_pipelines.drift.store import refresh_activity
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file

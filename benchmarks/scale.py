@@ -43,7 +43,7 @@ from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.schedules import sweep_buckets
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
-from upstream_pipelines.drift.store import refresh_activity
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file

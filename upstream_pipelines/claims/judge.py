@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from upstream_pipelines.claims.contract import build_contract
 from upstream_pipelines.claims.fields import FIELDS
-from upstream_pipelines.claims.keys import line_keys, row_hashes
+from upstream_pipelines.claims.keys import SeenKeys, line_keys, row_hashes
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.claims.normalise import Mask, TypedBlock, type_block
 from upstream_pipelines.claims.raw_block import RawBlock, RowNumbers
@@ -100,6 +100,7 @@ class Judge:
         ]
         self._tallies = {rule.name: _Tally(rule) for rule in (*READING_RULES, *self._rules)}
         self._counters = Counters()
+        self._keys = SeenKeys()
 
     def judge(self, block: RawBlock) -> JudgedBlock:
         """Part the rows of a block into accepted and rejected; add what was found to the counts.
@@ -129,6 +130,10 @@ class Judge:
     def counters(self) -> Counters:
         """The counts over the blocks judged so far."""
         return self._counters
+
+    def lines_repeat(self) -> bool | None:
+        """Whether two of the accepted rows may be versions of one line; None: unknown, there are too many rows."""
+        return self._keys.repeat()
 
     def findings(self) -> pd.DataFrame:
         """A row for each rule looked at: rule, field, severity, checked_rows, failing_rows, sample_row_numbers.
@@ -186,8 +191,11 @@ class Judge:
 
     def _accept(self, numbers: RowNumbers, typed: TypedBlock, good: Mask) -> pd.DataFrame:
         keep = pa.array(good)
-        columns = {name: array.filter(keep) for name, array in typed.columns.items()}
+        columns = (
+            typed.columns if good.all() else {name: array.filter(keep) for name, array in typed.columns.items()}
+        )
         keys, natural = line_keys(columns)
+        self._keys.add(keys)
         accepted = _frame(
             {
                 "source_row_number": pa.array(numbers).filter(keep),

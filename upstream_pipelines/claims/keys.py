@@ -12,15 +12,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from upstream_pipelines.claims.fields import FIELDS
 
+# Above, 32 MB of them and as many to sort them, nobody counts whether one came twice.
+MOST_SEEN = 4_000_000
 _HASH_KEYS = ("upstream-claim-1", "upstream-claim-2")  # 16 bytes each, as SipHash wants
 # Between cells, and for a missing one: control characters that text_form keeps out of the cells.
 _BETWEEN, _MISSING = "\x1f", "\x1e"
+_EIGHT_DIGITS = (slice(0, 8), slice(28, 36))
+_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def line_keys(columns: Mapping[str, Any]) -> tuple[pa.StringArray, pa.BooleanArray]:
@@ -60,6 +65,32 @@ def hash_texts(texts: Any) -> pa.StringArray:
     return pa.StringArray.from_buffers(
         len(plain), pa.py_buffer(offsets.tobytes()), pa.py_buffer(written.tobytes())
     )
+
+
+class SeenKeys:
+    """Whether a key came twice, among blocks of keys. By 64 bits of each, 8 bytes a key; two different ones may pass for one."""
+
+    def __init__(self) -> None:
+        self._parts: list[npt.NDArray[np.uint64]] = []
+        self._keys = 0
+
+    def add(self, keys: pa.StringArray) -> None:
+        """keys: of `line_keys`."""
+        self._keys += len(keys)
+        if self._keys > MOST_SEEN:
+            self._parts.clear()
+        else:
+            written = np.frombuffer(keys.buffers()[2], dtype=np.uint8).reshape(-1, 36)
+            first, last = (np.ascontiguousarray(written[:, of]).view(np.uint64)[:, 0] for of in _EIGHT_DIGITS)
+            self._parts.append(first * _ODD + last)
+
+    def repeat(self) -> bool | None:
+        """None: there were too many to know."""
+        if self._keys > MOST_SEEN:
+            return None
+        seen = np.concatenate([np.zeros(0, dtype=np.uint64), *self._parts])
+        seen.sort()
+        return bool((seen[1:] == seen[:-1]).any())
 
 
 def _all(flags: pa.BooleanArray) -> bool:

@@ -57,6 +57,28 @@ SELECT source_row_number, place,
 SELECT count(*), coalesce(max(source_row_number), 0), count(*) FILTER (WHERE NOT key_is_natural)
   FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
+-- name: note_two
+-- Two connections begin to add lines of the upload (primary key); finish_upload takes it back.
+UPDATE uploads SET added_by_two = true
+ WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s AND status = 'processing';
+
+-- name: how_to_merge
+-- Whether two lines of the upload may have one key, and the customer has claims (primary keys).
+SELECT u.lines_repeat IS NOT FALSE, EXISTS (SELECT FROM claims AS c WHERE c.customer_id = u.customer_id)
+  FROM uploads AS u WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s;
+
+-- name: take_back_halves
+-- Of merges by two that did not end: the lines that the second connection committed before the first could. A line of an upload
+-- that is not merged can be of version 1 only where it was added so: who changes a line counts on. For each upload all claims of
+-- the customer by primary key, which is rare (uploads_added_by_two).
+WITH halved AS (
+    UPDATE uploads SET added_by_two = false
+     WHERE customer_id = %(customer_id)s AND added_by_two AND status = 'processing'
+    RETURNING upload_id
+)
+DELETE FROM claims AS c USING halved AS h
+ WHERE c.customer_id = %(customer_id)s AND c.upload_id = h.upload_id AND c.version = 1;
+
 -- name: place_repeats
 -- Key of each line without a natural key: equal ones are told apart by their ordinal (received_lines by primary key).
 INSERT INTO placed (source_row_number, place, claim_key)
@@ -99,15 +121,18 @@ SELECT l.source_row_number, c.claim_key, coalesce(p.place, 1) AS place,
        SELECT k.claim_key, k.row_hash, k.source, k.outcome FROM claims AS k
         WHERE k.customer_id = l.customer_id AND k.claim_key = coalesce(p.claim_key, l.line_key) OFFSET 0) AS c
  WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+   AND l.line_key BETWEEN %(first_key)s AND %(last_key)s
    AND EXISTS (SELECT FROM claims WHERE customer_id = %(customer_id)s);
 
 -- name: settle_replaced
 -- The lines that a later one of their upload replaces: of several rows for one key the last one counts. Found by counting
--- keys in a hash table: ON CONFLICT DO NOTHING in add_lines costs five times as much (received_lines by primary key).
+-- keys in a hash table: ON CONFLICT DO NOTHING in add_lines costs five times as much; not asked where who judged the lines saw
+-- no key twice (received_lines by primary key).
 WITH repeated AS (
     SELECT coalesce(p.claim_key, l.line_key) AS claim_key, max(l.source_row_number) AS last
       FROM received_lines AS l LEFT JOIN placed AS p ON p.source_row_number = l.source_row_number
      WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
+       AND l.line_key BETWEEN %(first_key)s AND %(last_key)s
      GROUP BY coalesce(p.claim_key, l.line_key) HAVING count(*) > 1
 )
 INSERT INTO settled (source_row_number, claim_key, place, differs, stale)
@@ -144,7 +169,8 @@ SELECT c.customer_id, c.claim_key, c.version, to_jsonb(c) - 'customer_id' - 'cla
   FROM claims AS c JOIN incoming AS i ON i.customer_id = c.customer_id AND i.claim_key = c.claim_key;
 
 -- name: touch_days
--- The days whose activity and prices change with changed lines: those of the old versions and of the new ones.
+-- The days whose activity and prices change with changed lines: those of the old versions and of the new ones. A day that is
+-- noted already is written again, so that who counts meanwhile leaves it: without these lines it would be counted as done.
 INSERT INTO touched_days (customer_id, kind, day)
 SELECT i.customer_id, 'submitted', i.submitted_date FROM incoming AS i
 UNION SELECT c.customer_id, 'submitted', c.submitted_date
@@ -154,7 +180,7 @@ UNION SELECT c.customer_id, 'decided', day.decided
   FROM claims AS c JOIN incoming AS i ON i.customer_id = c.customer_id AND i.claim_key = c.claim_key
  CROSS JOIN LATERAL (VALUES (c.decided_date), (c.first_decided_date)) AS day (decided)
  WHERE day.decided IS NOT NULL
-ON CONFLICT DO NOTHING;
+ON CONFLICT (customer_id, kind, day) DO UPDATE SET day = excluded.day;
 
 -- name: change_lines
 -- Decision sightings are the upload's arrival, so that merging again gives the same times. What was decided
@@ -205,9 +231,9 @@ UPDATE claims AS c SET
  WHERE c.customer_id = i.customer_id AND c.claim_key = i.claim_key;
 
 -- name: add_lines
--- The new lines among some rows of the upload, and the days they touch. In the order of the keys, since a hundred
--- thousand keys in order cost the primary key half of what they cost at random, and no more rows than that at once, since
--- then the rows of a day still stand together, as the indexes by day want it. First and decision sightings are the
+-- The new lines of some rows of the upload and of one half of the keys, or of all, and the days they touch. In the order of the
+-- keys, since a hundred thousand keys in order cost the primary key half of what they cost at random, and no more rows than that at
+-- once, since then the rows of a day still stand together, as the indexes by day want it. First and decision sightings are the
 -- upload's arrival, so that merging again gives the same times. received_lines by primary key.
 WITH added AS (
     INSERT INTO claims AS c (
@@ -233,6 +259,7 @@ WITH added AS (
                AND p.source_row_number > %(after)s AND p.source_row_number <= %(last)s
              WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s
                AND l.source_row_number > %(after)s AND l.source_row_number <= %(last)s
+               AND l.line_key BETWEEN %(first_key)s AND %(last_key)s
                AND NOT EXISTS (SELECT FROM settled AS s
                                 WHERE s.source_row_number = l.source_row_number
                                   AND s.source_row_number > %(after)s AND s.source_row_number <= %(last)s)) AS i
@@ -240,13 +267,18 @@ WITH added AS (
     RETURNING c.submitted_date, c.decided_date
 ), days AS (
     SELECT submitted_date, decided_date, count(*) AS lines FROM added GROUP BY submitted_date, decided_date
-), touched AS (
-    INSERT INTO touched_days (customer_id, kind, day)
-    SELECT %(customer_id)s, 'submitted', submitted_date FROM days
-    UNION SELECT %(customer_id)s, 'decided', decided_date FROM days WHERE decided_date IS NOT NULL
-    ON CONFLICT DO NOTHING
 )
-SELECT coalesce(sum(lines), 0)::bigint FROM days;
+SELECT coalesce(sum(lines), 0)::bigint, coalesce(array_agg(DISTINCT submitted_date), '{}'),
+       coalesce(array_agg(DISTINCT decided_date) FILTER (WHERE decided_date IS NOT NULL), '{}')
+  FROM days;
+
+-- name: touch_days_of_new
+-- The days of the new lines, as in touch_days (primary key).
+INSERT INTO touched_days (customer_id, kind, day)
+SELECT %(customer_id)s, 'submitted', day FROM unnest(%(submitted)s::date[]) AS day
+UNION ALL
+SELECT %(customer_id)s, 'decided', day FROM unnest(%(decided)s::date[]) AS day
+ON CONFLICT (customer_id, kind, day) DO UPDATE SET day = excluded.day;
 
 -- name: finish_upload
 -- Counts and status; the table's CHECK holds rows = accepted + rejected + duplicates.
@@ -260,7 +292,7 @@ UPDATE uploads
            THEN 'Every row was rejected. The rejected rows name field and rule; correct the file, or the '
                 'customer''s configuration if columns were taken for others (the platform''s operator does it: `upstream '
                 'customers configure SLUG --file FILE`), and send it again.' END,
-       finished_at = clock_timestamp(),
+       finished_at = clock_timestamp(), added_by_two = false,
        seconds = extract(epoch FROM clock_timestamp() - started_at)
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s
 RETURNING status;
@@ -314,7 +346,7 @@ WITH payers AS (
     SELECT %(customer_id)s, 'submitted', submitted_date FROM changed
     UNION SELECT %(customer_id)s, 'decided', decided_date FROM changed WHERE decided_date IS NOT NULL
     UNION SELECT %(customer_id)s, 'decided', first_decided_date FROM changed WHERE first_decided_date IS NOT NULL
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (customer_id, kind, day) DO UPDATE SET day = excluded.day
 )
 SELECT count(*) FROM changed;
 

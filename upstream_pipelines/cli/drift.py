@@ -60,9 +60,9 @@ def look(
 
     from upstream_pipelines.defs.drift_assets import look_at, look_days, metadata_of
     from upstream_pipelines.defs.home import dagster_instance
+    from upstream_pipelines.drift.counting import refresh_activity
     from upstream_pipelines.drift.explanation import NAMES
     from upstream_pipelines.drift.shortage import unwatched_text
-    from upstream_pipelines.drift.store import refresh_activity
     from upstream_pipelines.drift.verdicts import list_events
 
     if as_of is not None and (first is not None or last is not None):

@@ -13,7 +13,7 @@ from upstream_pipelines.claims.merge import claim_totals, payer_summary
 from upstream_pipelines.defs.partitions import customer_partitions
 from upstream_pipelines.defs.resources import Platform
 from upstream_pipelines.defs.tables import OWNERS, column_schema, evidence, markdown_table, uploads_table
-from upstream_pipelines.drift.store import activity_totals, refresh_activity
+from upstream_pipelines.drift.counting import activity_totals, refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.recognise import SOURCES, Source
 from upstream_pipelines.ingest.staging import stage_waiting

@@ -9,8 +9,22 @@
 -- before sign-up sees what that day would have shown.
 
 -- name: take_touched_days
--- Days to count again; deleted in the same transaction that counts them (primary key).
-DELETE FROM touched_days WHERE customer_id = %(customer_id)s AND kind = %(kind)s RETURNING day;
+-- Days to count again; deleted in the same transaction that counts them (primary key). Not those that a merge is noting: its lines
+-- are not to be seen yet, and its run counts them.
+DELETE FROM touched_days
+ WHERE customer_id = %(customer_id)s AND kind = %(kind)s
+   AND day IN (SELECT day FROM touched_days WHERE customer_id = %(customer_id)s AND kind = %(kind)s FOR UPDATE SKIP LOCKED)
+RETURNING day;
+
+-- name: hold_counted_tables
+-- Those that a count reads and writes, before the second connection is given any of it (db/second.py).
+LOCK TABLE uploads, first_decisions IN ACCESS SHARE MODE;
+LOCK TABLE payer_activity, payer_codes, payer_prices IN ROW EXCLUSIVE MODE;
+
+-- name: has_more_lines
+-- Whether the touched submitted days have more than so many lines; no more are read (claims_submitted).
+SELECT count(*) > %(most)s
+  FROM (SELECT FROM claims WHERE customer_id = %(customer_id)s AND submitted_date = ANY(%(days)s) LIMIT %(most)s + 1) AS few;
 
 -- name: delete_activity
 -- Counts of the touched submitted days (unique key, by customer and day).

@@ -1,6 +1,7 @@
-"""Drift in the database: counting activity again, making a look, keeping what it found.
+"""Drift in the database: making a look, keeping what it found.
 
-The looks themselves are pure (detector.py); production and replay run the same code. Not here: statistics.
+The looks themselves are pure (detector.py); production and replay run the same code. Not here: statistics, counting
+activity (counting.py).
 """
 
 from __future__ import annotations
@@ -44,25 +45,6 @@ SHOWN_EVENTS = 6  # charts of a look: 30 to 60 kB each in Dagster's event log
 
 
 @dataclass(frozen=True)
-class Refreshed:
-    """How many days were counted again."""
-
-    submitted_days: int
-    decided_days: int
-
-
-@dataclass(frozen=True)
-class ActivityTotals:
-    """Size and span of a customer's activity."""
-
-    rows: int
-    lines: int
-    payers: int
-    first_day: date | None
-    last_day: date | None
-
-
-@dataclass(frozen=True)
 class LooksMade:
     """What a span of looks found: records as `replay` has rows, with event_id and detail, and alerts written; and of the
     last look the figures by payer and a chart (PNG) of each live event by its id, as far as it is `shown`. `kept`: ids of
@@ -88,31 +70,6 @@ class LooksMade:
     def rows(self) -> pd.DataFrame:
         """The records as a frame."""
         return frame_of(self.records)
-
-
-def refresh_activity(conn: Connection, customer_id: int) -> Refreshed:
-    """Count the days again that uploads or changed names touched, in one transaction."""
-    key = {"customer_id": customer_id}
-    with conn.transaction():
-        submitted = [row[0] for row in conn.execute(QUERIES.take_touched_days, {**key, "kind": "submitted"})]
-        decided = [row[0] for row in conn.execute(QUERIES.take_touched_days, {**key, "kind": "decided"})]
-        # Counted in hash tables: sorting a million lines by six columns took two thirds of the time, on disk with 4 MB.
-        conn.execute("SET LOCAL work_mem = '64MB'")
-        conn.execute("SET LOCAL enable_sort = off")
-        if submitted:
-            conn.execute(QUERIES.delete_activity, {**key, "days": submitted})
-            conn.execute(QUERIES.insert_activity, {**key, "days": submitted})
-            conn.execute(QUERIES.delete_codes, {**key, "days": submitted})
-            conn.execute(QUERIES.insert_codes, {**key, "days": submitted})
-        if decided:
-            conn.execute(QUERIES.delete_prices, {**key, "days": decided})
-            conn.execute(QUERIES.insert_prices, {**key, "days": decided})
-    return Refreshed(len(submitted), len(decided))
-
-
-def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:
-    """Size and span of a customer's activity, for people."""
-    return ActivityTotals(*(conn.execute(QUERIES.count_activity, {"customer_id": customer_id}).fetchone() or ()))
 
 
 @dataclass(frozen=True)

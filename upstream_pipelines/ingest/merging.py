@@ -12,10 +12,11 @@ from uuid import UUID
 import structlog
 
 from upstream_pipelines.alerts.store import write_quality_alert, write_refused_alert
-from upstream_pipelines.claims.merge import merge_upload
+from upstream_pipelines.claims.merge import merge_upload, take_back_halves
 from upstream_pipelines.claims.naming import apply_changed_mapping
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.second import SecondConnection
 from upstream_pipelines.ingest.unusual import watch_days, watch_upload
 from upstream_pipelines.ingest.uploads import QUERIES, customer_lock, finish_file, upload_link
 from upstream_pipelines.observability.tracing import span
@@ -42,10 +43,12 @@ class MergeTotals:
 def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_id: str) -> MergeTotals:
     """Merge every staged upload of a customer that is not merged yet.
 
-    Each upload is a transaction: killed in between, the rest is merged by the next run.
+    Each upload is merged whole or by the next run: killed in between, what a second connection has committed alone is taken
+    back before anything is merged.
     """
     new = updated = duplicates = 0
     with customer_lock(conn, customer.customer_id):
+        take_back_halves(conn, customer.customer_id)
         renamed = apply_changed_mapping(conn, customer)
         key = {"customer_id": customer.customer_id, "run_id": run_id}
         staged = conn.execute(QUERIES.select_staged_uploads, key).fetchall()
@@ -55,9 +58,10 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                     "merge upload", request_id=request_id, upload_id=upload_id, run_id=run_id, customer=customer.slug,
                     source=source,
                 ) as traced,
+                SecondConnection(conn) as second,
                 conn.transaction(),
             ):  # fmt: skip
-                merged = merge_upload(conn, customer, upload_id)
+                merged = merge_upload(conn, second, customer, upload_id)
                 report = note_duplicates(conn, customer.customer_id, upload_id, merged.duplicates)
                 link = upload_link(settings, customer.slug, "upload_quality")
                 _tell_of_failed_rules(
@@ -71,6 +75,7 @@ def merge_staged(conn: Connection, settings: Settings, customer: Customer, run_i
                 traced.set(
                     outcome=merged.status, new=merged.new, updated=merged.updated, duplicates=merged.duplicates
                 )
+                second.commit()
             finish_file(conn, settings, customer, upload_id, "failed" if merged.status == "failed" else "done")
             new, updated = new + merged.new, updated + merged.updated
             duplicates += merged.duplicates

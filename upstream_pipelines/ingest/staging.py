@@ -1,6 +1,7 @@
 """Reads waiting uploads into received_lines and rejected_rows.
 
-One upload is one transaction: an attempt that dies leaves nothing behind and is made again.
+One upload is one transaction, or two that are committed one after the other (db/second.py): an attempt that dies is made again,
+and clears what the one before it may have left.
 Not here: what a row must hold (claims/judge.py), how rows get into the tables (line_writer.py), merging into claims
 (claims/merge.py).
 """
@@ -23,6 +24,7 @@ from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.raw_block import ClaimSource
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.second import SecondConnection
 from upstream_pipelines.errors import FileRefusedError, NotFoundError
 from upstream_pipelines.ingest.batch_reader import read_batch
 from upstream_pipelines.ingest.csv_reader import open_csv
@@ -106,6 +108,9 @@ class _Attempt:
         log = structlog.get_logger().bind(
             customer=self.customer.slug, upload_id=str(self.upload_id), run_id=self.run_id
         )
+        # Committed before any line is written: the second connection would wait for these deletions.
+        self.conn.execute(QUERIES.clear_received_lines, self._key)
+        self.conn.execute(QUERIES.clear_rejected_rows, self._key)
         if attempts_before >= MAX_ATTEMPTS:
             self._fail(
                 "attempts_used_up",
@@ -130,8 +135,9 @@ class _Attempt:
                 finish_file(self.conn, self.settings, self.customer, self.upload_id, "done")
                 log.info("same bytes again", duplicate_of=str(same[0]))
                 return "duplicate"
-            with self.conn.transaction(), reopen() as stream:
-                rows = self._copy_rows(stream, {**known, "byte_count": byte_count})
+            with SecondConnection(self.conn) as second, self.conn.transaction(), reopen() as stream:
+                rows = self._copy_rows(stream, second, {**known, "byte_count": byte_count})
+                second.commit()
         except FileRefusedError as refusal:
             self._fail(refusal.code, str(refusal), digest)
             log.warning("upload refused", reason=str(refusal))
@@ -155,7 +161,7 @@ class _Attempt:
         path = take_in(self.settings, self.customer.slug, self.upload_id, self.location)
         return lambda: path.open("rb")
 
-    def _copy_rows(self, stream: BinaryIO, known: dict[str, Any]) -> int:
+    def _copy_rows(self, stream: BinaryIO, second: SecondConnection, known: dict[str, Any]) -> int:
         mapping = self.customer.configuration.mapping
         today = datetime.now(UTC).date()
         read: ClaimSource
@@ -166,9 +172,7 @@ class _Attempt:
         else:
             read = open_remittance(stream, today)
         judge = Judge(mapping, today)
-        self.conn.execute(QUERIES.clear_received_lines, self._key)
-        self.conn.execute(QUERIES.clear_rejected_rows, self._key)
-        with LineWriter(self.conn, {**self._key, "source": self.source}) as writer:
+        with LineWriter(self.conn, second, {**self._key, "source": self.source}) as writer:
             for block in read.blocks():
                 writer.write(judge.judge(block))
         findings, counters = judge.findings(), judge.counters()
@@ -189,6 +193,7 @@ class _Attempt:
                 "rejected": counters.rejected,
                 "warnings": counters.warned,
                 "detected": Jsonb(read.detected),
+                "lines_repeat": judge.lines_repeat(),
             },
         )
         if noted.rowcount != 1:

@@ -18,7 +18,7 @@ import pytest
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.drift.store import refresh_activity
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file

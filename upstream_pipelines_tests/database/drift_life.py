@@ -9,8 +9,9 @@ from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Subject, look
 from upstream_pipelines.drift.verdicts import list_events
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
+from upstream_pipelines.drift import counting
 from upstream_pipelines.drift.activity import activity_from_claims
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.reading import read_activity
-from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines_tests.database.ingested import Ingest, file_of, row
 
 
@@ -27,10 +28,12 @@ def _comparable(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     return frame.sort_values(keys, ignore_index=True)
 
 
+@pytest.mark.parametrize("lines_for_two", [0, 10**9], ids=["by two connections", "by one"])
 def test_activity_counted_in_sql_equals_activity_counted_from_claim_lines(
-    ingest: Ingest, real_claims: Callable[[], bytes]
+    ingest: Ingest, real_claims: Callable[[], bytes], monkeypatch: pytest.MonkeyPatch, lines_for_two: int
 ) -> None:
     """Production reads what SQL counted, replay what pandas counted; they must not differ in a cell."""
+    monkeypatch.setattr(counting, "FEWEST_FOR_TWO", lines_for_two)
     ingest.configure({"cpt_groups": {"992*": "VISITS"}})
     ingest.load(real_claims())
     refresh_activity(ingest.conn, ingest.customer.customer_id)

@@ -49,10 +49,11 @@ def load(pipeline: Connection, settings: Settings, tmp_path: Path) -> Load:
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two rows a block and a chunk, so that a file of a dozen rows has seams."""
+    """Two rows a block and a chunk, and two connections for two new lines, so that a file of a dozen rows has seams."""
     blocks = CsvFile.blocks
     monkeypatch.setattr(CsvFile, "blocks", lambda self, rows=2: blocks(self, 2))
     monkeypatch.setattr(merge, "ADDED_ROWS", 2)
+    monkeypatch.setattr(merge, "FEWEST_FOR_TWO", 2)
 
 
 def _line(claim: str, outcome: str, billed: str) -> str:
@@ -219,7 +220,7 @@ def test_each_line_is_looked_up_by_its_key_also_of_a_customer_whom_the_statistic
     load("".join(_line(f"A{number}", "PAID", "1") for number in range(400)))
     pipeline.execute("SELECT analyze_claims()")
     newcomer, _ = create_customer(pipeline, "new", "New")
-    key = {"customer_id": newcomer.customer_id, "upload_id": uuid.uuid4(), "aliases": None}
+    key = {"customer_id": newcomer.customer_id, "upload_id": uuid.uuid4(), "aliases": None, **merge.ALL_KEYS}
     for name in ("place_remittances", "settle_stored"):
         if name == "settle_stored":
             pipeline.execute("CREATE TEMP TABLE placed (source_row_number bigint, place integer, claim_key uuid)")

@@ -10,6 +10,7 @@ from upstream_pipelines.claims.fields import FIELDS
 from upstream_pipelines.claims.judge import Judge
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.db.second import SecondConnection
 from upstream_pipelines.ingest.csv_reader import open_csv
 from upstream_pipelines.ingest.line_writer import LineWriter
 
@@ -43,7 +44,11 @@ def test_every_cell_that_is_accepted_can_be_copied(pipeline: Connection) -> None
     assert upload is not None
     constants: dict[str, object] = {"customer_id": customer[0], "upload_id": upload[0], "source": "csv"}
     accepted: list[tuple[int, str | None]] = []
-    with pipeline.transaction(), LineWriter(pipeline, constants) as writer:
+    with (
+        SecondConnection(pipeline) as second,
+        pipeline.transaction(),
+        LineWriter(pipeline, second, constants) as writer,
+    ):
         for block in blocks:
             judged = judge.judge(block)
             texts = judged.accepted["facility"].astype(object)

@@ -24,8 +24,8 @@ from upstream_pipelines.drift.breakdown import (
     read_breakdown,
 )
 from upstream_pipelines.drift.contributions import explain
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.scan import By
-from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting
 from upstream_pipelines.ingest.uploads import send_file

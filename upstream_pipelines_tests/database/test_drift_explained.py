@@ -29,12 +29,13 @@ from upstream_pipelines.db.engine import Connection, connect, dispose_engines
 from upstream_pipelines.defs.drift_tables import drift_metadata
 from upstream_pipelines.demo.generator import as_known_on, synthetic_claims
 from upstream_pipelines.drift.breakdown import QUERIES, periods_of, read_breakdown
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.explaining import event_lines, find_event, is_explained
 from upstream_pipelines.drift.explanation import describe
 from upstream_pipelines.drift.money import money_of
 from upstream_pipelines.drift.recompute import recompute
 from upstream_pipelines.drift.settings import METHOD_VERSION, DriftSettings
-from upstream_pipelines.drift.store import Show, Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Show, Subject, look
 from upstream_pipelines.errors import ConfigurationError, NotFoundError, UpstreamError
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting

@@ -20,9 +20,10 @@ from upstream_pipelines.db.engine import Connection, connect
 from upstream_pipelines.delivery.channels import WebhookChannel
 from upstream_pipelines.demo.generator import Change, as_known_on, synthetic_claims
 from upstream_pipelines.drift import replay, store
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.data_trouble import announcements
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Subject, look
 from upstream_pipelines.drift.units import day_text, short_day
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting

@@ -19,9 +19,10 @@ from upstream_pipelines.alerts.rules import DEFAULT_RULE
 from upstream_pipelines.alerts.store import conservation
 from upstream_pipelines.db import migrate as migrations
 from upstream_pipelines.db.engine import Connection, connect, dispose_engines, engine
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.reading import read_activity
 from upstream_pipelines.drift.settings import DriftSettings
-from upstream_pipelines.drift.store import Subject, look, refresh_activity
+from upstream_pipelines.drift.store import Subject, look
 from upstream_pipelines.settings import Settings
 
 EVENT = uuid.UUID(int=7)

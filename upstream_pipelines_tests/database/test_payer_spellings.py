@@ -15,7 +15,7 @@ from upstream_pipelines.cli.main import app
 from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.drift.store import refresh_activity
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.errors import NotFoundError
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.staging import stage_waiting

@@ -16,7 +16,8 @@ from upstream_pipelines.customers.configuration import parse_configuration
 from upstream_pipelines.customers.models import Customer
 from upstream_pipelines.customers.store import configure_customer, create_customer, get_customer
 from upstream_pipelines.db.engine import Connection
-from upstream_pipelines.drift.store import refresh_activity
+from upstream_pipelines.db.second import SecondConnection
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.ingest.landing import customer_folder, settled_files
 from upstream_pipelines.ingest.merging import merge_staged
 from upstream_pipelines.ingest.recognise import SOURCES
@@ -330,7 +331,8 @@ def test_the_report_and_the_activity_count_remittances_like_other_sources(
 def test_a_merge_that_is_made_again_changes_nothing(ingest: Ingest, remittance: Build) -> None:
     upload = ingest.load(remittance(REVERSAL, DENIAL, _claim("2", "15", number="S1", adjustments="CAS*OA*23*85")))
     before = ingest.claims("claim_key, row_hash, version, payer_position")
-    merged = merge_upload(ingest.conn, ingest.customer, upload["upload_id"])
+    with SecondConnection(ingest.conn) as second:
+        merged = merge_upload(ingest.conn, second, ingest.customer, upload["upload_id"])
     assert (merged.new, merged.updated, merged.duplicates) == (0, 0, 3)
     assert ingest.claims("claim_key, row_hash, version, payer_position") == before
 

@@ -11,8 +11,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from upstream_pipelines.claims.merge import merge_upload
+from upstream_pipelines.db.second import SecondConnection
+from upstream_pipelines.drift.counting import refresh_activity
 from upstream_pipelines.drift.reading import read_activity
-from upstream_pipelines.drift.store import refresh_activity
 from upstream_pipelines.ingest import staging
 from upstream_pipelines.ingest.landing import customer_folder
 from upstream_pipelines.ingest.merging import merge_staged
@@ -220,8 +221,8 @@ def test_a_merge_that_dies_is_made_again_and_doubles_nothing(
     upload_id = ingest.send(file_of(row("A"), row("B")))
     customer = ingest.customer
     stage_waiting(ingest.conn, ingest.settings, customer, source="csv", run_id="r")
-    with ingest.conn.transaction(force_rollback=True):
-        merge_upload(ingest.conn, customer, upload_id)
+    with SecondConnection(ingest.conn) as second, ingest.conn.transaction(force_rollback=True):
+        merge_upload(ingest.conn, second, customer, upload_id)
     assert ingest.claims() == [("A", "PENDING")]
     merge_staged(ingest.conn, ingest.settings, customer, "r2")
     assert ingest.claims() == [("A", "PAID"), ("B", "PAID")]

@@ -16,10 +16,12 @@ import pytest
 
 from upstream_pipelines.alerts.rules import AlertRule
 from upstream_pipelines.alerts.store import conservation, sync_channels, sync_rules
+from upstream_pipelines.claims import merge
 from upstream_pipelines.customers.store import create_customer, get_customer
 from upstream_pipelines.db import embedded
 from upstream_pipelines.db.engine import connect, dispose_engines
 from upstream_pipelines.db.migrate import migrate
+from upstream_pipelines.db.second import SecondConnection
 from upstream_pipelines.delivery.channels import EmailChannel
 from upstream_pipelines.errors import DatabaseUnavailableError
 from upstream_pipelines.ingest import merging, staging
@@ -105,6 +107,41 @@ def test_an_upload_whose_database_is_killed_is_read_again_and_nothing_is_lost_or
         assert told == [("quality",)], "what was wrong with it is told, once"
         counts = conservation(conn, customer.customer_id)
         assert not any(counts[name] for name in counts if name not in ("alerts", "expected_places", "deliveries"))
+
+
+def test_an_upload_whose_database_is_killed_between_the_commits_of_its_two_connections_is_merged_again(
+    own_server: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "two.csv"
+    file.write_text("\n".join([HEADER, *(_row(f"TWO{number}") for number in range(40))]) + "\n")
+    commit = SecondConnection.commit
+    with connect(own_server, "upstream_pipeline") as conn:
+        customer = get_customer(conn, "acme")
+        upload_id = send_file(conn, own_server, customer, file)
+
+    def commit_and_kill(self: SecondConnection) -> None:
+        commit(self)
+        if self._conn is not None:
+            pid = embedded.postmaster_pid(own_server.home)
+            assert pid is not None
+            os.kill(pid, signal.SIGKILL)
+            time.sleep(0.3)
+
+    monkeypatch.setattr(merge, "FEWEST_FOR_TWO", 1)
+    monkeypatch.setattr(SecondConnection, "commit", commit_and_kill)
+    with pytest.raises((psycopg.OperationalError, DatabaseUnavailableError)):
+        _load(own_server)
+    monkeypatch.undo()
+    _again(own_server)
+    with connect(own_server, "upstream_pipeline") as conn:
+        (half,) = conn.execute("SELECT count(*) FROM claims WHERE upload_id = %s", (upload_id,)).fetchone()  # type: ignore[misc]
+        assert 0 < half < 40
+    _load(own_server)
+    with connect(own_server, "upstream_pipeline") as conn:
+        upload = get_upload(conn, customer.customer_id, upload_id)
+        assert (upload["status"], upload["accepted"], upload["duplicates"]) == ("success", 40, 0)
+        claims = "SELECT count(*), max(version) FROM claims WHERE upload_id = %s"
+        assert conn.execute(claims, (upload_id,)).fetchone() == (40, 1)
 
 
 def _again(settings: Settings) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from upstream_pipelines.claims import keys as keys_module
 from upstream_pipelines.claims.judge import Judge
-from upstream_pipelines.claims.keys import hash_texts, line_keys, row_hashes
+from upstream_pipelines.claims.keys import SeenKeys, hash_texts, line_keys, row_hashes
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.claims.normalise import type_block
 from upstream_pipelines.ingest.csv_reader import open_csv
@@ -121,3 +123,35 @@ def _judged(text: str, size: int, mapping: ClaimMapping) -> pd.DataFrame:
     judge = Judge(mapping, date(2026, 11, 24))
     blocks = open_csv(io.BytesIO(text.encode()), mapping).blocks(size)
     return pd.concat([judge.judge(block).accepted for block in blocks], ignore_index=True)
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.integers(0, 30), max_size=8), max_size=5))
+def test_a_key_that_comes_twice_is_noticed_in_one_block_or_in_two(blocks: list[list[int]]) -> None:
+    """Missed, the second of two rows for one line would break the upload."""
+    seen = SeenKeys()
+    for block in blocks:
+        seen.add(hash_texts(pa.array(list(map(str, block)), pa.string())))
+    given_keys = [number for block in blocks for number in block]
+    assert seen.repeat() is (len(set(given_keys)) < len(given_keys))
+
+
+def test_two_hundred_thousand_keys_are_all_told_apart() -> None:
+    """Half of a key's 128 bits are looked at: taken from the wrong places, keys of one upload would look alike."""
+    seen = SeenKeys()
+    for start in (0, 100_000):
+        seen.add(hash_texts(pa.array([f"n\x1fC{number}\x1f1" for number in range(start, start + 100_000)])))
+    assert seen.repeat() is False
+
+
+def test_of_more_keys_than_memory_is_given_to_nobody_says_that_none_came_twice(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keys_module, "MOST_SEEN", 3)
+    seen = SeenKeys()
+    seen.add(hash_texts(pa.array(["a", "b"])))
+    assert seen.repeat() is False
+    seen.add(hash_texts(pa.array(["c", "d"])))
+    assert seen.repeat() is None
+    seen.add(hash_texts(pa.array(["a"])))
+    assert seen.repeat() is None
