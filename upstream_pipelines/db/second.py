@@ -28,14 +28,14 @@ _CANCELS, _CANCEL_SECONDS = 25, 2
 # it fails, and the work is made again. Longer than the 10 s after which a dead process's statement ends. The first must hold the
 # tables of both before the second is given anything, for it may wait behind what waits for the second. Between the end of its
 # work and the commit the second is idle, and so is the first while it waits.
-_SESSION = "SET lock_timeout = '60s'; SET idle_in_transaction_session_timeout = 0"
+_OPTIONS = "-c lock_timeout=60s -c idle_in_transaction_session_timeout=0"
 
 
 class SecondConnection:
     """A connection to where the first is connected, in its role, opened when it is first asked whether it `opens()`.
 
-    Use it as a context around the first's transaction, let that hold the tables of both (LOCK TABLE), and say `commit()` as the last thing within that. Left without, its
-    statement is cancelled and what it wrote is rolled back.
+    Use it as a context around the first's transaction, let that hold the tables of both (LOCK TABLE), and say `commit()` as the
+    last thing within that. Left without, its statement is cancelled and what it wrote is rolled back.
     """
 
     def __init__(self, first: Connection) -> None:
@@ -53,17 +53,16 @@ class SecondConnection:
         says so, and the first has to do all.
         """
         if self._conn is None and not self._refused:
+            info = self._first.info
+            options = f"{info.get_parameters().get('options', '')} {_OPTIONS}"
             try:
                 # Not from the pool: a run holds one of its connections, and as many runs could wait for each other's second.
-                conn = psycopg.connect(self._first.info.dsn, password=self._first.info.password, autocommit=True)
-                conn.execute(_SESSION)
+                self._conn = psycopg.connect(info.dsn, password=info.password, options=options, autocommit=True)
             except psycopg.OperationalError as error:
                 self._refused = True
                 structlog.get_logger().warning(
                     "no second connection to PostgreSQL, one does all", error=type(error).__name__
                 )
-            else:
-                self._conn = conn
         return self._conn is not None
 
     def at_once(self, statement: str, parameters: dict[str, Any]) -> None:

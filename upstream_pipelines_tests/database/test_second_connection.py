@@ -35,9 +35,18 @@ class Died(BaseException):
 
 
 @pytest.fixture
-def by_two(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large uploads of a few lines: blocks of two rows, of which the first two are written at the same time."""
-    blocks, copy, enter = CsvFile.blocks, line_writer._copy, LineWriter.__enter__
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large uploads of a few lines: blocks of two rows, and a second connection for two lines."""
+    blocks = CsvFile.blocks
+    monkeypatch.setattr(CsvFile, "blocks", lambda self, rows=2: blocks(self, 2))
+    monkeypatch.setattr(merge, "FEWEST_FOR_TWO", 2)
+    monkeypatch.setattr(counting, "FEWEST_FOR_TWO", 2)
+
+
+@pytest.fixture
+def by_two(few_are_many: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the first two blocks are written at the same time."""
+    copy, enter = line_writer._copy, LineWriter.__enter__
     both = threading.Barrier(2)
     written: list[int] = []
 
@@ -52,11 +61,7 @@ def by_two(monkeypatch: pytest.MonkeyPatch) -> None:
         copy(*arguments)
 
     monkeypatch.setattr(LineWriter, "__enter__", begin)
-
-    monkeypatch.setattr(CsvFile, "blocks", lambda self, rows=2: blocks(self, 2))
     monkeypatch.setattr(line_writer, "_copy", together)
-    monkeypatch.setattr(merge, "FEWEST_FOR_TWO", 2)
-    monkeypatch.setattr(counting, "FEWEST_FOR_TWO", 2)
 
 
 def _read(ingest: Ingest) -> None:
@@ -244,14 +249,10 @@ def test_the_second_is_where_and_what_the_first_is(ingest: Ingest) -> None:
         assert second._conn is None
 
 
+@pytest.mark.usefixtures("few_are_many")
 def test_where_postgresql_takes_no_second_connection_the_first_does_all(
     ingest: Ingest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks = CsvFile.blocks
-    monkeypatch.setattr(CsvFile, "blocks", lambda self, rows=2: blocks(self, 2))
-    monkeypatch.setattr(merge, "FEWEST_FOR_TWO", 2)
-    monkeypatch.setattr(counting, "FEWEST_FOR_TWO", 2)
-
     def refuse(*_: Any, **__: Any) -> None:
         raise psycopg.OperationalError("FATAL: remaining connection slots are reserved")
 
