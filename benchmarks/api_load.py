@@ -180,6 +180,15 @@ def told(name: str, answers: list[Answer], seconds: float) -> dict[str, Any]:
     return figures
 
 
+def _analyze(settings: Settings) -> None:
+    """As autovacuum does in the first minute of a new database: what was planned on empty tables looks for a batch's upload among
+    all of its customer's, and after 7,000 batches PostgreSQL worked 1.6 ms for one instead of 0.3.
+    """
+    with connect(settings, "upstream_owner") as owner:
+        owner.execute("ANALYZE uploads")
+        owner.execute("ANALYZE webhook_inbox")
+
+
 def free_port() -> int:
     """A port that nothing listens on."""
     with socket.create_server((HOST, 0)) as probe:
@@ -201,6 +210,7 @@ def main() -> None:
             print(f"{'':22} {'a second':>8} {'p50 ms':>9} {'p99 ms':>9} {'worst ms':>9} {'202':>9} {'other':>8}")
             with api(settings) as (process, port):
                 senders.apply(flat_out, (port, token, 2.0))  # its first requests import and connect
+                _analyze(settings)
                 answers = senders.apply(steady, (port, token, SECONDS))
                 results["steady"] = told("steady", answers, SECONDS)
                 answers = senders.apply(flat_out, (port, token, SECONDS))

@@ -52,6 +52,8 @@ def create_app(settings: Settings) -> FastAPI:
         redoc_url=None,
         static_url=f"{DOCS_PATH}/static",
         swagger_ui_oauth2_redirect_url=f"{DOCS_PATH}/oauth2-redirect",
+        # Its own spans and log records hold messages of errors and arguments of requests, and so claims. Ours are in requests.py.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
         # A redirected POST loses its body or its token in many clients; routes list both spellings instead.
         redirect_slashes=False,
     )

@@ -147,23 +147,47 @@ class Oneself(Principal):
     who: LoggedIn
 
 
-def _token(rate: RateClass) -> Callable[..., Caller]:
-    """The dependency of a route for customers' systems: the ingestion token's customer.
+@dataclass(frozen=True)
+class TokenSent:
+    """The ingestion token of a request, not looked up yet: a route does it where it has a connection and a thread already."""
 
-    One and the same 401 for a missing, wrong, expired or revoked token.
-    """
+    request: Request
+    token: str | None
+    rate: RateClass
+
+    def caller(self, conn: Connection) -> Caller:
+        """The token's customer, and the request counted for it.
+
+        Raises:
+            ProblemError: 401, one and the same for a missing, wrong, expired or revoked token; 429, it has had its requests.
+        """
+        caller = None if self.token is None else authenticate(conn, self.token)
+        if caller is None:
+            raise self.refused()
+        limits_of(self.request).spend(self.request, self.rate, f"token {caller.token_id}")
+        return caller
+
+    def refused(self) -> ProblemError:
+        """The 401, and the request counted for its address."""
+        return _no_token(self.request)
+
+
+def token_sent(request: Request, rate: RateClass) -> TokenSent:
+    """What a request has as `Authorization: Bearer`, of that class of requests."""
+    scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
+    return TokenSent(request, token if scheme.lower() == "bearer" and token else None, rate)
+
+
+def _token(rate: RateClass) -> Callable[..., Caller]:
+    """The dependency of a route for customers' systems: the ingestion token's customer. Errors as for `TokenSent.caller`."""
 
     def caller_of(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_ingestion)]
     ) -> Caller:
-        caller = None
-        if credentials is not None:
-            with connect(request.app.state.settings, "upstream_api") as conn:
-                caller = authenticate(conn, credentials.credentials)
-        if caller is None:
+        if credentials is None:
             raise _no_token(request)
-        limits_of(request).spend(request, rate, f"token {caller.token_id}")
-        return caller
+        with connect(request.app.state.settings, "upstream_api") as conn:
+            return TokenSent(request, credentials.credentials, rate).caller(conn)
 
     caller_of.rule = "token"  # type: ignore[attr-defined]
     return caller_of
@@ -359,7 +383,6 @@ _require_sender_or_operator.rule = OrOperator(Action.WORK)  # type: ignore[attr-
 
 
 AuthenticatedCaller = Annotated[Caller, Depends(_token(RateClass.READ))]
-IngestingCaller = Annotated[Caller, Depends(_token(RateClass.INGEST))]
 UploadingCaller = Annotated[Caller, Depends(_token(RateClass.BULK))]
 AuthenticatedPerson = Annotated[LoggedIn, Depends(_require_person)]
 ChangingOneself = Annotated[Oneself, Depends(_require_oneself)]

@@ -29,11 +29,11 @@ def refuse_announced_size(request: Request, limit: int) -> None:
     Raises:
         ProblemError: 413, the body is announced as larger than `limit` bytes.
     """
-    if _announced(request) > limit:
+    if announced(request) > limit:
         raise too_large(limit)
 
 
-def _announced(request: Request) -> int:
+def announced(request: Request) -> int:
     """The body's length by its header, 0 where it has none."""
     announced = request.headers.get("content-length", "")
     return int(announced) if announced.isdecimal() else 0
@@ -94,7 +94,7 @@ async def whole_body(request: Request, limit: int, hold: Callable[[int, int], No
     """
     refuse_announced_size(request, limit)
     if hold is not None:
-        hold(_announced(request), 0)
+        hold(announced(request), 0)
     body = bytearray()
     async for chunk in chunks(request, limit):
         body += chunk

@@ -79,20 +79,23 @@ _LOGIN = re.compile(r'\b(user|role) "[^"]*"')
 
 # A killed server takes longer to be back, and under load a connection lies idle for less.
 _TRUSTED_SECONDS = 0.1
-_engines: dict[URL, Engine] = {}
+# By the URL as it is written and the role: to read a URL and to put a role into it takes longer than a look at a token.
+_engines: dict[tuple[str, Role | None], Engine] = {}
 _engines_lock = Lock()
 
 
-def _engine(url: URL) -> Engine:
+def _engine(text: str, variable: str, role: Role | None) -> Engine:
     with _engines_lock:
-        if url not in _engines:
+        pool = _engines.get((text, role))
+        if pool is None:
+            url = role_url(parse_url(text, variable), role)
             # As many as are needed at once, and all of them kept: those beyond the pool's size are closed after each use, and
             # of 16 senders of batches most had to wait for a connection to be made.
             pool = create_engine(url, pool_size=20, max_overflow=0, pool_timeout=30, pool_use_lifo=True)
             event.listen(pool, "checkin", _note_use)
             event.listen(pool, "checkout", _ask_if_idle)
-            _engines[url] = pool
-        return _engines[url]
+            _engines[(text, role)] = pool
+        return pool
 
 
 def _note_use(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -115,9 +118,10 @@ def _ask_if_idle(connection: Any, record: ConnectionPoolEntry, _proxy: Any) -> N
 def engine(settings: Settings, role: Role | None) -> Engine:
     """SQLAlchemy engine (a pool) for a role; one per URL and process."""
     if role == "upstream_api" and settings.api_database_url is not None:
-        api_url = parse_url(settings.api_database_url.get_secret_value(), "UPSTREAM_API_DATABASE_URL")
-        return _engine(role_url(api_url, role))
-    return _engine(role_url(database_url(settings), role))
+        return _engine(settings.api_database_url.get_secret_value(), "UPSTREAM_API_DATABASE_URL", role)
+    if settings.database_url is not None:
+        return _engine(settings.database_url.get_secret_value(), "UPSTREAM_DATABASE_URL", role)
+    return _engine(embedded.join(settings.home).render_as_string(hide_password=False), "UPSTREAM_HOME", role)
 
 
 def dispose_engines() -> None:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -55,9 +56,23 @@ def redact(text: str) -> str:
     """The text without PHI and secrets; claim numbers, NPIs, payer names, UUIDs and ISO times stay."""
     if _ID.fullmatch(text):
         return text
+    return _redact_short(text) if len(text) <= _SHORT else _redact(text)
+
+
+def _redact(text: str) -> str:
     for pattern, replacement in _RULES:
         text = pattern.sub(replacement, text)
     return text
+
+
+# Names, routes, methods: the same few texts in each line of a request.
+_SHORT = 64
+_redact_short = lru_cache(maxsize=1024)(_redact)
+
+
+@lru_cache(maxsize=1024)
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAME.search(name) is not None
 
 
 def redact_value(value: Any, depth: int = 0) -> Any:
@@ -87,6 +102,6 @@ def redact_event(_logger: Any, _method: str, event: Mapping[str, Any]) -> dict[s
 
 
 def _redact_field(name: str, value: Any, depth: int) -> Any:
-    if _SECRET_NAME.search(name) and value is not None and not isinstance(value, bool | int | float):
+    if _is_secret(name) and value is not None and not isinstance(value, bool | int | float):
         return "[removed]"
     return redact_value(value, depth)

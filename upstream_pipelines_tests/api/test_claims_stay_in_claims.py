@@ -14,6 +14,10 @@ from datetime import UTC, datetime, timedelta
 import httpx
 import pypdf
 import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from upstream_pipelines.customers.roles import Role
 from upstream_pipelines.customers.store import create_customer, get_customer
@@ -139,3 +143,18 @@ def test_no_answer_that_is_kept_and_no_file_of_a_report_holds_a_value_of_a_claim
     for form, text in texts.items():
         assert "Aetna" in text, form
         assert _found(text) == [], form
+
+
+def test_the_framework_makes_no_spans_of_its_own(
+    serve: Callable[[Settings], str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They hold arguments of requests and messages of errors, and go to whatever collector the environment names."""
+    made = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(made))
+    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setenv("FASTAPI_OTEL_AUTO_CONFIGURE", "true")
+    with httpx.Client(base_url=serve(settings), trust_env=False) as client:
+        assert client.get("/health/live").status_code == 200
+        assert client.post("/api/v1/auth/login", json={"email": CANARIES["patient"]}).status_code == 422
+    assert made.get_finished_spans() == ()

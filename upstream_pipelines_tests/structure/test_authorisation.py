@@ -131,7 +131,7 @@ def _calls(dependant: Dependant) -> Iterator[Any]:
 def _rules(route: RouteContext) -> list[object]:
     """What stands in the way of a request: an action, a log-in, an ingestion token."""
     dependant = getattr(route, "dependant", None)
-    calls = _calls(dependant) if dependant is not None else ()
+    calls = (dependant.call, *_calls(dependant)) if dependant is not None else ()
     return [call.rule for call in calls if hasattr(call, "rule")]
 
 
