@@ -56,7 +56,7 @@ def redact(text: str) -> str:
     """The text without PHI and secrets; claim numbers, NPIs, payer names, UUIDs and ISO times stay."""
     if _ID.fullmatch(text):
         return text
-    return _redact_short(text) if len(text) <= _SHORT else _redact(text)
+    return _redact_name(text) if _NAME.fullmatch(text) else _redact(text)
 
 
 def _redact(text: str) -> str:
@@ -65,9 +65,9 @@ def _redact(text: str) -> str:
     return text
 
 
-# Names, routes, methods: the same few texts in each line of a request.
-_SHORT = 64
-_redact_short = lru_cache(maxsize=1024)(_redact)
+# Loggers, routes, methods: the same few texts in each line of a request. Nothing with a digit or a space is remembered.
+_NAME = re.compile(r"[A-Za-z_./{}-]{1,64}", re.ASCII)
+_redact_name = lru_cache(maxsize=1024)(_redact)
 
 
 @lru_cache(maxsize=1024)
