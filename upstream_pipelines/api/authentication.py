@@ -12,7 +12,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 from uuid import UUID
 
@@ -149,33 +149,36 @@ class Oneself(Principal):
 
 @dataclass(frozen=True)
 class TokenSent:
-    """The ingestion token of a request, not looked up yet: a route does it where it has a connection and a thread already."""
+    """The ingestion token of a request, not looked up yet: a route does it where it has a thread already."""
 
     request: Request
-    token: str | None
     rate: RateClass
+    token: str | None = field(repr=False)
 
-    def caller(self, conn: Connection) -> Caller:
-        """The token's customer, and the request counted for it.
+    def found(self) -> Caller | None:
+        """Whose token it is at the moment; None where it opens nothing."""
+        if self.token is None:
+            return None
+        with connect(self.request.app.state.settings, "upstream_api") as conn:
+            return authenticate(conn, self.token)
+
+    def caller(self) -> Caller:
+        """Whose token it is, and the request counted for it; without a connection, for Redis may not answer.
 
         Raises:
             ProblemError: 401, one and the same for a missing, wrong, expired or revoked token; 429, it has had its requests.
         """
-        caller = None if self.token is None else authenticate(conn, self.token)
+        caller = self.found()
         if caller is None:
-            raise self.refused()
+            raise no_token(self.request)
         limits_of(self.request).spend(self.request, self.rate, f"token {caller.token_id}")
         return caller
-
-    def refused(self) -> ProblemError:
-        """The 401, and the request counted for its address."""
-        return _no_token(self.request)
 
 
 def token_sent(request: Request, rate: RateClass) -> TokenSent:
     """What a request has as `Authorization: Bearer`, of that class of requests."""
     scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
-    return TokenSent(request, token if scheme.lower() == "bearer" and token else None, rate)
+    return TokenSent(request, rate, token if scheme.lower() == "bearer" and token else None)
 
 
 def _token(rate: RateClass) -> Callable[..., Caller]:
@@ -184,10 +187,7 @@ def _token(rate: RateClass) -> Callable[..., Caller]:
     def caller_of(
         request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_ingestion)]
     ) -> Caller:
-        if credentials is None:
-            raise _no_token(request)
-        with connect(request.app.state.settings, "upstream_api") as conn:
-            return TokenSent(request, credentials.credentials, rate).caller(conn)
+        return TokenSent(request, rate, None if credentials is None else credentials.credentials).caller()
 
     caller_of.rule = "token"  # type: ignore[attr-defined]
     return caller_of
@@ -197,10 +197,11 @@ def require_token_still(request: Request, conn: Connection) -> None:
     """Ask of the request's ingestion token again, in the transaction of what is done; refused as it was at the beginning."""
     _scheme, token = get_authorization_scheme_param(request.headers.get("Authorization"))
     if authenticate(conn, token) is None:
-        raise _no_token(request)
+        raise no_token(request)
 
 
-def _no_token(request: Request) -> ProblemError:
+def no_token(request: Request) -> ProblemError:
+    """The 401 of an ingestion token, and the request counted for its address."""
     return _refused(request, "Send a valid ingestion token as `Authorization: Bearer upi_...`. It may be wrong, expired or "
                     "revoked.")  # fmt: skip
 

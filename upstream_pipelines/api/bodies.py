@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -19,6 +20,7 @@ _SILENCE_SECONDS = 30.0
 # come before anybody has said who they are, a batch of 10 MiB 11 min, a file of 2 GiB a day and a half.
 _GRACE_SECONDS = 30.0
 _LEAST_BYTES_A_SECOND = 16 * 1024
+_DIGITS = len(str(sys.maxsize))
 # A change of a setting or of rules that people wrote; files and batches have routes of their own.
 _MODEL_BYTES = 64 * 1024
 
@@ -34,9 +36,11 @@ def refuse_announced_size(request: Request, limit: int) -> None:
 
 
 def announced(request: Request) -> int:
-    """The body's length by its header, 0 where it has none."""
-    announced = request.headers.get("content-length", "")
-    return int(announced) if announced.isdecimal() else 0
+    """The body's length by its header, 0 where it has none; of more digits than a length can have, `sys.maxsize`."""
+    digits = request.headers.get("content-length", "")
+    # Python reads no number of more than 4,300 digits, and noughts may stand before the first that counts.
+    digits = digits.lstrip("0") if digits.isdecimal() else ""
+    return int(digits or 0) if len(digits) < _DIGITS else sys.maxsize
 
 
 def too_large(limit: int) -> ProblemError:

@@ -18,6 +18,8 @@ from upstream_pipelines.api.problems import ProblemError
 # So much of each body is free, and is read where it is stored, in some 2 ms: 200 claims. Whoever else sends what, those
 # who send little are let in.
 SMALL_BYTES = 64 * 1024
+# Of bodies so small, so many are read at once before anybody asks who sends them: 16 MiB.
+MOST_UNASKED = 256
 # Of the largest body that is taken: what one customer may have under way, and all. Of 10 MiB 40 and 160 MiB, and the objects
 # of two.
 _OF_A_CUSTOMER = 4
@@ -77,6 +79,16 @@ class Intake:
         self._bytes = 0
         self._sending: dict[int, _Sending] = {}
         self.reading = CapacityLimiter(_AT_ONCE)
+        self.unasked = 0
+
+    @contextmanager
+    def of_nobody(self) -> Iterator[None]:
+        """A small body that is read before anybody asks who sends it."""
+        self.unasked += 1
+        try:
+            yield
+        finally:
+            self.unasked -= 1
 
     @contextmanager
     def batch(self, customer_id: int) -> Iterator[Batch]:

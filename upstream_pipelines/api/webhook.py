@@ -6,8 +6,7 @@ Not here: what a claim must hold (the loader judges each one), how it is stored 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
+from dataclasses import dataclass, field
 from typing import Any, Literal
 from uuid import UUID
 
@@ -15,10 +14,11 @@ from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
 
-from upstream_pipelines.api.authentication import TokenSent, token_sent
+from upstream_pipelines.api.authentication import TokenSent, no_token, token_sent
 from upstream_pipelines.api.bodies import announced, whole_body
-from upstream_pipelines.api.intake import SMALL_BYTES, Intake
+from upstream_pipelines.api.intake import MOST_UNASKED, SMALL_BYTES, Intake
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.rate_limits import RateClass
 from upstream_pipelines.customers.tokens import Caller
@@ -29,7 +29,8 @@ from upstream_pipelines.settings import Settings
 
 router = APIRouter(tags=["ingest"])
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY_LETTERS = 255
+_KEY = re.compile(rf"[\x21-\x7e]{{1,{_KEY_LETTERS}}}")
 _JSON = re.compile(r"application/(?:json|[a-z0-9.+-]+\+json)(?:\s*;.*)?", re.IGNORECASE)
 
 # For readers of the documentation: the route reads its headers itself, and the body, to count it while it comes.
@@ -45,7 +46,7 @@ _DOCUMENTED: dict[str, Any] = {
                 "type": "string",
                 "title": "Idempotency-Key",
                 "minLength": 1,
-                "maxLength": 255,
+                "maxLength": _KEY_LETTERS,
                 "pattern": "^[\\x21-\\x7e]+$",
             },
         }
@@ -99,17 +100,26 @@ class Receipt(BaseModel):
 async def receive_batch(request: Request) -> Response:
     """Answers 202 once the batch is committed to the database; until then nothing was accepted."""
     settings: Settings = request.app.state.settings
+    intake: Intake = request.app.state.intake
     sent = token_sent(request, RateClass.INGEST)
-    store = partial(
-        _store, settings, sent, idempotency_key=request.headers.get("idempotency-key"), request_id=request.state.request_id
-    )  # fmt: skip
+    batch = _Batch(settings, sent, request.state.request_id, request.headers.get("idempotency-key"))
     small = min(SMALL_BYTES, settings.max_body_bytes)
-    if sent.token is not None and 0 < announced(request) <= small and _refusal(request) is None:
-        # Most batches: one thread and one connection for all that is to be done. Whose it is is asked when the body is there,
-        # which is so small that anybody may send it.
-        accepted = await run_in_threadpool(store, await whole_body(request, small))
+    if (
+        sent.token is not None
+        and 0 < announced(request) <= small
+        and _refusal(request) is None
+        and intake.unasked < MOST_UNASKED
+    ):
+        # Most batches: one thread for all that is to be done. Whose it is is asked when the body is there, which is so small
+        # that anybody may send it.
+        with intake.of_nobody():
+            body = await whole_body(request, small)
+        # Whoever is gone reads no answer, and would send it again.
+        if await request.is_disconnected():
+            raise ClientDisconnect
+        accepted = await run_in_threadpool(batch.store, body)
     else:
-        accepted = await _receive_in_turn(request, settings, sent, store)
+        accepted = await _receive_in_turn(request, intake, batch)
     request.state.upload_id = accepted.upload_id
     receipt = Receipt(upload_id=accepted.upload_id, request_id=accepted.request_id)
     headers = {"Idempotent-Replayed": "true"} if accepted.replayed else None
@@ -120,55 +130,59 @@ async def receive_batch(request: Request) -> Response:
 receive_batch.rule = "token"  # type: ignore[attr-defined]
 
 
-async def _receive_in_turn(
-    request: Request, settings: Settings, sent: TokenSent, store: Callable[..., Accepted]
-) -> Accepted:
+@dataclass(frozen=True)
+class _Batch:
+    """A request with a batch, but its body."""
+
+    settings: Settings
+    sent: TokenSent
+    request_id: str
+    idempotency_key: str | None = field(repr=False)
+
+    def store(self, body: bytes, caller: Caller | None = None, claim_count: int | None = None) -> Accepted:
+        """Store a body of `caller`, whose token is asked for again, or of whoever the token says it is, with `claim_count` claims if
+        they were counted already.
+        """
+        if caller is None:
+            caller = self.sent.caller()
+        elif self.sent.found() is None:  # a body of 10 MiB may come for 11 minutes
+            raise no_token(self.sent.request)
+        if claim_count is None:
+            claim_count = check_batch(body)
+        with connect(self.settings, "upstream_api") as conn:
+            return accept_batch(
+                conn, caller, body, claim_count=claim_count, idempotency_key=self.idempotency_key,
+                request_id=self.request_id,
+            )  # fmt: skip
+
+
+async def _receive_in_turn(request: Request, intake: Intake, batch: _Batch) -> Accepted:
     """A batch that may be large: who sends it, what it may take of memory, and whose turn it is, in this order."""
-    caller = await run_in_threadpool(_caller, settings, sent)
+    caller = await run_in_threadpool(batch.sent.caller)
     refusal = _refusal(request)
     if refusal is not None:
         raise refusal
-    intake: Intake = request.app.state.intake
-    with intake.batch(caller.customer_id) as batch:
-        body = await whole_body(request, settings.max_body_bytes, batch.hold)
+    with intake.batch(caller.customer_id) as held:
+        body = await whole_body(request, batch.settings.max_body_bytes, held.hold)
         # What is small is read where it is stored: one hop to a thread, not two.
-        claim_count = None if len(body) <= SMALL_BYTES else await batch.read(check_batch, body)
-        return await run_in_threadpool(store, body, caller, claim_count)
+        claim_count = None if len(body) <= SMALL_BYTES else await held.read(check_batch, body)
+        return await run_in_threadpool(batch.store, body, caller, claim_count)
 
 
 def _refusal(request: Request) -> Exception | None:
     """Why a request is refused for its headers, which is told to those alone who may send."""
     key = request.headers.get("idempotency-key")
     if key is not None and not _KEY.fullmatch(key):
-        return RequestValidationError([{"type": "string_pattern_mismatch", "loc": ("header", "idempotency-key")}])
+        rule = (
+            "string_too_short"
+            if not key
+            else "string_too_long"
+            if len(key) > _KEY_LETTERS
+            else "string_pattern_mismatch"
+        )
+        return RequestValidationError([{"type": rule, "loc": ("header", "idempotency-key")}])
     if not _JSON.fullmatch(request.headers.get("content-type", "")):
         return ProblemError(415, "content_type", "Send the batch as Content-Type: application/json.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         return ProblemError(415, "content_encoding", "Send the batch uncompressed, without Content-Encoding.")
     return None
-
-
-def _caller(settings: Settings, sent: TokenSent) -> Caller:
-    if sent.token is None:
-        raise sent.refused()
-    with connect(settings, "upstream_api") as conn:
-        return sent.caller(conn)
-
-
-def _store(
-    settings: Settings,
-    sent: TokenSent,
-    body: bytes,
-    caller: Caller | None = None,
-    claim_count: int | None = None,
-    *,
-    idempotency_key: str | None,
-    request_id: str,
-) -> Accepted:
-    """Store a body of `caller`, or of whoever the token says it is, with `claim_count` claims if they were counted already."""
-    with connect(settings, "upstream_api") as conn:
-        caller = caller or sent.caller(conn)
-        return accept_batch(
-            conn, caller, body, claim_count=check_batch(body) if claim_count is None else claim_count,
-            idempotency_key=idempotency_key, request_id=request_id,
-        )  # fmt: skip

@@ -5,6 +5,7 @@ Not here: starting a server (embedded.py), making roles and tables (migrate.py),
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -79,14 +80,16 @@ _LOGIN = re.compile(r'\b(user|role) "[^"]*"')
 
 # A killed server takes longer to be back, and under load a connection lies idle for less.
 _TRUSTED_SECONDS = 0.1
-# By the URL as it is written and the role: to read a URL and to put a role into it takes longer than a look at a token.
-_engines: dict[tuple[str, Role | None], Engine] = {}
+# By a digest of the URL as it is written (it may hold a password), and the role: to read a URL and to put a role into it takes
+# longer than a look at a token.
+_engines: dict[tuple[bytes, Role | None], Engine] = {}
 _engines_lock = Lock()
 
 
 def _engine(text: str, variable: str, role: Role | None) -> Engine:
+    key = (hashlib.sha256(text.encode()).digest(), role)
     with _engines_lock:
-        pool = _engines.get((text, role))
+        pool = _engines.get(key)
         if pool is None:
             url = role_url(parse_url(text, variable), role)
             # As many as are needed at once, and all of them kept: those beyond the pool's size are closed after each use, and
@@ -94,7 +97,7 @@ def _engine(text: str, variable: str, role: Role | None) -> Engine:
             pool = create_engine(url, pool_size=20, max_overflow=0, pool_timeout=30, pool_use_lifo=True)
             event.listen(pool, "checkin", _note_use)
             event.listen(pool, "checkout", _ask_if_idle)
-            _engines[(text, role)] = pool
+            _engines[key] = pool
         return pool
 
 

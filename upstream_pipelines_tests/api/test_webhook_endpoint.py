@@ -9,8 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from fastapi import Request
+from sqlalchemy.pool import QueuePool
 
-from upstream_pipelines.db.engine import Connection
+from upstream_pipelines.api.intake import SMALL_BYTES
+from upstream_pipelines.api.rate_limits import RateClass, RateLimits
+from upstream_pipelines.db.engine import Connection, engine
 from upstream_pipelines.settings import Settings
 
 REQUEST = "6f2c1d6e-0d3a-4b52-9c51-0a4f6f1d2e3b"
@@ -226,3 +230,88 @@ def test_json_by_its_other_names_is_accepted(acme: httpx.Client, uploads: Count)
     for kind in ("application/json; charset=utf-8", "APPLICATION/JSON", "application/vnd.x+json"):
         assert acme.post(URL, content=BODY, headers={"Content-Type": kind}).status_code == 202, kind
     assert uploads() == 3
+
+
+def _sent(client: httpx.Client, request: str) -> bytes:
+    """The beginning of the answer to a request as it stands."""
+    with socket.create_connection((client.base_url.host, client.base_url.port), timeout=10) as sender:
+        sender.sendall(request.encode())
+        return sender.recv(65536)
+
+
+@pytest.mark.parametrize(("path", "status"), [(URL, 401), ("/api/v1/auth/login", 422)])
+def test_a_length_of_thousands_of_noughts_is_a_length(anonymous: httpx.Client, path: str, status: int) -> None:
+    """Python reads no number of so many digits; the server in front does."""
+    answer = _sent(
+        anonymous, f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer x\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {'0' * 5000}2\r\n\r\n{{}}"
+    )  # fmt: skip
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_no_connection_is_held_while_requests_are_counted(
+    acme: httpx.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis may not answer, and /health/ready takes a connection of the same pool."""
+    taken: list[int] = []
+    counted = RateLimits.spend
+
+    def spend(limits: RateLimits, request: Request, kind: RateClass, caller: str) -> None:
+        pool = engine(settings, "upstream_api").pool
+        assert isinstance(pool, QueuePool)
+        taken.append(pool.checkedout())
+        counted(limits, request, kind, caller)
+
+    monkeypatch.setattr(RateLimits, "spend", spend)
+    assert acme.post(URL, content=BODY, headers=JSON).status_code == 202
+    assert acme.post(URL, content=BODY + b" " * SMALL_BYTES, headers=JSON).status_code == 202
+    assert acme.post(URL, content=BODY, headers={**JSON, "Authorization": "Bearer x"}).status_code == 401
+    assert acme.get("/api/v1/uploads/00000000-0000-0000-0000-000000000000").status_code == 404
+    assert taken == [0, 0, 0, 0]
+
+
+def test_a_large_batch_is_refused_when_its_token_was_revoked_while_it_came(
+    acme: httpx.Client, pipeline: Connection, uploads: Count
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield BODY
+        pipeline.execute("UPDATE ingestion_tokens SET revoked_at = now()")
+        yield b" " * SMALL_BYTES
+
+    assert acme.post(URL, content=body(), headers=JSON).status_code == 401
+    assert uploads() == 0
+
+
+def test_a_batch_whose_sender_is_gone_is_not_stored(acme: httpx.Client, uploads: Count) -> None:
+    """A length that is too small: the server closes the connection on what comes after it, and the sender reads no answer."""
+    answer = _sent(
+        acme, f"POST {URL} HTTP/1.1\r\nHost: x\r\nAuthorization: {acme.headers['Authorization']}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n{BODY.decode()}XXXXX"
+    )  # fmt: skip
+    assert b" 202 " not in answer
+    assert acme.post(URL, content=BODY, headers=JSON).status_code == 202
+    assert uploads() == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "rule"),
+    [("", "string_too_short"), ("k" * 256, "string_too_long"), ("two words", "string_pattern_mismatch")],
+)
+def test_a_key_that_breaks_a_rule_is_told_which_and_only_to_those_who_may_send(
+    acme: httpx.Client, key: str, rule: str
+) -> None:
+    headers = {**JSON, "Idempotency-Key": key}
+    told = acme.post(URL, content=BODY, headers=headers)
+    assert told.status_code == 422
+    assert told.json()["errors"] == [{"parameter": "header.idempotency-key", "rule": rule}]
+    assert acme.post(URL, content=BODY, headers={**headers, "Authorization": "Bearer x"}).status_code == 401
+
+
+@pytest.mark.parametrize("size", [0, SMALL_BYTES])
+@pytest.mark.parametrize("token", [None, "Bearer", "Bearer upi_" + "a" * 43, "Basic dTpw"])
+def test_without_a_good_token_a_batch_of_any_size_is_a_401(
+    anonymous: httpx.Client, uploads: Count, size: int, token: str | None
+) -> None:
+    headers = JSON if token is None else {**JSON, "Authorization": token}
+    assert anonymous.post(URL, content=BODY + b" " * size, headers=headers).status_code == 401
+    assert uploads() == 0
