@@ -6,14 +6,17 @@ import json
 import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import httpx
 import pytest
 from fastapi import Request
 from sqlalchemy.pool import QueuePool
 
+from upstream_pipelines.api.authentication import TokenSent
 from upstream_pipelines.api.intake import SMALL_BYTES
 from upstream_pipelines.api.rate_limits import RateClass, RateLimits
+from upstream_pipelines.customers.tokens import Caller
 from upstream_pipelines.db.engine import Connection, engine
 from upstream_pipelines.settings import Settings
 
@@ -271,13 +274,22 @@ def test_no_connection_is_held_while_requests_are_counted(
 
 
 def test_a_large_batch_is_refused_when_its_token_was_revoked_while_it_came(
-    acme: httpx.Client, pipeline: Connection, uploads: Count
+    acme: httpx.Client, pipeline: Connection, uploads: Count, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    asked, found = Event(), TokenSent.caller
+
+    def caller(sent: TokenSent) -> Caller:
+        whose = found(sent)
+        asked.set()
+        return whose
+
     def body() -> Iterator[bytes]:
         yield BODY
+        assert asked.wait(10)
         pipeline.execute("UPDATE ingestion_tokens SET revoked_at = now()")
         yield b" " * SMALL_BYTES
 
+    monkeypatch.setattr(TokenSent, "caller", caller)
     assert acme.post(URL, content=body(), headers=JSON).status_code == 401
     assert uploads() == 0
 
