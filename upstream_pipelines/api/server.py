@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 from types import FrameType
@@ -39,6 +40,10 @@ def serve(settings: Settings) -> None:
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     listener = _listen(settings.api_host, settings.api_port)
+    # What is there now is there to the end. Each full collection would look through its 220,000 objects, and answer nobody for
+    # 0.15 s: at 200 batches a second 30 of them.
+    gc.collect()
+    gc.freeze()
     # uvicorn stops on a signal and then raises it again; the default action would end this process
     # without its atexit functions, and the embedded PostgreSQL would run on.
     before = {number: signal.signal(number, _no_more) for number in (signal.SIGINT, signal.SIGTERM)}
