@@ -14,7 +14,7 @@ from functools import wraps
 from typing import Annotated, Any, ClassVar, Self, get_args
 
 from fastapi import Header, Request, Response
-from pydantic import BaseModel, Field, SecretStr, TypeAdapter
+from pydantic import BaseModel, Field, SecretStr, StringConstraints, TypeAdapter
 
 from upstream_pipelines.api.authentication import Principal
 from upstream_pipelines.api.bodies import JsonRoute
@@ -26,12 +26,10 @@ READS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Of an answer that is given again; the same of a batch of the webhook.
 REPLAYED = {"Idempotent-Replayed": "true"}
 _REQUEST = "keyed_request"
+Key = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[\x21-\x7e]+$")]
 IdempotencyKey = Annotated[
-    str | None,
+    Key | None,
     Header(
-        min_length=1,
-        max_length=255,
-        pattern=r"^[\x21-\x7e]+$",
         description="Makes it safe to send the request again: for 7 days the same key and request get the first answer, and "
         "nothing is done twice.",
     ),

@@ -12,13 +12,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from upstream_pipelines.api.authentication import TokenSent, no_token, token_sent
 from upstream_pipelines.api.bodies import announced, whole_body
 from upstream_pipelines.api.intake import MOST_UNASKED, SMALL_BYTES, Intake
+from upstream_pipelines.api.once import REPLAYED, Key
 from upstream_pipelines.api.problems import ProblemError, documented
 from upstream_pipelines.api.rate_limits import RateClass
 from upstream_pipelines.customers.tokens import Caller
@@ -29,8 +30,7 @@ from upstream_pipelines.settings import Settings
 
 router = APIRouter(tags=["ingest"])
 
-_KEY_LETTERS = 255
-_KEY = re.compile(rf"[\x21-\x7e]{{1,{_KEY_LETTERS}}}")
+_KEY = TypeAdapter[str](Key)
 _JSON = re.compile(r"application/(?:json|[a-z0-9.+-]+\+json)(?:\s*;.*)?", re.IGNORECASE)
 
 # For readers of the documentation: the route reads its headers itself, and the body, to count it while it comes.
@@ -42,13 +42,7 @@ _DOCUMENTED: dict[str, Any] = {
             "name": "idempotency-key",
             "required": False,
             "description": "Makes it safe to send a batch again: for 7 days the same key and body get the first answer.",
-            "schema": {
-                "type": "string",
-                "title": "Idempotency-Key",
-                "minLength": 1,
-                "maxLength": _KEY_LETTERS,
-                "pattern": "^[\\x21-\\x7e]+$",
-            },
+            "schema": {"title": "Idempotency-Key", **_KEY.json_schema()},
         }
     ],
     "requestBody": {
@@ -122,7 +116,7 @@ async def receive_batch(request: Request) -> Response:
         accepted = await _receive_in_turn(request, intake, batch)
     request.state.upload_id = accepted.upload_id
     receipt = Receipt(upload_id=accepted.upload_id, request_id=accepted.request_id)
-    headers = {"Idempotent-Replayed": "true"} if accepted.replayed else None
+    headers = REPLAYED if accepted.replayed else None
     return Response(receipt.model_dump_json(), 202, headers, "application/json")
 
 
@@ -172,15 +166,12 @@ async def _receive_in_turn(request: Request, intake: Intake, batch: _Batch) -> A
 def _refusal(request: Request) -> Exception | None:
     """Why a request is refused for its headers, which is told to those alone who may send."""
     key = request.headers.get("idempotency-key")
-    if key is not None and not _KEY.fullmatch(key):
-        rule = (
-            "string_too_short"
-            if not key
-            else "string_too_long"
-            if len(key) > _KEY_LETTERS
-            else "string_pattern_mismatch"
-        )
-        return RequestValidationError([{"type": rule, "loc": ("header", "idempotency-key")}])
+    try:
+        if key is not None:
+            _KEY.validate_python(key)
+    except ValidationError as error:
+        where = ("header", "idempotency-key")
+        return RequestValidationError([{"type": one["type"], "loc": where} for one in error.errors()])
     if not _JSON.fullmatch(request.headers.get("content-type", "")):
         return ProblemError(415, "content_type", "Send the batch as Content-Type: application/json.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
