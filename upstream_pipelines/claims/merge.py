@@ -125,9 +125,8 @@ def _place(conn: Connection, key: dict[str, Any], customer: Customer, unnatural:
     """Make the tables `placed` (keys of lines that are not their line_key) and `named` (names by spelling and code)."""
     placed = conn.execute(QUERIES.place_remittances, {**key, **names_of(customer)}).rowcount
     if unnatural and not placed:
-        placed = conn.execute(QUERIES.place_repeats, key).rowcount
-    if placed:
-        conn.execute(QUERIES.index_placed)
+        conn.execute(QUERIES.place_repeats, key)
+    conn.execute(QUERIES.index_placed)
     with _in_hash_tables(conn):
         conn.execute(QUERIES.name_lines, {**key, **names_of(customer)})
     conn.execute("ANALYZE named")

@@ -88,7 +88,8 @@ SELECT l.source_row_number, 1, md5(l.line_key::text || ':' || row_number() OVER 
  WHERE l.customer_id = %(customer_id)s AND l.upload_id = %(upload_id)s AND NOT l.key_is_natural;
 
 -- name: index_placed
--- For the chunks of match_lines and add_lines.
+-- For the chunks of add_lines. Analyzed also where it is empty, as it is for most uploads: of a table that it does not know the
+-- planner expects more rows than of a new upload, and puts the whole lines into a hash table (a tenth of the merge).
 CREATE INDEX ON placed (source_row_number);
 ANALYZE placed;
 
