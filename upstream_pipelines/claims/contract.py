@@ -14,6 +14,7 @@ import pandera.pandas as pandera
 import pyarrow as pa
 
 from upstream_pipelines.claims.fields import FIELDS, OUTCOMES
+from upstream_pipelines.claims.keys import HASH_TYPE
 from upstream_pipelines.claims.mapping import ClaimMapping
 from upstream_pipelines.claims.normalise import ARROW_TYPES
 from upstream_pipelines.quality.checks import check_for
@@ -21,9 +22,9 @@ from upstream_pipelines.quality.rules import active_rules
 
 _PROVENANCE: dict[str, tuple[pa.DataType, str]] = {
     "source_row_number": (pa.int64(), "Row of the upload: 1 is the first below the header."),
-    "line_key": (pa.string(), "Identity of the claim line (uuid)."),
+    "line_key": (HASH_TYPE, "Identity of the claim line."),
     "key_is_natural": (pa.bool_(), "Whether claim id and line number made the key."),
-    "row_hash": (pa.string(), "Hash of the line's content (uuid)."),
+    "row_hash": (HASH_TYPE, "Hash of the line's content."),
 }
 #: Columns of an accepted line, in the order of the table `received_lines` after customer, upload and source.
 COLUMNS: tuple[str, ...] = (*_PROVENANCE, *FIELDS)
@@ -59,9 +60,8 @@ def claim_line_columns() -> list[ClaimColumn]:
 def _database_type(kind: pa.DataType) -> str:
     if pa.types.is_decimal(kind):
         return f"numeric({kind.precision}, {kind.scale})"
-    return {"string": "text", "bool": "boolean", "date32[day]": "date", "int32": "integer", "int64": "bigint"}[
-        str(kind)
-    ]
+    names = {"string": "text", "bool": "boolean", "date32[day]": "date", "int32": "integer", "int64": "bigint"}
+    return {**names, str(HASH_TYPE): "uuid"}[str(kind)]
 
 
 def build_contract(mapping: ClaimMapping, today: date) -> pandera.DataFrameSchema:

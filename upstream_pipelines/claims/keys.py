@@ -8,7 +8,6 @@ are applied later and do not either. The two keys below are part of the stored d
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,17 +21,16 @@ from upstream_pipelines.claims.fields import FIELDS
 
 # Above, 32 MB of them and as many to sort them, nobody counts whether one came twice.
 MOST_SEEN = 4_000_000
+#: Of the columns line_key and row_hash.
+HASH_TYPE = pa.binary(16)
 _HASH_KEYS = ("upstream-claim-1", "upstream-claim-2")  # 16 bytes each, as SipHash wants
 # Between cells, and for a missing one: control characters that text_form keeps out of the cells.
 _BETWEEN, _MISSING = "\x1f", "\x1e"
-# Where the groups of a uuid's 32 digits begin and end, a hyphen between them.
-_GROUPS = (0, 8, 12, 16, 20, 32)
-_EIGHT_DIGITS = (slice(0, 8), slice(28, 36))
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
-def line_keys(columns: Mapping[str, Any]) -> tuple[pa.StringArray, pa.BooleanArray]:
-    """Key of each line as uuid text, and whether it is natural.
+def line_keys(columns: Mapping[str, Any]) -> tuple[pa.FixedSizeBinaryArray, pa.BooleanArray]:
+    """Key of each line as the bytes of a uuid, and whether it is natural.
 
     columns: typed arrays by field. Natural: claim id and line number are there. With a claim id alone
     the procedure, its modifiers and the service date stand for the line number. Without a claim id the
@@ -50,24 +48,19 @@ def line_keys(columns: Mapping[str, Any]) -> tuple[pa.StringArray, pa.BooleanArr
     return hash_texts(text), natural
 
 
-def row_hashes(columns: Mapping[str, Any]) -> pa.StringArray:
-    """Hash of each line's whole content, as uuid text: equal hashes mean nothing changed."""
+def row_hashes(columns: Mapping[str, Any]) -> pa.FixedSizeBinaryArray:
+    """Hash of each line's whole content, as the bytes of a uuid: equal hashes mean nothing changed."""
     return hash_texts(_join("r", columns, tuple(FIELDS)))
 
 
-def hash_texts(texts: Any) -> pa.StringArray:
-    """128-bit hash of each text, written as a uuid. No text may be null."""
+def hash_texts(texts: Any) -> pa.FixedSizeBinaryArray:
+    """128-bit hash of each text, as the bytes of a uuid. No text may be null."""
     # As bytes: of str, pandas' hash makes them anew under each key, which is half of the time.
     plain = texts.cast(pa.binary()).to_numpy(zero_copy_only=False)
     halves = np.empty((len(plain), 2), dtype=">u8")
     for half, key in enumerate(_HASH_KEYS):
         halves[:, half] = pd.util.hash_array(plain, hash_key=key, categorize=False)
-    digits = np.frombuffer(halves.tobytes().hex().encode(), dtype=np.uint8).reshape(-1, 32)
-    written = np.full((len(plain), 36), ord("-"), dtype=np.uint8)
-    for group, (first, last) in enumerate(itertools.pairwise(_GROUPS)):
-        written[:, first + group : last + group] = digits[:, first:last]
-    offsets = np.arange(len(plain) + 1, dtype=np.int32) * 36
-    return pa.StringArray.from_buffers(len(plain), pa.py_buffer(offsets), pa.py_buffer(written))
+    return pa.FixedSizeBinaryArray.from_buffers(HASH_TYPE, len(plain), [None, pa.py_buffer(halves)])
 
 
 class SeenKeys:
@@ -77,15 +70,14 @@ class SeenKeys:
         self._parts: list[npt.NDArray[np.uint64]] = []
         self._keys = 0
 
-    def add(self, keys: pa.StringArray) -> None:
+    def add(self, keys: pa.FixedSizeBinaryArray) -> None:
         """keys: of `line_keys`."""
         self._keys += len(keys)
         if self._keys > MOST_SEEN:
             self._parts.clear()
         else:
-            written = np.frombuffer(keys.buffers()[2], dtype=np.uint8).reshape(-1, 36)
-            first, last = (np.ascontiguousarray(written[:, of]).view(np.uint64)[:, 0] for of in _EIGHT_DIGITS)
-            self._parts.append(first * _ODD + last)
+            halves = np.frombuffer(keys.buffers()[1], dtype=np.uint64).reshape(-1, 2)
+            self._parts.append(halves[:, 0] * _ODD + halves[:, 1])
 
     def repeat(self) -> bool | None:
         """None: there were too many to know."""

@@ -8,7 +8,6 @@ Not here: reading and judging (staging.py, claims/judge.py).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from typing import LiteralString, Self
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.csv as pacsv
 from psycopg import sql
 
 from upstream_pipelines.claims.judge import JudgedBlock
+from upstream_pipelines.db.binary_copy import HEADER, TRAILER, binary_rows
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.db.second import SecondConnection
@@ -133,18 +132,16 @@ def _defaults(table: str, values: dict[str, object]) -> sql.Composed:
 
 
 def _copy(conn: Connection, table: str, frame: pd.DataFrame) -> None:
-    """Write a whole frame to a table by COPY.
-
-    pyarrow writes the CSV (whole columns, no Python object a cell); COPY reads an unquoted empty
-    field as NULL and a quoted one as text, which is how pyarrow writes null and ''. Columns without a value are left out:
+    """Write a whole frame to a table by binary COPY: whole columns, no Python object a cell. Columns without a value are left out:
     half of the claim line's are of fields that the file has no column for.
     """
     content = pa.Table.from_pandas(frame, preserve_index=False)
-    content = content.select([name for name in content.column_names if content[name].null_count < len(frame)])
-    buffer = io.BytesIO()
-    pacsv.write_csv(content, buffer, pacsv.WriteOptions(include_header=False))
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(
-        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, content.column_names))
+    rows = binary_rows(
+        content.select([name for name in content.column_names if content[name].null_count < len(frame)])
+    )
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)").format(
+        sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, rows.columns))
     )
     with conn.cursor() as cursor, cursor.copy(statement) as copy:
-        copy.write(buffer.getbuffer())
+        for part in (HEADER, memoryview(rows.content), TRAILER):
+            copy.write(part)

@@ -32,7 +32,8 @@ LINE = {"claim_id": "C1", "line_number": "1", "payer": "Aetna", "cpt": "99213", 
 
 def test_the_hash_of_a_text_never_changes() -> None:
     """Stored keys depend on it: a new release of pandas that hashed otherwise would double every claim."""
-    assert hash_texts(pa.array(["", "claim", "Santé"])).to_pylist() == [
+    hashes = hash_texts(pa.array(["", "claim", "Santé"])).to_pylist()
+    assert [str(uuid.UUID(bytes=digest)) for digest in hashes] == [
         "b66edb04-e8dd-3478-e850-c965059916bc",
         "1d1f647c-9f0f-5f25-b664-495970e3ea8f",
         "9f516047-1f68-7f98-d509-51612c21be71",
@@ -95,7 +96,7 @@ def test_the_same_value_written_otherwise_is_the_same_row() -> None:
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=50))
 def test_hashes_are_uuids_equal_exactly_where_texts_are(texts: list[str]) -> None:
     hashes = hash_texts(pa.array(texts)).to_pylist()
-    assert [str(uuid.UUID(text)) for text in hashes] == hashes
+    assert {len(digest) for digest in hashes} == {16}
     assert len(set(hashes)) == len(set(texts))
 
 
