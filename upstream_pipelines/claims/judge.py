@@ -101,6 +101,7 @@ class Judge:
         self._tallies = {rule.name: _Tally(rule) for rule in (*READING_RULES, *self._rules)}
         self._counters = Counters()
         self._keys = SeenKeys()
+        self._unnatural = 0
 
     def judge(self, block: RawBlock) -> JudgedBlock:
         """Part the rows of a block into accepted and rejected; add what was found to the counts.
@@ -134,6 +135,10 @@ class Judge:
     def lines_repeat(self) -> bool | None:
         """Whether two of the accepted rows may be versions of one line; None: unknown, there are too many rows."""
         return self._keys.repeat()
+
+    def unnatural_lines(self) -> int:
+        """How many of the accepted rows have no key of their own: no claim id, or no line number."""
+        return self._unnatural
 
     def findings(self) -> pd.DataFrame:
         """A row for each rule looked at: rule, field, severity, checked_rows, failing_rows, sample_row_numbers.
@@ -196,6 +201,7 @@ class Judge:
         )
         keys, natural = line_keys(columns)
         self._keys.add(keys)
+        self._unnatural += natural.false_count
         accepted = _frame(
             {
                 "source_row_number": pa.array(numbers).filter(keep),

@@ -64,12 +64,14 @@ def merge_upload(conn: Connection, second: SecondConnection, customer: Customer,
     key = {"customer_id": customer.customer_id, "upload_id": upload_id, **ALL_KEYS}
     with conn.transaction():
         conn.execute(_SESSION)
-        may_repeat, has_claims = conn.execute(QUERIES.how_to_merge, key).fetchone() or (True, True)
-        lines, last, unnatural = conn.execute(QUERIES.count_lines, key).fetchone() or (0, 0, 0)
-        upload = _Upload(customer, upload_id, last, unnatural, may_repeat)
-        by_two = lines >= FEWEST_FOR_TWO
+        told = conn.execute(QUERIES.how_to_merge, key).fetchone() or (True, True, True, 0, 0)
+        may_repeat, may_be_unnatural, has_claims, expected, last = told
+        upload = _Upload(customer, upload_id, last, may_be_unnatural, may_repeat)
+        by_two = expected >= FEWEST_FOR_TWO
         other = _start_upper(conn, second, upload) if by_two and not has_claims and second.opens() else None
         stored = _settle(conn, key, upload)
+        # As they were found: where one is missing, the counts of the upload do not add up, and it is not finished.
+        lines = _one(conn.execute(QUERIES.count_lines).fetchone())
         updated = _change(conn, key) if stored else 0
         if by_two and other is None and lines - stored >= FEWEST_FOR_TWO and second.opens():
             other = _start_upper(conn, second, upload)
@@ -94,12 +96,12 @@ def take_back_halves(conn: Connection, customer_id: int) -> None:
 
 @dataclass(frozen=True)
 class _Upload:
-    """What is merged: whose, which, its last row, how many of its lines have no natural key, and whether two may have one key."""
+    """What is merged: whose, which, its last row, whether some of its lines may have no natural key, and two may have one."""
 
     customer: Customer
     upload_id: UUID
     last: int
-    unnatural: int
+    may_be_unnatural: bool
     may_repeat: bool
 
     @property
@@ -117,14 +119,14 @@ class _Added(NamedTuple):
 
 def _settle(conn: Connection, key: dict[str, Any], upload: _Upload) -> int:
     """Make the tables `placed`, `named` and `settled`. Returns: how many of the lines are stored already."""
-    _place(conn, key, upload.customer, upload.unnatural)
+    _place(conn, key, upload.customer, may_be_unnatural=upload.may_be_unnatural)
     return conn.execute(QUERIES.settle_stored, key).rowcount
 
 
-def _place(conn: Connection, key: dict[str, Any], customer: Customer, unnatural: int) -> None:
+def _place(conn: Connection, key: dict[str, Any], customer: Customer, *, may_be_unnatural: bool) -> None:
     """Make the tables `placed` (keys of lines that are not their line_key) and `named` (names by spelling and code)."""
     placed = conn.execute(QUERIES.place_remittances, {**key, **names_of(customer)}).rowcount
-    if unnatural and not placed:
+    if may_be_unnatural and not placed:
         conn.execute(QUERIES.place_repeats, key)
     conn.execute(QUERIES.index_placed)
     with _in_hash_tables(conn):

@@ -52,19 +52,18 @@ SELECT source_row_number, place,
        CASE place WHEN 1 THEN first_key ELSE md5(first_key::text || ':payer ' || place)::uuid END AS claim_key
   FROM chosen;
 
--- name: count_lines
--- Good lines of the upload, the last one's row number, and how many have no natural key (primary key of received_lines).
-SELECT count(*), coalesce(max(source_row_number), 0), count(*) FILTER (WHERE NOT key_is_natural)
-  FROM received_lines WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
-
 -- name: note_two
 -- Two connections begin to add lines of the upload (primary key); finish_upload takes it back.
 UPDATE uploads SET added_by_two = true
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s AND status = 'processing';
 
 -- name: how_to_merge
--- Whether two lines of the upload may have one key, and the customer has claims (primary keys).
-SELECT u.lines_repeat IS NOT FALSE, EXISTS (SELECT FROM claims AS c WHERE c.customer_id = u.customer_id)
+-- Whether two lines of the upload may have one key, some have no natural one, and the customer has claims; how many good lines there
+-- should be, and the last one's row number (primary keys).
+SELECT u.lines_repeat IS NOT FALSE, u.unnatural_lines IS DISTINCT FROM 0,
+       EXISTS (SELECT FROM claims AS c WHERE c.customer_id = u.customer_id), u.rows - u.rejected,
+       coalesce((SELECT max(l.source_row_number) FROM received_lines AS l
+                  WHERE l.customer_id = u.customer_id AND l.upload_id = u.upload_id), 0)
   FROM uploads AS u WHERE u.customer_id = %(customer_id)s AND u.upload_id = %(upload_id)s;
 
 -- name: take_back_halves
@@ -94,16 +93,21 @@ CREATE INDEX ON placed (source_row_number);
 ANALYZE placed;
 
 -- name: name_lines
--- Canonical payer and group of each spelling and code of the upload, worked out once each (received_lines by primary key).
+-- Canonical payer and group of each spelling and code of the upload, worked out once each, and how many lines have them
+-- (received_lines by primary key).
 CREATE TEMP TABLE named ON COMMIT DROP AS
 WITH pairs AS MATERIALIZED (
-    SELECT payer, cpt FROM received_lines
+    SELECT payer, cpt, count(*) AS lines FROM received_lines
      WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s GROUP BY payer, cpt
 )
-SELECT n.payer, n.cpt, p.payer_name, k.cpt_group
+SELECT n.payer, n.cpt, n.lines, p.payer_name, k.cpt_group
   FROM pairs AS n
   JOIN names_of_payers(ARRAY(SELECT DISTINCT payer FROM pairs), %(aliases)s) AS p ON p.payer = n.payer
   JOIN groups_of_codes(ARRAY(SELECT DISTINCT cpt FROM pairs), %(groups)s) AS k ON k.cpt = n.cpt;
+
+-- name: count_lines
+-- Good lines of the upload, as they were found.
+SELECT coalesce(sum(lines), 0)::bigint FROM named;
 
 -- name: settle_stored
 -- The lines whose key is stored already, and whether they say something else than what is stored. What a payer has decided

@@ -130,7 +130,7 @@ INSERT INTO rejected_rows TABLE landed_rejections;
 UPDATE uploads
    SET staged_at = clock_timestamp(), sha256 = %(sha256)s, configuration_sha256 = %(configuration_sha256)s,
        byte_count = %(byte_count)s, rows = %(rows)s, rejected = %(rejected)s, warnings = %(warnings)s,
-       detected = %(detected)s, lines_repeat = %(lines_repeat)s
+       detected = %(detected)s, lines_repeat = %(lines_repeat)s, unnatural_lines = %(unnatural_lines)s
  WHERE customer_id = %(customer_id)s AND upload_id = %(upload_id)s;
 
 -- name: fail_upload

@@ -194,6 +194,7 @@ class _Attempt:
                 "warnings": counters.warned,
                 "detected": Jsonb(read.detected),
                 "lines_repeat": judge.lines_repeat(),
+                "unnatural_lines": judge.unnatural_lines(),
             },
         )
         if noted.rowcount != 1:

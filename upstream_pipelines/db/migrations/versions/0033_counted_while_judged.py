@@ -1,4 +1,4 @@
-"""A shorter look at claims after a merge."""
+"""Lines without a natural key are counted while they are judged; a shorter look at claims after a merge."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Analyze fewer rows at once. The SQL is in the file beside this one."""
+    """Add the column, analyze fewer rows at once. The SQL is in the file beside this one."""
     execute_beside(__file__)
 
 
 def downgrade() -> None:
-    """Analyze as many as before."""
+    """As before: they are counted by the merge, and as many rows are analyzed."""
     op.execute("ALTER FUNCTION analyze_claims() RESET default_statistics_target")
+    op.execute("ALTER TABLE uploads DROP COLUMN unnatural_lines")
