@@ -184,6 +184,43 @@ def estimated_lines(pipeline: Connection) -> Callable[[], float]:
     return lambda: pipeline.execute("SELECT reltuples FROM pg_class WHERE relname = 'claims'").fetchone()[0]  # type: ignore[index]
 
 
+def test_lines_staged_by_a_program_that_did_not_count_them_keep_their_keys(
+    load: Load, pipeline: Connection, settings: Settings, tmp_path: Path
+) -> None:
+    """Most likely wrong: where nobody counted, none is taken for a line without a claim number, and all of these get one key."""
+    load(_line("", "PAID", "1") * 2 + _line("A", "PAID", "1"))
+    claims = "SELECT claim_key, version FROM claims ORDER BY claim_key"
+    expected = pipeline.execute(claims).fetchall()
+    for table in ("claims", "received_lines", "touched_days"):
+        pipeline.execute(f"DELETE FROM {table}")
+    customer, _ = create_customer(pipeline, "older", "Older")
+    file = tmp_path / "older.csv"
+    file.write_text(HEADER + _line("", "PAID", "1") * 2 + _line("A", "PAID", "1"))
+    send_file(pipeline, settings, customer, file)
+    stage_waiting(pipeline, settings, customer, source="csv", run_id="r")
+    counted = pipeline.execute("UPDATE uploads SET unnatural_lines = NULL WHERE customer_id = %s RETURNING rows",
+                               [customer.customer_id]).fetchone()  # fmt: skip
+    assert counted == (3,)
+    merge_staged(pipeline, settings, customer, "r")
+    assert pipeline.execute(claims).fetchall() == expected
+
+
+def test_an_upload_of_which_a_line_is_missing_is_not_finished(
+    pipeline: Connection, settings: Settings, tmp_path: Path
+) -> None:
+    """Most likely wrong: what is missing counts as a duplicate, and nobody hears of it."""
+    customer, _ = create_customer(pipeline, "acme", "Acme")
+    file = tmp_path / "file.csv"
+    file.write_text(HEADER + _line("A", "PAID", "1") + _line("B", "PAID", "1"))
+    upload_id = send_file(pipeline, settings, customer, file)
+    stage_waiting(pipeline, settings, customer, source="csv", run_id="r")
+    pipeline.execute("DELETE FROM received_lines WHERE source_row_number = 1")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        merge_staged(pipeline, settings, customer, "r")
+    assert get_upload(pipeline, customer.customer_id, upload_id)["status"] == "processing"
+    assert pipeline.execute("SELECT count(*) FROM claims").fetchone() == (0,)
+
+
 def test_after_a_large_merge_the_planner_knows_of_the_new_lines(
     load: Load, estimated_lines: Callable[[], float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

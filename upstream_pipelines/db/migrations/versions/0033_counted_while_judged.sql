@@ -1,5 +1,5 @@
 -- How many of the accepted lines have no natural key, as who judged them saw; null where nobody did. To count them again was a
--- fiftieth of the ingest.
+-- seventieth of the ingest.
 ALTER TABLE uploads ADD COLUMN unnatural_lines bigint;
 
 -- Of 9,000 rows in the place of 30,000, from as many pages at most: nothing else is done after a merge until this is, and they are enough
