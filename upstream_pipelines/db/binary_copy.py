@@ -45,6 +45,8 @@ def binary_rows(table: pa.Table) -> BinaryRows:
 
     Raises:
         TypeError: a column is of another type.
+        OverflowError: an amount has more digits than its type, which arrow does not look at.
+        pyarrow.ArrowCapacityError: they take 2 GB.
     """
     columns = {name: table[name].combine_chunks() for name in table.column_names}
     texts = [name for name, column in columns.items() if pa.types.is_string(column.type)]
@@ -78,6 +80,9 @@ def _values(column: Any) -> Bytes:
     """A row of bytes a value, whatever where it is null."""
     kind = column.type
     if pa.types.is_decimal(kind) and kind.precision <= _MOST_PRECISION and 0 <= kind.scale <= _DECIMALS:
+        least, most = (abs(bound or 0) for bound in pc.min_max(column).as_py().values())
+        if max(least, most) >= 10 ** (kind.precision - kind.scale):
+            raise OverflowError(f"an amount has more digits than {kind}")
         return _numerics(_stored(column, 16).view("<i8")[:, 0], kind.precision, kind.scale)
     if pa.types.is_fixed_size_binary(kind) and kind.byte_width == 16:
         return _stored(column, 16)

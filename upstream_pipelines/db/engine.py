@@ -61,15 +61,19 @@ REQUEST_SECONDS = 20  # that a statement of the API may take
 
 
 def role_url(url: URL, role: Role | None) -> URL:
-    """The same database with psycopg 3 and, as the session's own defaults, UTC, a look at the client, and the role.
+    """The same database with psycopg 3 and, as the session's own defaults, UTC, a look at the client, no JIT, and the role.
 
     As start-up options they survive RESET and the pool's rollbacks; a SET would not. UTC: a server of one's own may keep
     another zone, and instants that PostgreSQL writes into JSON are in the session's. The look at the client: a statement of a
-    run that was killed would go on to its end, and keep the customer's lock until then. A statement of a request ends after
+    run that was killed would go on to its end, and keep the customer's lock until then. No JIT: where sorting is switched off
+    for a statement, a PostgreSQL before 18 takes a sort that is left for endlessly dear, and compiles for a third of a second
+    what takes a millisecond. A statement of a request ends after
     `REQUEST_SECONDS`: whoever finds a slow one would else hold all connections of the API with a few requests.
     """
     given = cast(str, url.query.get("options", ""))
-    own = "-c timezone=UTC -c client_connection_check_interval=10s" + ("" if role is None else f" -c role={role}")
+    own = "-c timezone=UTC -c client_connection_check_interval=10s -c jit=off" + (
+        "" if role is None else f" -c role={role}"
+    )
     if role == "upstream_api":
         own += f" -c statement_timeout={REQUEST_SECONDS}s"
     url = url.set(drivername="postgresql+psycopg")

@@ -12,6 +12,8 @@ from datetime import date
 from functools import partial
 from typing import NamedTuple
 
+import psycopg
+
 from upstream_pipelines.db.engine import Connection
 from upstream_pipelines.db.queries import load_queries
 from upstream_pipelines.db.second import SecondConnection
@@ -106,9 +108,13 @@ def _count(conn: Connection, customer_id: int, parts: deque[_Part]) -> None:
         except IndexError:  # the other has taken the last one
             return
         values = {"customer_id": customer_id, "days": part.days}
-        conn.execute(part.delete, values)
-        # Planned for its days: of days that it does not know the planner expects ten.
-        conn.execute(part.insert, values, prepare=False)
+        try:
+            conn.execute(part.delete, values)
+            # Planned for its days: of days that it does not know the planner expects ten.
+            conn.execute(part.insert, values, prepare=False)
+        except psycopg.Error:
+            parts.clear()  # the other need not count what will be rolled back
+            raise
 
 
 def activity_totals(conn: Connection, customer_id: int) -> ActivityTotals:

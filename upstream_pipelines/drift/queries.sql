@@ -33,8 +33,8 @@ DELETE FROM payer_activity WHERE customer_id = %(customer_id)s AND submitted_day
 -- name: insert_activity
 -- Count them again. Decided, denied and denied for authorisation as in drift/activity.py (claims_submitted).
 -- The first day is a value, not a join: the planner expects one line of a new upload, and in a nested loop looked it up for
--- each of a million (a third of the whole). Written in the order of the unique key: an eighth less than at random. OFFSET 0: asked for
--- in an order, groups would be made by sorting lines.
+-- each of a million (a third of the whole). Written in the order of the unique key, which costs less than at random.
+-- OFFSET 0: asked for in an order, groups would be made by sorting lines.
 WITH first_day AS (
     SELECT min(received_at AT TIME ZONE 'UTC')::date AS day FROM uploads WHERE customer_id = %(customer_id)s
 ), lines AS (

@@ -238,6 +238,14 @@ def test_a_statement_of_a_killed_run_ends_soon_and_with_it_the_lock_of_its_custo
             assert conn.execute("SHOW client_connection_check_interval").fetchone() == ("10s",)
 
 
+def test_no_statement_is_compiled_whatever_the_server_does_by_itself(settings: Settings) -> None:
+    """Before PostgreSQL 18 a sort that is left where sorting is switched off would have each count of a customer compiled."""
+    for role in ("upstream_pipeline", "upstream_api"):
+        with connect(settings, role) as conn:
+            found = conn.execute("SELECT setting, source FROM pg_settings WHERE name = 'jit'").fetchone()
+            assert found == ("off", "client")
+
+
 def test_a_statement_of_a_request_ends_and_one_of_a_run_may_take_its_time(settings: Settings) -> None:
     with connect(settings, "upstream_pipeline") as conn:
         assert conn.execute("SHOW statement_timeout").fetchone() == ("0",)

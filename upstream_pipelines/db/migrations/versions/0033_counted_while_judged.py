@@ -1,10 +1,9 @@
-"""Lines without a natural key are counted while they are judged; a shorter look at claims after a merge."""
+"""Lines without a natural key are counted while they are judged."""
 
 from __future__ import annotations
 
-from alembic import op
-
 from upstream_pipelines.db.queries import execute_beside
+from upstream_pipelines.errors import ConfigurationError
 
 revision = "0033"
 down_revision = "0032"
@@ -13,11 +12,10 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the column, analyze fewer rows at once. The SQL is in the file beside this one."""
+    """Add the column that says how many. The SQL is in the file beside this one."""
     execute_beside(__file__)
 
 
 def downgrade() -> None:
-    """As before: they are counted by the merge, and as many rows are analyzed."""
-    op.execute("ALTER FUNCTION analyze_claims() RESET default_statistics_target")
-    op.execute("ALTER TABLE uploads DROP COLUMN unnatural_lines")
+    """Refused: the present program writes the column."""
+    raise ConfigurationError("This migration is not taken back; restore the backup made before it instead.")
