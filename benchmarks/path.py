@@ -2,7 +2,7 @@
 
 `make bench` prints the table and writes benchmarks/path.json; `--lines 1000000` (the default) says how many. `--memory
 1000000 10000000` measures the peak memory of files of so many lines, and writes benchmarks/path_memory.json. Ratios within
-one run, since machines are noisy: COPY and ingest are timed in three turns, and what is told of each is the mean. Belongs here: what
+one run, since machines are noisy: COPY and ingest are timed in five turns, and what is told of each is the mean. Belongs here: what
 one file costs.
 Not here: deliveries, looks and receipts of many customers (the other benchmarks).
 """
@@ -49,7 +49,7 @@ from upstream_pipelines.settings import Settings
 
 DAYS = 700
 LOOKS = 60
-TURNS = 3
+TURNS = 5
 #: to_sql and the ORM take minutes for a million lines; both are linear.
 SLOW_LINES = 5_000
 _TABLES = "claims, received_lines, touched_days, payer_activity, payer_prices, payer_codes"
