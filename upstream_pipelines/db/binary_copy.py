@@ -38,10 +38,11 @@ class BinaryRows:
 
 
 def binary_rows(table: pa.Table) -> BinaryRows:
-    """The rows of a table, first the columns of one length that hold no null: these are put together as one, which costs a third.
+    """The rows of a table, first the columns of one length that hold no null: these are put together as one. Each joined by itself,
+    a row took 1.5 us instead of 0.6.
 
-    table: at least one row; columns of the types bool, int16, int32, int64, date32, string, fixed-size binary of 16 bytes (uuid), decimal128 of at
-        most 18 digits with at most four after the point (numeric); the database's columns are of just these.
+    table: at least one row; columns of the types bool, int16, int32, int64, date32, string, fixed-size binary of 16 bytes (uuid),
+        decimal128 of at most 18 digits with at most four after the point (numeric); the database's columns are of just these.
 
     Raises:
         TypeError: a column is of another type.
